@@ -1,0 +1,48 @@
+# Two commands do everything: `make pipeline` and `make test`. Both install first, into .venv, once.
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install pipeline test lint format flow mlflow clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; name a Python of 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+install: $(READY)  ## make .venv with everything in it
+
+pipeline: $(READY)  ## run the whole pipeline: data, training, scores, ONNX, registry
+	$(BIN)/dvc repro
+	@echo "Look at reports/report.html; use it: .venv/bin/srgan upscale photo.jpg -o big.png"
+
+flow: $(READY)  ## the same, as a Prefect flow with a task per stage
+	$(BIN)/python -m pipelines.train
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)  ## style, and the arrows between the parts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+format: $(READY)  ## put the code into the project's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+mlflow: $(READY)  ## open the tracking UI on http://127.0.0.1:5000
+	@case "$$MLFLOW_TRACKING_URI" in http*) echo "MLFLOW_TRACKING_URI is set: open $$MLFLOW_TRACKING_URI"; exit 1;; esac
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
+		--backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow/mlflow.db} --default-artifact-root ./mlflow/artifacts
+
+clean:  ## delete what the pipeline made (not DVC's cache)
+	rm -rf data models reports checkpoints dvc_plots

@@ -1,0 +1,1 @@
+"""Prefect flows over the DVC stages. The only folder that imports Prefect."""

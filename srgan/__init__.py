@@ -1,0 +1,3 @@
+"""Train, score and ship image super-resolution GANs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,6 @@
+"""``python -m srgan``."""
+
+from srgan.cli import main
+
+if __name__ == "__main__":
+    main()

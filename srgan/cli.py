@@ -1,0 +1,112 @@
+"""The `srgan` command: one subcommand a DVC stage, and what people do with the result."""
+
+import argparse
+import logging
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from srgan import __version__, params, stages
+from srgan.errors import SrganError
+
+EPILOG = """\
+The stages, in order; `dvc repro` runs those whose inputs changed:
+  download  prepare  pretrain  train  export  evaluate  register
+
+A first round:
+  dvc repro                            # train, score, export and register
+  open reports/report.html             # is it any good?
+  srgan upscale photo.jpg -o big.png   # use it
+"""
+
+# Large tensors come and go each step. glibc hands them back to the kernel and fetches them anew, which costs a fifth of a step.
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; exits with 0, 1 (an error, told in one line), 2 (usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.INFO if options.debug else logging.ERROR)
+    try:
+        options.run(options)
+    except SrganError as error:
+        _fail(options, str(error))
+    except OSError as error:
+        # Files are written under a temporary name, such as .raw.4711.tmp for raw; people know the other.
+        place = re.sub(r"\.([^/\\]+)\.\d+\.tmp", r"\1", f"{error.filename}: " if error.filename else "")
+        _fail(options, f"{place}{error.strerror or error}; check that it may be written and that the disk has room")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        _fail(options, f"internal error: {type(error).__name__}: {error}; this is a bug, run again with --debug and report it")
+    except BaseException as error:
+        # That is srgan.training.trainer.Interrupted; imported by name it would bring torch along with every command.
+        signum = getattr(error, "signum", None)
+        if signum is None:
+            raise
+        print(f"srgan: {error}; the same command goes on from the checkpoint", file=sys.stderr)
+        sys.exit(128 + signum)
+
+
+def _fail(options: argparse.Namespace, message: str) -> None:
+    if options.debug:
+        traceback.print_exc()
+    print(f"srgan {options.command}: error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    staged = argparse.ArgumentParser(add_help=False)
+    staged.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file (default: %(default)s)")
+
+    parser = argparse.ArgumentParser(
+        prog="srgan",
+        description="Train, score and ship image super-resolution GANs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"srgan {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, function in (stages.STAGES | {"sync": stages.sync}).items():
+        text = _first_sentence(function)
+        command = commands.add_parser(name, help=text, description=text, parents=[common, staged])
+        command.set_defaults(run=_run_stage, function=function)
+
+    text = "Enlarge a photograph with an exported model"
+    command = commands.add_parser("upscale", help=text, description=text, parents=[common])
+    command.add_argument("input", type=Path, help="the photograph")
+    command.add_argument("-o", "--output", type=Path, required=True, help="where the result goes; its suffix chooses the format")
+    command.add_argument("--model", type=Path, help="an .onnx file (default: the newest in models/)")
+    command.set_defaults(run=_upscale)
+    return parser
+
+
+def _first_sentence(function: object) -> str:
+    return (function.__doc__ or "").split("\n")[0].rstrip(".").replace("``", "")
+
+
+def _run_stage(options: argparse.Namespace) -> None:
+    if options.command in ("pretrain", "train"):
+        _restart_with_malloc()
+    options.function(params.load(options.params))
+
+
+def _restart_with_malloc() -> None:
+    """glibc reads its settings when a program starts: start again with them, once."""
+    if sys.platform == "linux" and not any(name in os.environ for name in MALLOC):
+        os.environ |= MALLOC
+        os.execv(sys.executable, [sys.executable, "-m", "srgan", *sys.argv[1:]])
+
+
+def _upscale(options: argparse.Namespace) -> None:
+    from srgan.inference import Upscaler
+
+    upscaler = Upscaler(options.model or stages.last_export())
+    upscaler.upscale_file(options.input, options.output)
+    print(f"{options.output}: x{upscaler.scale} by {upscaler.path.name} on {upscaler.provider}", file=sys.stderr)

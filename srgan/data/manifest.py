@@ -1,0 +1,44 @@
+"""What the prepared folder holds.
+
+Layout: ``manifest.json``, ``train.u8`` and ``train.json`` (see `srgan.data.store`), and
+``{train,validation,test}/SET/{hr,lr}/NAME.png``. Training HR images are in the store alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from srgan.errors import SrganError
+from srgan.files import read_json
+
+FILE = "manifest.json"
+
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An HR image and the LR image made from it."""
+
+    set: str
+    name: str
+    hr: Path
+    lr: Path
+
+
+def read_manifest(prepared: Path) -> dict[str, Any]:
+    """The manifest that `prepare` wrote."""
+    manifest = read_json(prepared / FILE, made_by="prepare")
+    if not isinstance(manifest, dict) or not {"scale", "train_sha256", "test_sha256", "images"} <= set(manifest):
+        raise SrganError(f"{prepared / FILE}: not a manifest of prepared data; make it again with: dvc repro -f prepare")
+    return manifest
+
+
+def pairs(prepared: Path, part: Literal["validation", "test"]) -> list[Pair]:
+    """The HR/LR pairs of a part, in a fixed order."""
+    found = []
+    for image in read_manifest(prepared)["images"]:
+        if image["part"] == part:
+            folder, file = prepared / part / image["set"], f"{image['name']}.png"
+            found.append(Pair(image["set"], image["name"], folder / "hr" / file, folder / "lr" / file))
+    return sorted(found, key=lambda pair: (pair.set, pair.name))

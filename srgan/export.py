@@ -1,0 +1,129 @@
+"""A trained generator as one `.onnx` file that keeps a promise (contract 1, see docs/onnx.md)."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from srgan import __version__, models
+from srgan.errors import SrganError
+from srgan.files import atomic_file, sha256
+
+CONTRACT = 1
+OPSET, IR_VERSION = 18, 10
+TOLERANCE = 1e-4  # largest difference from torch that is accepted, on a range of 0..1
+PROBES = ((1, 1, 1), (1, 33, 7), (2, 17, 31), (1, 97, 101))  # batch, height, width
+
+
+def file_name(scale: int, name: str, arch: str) -> str:
+    """Name of the float32 file, for example ``4x-demo-compact-fp32.onnx``."""
+    return f"{scale}x-{name}-{arch}-fp32.onnx"
+
+
+def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str]) -> dict[str, Any]:
+    """Write `model` as ONNX, checked against torch before it gets its name.
+
+    Args:
+        path: of the file.
+        model: a generator, `(N, 3, H, W)` in 0..1 to `(N, 3, scale * H, scale * W)`.
+        metadata: further `sr.*` entries, see `contract_metadata`.
+
+    Returns:
+        Size, digest and the largest difference from torch for each probed shape.
+
+    Raises:
+        SrganError: the file's results differ from torch's by more than `TOLERANCE`.
+    """
+    proto = _clean(_to_proto(model), contract_metadata(model) | metadata)
+    with atomic_file(path) as temporary:
+        onnx.save_model(proto, temporary, save_as_external_data=False)
+        onnx.checker.check_model(temporary, full_check=True)
+        parity = check_parity(temporary, model)
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path), "max_difference": parity}
+
+
+def contract_metadata(model: nn.Module) -> dict[str, str]:
+    """The `sr.*` entries that follow from the network alone."""
+    arch, config = models.describe(model)
+    return {
+        "sr.contract": str(CONTRACT),
+        "sr.scale": str(model.scale),
+        "sr.arch": arch,
+        "sr.arch_config": json.dumps(config, sort_keys=True),
+        "sr.color": "RGB",
+        "sr.range": "0-1",
+        "sr.receptive_field": str(model.receptive_field),
+        "sr.tile_overlap": str(model.receptive_field),
+        "sr.precision": "fp32",
+        "sr.tool_version": __version__,
+    }
+
+
+def check_parity(path: Path, model: nn.Module) -> dict[str, float]:
+    """Largest absolute difference between the file in ONNX Runtime (CPU) and torch, for each of `PROBES`."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    differences = {}
+    for batch, height, width in PROBES:
+        image = torch.rand(batch, 3, height, width, generator=generator)
+        with torch.inference_mode():
+            expected = model(image).numpy()
+        (actual,) = session.run(["output"], {"input": image.numpy()})
+        if actual.shape != expected.shape:
+            raise SrganError(f"export: the ONNX model answers {image.shape} with {actual.shape}, torch with {expected.shape}")
+        differences[f"{batch}x3x{height}x{width}"] = float(np.abs(actual - expected).max())
+    worst = max(differences.values())
+    if not worst < TOLERANCE:
+        raise SrganError(f"export: ONNX Runtime differs from torch by {worst:.2g}, allowed is {TOLERANCE:g}; nothing was written")
+    return differences
+
+
+def _to_proto(model: nn.Module) -> onnx.ModelProto:
+    dimensions = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    for chatty in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model.cpu().float().eval(),
+            (torch.zeros(2, 3, 17, 31),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes=(dimensions,),
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def _clean(proto: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
+    """Keep what a consumer needs: torch writes stack traces and local paths into nodes and values."""
+    proto.ir_version = IR_VERSION
+    graph = proto.graph
+    del proto.metadata_props[:], proto.functions[:], graph.metadata_props[:], graph.value_info[:]
+    graph.name, graph.doc_string, proto.doc_string = metadata["sr.arch"], "", ""
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    scale = int(metadata["sr.scale"])
+    for value, names in ((graph.input[0], ("batch", None, "height", "width")), (graph.output[0], ("batch", None, "", ""))):
+        for axis, name in zip(value.type.tensor_type.shape.dim, names, strict=True):
+            if name:
+                axis.dim_param = name
+    for axis, name in ((2, "height"), (3, "width")):
+        graph.output[0].type.tensor_type.shape.dim[axis].dim_param = f"{scale}*{name}"
+    proto.producer_name, proto.producer_version = "srgan", __version__
+    onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
+    return proto

@@ -1,0 +1,92 @@
+"""The networks, one file each, and the way to build them by name."""
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from srgan.errors import SrganError
+from srgan.files import atomic_file, require
+from srgan.models.compact import Compact
+from srgan.models.discriminators import PatchDiscriminator
+
+GENERATORS: dict[str, Callable[..., nn.Module]] = {"compact": Compact}
+DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {"patch": PatchDiscriminator}
+
+
+def build_generator(name: str, **config: Any) -> nn.Module:
+    """A generator with fresh weights; `config` are the arguments of its class."""
+    return GENERATORS[name](**config)
+
+
+def build_discriminator(name: str, **config: Any) -> nn.Module:
+    """A discriminator with fresh weights; `config` are the arguments of its class."""
+    return DISCRIMINATORS[name](**config)
+
+
+def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str]) -> None:
+    """Write bare float32 weights as safetensors, with `metadata` in the header. Equal weights make equal bytes."""
+    state = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
+    with atomic_file(path) as temporary:
+        # One entry: safetensors writes several in an order that changes from run to run.
+        temporary.write_bytes(save(state, metadata={"srgan": json.dumps(metadata, sort_keys=True)}))
+
+
+def load_generator(path: str | Path, made_by: str) -> tuple[nn.Module, dict[str, str]]:
+    """Read a generator that `save_generator` wrote.
+
+    The network and its size are read back from the weights' names and shapes.
+
+    Returns:
+        The network in evaluation mode, and the header's metadata.
+    """
+    metadata, state = _read(path, made_by, weights=True)
+    for build in GENERATORS.values():
+        config = build.config_from(state)  # type: ignore[attr-defined]
+        if config is not None:
+            model = build(**config)
+            model.load_state_dict(state)
+            return model.eval(), metadata
+    raise SrganError(f"{path}: holds no network of {', '.join(GENERATORS)}")
+
+
+def read_metadata(path: str | Path, made_by: str) -> dict[str, str]:
+    """The metadata that `save_generator` was given, without reading the weights."""
+    return _read(path, made_by, weights=False)[0]
+
+
+def _read(path: str | Path, made_by: str, weights: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
+    path = require(path, made_by)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {}).get("srgan", "{}"))
+            return metadata, {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118 (not a dict)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise SrganError(f"{path}: not a readable safetensors file ({error}); make it again with: dvc repro -sf {made_by}") from error
+
+
+@torch.inference_mode()
+def enlarge(model: nn.Module, lr_image: np.ndarray) -> np.ndarray:
+    """Enlarge an `(H, W, 3)` uint8 image, wherever the model is, to `(scale * H, scale * W, 3)` uint8, clipped and rounded."""
+    device = next(model.parameters()).device
+    pixels = torch.from_numpy(lr_image).to(device).permute(2, 0, 1)[None].float().div_(255)
+    sr_image = model(pixels)[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return sr_image.permute(1, 2, 0).cpu().numpy()
+
+
+def describe(model: nn.Module) -> tuple[str, dict[str, Any]]:
+    """The name of a generator and the arguments that build it again."""
+    name = next(name for name, build in GENERATORS.items() if type(model) is build)
+    return name, {key: getattr(model, key) for key in inspect.signature(type(model)).parameters}
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of trainable weights."""
+    return sum(parameter.numel() for parameter in model.parameters())

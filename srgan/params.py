@@ -1,0 +1,335 @@
+"""``params.yaml`` as typed objects.
+
+Every key is required and no other is allowed, so the file always shows the whole configuration. A wrong key or value is an
+error that names the line, the key and the nearest valid name.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from srgan.errors import SrganError
+
+Precision = Literal["auto", "fp32", "bf16"]
+Schedule = Literal["cosine", "constant"]
+
+
+class InvalidValue(ValueError):
+    """A value of the right type that makes no sense; raised by the checks below."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def _check(condition: bool, key: str, message: str) -> None:
+    if not condition:
+        raise InvalidValue(key, message)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which data sets are fetched; names are those of `srgan.data.catalog`."""
+
+    train: tuple[str, ...]  # learned from; a set's own test images stay out
+    test: tuple[str, ...]  # scored, never trained on
+
+    def __post_init__(self) -> None:
+        _check(len(self.train) > 0, "train", "needs at least one data set")
+        _check(len(self.test) > 0, "test", "needs at least one data set")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """How raw images become HR/LR pairs."""
+
+    scale: int  # HR size / LR size
+    validation: float  # share of the training images kept for validation; at least one image
+    seed: int  # of the split
+
+    def __post_init__(self) -> None:
+        _check(self.scale in (2, 3, 4), "scale", "must be 2, 3 or 4")
+        _check(0 < self.validation < 1, "validation", "must lie between 0 and 1")
+        _check(self.seed >= 0, "seed", "must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The generator."""
+
+    name: Literal["compact"]
+    features: int  # channels of the body
+    depth: int  # convolutions of the body
+
+    def __post_init__(self) -> None:
+        _check(self.features >= 1, "features", "must be at least 1")
+        _check(self.depth >= 0, "depth", "must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimization:
+    """What both training stages have in common."""
+
+    steps: int
+    batch: int  # crops per step
+    patch: int  # side of an HR crop, pixels
+    color_jitter: float  # each colour of a crop is scaled by a random factor between 1 minus this and 1; 0: off
+    learning_rate: float
+    schedule: Schedule
+    warmup: int  # steps over which the learning rate rises from 0
+    ema: float  # decay of the averaged weights, which are the ones that ship; 0: no averaging
+    precision: Precision
+    log_every: int  # steps
+    validate_every: int  # steps
+    checkpoint_every: int  # steps
+    seed: int  # of the initial weights and of the crops
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "batch", "patch", "log_every", "validate_every", "checkpoint_every"):
+            _check(getattr(self, key) >= 1, key, "must be at least 1")
+        _check(0 <= self.seed < 2**32, "seed", "must lie between 0 and 4294967295")
+        _check(self.learning_rate > 0, "learning_rate", "must be above 0")
+        _check(0 <= self.color_jitter < 1, "color_jitter", "must be at least 0 and below 1")
+        _check(0 <= self.warmup <= self.steps, "warmup", "must lie between 0 and steps")
+        _check(0 <= self.ema < 1, "ema", "must be at least 0 and below 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainLosses:
+    """Losses of the first stage."""
+
+    pixel: Literal["l1", "mse"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrain(Optimization):
+    """First stage: pixels only."""
+
+    losses: PretrainLosses
+
+
+@dataclasses.dataclass(frozen=True)
+class Discriminator:
+    """The discriminator of the second stage."""
+
+    name: Literal["patch"]
+    features: int  # channels of its first layer
+    depth: int  # layers that halve the resolution
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        _check(self.features >= 1, "features", "must be at least 1")
+        _check(self.depth >= 1, "depth", "must be at least 1")
+        _check(self.learning_rate > 0, "learning_rate", "must be above 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainLosses:
+    """Weights of the generator's losses in the second stage."""
+
+    pixel: float
+    adversarial: float
+    feature_matching: float
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(getattr(self, field.name) >= 0, field.name, "must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(Optimization):
+    """Second stage: pixels, a discriminator and its features."""
+
+    losses: TrainLosses
+    discriminator: Discriminator
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        depth = self.discriminator.depth
+        _check(self.patch >= 2**depth, "discriminator.depth", f"halves the patch of {self.patch} pixels to nothing; lower it")
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """The ONNX file."""
+
+    name: str  # part of the file's name: {scale}x-{name}-{arch}-fp32.onnx
+    license: str  # of the weights, written into the file
+
+    def __post_init__(self) -> None:
+        _check(re.fullmatch(r"[A-Za-z0-9_.]+", self.name) is not None, "name", "may hold letters, digits, '_' and '.' only")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """The scores."""
+
+    lpips: bool  # score LPIPS (AlexNet) too, where its weights can be had
+
+
+@dataclasses.dataclass(frozen=True)
+class Register:
+    """The entry in the model registry."""
+
+    name: str  # the registered model is {name}-x{scale}
+    alias: str  # given to the new version
+
+    def __post_init__(self) -> None:
+        for key in ("name", "alias"):
+            _check(re.fullmatch(r"[A-Za-z0-9_.-]+", getattr(self, key)) is not None, key, "may hold letters, digits, '_', '.' and '-' only")
+        reserved = self.alias == "latest" or re.fullmatch(r"[vV]\d+", self.alias) is not None
+        _check(not reserved, "alias", "'latest' and 'v1', 'v2', ... are MLflow's own; take another, such as challenger")
+
+
+@dataclasses.dataclass(frozen=True)
+class Params:
+    """The whole of ``params.yaml``."""
+
+    data: Data
+    prepare: Prepare
+    model: Model
+    pretrain: Pretrain
+    train: Train
+    export: Export
+    evaluate: Evaluate
+    register: Register
+
+    def __post_init__(self) -> None:
+        for stage in ("pretrain", "train"):
+            patch = getattr(self, stage).patch
+            _check(patch % self.prepare.scale == 0, f"{stage}.patch", f"must be a multiple of prepare.scale ({self.prepare.scale})")
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        SrganError: the file is missing, is not YAML, or holds an unknown, missing or ill-typed key.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SrganError(f"{path}: no such file; run this in the project's folder, or name the file with --params") from error
+    except UnicodeDecodeError as error:
+        raise SrganError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SrganError(f"{path}:{line}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise SrganError(f"{path}: not valid YAML: {error}") from error
+    if node is None:
+        raise SrganError(f"{path}: is empty; it needs the sections {', '.join(_names(Params))}")
+    return _Reader(path).mapping(Params, node, "")
+
+
+def to_dict(params: Any) -> dict[str, Any]:
+    """Nested plain dictionaries, for JSON and digests."""
+    return dataclasses.asdict(params)
+
+
+def flatten(params: Any) -> dict[str, Any]:
+    """``{"train.losses.pixel": 1.0, ...}``, as MLflow and people like to compare them."""
+
+    def walk(value: Any, prefix: str) -> typing.Iterator[tuple[str, Any]]:
+        for key, inner in value.items():
+            if isinstance(inner, dict):
+                yield from walk(inner, f"{prefix}{key}.")
+            else:
+                yield prefix + key, ", ".join(map(str, inner)) if isinstance(inner, list | tuple) else inner
+
+    return dict(walk(to_dict(params), ""))
+
+
+def nearest(word: str, valid: Sequence[str]) -> str:
+    """``; did you mean X?`` for the closest of `valid`, else the list of them."""
+    close = difflib.get_close_matches(word, valid, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; valid: {', '.join(valid)}"
+
+
+def _names(cls: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+_SCALARS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+
+
+class _Reader:
+    """Turns YAML nodes, which know their line, into the dataclasses above."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def error(self, node: yaml.Node, message: str) -> SrganError:
+        return SrganError(f"{self.path}:{node.start_mark.line + 1}: {message}")
+
+    def mapping(self, cls: type, node: yaml.Node, place: str) -> Any:
+        if not isinstance(node, yaml.MappingNode):
+            raise self.error(node, f"{place.rstrip('.') or 'the file'}: needs the keys {', '.join(_names(cls))}")
+        found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            name = str(key.value)
+            if name not in _names(cls):
+                raise self.error(key, f"{place}{name}: unknown key{nearest(name, _names(cls))}")
+            if name in found:
+                raise self.error(key, f"{place}{name}: given twice (first on line {found[name][0].start_mark.line + 1}); delete one")
+            found[name] = key, value
+        for name in _names(cls):
+            if name not in found:
+                raise self.error(node, f"{place}{name}: missing; add it under '{place.rstrip('.') or 'the top level'}'")
+        types = typing.get_type_hints(cls)
+        values = {name: self.value(types[name], value, place + name) for name, (_, value) in found.items()}
+        try:
+            return cls(**values)
+        except InvalidValue as error:
+            inner = self.find(node, error.key)
+            shown = f" (is {inner.value})" if isinstance(inner, yaml.ScalarNode) else ""
+            raise self.error(inner, f"{place}{error.key}: {error}{shown}") from error
+
+    def find(self, node: yaml.Node, key: str) -> yaml.Node:
+        for name in key.split("."):
+            node = next(value for inner, value in node.value if inner.value == name)
+        return node
+
+    def value(self, expected: Any, node: yaml.Node, place: str) -> Any:
+        if dataclasses.is_dataclass(expected):
+            return self.mapping(typing.cast(type, expected), node, place + ".")
+        if typing.get_origin(expected) is tuple:
+            if not isinstance(node, yaml.SequenceNode):
+                raise self.error(node, f"{place}: needs a list, such as [sample]")
+            inner = typing.get_args(expected)[0]
+            return tuple(self.value(inner, item, f"{place}[{index}]") for index, item in enumerate(node.value))
+        if not isinstance(node, yaml.ScalarNode):
+            raise self.error(node, f"{place}: needs a single value, not a list or a section")
+        if typing.get_origin(expected) is Literal:
+            choices = typing.get_args(expected)
+            if node.value not in choices:
+                raise self.error(node, f"{place}: '{node.value}' is not one of {', '.join(choices)}")
+            return node.value
+        value = self.scalar(expected, node)
+        if value is None:
+            raise self.error(node, f"{place}: needs {_SCALARS[expected]}, not '{node.value}'")
+        return value
+
+    @staticmethod
+    def scalar(expected: type, node: yaml.ScalarNode) -> Any:
+        """The value of a scalar of the declared type, or None. Types are ours, so `1e-3` is a number, as in YAML 1.2."""
+        plain, text = node.style is None, node.value
+        if expected is bool:
+            return {"true": True, "false": False}.get(text) if plain else None
+        if expected is int:
+            return int(text) if plain and re.fullmatch(r"[-+]?\d+", text) else None
+        if expected is float:
+            if not plain or not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text):
+                return None
+            return float(text) if math.isfinite(float(text)) else None
+        return None if node.tag == "tag:yaml.org,2002:null" or not text else text

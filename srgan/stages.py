@@ -1,0 +1,255 @@
+"""One function a DVC stage: read the parameters, call the library, write the outs, tell the tracker."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from srgan import __version__
+from srgan.errors import SrganError
+from srgan.files import atomic_file, atomic_folder, digest, read_json, require, sha256, write_json
+from srgan.params import Params, Pretrain, Train, flatten, to_dict
+
+RAW, PREPARED = Path("data/raw"), Path("data/prepared")
+MODELS, REPORTS, CHECKPOINTS = Path("models"), Path("reports"), Path("checkpoints")
+PRETRAINED, GENERATOR = MODELS / "pretrained.safetensors", MODELS / "generator.safetensors"
+LOSSES = {"pretrain": REPORTS / "pretrain.csv", "train": REPORTS / "train.csv"}
+METRICS, TABLE, COMPARISON, REPORT = REPORTS / "metrics.json", REPORTS / "metrics.csv", REPORTS / "comparison.png", REPORTS / "report.html"
+EXPORT, REGISTRATION = REPORTS / "export.json", REPORTS / "registration.json"
+
+log = logging.getLogger(__name__)
+
+
+def download(params: Params) -> None:
+    """Fetch the chosen data sets, verified, into ``data/raw/``.
+
+    Layout: ``{train,test}/SET/FILE``, and ``manifest.json`` with a record per image.
+    """
+    from srgan.data import catalog, fetch
+
+    images = []
+    with atomic_folder(RAW) as folder:
+        for split, names in (("train", params.data.train), ("test", params.data.test)):
+            for name in names:
+                records = fetch.fetch_data_set(catalog.data_set(name), split, folder / split / name)
+                images += [{"path": f"{split}/{name}/{record['file']}", "set": name, "split": split} | record for record in records]
+                log.info("data set %s: %d %s images", name, len(records), split)
+        write_json(folder / "manifest.json", {"images": images})
+
+
+def prepare(params: Params) -> None:
+    """Split the images, make their LR versions and pack the pixels, in ``data/prepared/``."""
+    from srgan.data.prepare import prepare as make
+
+    manifest = make(RAW, PREPARED, params.prepare.scale, params.prepare.validation, params.prepare.seed)
+    for part in ("train", "validation", "test"):
+        names = [image["name"] for image in manifest["images"] if image["part"] == part]
+        log.info("%s: %d images%s", part, len(names), f" ({', '.join(names)})" if len(names) <= 12 else "")
+
+
+def pretrain(params: Params) -> None:
+    """Train the generator on pixels: ``models/pretrained.safetensors``."""
+    import torch
+
+    from srgan import models
+    from srgan.data.manifest import read_manifest
+
+    scale = read_manifest(PREPARED)["scale"]
+    options = params.pretrain
+    torch.manual_seed(options.seed)
+    model = to_dict(params.model)
+    generator = models.build_generator(model.pop("name"), scale=scale, **model)
+    training = _training(params, "pretrain")
+    key = digest([{name: value for name, value in training.params.items() if not name.startswith("train.")}, training.data_sha256])
+    _fit(training, options, generator, None, PRETRAINED, {"sr.objective": "psnr", "sr.train_run": key[:16]})
+
+
+def train(params: Params) -> None:
+    """Train it on against a discriminator: ``models/generator.safetensors``."""
+    import torch
+
+    from srgan import models
+
+    options = params.train
+    generator, _ = models.load_generator(PRETRAINED, made_by="pretrain")
+    torch.manual_seed(options.seed)
+    discriminator = models.build_discriminator(
+        options.discriminator.name, features=options.discriminator.features, depth=options.discriminator.depth
+    )
+    training = _training(params, "train")
+    _fit(training, options, generator, discriminator, GENERATOR, {"sr.objective": "gan", "sr.train_run": training.key})
+
+
+def _fit(training: Any, options: Pretrain | Train, generator: Any, discriminator: Any, out: Path, metadata: dict[str, str]) -> None:
+    import torch
+
+    from srgan import models, tracking
+    from srgan.data.crops import Crops
+    from srgan.data.manifest import pairs
+    from srgan.data.store import Store
+    from srgan.training.checkpoint import Checkpoints
+    from srgan.training.log import TrainingLog
+    from srgan.training.trainer import Trainer, columns
+
+    _die_with_parent()
+    stage = "train" if isinstance(options, Train) else "pretrain"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    store = Store(PREPARED)
+    crops = Crops(store, options.batch, options.patch, options.seed)
+    trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation"))
+    log.info(
+        "%s: %s parameters on %s, %s, %d training images",
+        stage,
+        f"{models.parameter_count(generator):,}",
+        trainer.device,
+        str(trainer.dtype).removeprefix("torch."),
+        len(crops.usable),
+    )
+    # What a checkpoint must share with a run that resumes it.
+    manifest, start = sha256(PREPARED / "manifest.json"), sha256(PRETRAINED) if stage == "train" else ""
+    machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype)]
+    signature = digest([to_dict(options), models.describe(generator), store.sha256, manifest, start, machine])
+    with Checkpoints(CHECKPOINTS / stage, signature) as checkpoints, tracking.live(training):
+        trained = trainer.fit(TrainingLog(LOSSES[stage], columns(options), options.steps, stage), checkpoints)
+        models.save_generator(out, trained, metadata | {"sr.train_data_sha256": training.data_sha256})
+        checkpoints.finish()
+
+
+def export(params: Params) -> None:
+    """Write the generator as ONNX, checked against PyTorch: ``models/*.onnx``.
+
+    The contract is in docs/onnx.md; size, digest and differences go to ``reports/export.json``.
+    """
+    from srgan import models
+    from srgan.export import export_onnx, file_name
+
+    generator, metadata = models.load_generator(GENERATOR, made_by="train")
+    arch, _ = models.describe(generator)
+    path = MODELS / file_name(generator.scale, params.export.name, arch)
+    described = {"sr.name": params.export.name, "sr.license": params.export.license, "sr.weights_sha256": sha256(GENERATOR)}
+    result = export_onnx(path, generator, metadata | described)
+    write_json(EXPORT, result)
+    log.info("%s: %.0f kB, at most %.1e from torch", path, result["bytes"] / 1000, max(result["max_difference"].values()))
+
+
+def evaluate(params: Params) -> None:
+    """Score bicubic, both generators and the exported file, and write the report, in ``reports/``."""
+    from srgan import evaluation, models, tracking
+    from srgan.data.degrade import bicubic_upscale
+    from srgan.data.manifest import pairs, read_manifest
+    from srgan.inference import Upscaler
+    from srgan.report import write_report
+
+    manifest = read_manifest(PREPARED)
+    scale = manifest["scale"]
+    training = _training(params)
+
+    pretrained, _ = models.load_generator(PRETRAINED, made_by="pretrain")
+    gan, _ = models.load_generator(GENERATOR, made_by="train")
+    enlargers = {
+        "bicubic": partial(bicubic_upscale, scale=scale),
+        "pretrained": partial(models.enlarge, pretrained),
+        "gan": partial(models.enlarge, gan),
+        "onnx-fp32": Upscaler(_exported(params, scale)).upscale,
+    }
+    table, strips = evaluation.score(pairs(PREPARED, "test"), enlargers, scale, evaluation.open_lpips(params.evaluate.lpips))
+    summary = evaluation.summarise(table)
+    evaluation.write_comparison(COMPARISON, strips)
+    with atomic_file(TABLE) as temporary:
+        table.round(4).to_csv(temporary, index=False)
+    write_report(REPORT, table, summary, COMPARISON, LOSSES, manifest, training.params)
+    write_json(METRICS, summary)
+    log.info("\n%s\n\nLook at %s", evaluation.text_table(summary), REPORT)
+    tracking.try_sync(training, "FINISHED")
+
+
+def register(params: Params) -> None:
+    """Put the exported model into MLflow's registry: ``reports/registration.json``."""
+    from srgan import registry
+
+    training = _training(params)
+    path = _exported(params, training.scale)
+    read_json(METRICS, made_by="evaluate")  # an unscored model is not to be registered
+    name = f"{params.register.name}-x{training.scale}"
+    tags = {"srgan.key": training.key, "sr.objective": "gan", "sr.train_data_sha256": training.data_sha256}
+    version = registry.register(path, training, name, params.register.alias, tags)
+    # Neither version nor run id: both depend on the server, and an out must follow from its dependencies alone.
+    record = {"model": name, "alias": params.register.alias, "key": training.key, "file": path.name, "sha256": sha256(path)}
+    write_json(REGISTRATION, record)
+    log.info("%s version %d has the alias %s; see it with: make mlflow", name, version["version"], version["alias"])
+
+
+STAGES: dict[str, Callable[[Params], None]] = {
+    function.__name__: function for function in (download, prepare, pretrain, train, export, evaluate, register)
+}
+
+
+def sync(params: Params) -> None:
+    """Bring MLflow up to date with the files: what an outage left out, or what the DVC cache brought to another server."""
+    from srgan import tracking
+
+    training = _training(params)
+    if tracking.try_sync(training, "FINISHED") is None:
+        raise SrganError("nothing was sent; start the server, or correct MLFLOW_TRACKING_URI, and run again: srgan sync")
+    if REGISTRATION.is_file():
+        register(params)
+
+
+def last_export() -> Path:
+    """The newest float32 model under ``models/``."""
+    found = sorted(MODELS.glob("*-fp32.onnx"), key=os.path.getmtime)
+    if not found:
+        raise SrganError(f"{MODELS}/*-fp32.onnx: no exported model yet; make one with: dvc repro export, or name one with --model")
+    return found[-1]
+
+
+def _exported(params: Params, scale: int) -> Path:
+    from srgan.export import file_name
+
+    return require(MODELS / file_name(scale, params.export.name, params.model.name), "export")
+
+
+def _training(params: Params, stage: str | None = None) -> Any:
+    """What the tracker is to know.
+
+    Args:
+        params: the whole configuration.
+        stage: the training stage at work; None once all are through: then the generator must be that of these parameters.
+    """
+    from srgan.data.manifest import read_manifest
+    from srgan.tracking import Training
+
+    manifest = read_manifest(PREPARED)
+    # Left out: what does not change a result. A forgotten log_every must not look like another training.
+    cadence = ("log_every", "validate_every", "checkpoint_every")
+    sections = ("data.train", "prepare", "model", "pretrain", "train")
+    kept = {key: value for key, value in flatten(params).items() if key.startswith(sections) and not key.endswith(cadence)}
+    training = Training(
+        name=f"{params.export.name}-{params.model.name}-x{manifest['scale']}",
+        params=kept,
+        scale=manifest["scale"],
+        data_name="+".join(params.data.train),
+        data_sha256=manifest["train_sha256"],
+        losses=LOSSES if stage != "pretrain" else {"pretrain": LOSSES["pretrain"]},
+        scores=METRICS if stage is None else None,
+        artifacts=(TABLE, COMPARISON, REPORT, EXPORT) if stage is None else (),
+    )
+    if stage is None:
+        from srgan.models import read_metadata
+
+        if read_metadata(GENERATOR, made_by="train").get("sr.train_run") != training.key:
+            raise SrganError(f"{GENERATOR}: trained with other parameters or data than params.yaml now names; run: dvc repro")
+    return training
+
+
+def _die_with_parent() -> None:
+    """On Linux, ask for SIGTERM when the parent dies: a killed `dvc` must not leave a trainer behind."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

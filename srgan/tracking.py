@@ -1,0 +1,251 @@
+"""The MLflow run of a training, brought up to date from the files that the stages wrote.
+
+Files first, server second: nothing is measured for MLflow alone, so a server that is down costs a warning, and `sync`
+makes up for it later. Doing it twice is the same as doing it once.
+"""
+
+import contextlib
+import csv
+import logging
+import os
+import platform
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Before mlflow is imported: with its defaults, each call to a dead server blocks for four minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+import mlflow
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from srgan.files import digest, read_json, sha256
+from srgan.training.log import validation_csv
+
+EXPERIMENT = "srgan"
+HOME = Path("mlflow")  # of the local store
+ROWS = 100  # rows of a curve in one call; the server takes at most 1000 figures
+LIVE_PERIOD = 10.0  # seconds between looks at a growing CSV
+KEY_TAG = "srgan.key"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What identifies a training, and where its files are."""
+
+    name: str  # shown in the UI
+    params: dict[str, Any]  # flat; only what the result depends on
+    scale: int
+    data_name: str
+    data_sha256: str
+    # Only files that this training wrote: until it is through, those of the one before it still lie about.
+    losses: dict[str, Path]  # stage -> CSV; that of the validation lies beside it
+    scores: Path | None  # metrics.json
+    artifacts: tuple[Path, ...]  # pictures, report, tables
+
+    @property
+    def key(self) -> str:
+        """Digest of the parameters and the data: equal trainings share a run."""
+        return digest([self.params, self.data_sha256])[:16]
+
+
+def tracking_uri() -> str:
+    """``MLFLOW_TRACKING_URI`` if it is set, else a SQLite file under ``mlflow/``."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{HOME / 'mlflow.db'}"
+
+
+def connect() -> MlflowClient:
+    """A client of the tracking server; the local store is made if need be."""
+    uri = tracking_uri()
+    if uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):  # MLflow would try for minutes
+            raise PermissionError(f"{folder}: not writable")
+    for noisy in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(uri)
+    return MlflowClient(uri)
+
+
+def _experiment_id(client: MlflowClient) -> str:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found:
+        return found.experiment_id
+    # A server decides itself where artefacts go; a local store keeps them beside its database.
+    uri = tracking_uri()
+    folder = Path(uri.removeprefix("sqlite:///")).parent / "artifacts" if uri.startswith("sqlite:///") else None
+    try:
+        return client.create_experiment(EXPERIMENT, artifact_location=folder.resolve().as_uri() if folder else None)
+    except MlflowException:  # another process was faster
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def find_run(client: MlflowClient, training: Training) -> str:
+    """The id of the run with this training's key; it is made if there is none."""
+    experiment = _experiment_id(client)
+    for run in client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{training.key}'"):
+        if all(_is_continued(run.data.tags, path) for path in _curves(training).values()):
+            return run.info.run_id
+        # The same parameters gave another curve: the code has changed. That is another training, and gets a run of its own.
+        client.set_tag(run.info.run_id, KEY_TAG, f"{training.key} (superseded)")
+    tags = {KEY_TAG: training.key, "host": platform.node(), **_source_tags()}
+    run_id = client.create_run(experiment, run_name=f"{training.name}-{training.key[:6]}", tags=tags).info.run_id
+    client.log_batch(run_id, params=[Param(name, str(value)) for name, value in training.params.items()])
+    data = Dataset(training.data_name, training.data_sha256[:32], "local", "data/prepared")
+    client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+    return run_id
+
+
+def _source_tags() -> dict[str, str]:
+    tags = {}
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        tags["mlflow.source.git.commit"] = commit
+    if Path("dvc.lock").is_file():
+        tags["dvc.lock"] = sha256("dvc.lock")[:16]
+    return tags
+
+
+def sync(training: Training) -> str:
+    """Bring the run up to date with the files: curves, scores, pictures. What is there already is not sent again.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        Exception: whatever MLflow raises when the server cannot be reached or refuses.
+    """
+    client = connect()
+    run_id = find_run(client, training)
+    tags = client.get_run(run_id).data.tags
+    for (stage, _), path in _curves(training).items():
+        _send_curve(client, run_id, stage, path, tags.get(f"srgan.sent.{path.name}", ""))
+    for path in (*([training.scores] if training.scores else []), *training.artifacts):
+        tag = f"srgan.sent.{path.name}"
+        if not path.is_file() or tags.get(tag) == (current := sha256(path)[:16]):
+            continue
+        if path == training.scores:
+            scores = _flat_scores(read_json(path, made_by="evaluate"))
+            now = int(time.time() * 1000)
+            client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in scores.items()])
+        client.log_artifact(run_id, str(path))
+        client.set_tag(run_id, tag, current)
+    return run_id
+
+
+def _curves(training: Training) -> dict[tuple[str, str], Path]:
+    """(stage, kind) -> CSV."""
+    curves = {}
+    for stage, losses in training.losses.items():
+        curves |= {(stage, "losses"): losses, (stage, "validation"): validation_csv(losses)}
+    return curves
+
+
+def _rows(path: Path) -> list[str]:
+    """The whole lines of a CSV; the last one may be half-written, the trainer is at work."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _mark(lines: list[str]) -> str:
+    """How far a curve was sent: the number of lines, and their digest."""
+    return f"{len(lines)}:{digest(lines)[:12]}"
+
+
+def _is_continued(tags: dict[str, str], path: Path) -> bool:
+    """Whether the file still begins with what was sent of it. A file that is not there yet contradicts nothing."""
+    sent = tags.get(f"srgan.sent.{path.name}")
+    lines = _rows(path)
+    if not sent or not lines:
+        return True
+    return _mark(lines[: int(sent.split(":")[0])]) == sent or len(lines) < int(sent.split(":")[0])
+
+
+def _send_curve(client: MlflowClient, run_id: str, stage: str, path: Path, sent: str) -> None:
+    """Send the lines that were not sent, in batches; the tag that remembers how far goes with each batch."""
+    lines = _rows(path)
+    done = max(int(sent.split(":")[0]) if sent else 1, 1)  # the first line is the header
+    # One instant for a row, whenever it is sent: the server then keeps a repeated point once.
+    start = int(client.get_run(run_id).info.start_time)
+    while done < len(lines):
+        rows = list(csv.DictReader([lines[0], *lines[done : done + ROWS]]))
+        done = min(done + ROWS, len(lines))
+        metrics = [
+            Metric(f"{stage}/{name}", float(value), start + int(row["step"]), int(row["step"]))
+            for row in rows
+            for name, value in row.items()
+            if name != "step"
+        ]
+        client.log_batch(run_id, metrics=metrics, tags=[RunTag(f"srgan.sent.{path.name}", _mark(lines[:done]))])
+
+
+def _flat_scores(scores: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, float]:
+    """``sample/psnr_y`` for the GAN, ``sample/bicubic/psnr_y`` for the others."""
+    flat = {}
+    for set_name, models in scores.items():
+        for model, figures in models.items():
+            prefix = set_name if model == "gan" else f"{set_name}/{model}"
+            flat |= {f"{prefix}/{name}": value for name, value in figures.items() if value is not None}
+    return flat
+
+
+def try_sync(training: Training, status: str) -> str | None:
+    """`sync`, but a server that cannot be reached costs a warning. Returns the run's id, or None.
+
+    Args:
+        training: what to bring up to date.
+        status: of the run afterwards: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+    """
+    try:
+        run_id = sync(training)
+        connect().update_run(run_id, status)
+        return run_id
+    except Exception as error:  # MLflow, its database layer and the network have no common base; none may end a training
+        log.warning("MLflow: %s; the files are safe, send them later with: srgan sync", reason(error))
+        return None
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error, without the user and password that an address in it may carry."""
+    first = (str(error).splitlines() or [""])[0]
+    return re.sub(r"//[^/@\s]*@", "//", first) or type(error).__name__
+
+
+@contextlib.contextmanager
+def live(training: Training) -> Iterator[None]:
+    """While the block trains, a thread follows the growing CSV; at the end the run is complete and its status set."""
+    done = threading.Event()
+
+    def follow() -> None:
+        period = LIVE_PERIOD
+        while not done.wait(period):
+            # A dead server is asked ever less often.
+            period = LIVE_PERIOD if try_sync(training, "RUNNING") else min(period * 4, 600)
+
+    thread = threading.Thread(target=follow, name="mlflow", daemon=True)
+    thread.start()
+    status = "KILLED"  # SIGTERM and Ctrl-C are no Exception
+    try:
+        yield
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        done.set()
+        thread.join()
+        try_sync(training, status)

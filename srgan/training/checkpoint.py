@@ -1,0 +1,92 @@
+"""Checkpoints: whole or absent, never mixed up between runs, one trainer per folder."""
+
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srgan.errors import SrganError
+from srgan.files import atomic_file
+
+KEPT = 2
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of one training stage. Use as a context manager: inside it, no other process may train here.
+
+    Args:
+        folder: where ``step-N.pt`` files lie.
+        signature: identifies the run (parameters and data). Checkpoints of another run are set aside, not resumed.
+    """
+
+    def __init__(self, folder: str | Path, signature: str) -> None:
+        self.folder, self.signature = Path(folder), signature
+
+    def __enter__(self) -> "Checkpoints":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            import fcntl
+
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            log.warning("no file locks on this system: start one training at a time")
+        except BlockingIOError as error:
+            self._lock.close()
+            raise SrganError(f"{self.folder}: another process is training here; wait for it or end it") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def _steps(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.pt"))
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write the state after `step`; the last two are kept."""
+        with atomic_file(self.folder / f"step-{step:08d}.pt") as temporary:
+            # By way of memory: a full disk is then an OSError like any other, which torch.save would hide.
+            content = io.BytesIO()
+            torch.save({"signature": self.signature, "step": step, "state": state}, content)
+            temporary.write_bytes(content.getbuffer())
+        for old in self._steps()[:-KEPT]:
+            old.unlink()
+
+    def resume(self, restore: Callable[[dict[str, Any]], None]) -> int:
+        """Hand the newest usable state to `restore`.
+
+        A damaged file is passed over for the one before it; files of another run are moved to ``set-aside/``.
+
+        Returns:
+            The step it was written after; 0 if there is none.
+        """
+        for path in reversed(self._steps()):
+            try:
+                saved = torch.load(path, map_location="cpu", weights_only=True)
+                signature, step, state = saved["signature"], saved["step"], saved["state"]
+            except Exception as error:  # torch.load raises whatever the bytes provoke
+                log.warning("%s: damaged (%s), passed over", path, type(error).__name__)
+                path.unlink()
+                continue
+            if signature != self.signature:
+                aside = self.folder / "set-aside"
+                aside.mkdir(exist_ok=True)
+                for other in self._steps():
+                    other.replace(aside / other.name)
+                log.info("checkpoints of a run with other parameters or data moved to %s", aside)
+                return 0
+            restore(state)
+            return step
+        return 0
+
+    def finish(self) -> None:
+        """After the last step: keep the newest as ``final.pt``, out of the way of the next run."""
+        *older, newest = self._steps()
+        newest.replace(self.folder / "final.pt")
+        for path in older:
+            path.unlink()

@@ -1,0 +1,109 @@
+"""A tiny project that every test may look at, made once: the real stages, run by the real DVC, for seconds instead of minutes."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from filelock import FileLock
+
+torch.set_num_threads(1)  # tests run beside each other; the networks are tiny
+
+ROOT = Path(__file__).resolve().parent.parent
+
+TINY = {
+    "model.features": 8,
+    "model.depth": 1,
+    **{f"{stage}.{key}": value for stage in ("pretrain", "train") for key, value in {
+        "steps": 6, "batch": 2, "patch": 32, "warmup": 0, "log_every": 2, "validate_every": 3, "checkpoint_every": 2, "precision": "fp32",
+    }.items()},
+    "train.discriminator.features": 4,
+    "train.discriminator.depth": 2,
+    "evaluate.lpips": False,
+}  # fmt: skip
+
+
+def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path:
+    """The demo's ``params.yaml``, made tiny, with `changes` such as ``{"train.steps": 3}``."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, value in (TINY | (changes or {})).items():
+        *sections, key = name.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        assert key in place, name
+        place[key] = value
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a user who has activated this interpreter's environment and configured nothing."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PREFECT_", "SRGAN_", "DVC_"))}
+    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
+    return kept | {"OMP_NUM_THREADS": "1"} | changes
+
+
+def run(*command: str | Path, cwd: Path, check: bool = True, timeout: float = 200, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user would; with `check`, a failure shows its output."""
+    done = subprocess.run(list(map(str, command)), cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=timeout)
+    assert not check or done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path:
+    """A clone's worth of project files with tiny parameters, in a git repository of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".dvc").mkdir()
+    for name in ("config", ".gitignore"):
+        shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
+    write_params(folder, changes)
+    run("git", "init", "-q", cwd=folder)
+    run("git", "add", ".", cwd=folder)
+    run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start", cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A project whose pipeline has run once. Look, do not touch: `copy_of_project` is for tests that change things."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent  # the workers of pytest-xdist make it once between them
+    folder = shared / "project"
+    with FileLock(shared / "project.lock"):
+        if not (folder / "dvc_plots" / "repro.log").is_file():
+            make_project(folder)
+            done = run("dvc", "repro", cwd=folder)
+            (folder / "dvc_plots").mkdir()  # git-ignored: a place for what the command said
+            (folder / "dvc_plots" / "repro.log").write_text(done.stdout + done.stderr)
+    return folder
+
+
+@pytest.fixture
+def copy_of_project(project: Path, tmp_path: Path) -> Path:
+    """The finished project, to change at will."""
+    copy = Path(shutil.copytree(project, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns("tmp")))
+    # MLflow's store knows its artefacts by absolute path: let the copy's lie in the copy.
+    with contextlib.closing(sqlite3.connect(copy / "mlflow" / "mlflow.db")) as store:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "storage_location")):
+            store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(project), str(copy)))
+        store.commit()
+    return copy
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The folder behind ``SRGAN_MIRROR``; tests that need its real images and weights are skipped without it."""
+    folder = os.environ.get("SRGAN_MIRROR")
+    if not folder:
+        pytest.skip("SRGAN_MIRROR is not set: no benchmark images and weights to test with")
+    return Path(folder)

@@ -1,0 +1,79 @@
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from srgan import export, models
+from srgan.errors import SrganError
+
+
+@pytest.fixture(scope="module", params=[2, 3, 4])
+def exported(request, tmp_path_factory):
+    torch.manual_seed(0)
+    model = models.build_generator("compact", scale=request.param, features=8, depth=2).eval()
+    path = tmp_path_factory.mktemp("onnx") / export.file_name(request.param, "t", "compact")
+    result = export.export_onnx(path, model, {"sr.objective": "gan", "sr.license": "none"})
+    return path, model, result
+
+
+def test_onnx_and_torch_agree_at_odd_sizes(exported):
+    path, model, result = exported
+    assert set(result["max_difference"]) == {"1x3x1x1", "1x3x33x7", "2x3x17x31", "1x3x97x101"}
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for shape in ((1, 3, 1, 1), (2, 3, 5, 64), (3, 3, 40, 2)):
+        image = torch.rand(shape)
+        (actual,) = session.run(None, {"input": image.numpy()})
+        assert np.abs(actual - model(image).detach().numpy()).max() < 1e-4
+
+
+def test_names_types_opset_and_shapes_are_the_contracts(exported):
+    path, model, _ = exported
+    proto = onnx.load(path)
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 18)]
+    assert proto.ir_version == 10
+    (entrance,), (exit_,) = proto.graph.input, proto.graph.output
+    for value, name, axes in (
+        (entrance, "input", ["batch", 3, "height", "width"]),
+        (exit_, "output", ["batch", 3, f"{model.scale}*height", f"{model.scale}*width"]),
+    ):
+        assert value.name == name
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        assert [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim] == axes
+    assert {node.domain for node in proto.graph.node} == {""}
+    assert not {"BatchNormalization", "Dropout"} & {node.op_type for node in proto.graph.node}
+    fixed = onnx.load(path)
+    for axis, size in zip(fixed.graph.input[0].type.tensor_type.shape.dim, (1, 3, 16, 16), strict=True):
+        axis.dim_value = size
+    for axis in fixed.graph.output[0].type.tensor_type.shape.dim:
+        axis.Clear()
+    inferred = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
+    sizes = [axis.dim_value for axis in inferred.graph.output[0].type.tensor_type.shape.dim]
+    assert sizes == [1, 3, 16 * model.scale, 16 * model.scale]
+
+
+def test_the_file_stands_alone_and_tells_nothing_of_this_machine(exported, tmp_path):
+    path, model, _ = exported
+    alone = shutil.copy(path, tmp_path / "m.onnx")
+    onnx.checker.check_model(alone, full_check=True)
+    metadata = onnxruntime.InferenceSession(alone, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
+    assert metadata["sr.contract"] == "1"
+    assert metadata["sr.scale"] == str(model.scale)
+    assert json.loads(metadata["sr.arch_config"]) == {"scale": model.scale, "features": 8, "depth": 2}
+    assert metadata["sr.tile_overlap"] == "4"
+    assert metadata["sr.objective"] == "gan"
+    content = Path(alone).read_bytes()
+    assert not re.search(rb"\.py|site-packages|/home/|/root|/tmp|stack_trace", content)
+
+
+def test_a_model_that_differs_is_not_written(tmp_path, monkeypatch):
+    model = models.build_generator("compact", scale=2, features=4, depth=0).eval()
+    monkeypatch.setattr(export, "TOLERANCE", 0.0)
+    with pytest.raises(SrganError, match="differs from torch"):
+        export.export_onnx(tmp_path / "m.onnx", model, {})
+    assert not list(tmp_path.iterdir())

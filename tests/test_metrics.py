@@ -1,0 +1,154 @@
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from srgan import metrics
+from srgan.data import degrade, fetch
+from srgan.data.images import read_rgb
+
+
+@pytest.fixture
+def images():
+    random = np.random.default_rng(0)
+    first = random.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    noise = random.normal(0, 12, first.shape)
+    return first, np.clip(first + noise, 0, 255).astype(np.uint8)
+
+
+def test_psnr_and_ssim_equal_skimage_in_float64(images):
+    first, second = images
+    figures = metrics.psnr_ssim(first, second, border=4)
+    a, b = (image[4:-4, 4:-4].astype(np.float64) for image in images)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    _, rgb = structural_similarity(a, b, channel_axis=2, full=True, **options)
+    assert figures["psnr_rgb"] == pytest.approx(peak_signal_noise_ratio(a, b, data_range=255), abs=1e-4)
+    assert figures["ssim_rgb"] == pytest.approx(rgb[5:-5, 5:-5].mean(), abs=1e-5)
+    y_a, y_b = (metrics.luma(image[4:-4, 4:-4]).astype(np.float64) for image in images)
+    _, luma = structural_similarity(y_a, y_b, full=True, **options)
+    assert figures["psnr_y"] == pytest.approx(peak_signal_noise_ratio(y_a, y_b, data_range=255), abs=1e-4)
+    assert figures["ssim_y"] == pytest.approx(luma[5:-5, 5:-5].mean(), abs=1e-5)
+
+
+def test_luma_is_matlabs():
+    colours = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    assert metrics.luma(colours)[0] == pytest.approx([16, 235, 81.481, 144.553, 40.966], abs=1e-3)
+
+
+def test_equal_images_are_infinitely_close(images):
+    figures = metrics.psnr_ssim(images[0], images[0], border=2)
+    assert figures["psnr_y"] == math.inf
+    assert figures["ssim_y"] == pytest.approx(1)
+
+
+def test_the_border_does_not_count(images):
+    changed = images[0].copy()
+    changed[:4] = 0
+    assert metrics.psnr_ssim(changed, images[0], border=4)["psnr_rgb"] == math.inf
+    assert metrics.psnr_ssim(changed, images[0], border=3)["psnr_rgb"] < 40
+
+
+def test_ssim_says_what_is_too_small():
+    with pytest.raises(ValueError, match="at least 11x11"):
+        metrics.ssim(np.zeros((10, 20)), np.zeros((10, 20)))
+
+
+TABLE = {  # DESIGN's figures for bicubic with 8-bit LR images: PSNR-Y, SSIM-Y
+    ("set5", 2): (33.68, 0.9305),
+    ("set5", 3): (30.40, 0.8690),
+    ("set5", 4): (28.43, 0.8113),
+}
+
+
+@pytest.mark.parametrize(("name", "scale"), TABLE)
+def test_bicubic_scores_are_the_literatures(mirror, name, scale):
+    scores = []
+    for path in sorted((mirror / "datasets" / name).iterdir()):
+        hr_image = degrade.modcrop(read_rgb(path), scale)
+        sr_image = degrade.bicubic_upscale(degrade.bicubic_downscale(hr_image, scale), scale)
+        scores.append(metrics.psnr_ssim_y(sr_image, hr_image, border=scale))
+    psnr, ssim = np.mean(scores, axis=0)
+    assert psnr == pytest.approx(TABLE[name, scale][0], abs=0.01)
+    assert ssim == pytest.approx(TABLE[name, scale][1], abs=0.0005)
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path / "hub" / "checkpoints"
+
+
+def test_lpips_of_the_examples_is_the_published(mirror, empty_cache):
+    lpips = metrics.Lpips()
+    folder = mirror / "weights" / "lpips-examples"
+    reference = read_rgb(folder / "ex_ref.png")
+    assert lpips(reference, read_rgb(folder / "ex_p0.png")) == pytest.approx(0.7219, abs=0.001)
+    assert lpips(reference, read_rgb(folder / "ex_p1.png")) == pytest.approx(0.1376, abs=0.001)
+
+
+def test_weights_that_cannot_be_had_are_an_error_that_names_the_places(empty_cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("SRGAN_MIRROR", str(tmp_path / "mirror"))
+    entry = fetch.WEIGHTS["alexnet"]
+    monkeypatch.setitem(fetch.WEIGHTS, "alexnet", fetch.Weights(entry.name, entry.files, "http://127.0.0.1:9/x.pth", ""))
+    with pytest.raises(fetch.WeightsUnavailable) as caught:
+        metrics.Lpips()
+    for place in (str(empty_cache), str(tmp_path / "mirror" / "weights"), "http://127.0.0.1:9/x.pth", "alexnet-features.safetensors"):
+        assert place in str(caught.value)
+
+
+def test_wrong_weights_are_not_used(empty_cache, monkeypatch, caplog):
+    empty_cache.mkdir(parents=True)
+    (empty_cache / "alexnet-owt-7be5be79.pth").write_bytes(b"something else")
+    monkeypatch.delenv("SRGAN_MIRROR", raising=False)
+    entry = fetch.WEIGHTS["alexnet"]
+    monkeypatch.setitem(fetch.WEIGHTS, "alexnet", fetch.Weights(entry.name, entry.files, "http://127.0.0.1:9/x.pth", ""))
+    with pytest.raises(fetch.WeightsUnavailable):
+        fetch.weights_path("alexnet")
+    assert "does not begin with 7be5be79" in caplog.text
+
+
+def test_a_download_is_checked_and_lands_whole(empty_cache, tmp_path, monkeypatch):
+    import hashlib
+    import http.server
+    import threading
+
+    content = b"weights" * 1000
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content if "good" in self.path else b"x" * len(content))
+
+        def log_message(self, *_):
+            """Quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        digest = hashlib.sha256(content).hexdigest()[:8]
+        monkeypatch.delenv("SRGAN_MIRROR", raising=False)
+        base = f"http://127.0.0.1:{server.server_port}"
+        for word, expected in (("bad", None), ("good", content)):
+            file = f"{word}-{digest}.pth"
+            monkeypatch.setitem(fetch.WEIGHTS, "alexnet", fetch.Weights("alexnet", {file: digest}, f"{base}/{file}", ""))
+            if expected is None:
+                with pytest.raises(fetch.WeightsUnavailable, match="expected"):
+                    fetch.weights_path("alexnet")
+                assert not list(empty_cache.iterdir())
+            else:
+                assert fetch.weights_path("alexnet").read_bytes() == expected
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_lpips_imports_beside_any_build_of_torchvision():
+    """Such as a CPU build of torch beside a CUDA build of torchvision, whose own import fails."""
+    code = "from srgan import torchvision_import; import lpips; lpips.LPIPS(net='alex', pnet_rand=True, verbose=False)"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

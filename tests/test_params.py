@@ -1,0 +1,90 @@
+import pytest
+import yaml
+from conftest import ROOT, write_params
+
+from srgan import params
+from srgan.errors import SrganError
+
+
+def message(path):
+    with pytest.raises(SrganError) as caught:
+        params.load(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def edited(folder, old, new):
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    path = folder / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def test_the_shipped_file_loads():
+    loaded = params.load(ROOT / "params.yaml")
+    assert loaded.prepare.scale == 4
+    assert loaded.data.train == ("sample",)
+    assert loaded.pretrain.learning_rate == 1e-3
+
+
+def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
+    path = edited(tmp_path, "  steps: 4000", "  stepz: 4000")
+    line = path.read_text().split("\n").index("  stepz: 4000") + 1
+    assert message(path) == f"{path}:{line}: pretrain.stepz: unknown key; did you mean steps?"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("steps: 4000", "steps: many", "pretrain.steps: needs an integer, not 'many'"),
+        ("steps: 4000", "steps: 4000.5", "pretrain.steps: needs an integer"),
+        ("steps: 4000", 'steps: "4000"', "pretrain.steps: needs an integer"),
+        ("steps: 4000", "steps: [1, 2]", "pretrain.steps: needs a single value"),
+        ("steps: 4000", "steps: 0", "pretrain.steps: must be at least 1 (is 0)"),
+        ("learning_rate: 1.0e-3", "learning_rate: .inf", "pretrain.learning_rate: needs a number"),
+        ("learning_rate: 1.0e-3", "learning_rate: -1", "pretrain.learning_rate: must be above 0"),
+        ("schedule: cosine", "schedule: cosin", "'cosin' is not one of cosine, constant"),
+        ("lpips: true", "lpips: yes", "evaluate.lpips: needs true or false"),
+        ("train: [sample]", "train: sample", "data.train: needs a list"),
+        ("train: [sample]", "train: []", "data.train: needs at least one data set"),
+        ("patch: 96", "patch: 98", "pretrain.patch: must be a multiple of prepare.scale (4)"),
+        ("name: compact", "name: compact\n  name: compact", "model.name: given twice"),
+        ("name: demo", "name: a/b", "export.name: may hold letters"),
+        ("depth: 2 # layers", "depth: 7 # layers", "train.discriminator.depth: halves the patch of 96 pixels to nothing"),
+        ("seed: 0 # of the first", "seed: -1 # of the first", "pretrain.seed: must lie between 0"),
+        ("alias: challenger", "alias: v3", "register.alias: 'latest' and 'v1'"),
+        ("  scale: 4", "  scale: 5", "prepare.scale: must be 2, 3 or 4 (is 5)"),
+        ("  losses:\n    pixel: l1", "  losses: l1 #", "pretrain.losses: needs the keys pixel"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(tmp_path, old, new, expected):
+    assert expected in message(edited(tmp_path, old, new))
+
+
+def test_a_missing_key_is_named(tmp_path):
+    assert "pretrain.ema: missing" in message(edited(tmp_path, "  ema: 0.995", "  # ema: 0.995"))
+
+
+def test_a_missing_empty_or_broken_file_is_told_plainly(tmp_path):
+    path = tmp_path / "params.yaml"
+    assert "no such file" in message(path)
+    path.write_text("")
+    assert "is empty" in message(path)
+    path.write_text("data: [1\nmodel: 2")
+    assert "not valid YAML" in message(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "not UTF-8" in message(path)
+
+
+def test_exponents_are_numbers_as_in_dvc(tmp_path):
+    """PyYAML alone reads 1e-3 as text, DVC as a number."""
+    path = edited(tmp_path, "learning_rate: 1.0e-3", "learning_rate: 1e-3")
+    assert isinstance(yaml.safe_load(path.read_text())["pretrain"]["learning_rate"], str)
+    assert params.load(path).pretrain.learning_rate == 1e-3
+
+
+def test_flat_names_are_those_of_the_file(tmp_path):
+    flat = params.flatten(params.load(write_params(tmp_path)))
+    assert flat["train.discriminator.features"] == 4
+    assert flat["data.train"] == "sample"

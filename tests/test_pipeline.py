@@ -1,0 +1,146 @@
+"""What a user sees who types `dvc repro`, and types it again."""
+
+import csv
+import json
+import shutil
+import time
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import make_project, run, write_params
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "register"]
+
+
+def ran(output):
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+def test_the_first_run_runs_all_and_the_second_none(project, copy_of_project):
+    assert ran((project / "dvc_plots" / "repro.log").read_text()) == STAGES
+    start = time.monotonic()
+    done = run("dvc", "repro", cwd=copy_of_project)
+    assert ran(done.stdout) == []
+    assert "up to date" in done.stdout
+    assert time.monotonic() - start < 20  # 1 s in truth; this guards against work done in vain
+
+
+def test_nothing_is_left_behind_but_the_lock_file(project):
+    assert run("git", "status", "--porcelain", cwd=project).stdout == "?? dvc.lock\n"
+
+
+def test_a_change_of_train_leaves_pretrain_alone(copy_of_project):
+    write_params(copy_of_project, {"train.losses.adversarial": 0.5, "train.steps": 4})
+    assert ran(run("dvc", "repro", cwd=copy_of_project).stdout) == STAGES[3:]
+    # And MLflow has two runs, each with its own curve: nothing of the old one in the new one.
+    mlflow = MlflowClient(f"sqlite:///{copy_of_project}/mlflow/mlflow.db")
+    new, old = mlflow.search_runs([mlflow.get_experiment_by_name("srgan").experiment_id], order_by=["attributes.start_time DESC"])
+    for found, steps, value in ((new, [2, 4], "0.5"), (old, [2, 4, 6], "0.02")):
+        assert found.data.params["train.losses.adversarial"] == value
+        assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "train/loss_pixel")] == steps
+        assert len(mlflow.get_metric_history(found.info.run_id, "sample/psnr_y")) == 1
+
+
+def test_how_often_is_logged_changes_no_result(copy_of_project):
+    write_params(copy_of_project, {"pretrain.checkpoint_every": 5})
+    assert ran(run("dvc", "repro", cwd=copy_of_project).stdout) == ["pretrain"]
+
+
+def test_a_stage_depends_on_its_own_keys_only(copy_of_project):
+    read = {name: stage["params"] for name, stage in yaml.safe_load((copy_of_project / "dvc.yaml").read_text())["stages"].items()}
+    sections = ["data", "prepare", "model", "pretrain", "train", "export", "evaluate", "register"]
+    assert sorted(key for keys in read.values() for key in keys) == sorted(sections)  # each section has one reader
+    write_params(copy_of_project, {"register.alias": "other"})
+    status = json.loads(run("dvc", "status", "--json", cwd=copy_of_project).stdout)
+    assert set(status) == {"register"}
+
+
+def test_scores_have_the_published_form(project):
+    scores = json.loads((project / "reports" / "metrics.json").read_text())
+    assert list(scores) == ["sample"]
+    assert list(scores["sample"]) == ["bicubic", "pretrained", "gan", "onnx-fp32"]
+    for figures in scores["sample"].values():
+        assert list(figures) == ["psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips"]
+        assert figures["lpips"] is None  # not asked for here
+    assert scores["sample"]["bicubic"]["psnr_y"] == pytest.approx(28.54, abs=0.01)
+    table = pd.read_csv(project / "reports" / "metrics.csv")
+    assert list(table.columns) == ["set", "model", "image", "psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips"]
+    assert set(table["image"]) == {"astronaut", "chelsea", "coffee"}
+    assert table.groupby("model")["psnr_y"].mean()["gan"] == pytest.approx(scores["sample"]["gan"]["psnr_y"], abs=1e-3)
+    # What is shipped is what is scored.
+    assert scores["sample"]["onnx-fp32"]["psnr_y"] == pytest.approx(scores["sample"]["gan"]["psnr_y"], abs=0.01)
+
+
+def test_the_test_images_were_never_trained_on(project):
+    manifest = json.loads((project / "data" / "prepared" / "manifest.json").read_text())
+    parts = {image["name"]: image["part"] for image in manifest["images"]}
+    assert [name for name, part in parts.items() if part == "test"] == ["astronaut", "chelsea", "coffee"]
+    assert parts["motorcycle_left"] == parts["motorcycle_right"]
+    store = json.loads((project / "data" / "prepared" / "train.json").read_text())
+    assert {image["name"].split("/")[1] for image in store["images"]} == {name for name, part in parts.items() if part == "train"}
+
+
+def test_curves_are_tables_with_a_row_per_logged_step(project):
+    for stage, extra in (("pretrain", set()), ("train", {"loss_adversarial", "loss_feature_matching", "loss_discriminator"})):
+        with (project / "reports" / f"{stage}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert {"step", "learning_rate", "loss_pixel"} | extra <= set(rows[0])
+        assert [int(row["step"]) for row in rows] == [2, 4, 6]
+        assert all(value for row in rows for value in row.values())  # an empty cell breaks a plotted line
+        scores = pd.read_csv(project / "reports" / f"{stage}_validation.csv")
+        assert list(scores.columns) == ["step", "val_psnr_y", "val_ssim_y"]
+        assert list(scores["step"]) == [3, 6]
+
+
+def test_dvc_shows_metrics_plots_and_graph(copy_of_project):
+    project = copy_of_project
+    shown = json.loads(run("dvc", "metrics", "show", "--json", cwd=project).stdout)
+    assert "bicubic" in str(shown)
+    page = run("dvc", "plots", "show", "-o", "dvc_plots", cwd=project).stdout
+    html = (project / "dvc_plots" / "index.html").read_text()
+    assert "index.html" in page
+    for curve in ("PSNR-Y on the validation images", "train: losses", "comparison.png"):
+        assert curve in html
+    assert all(stage in run("dvc", "dag", cwd=project).stdout for stage in STAGES)
+
+
+def test_all_outs_can_be_pushed_and_pulled(copy_of_project, tmp_path):
+    run("dvc", "remote", "add", "-q", "-d", "store", tmp_path / "store", cwd=copy_of_project)
+    run("dvc", "push", "-q", cwd=copy_of_project)
+    before = {
+        path: path.read_bytes()
+        for path in copy_of_project.rglob("*")
+        if path.is_file() and path.parts[len(copy_of_project.parts)] in ("models", "reports")
+    }
+    for folder in ("data", "models", "reports", ".dvc/cache"):
+        shutil.rmtree(copy_of_project / folder)
+    run("dvc", "pull", "-q", cwd=copy_of_project)
+    assert before
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert ran(run("dvc", "repro", cwd=copy_of_project).stdout) == []
+
+
+def test_the_report_opens_without_a_network(project):
+    page = (project / "reports" / "report.html").read_text()
+    assert 'src="data:image/png;base64,' in page
+    assert "<svg" in page
+    for needless in ('src="http', 'href="http', "<script", "url("):
+        assert needless not in page.replace("url(#", "")
+    for shown in ("astronaut", "28.54", "unavailable", "train.losses.adversarial", "Middlebury"):
+        assert shown in page
+
+
+def test_the_comparison_shows_bicubic_ours_and_the_original(project):
+    with Image.open(project / "reports" / "comparison.png") as picture:
+        assert picture.width == 4 * (96 * 3 + 6) - 6
+        assert picture.height == 3 * (96 * 3 + 2 * 22)
+
+
+def test_equal_inputs_give_equal_outs(project, tmp_path):
+    """Two runs on one machine write the same lock file: every out is a function of its dependencies."""
+    again = make_project(tmp_path / "again")
+    run("dvc", "repro", cwd=again)
+    assert (again / "dvc.lock").read_text() == (project / "dvc.lock").read_text()

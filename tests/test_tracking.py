@@ -1,0 +1,159 @@
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import environment, run, write_params
+from mlflow.tracking import MlflowClient
+
+
+def client(folder):
+    return MlflowClient(f"sqlite:///{folder}/mlflow/mlflow.db")
+
+
+def only_run(folder):
+    mlflow = client(folder)
+    experiment = mlflow.get_experiment_by_name("srgan")
+    (found,) = mlflow.search_runs([experiment.experiment_id])
+    return mlflow, found
+
+
+def test_the_run_holds_parameters_curves_scores_pictures_and_data(project):
+    mlflow, found = only_run(project)
+    assert found.info.status == "FINISHED"
+    assert found.data.params["train.losses.adversarial"] == "0.02"
+    assert found.data.params["model.name"] == "compact"
+    assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "pretrain/loss_pixel")] == [2, 4, 6]
+    assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "train/val_psnr_y")] == [3, 6]
+    scores = json.loads((project / "reports" / "metrics.json").read_text())["sample"]
+    assert found.data.metrics["sample/psnr_y"] == scores["gan"]["psnr_y"]
+    assert found.data.metrics["sample/bicubic/psnr_y"] == scores["bicubic"]["psnr_y"]
+    files = {file.path for file in mlflow.list_artifacts(found.info.run_id)}
+    assert {"metrics.json", "metrics.csv", "comparison.png", "report.html", "export.json"} <= files
+    (data,) = found.inputs.dataset_inputs
+    manifest = json.loads((project / "data/prepared/manifest.json").read_text())
+    assert (data.dataset.name, data.dataset.digest) == ("sample", manifest["train_sha256"][:32])
+    assert "mlflow.source.git.commit" in found.data.tags
+
+
+def test_the_model_is_registered_as_challenger_and_loads(project):
+    import mlflow as fluent
+    import numpy as np
+    import onnxruntime
+
+    mlflow = client(project)
+    version = mlflow.get_model_version_by_alias("srgan-x4", "challenger")
+    assert version.version == "1" or version.version == 1
+    _, found = only_run(project)
+    assert version.run_id == found.info.run_id
+    fluent.set_tracking_uri(f"sqlite:///{project}/mlflow/mlflow.db")
+    model = fluent.onnx.load_model("models:/srgan-x4@challenger")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (output,) = session.run(None, {"input": np.zeros((1, 3, 4, 5), np.float32)})
+    assert output.shape == (1, 3, 16, 20)
+    info = fluent.models.get_model_info("models:/srgan-x4@challenger")
+    assert info.signature.inputs.inputs[0].shape == (-1, 3, -1, -1)
+
+
+def test_twice_is_once(copy_of_project):
+    mlflow, before = only_run(copy_of_project)
+    for command in ("sync", "register"):
+        run("srgan", command, cwd=copy_of_project)
+    mlflow, after = only_run(copy_of_project)
+    assert after.info.run_id == before.info.run_id
+    assert len(mlflow.get_metric_history(after.info.run_id, "train/loss_pixel")) == 3
+    assert len(mlflow.get_metric_history(after.info.run_id, "sample/psnr_y")) == 1
+    assert len(mlflow.search_model_versions("name = 'srgan-x4'")) == 1
+
+
+def test_another_curve_under_the_same_parameters_is_another_run(copy_of_project):
+    """As after a change of the code: the old run keeps what it was, and a new one tells what is."""
+    path = copy_of_project / "reports" / "train.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], lines[-1].replace(lines[-1].split(",")[2], "0.5")]) + "\n")
+    run("srgan", "sync", cwd=copy_of_project)
+    mlflow = client(copy_of_project)
+    runs = mlflow.search_runs([mlflow.get_experiment_by_name("srgan").experiment_id])
+    ends = {found.data.metrics["train/loss_pixel"] for found in runs}
+    assert len(runs) == 2
+    assert 0.5 in ends
+    assert len([found for found in runs if "superseded" in found.data.tags["srgan.key"]]) == 1
+
+
+def test_results_are_not_filed_under_parameters_that_did_not_make_them(copy_of_project):
+    write_params(copy_of_project, {"train.steps": 8})
+    for command in ("sync", "register", "evaluate"):
+        refused = run("srgan", command, cwd=copy_of_project, check=False)
+        assert refused.returncode == 1
+        assert "trained with other parameters or data than params.yaml now names; run: dvc repro" in refused.stderr
+
+
+def test_a_broken_store_costs_a_warning_not_the_training(copy_of_project):
+    (copy_of_project / "mlflow" / "mlflow.db").write_bytes(b"no database at all" * 100)
+    done = run("srgan", "pretrain", cwd=copy_of_project)
+    assert "send them later with: srgan sync" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_files_make_the_run_again_on_a_new_server(copy_of_project, tmp_path):
+    uri = f"sqlite:///{tmp_path}/other.db"
+    run("srgan", "sync", cwd=copy_of_project, MLFLOW_TRACKING_URI=uri)
+    mlflow = MlflowClient(uri)
+    (found,) = mlflow.search_runs([mlflow.get_experiment_by_name("srgan").experiment_id])
+    assert len(mlflow.get_metric_history(found.info.run_id, "pretrain/loss_pixel")) == 3
+    assert mlflow.get_model_version_by_alias("srgan-x4", "challenger").run_id == found.info.run_id
+
+
+def test_a_dead_server_costs_a_warning_not_the_training(copy_of_project):
+    write_params(copy_of_project, {"train.losses.pixel": 0.5})
+    start = time.monotonic()
+    done = run("srgan", "train", cwd=copy_of_project, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9")
+    assert time.monotonic() - start < 60
+    assert (copy_of_project / "models/generator.safetensors").is_file()
+    assert "send them later with: srgan sync" in done.stderr
+    assert "secret" not in done.stderr
+    refused = run("srgan", "register", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert refused.returncode == 1
+    assert "the model is safe, run again: dvc repro register" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A real tracking server on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+               "--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", str(tmp_path / "store")]  # fmt: skip
+    log = (tmp_path / "server.log").open("w")
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"), stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None, Path(log.name).read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        import os
+        import signal
+
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        log.close()
+
+
+def test_a_server_gets_the_same_as_the_local_store(copy_of_project, server):
+    run("srgan", "register", cwd=copy_of_project, MLFLOW_TRACKING_URI=server)
+    mlflow = MlflowClient(server)
+    version = mlflow.get_model_version_by_alias("srgan-x4", "challenger")
+    files = {file.path for file in mlflow.list_artifacts(version.run_id)}
+    assert {"comparison.png", "report.html"} <= files
+    assert len(mlflow.get_metric_history(version.run_id, "train/loss_pixel")) == 3
