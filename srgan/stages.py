@@ -1,13 +1,17 @@
 """One function a DVC stage: read the parameters, call the library, write the outs, tell the tracker."""
 
+import contextlib
 import logging
 import os
 import signal
-import sys
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from srgan import __version__
 from srgan.errors import SrganError
@@ -95,7 +99,7 @@ def _fit(training: Any, options: Pretrain | Train, generator: Any, discriminator
     from srgan.training.log import TrainingLog
     from srgan.training.trainer import Trainer, columns
 
-    _die_with_parent()
+    _end_with_dvc()
     stage = "train" if isinstance(options, Train) else "pretrain"
     out.parent.mkdir(parents=True, exist_ok=True)
     store = Store(PREPARED)
@@ -246,10 +250,23 @@ def _training(params: Params, stage: str | None = None) -> Any:
     return training
 
 
-def _die_with_parent() -> None:
-    """On Linux, ask for SIGTERM when the parent dies: a killed `dvc` must not leave a trainer behind."""
-    if sys.platform == "linux":
-        import ctypes
+def _end_with_dvc() -> None:
+    """Get SIGTERM when the `dvc` that runs this stage is gone: a killed one must not leave a trainer behind.
 
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    Between the two there may be a shell, which outlives `dvc`: the kernel's own signal at a parent's death would not come.
+    """
+    if "DVC_STAGE" not in os.environ:  # started by hand, say with nohup: that training is to outlive its shell
+        return
+    starter = psutil.Process().parent()
+    while starter and "DVC_STAGE" in starter.environ():
+        starter = starter.parent()
+    if starter is None:
+        return
+
+    def watch() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while starter.status() != psutil.STATUS_ZOMBIE:  # dead, and its own parent has not looked yet
+                time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

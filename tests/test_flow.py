@@ -73,9 +73,13 @@ def descendants(folder: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("victim", ["flow", "dvc"])
-def test_stopping_leaves_no_process_behind_and_the_next_run_goes_on(copy_of_project, tmp_path, victim):
-    """Either the flow gets SIGTERM, or `dvc` alone is killed outright: the trainer must end, with a checkpoint."""
+@pytest.mark.parametrize(("victim", "shell"), [("flow", "/bin/bash"), ("dvc", "/bin/sh")])
+def test_stopping_leaves_no_process_behind_and_the_next_run_goes_on(copy_of_project, tmp_path, monkeypatch, victim, shell):
+    """Either the flow gets SIGTERM, or `dvc` alone is killed outright: the trainer must end, with a checkpoint.
+
+    DVC runs commands by $SHELL. Some shells stay as the trainer's parent (dash), others become the trainer (bash).
+    """
+    monkeypatch.setenv("SHELL", shell)
     changes = {"steps": 100_000, "log_every": 1000, "checkpoint_every": 50, "validate_every": 100_000}
     write_params(copy_of_project, {f"pretrain.{key}": value for key, value in changes.items()})
     process = start_flow(copy_of_project, tmp_path)

@@ -277,6 +277,6 @@ def _stop_signals() -> Iterator[Callable[[], int]]:
         yield lambda: seen
     finally:
         for number, handler in former.items():
-            # Whoever asks for SIGTERM at a parent's death gets it once for each of the parent's threads: the second must not kill
-            # the process while it says goodbye.
+            # A flow signals the whole group and `dvc` goes with it, which brings another SIGTERM: it must not kill the process while
+            # it says goodbye.
             signal.signal(number, signal.SIG_IGN if number == seen == signal.SIGTERM else handler)
