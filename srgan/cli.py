@@ -4,11 +4,13 @@ import argparse
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 
-from srgan import __version__, params, stages
+from srgan import __version__, listing, params, stages
 from srgan.errors import SrganError
 
 EPILOG = """\
@@ -21,13 +23,15 @@ A first round:
   srgan upscale photo.jpg -o big.png   # use it
 """
 
-# Large tensors come and go each step. glibc hands them back to the kernel and fetches them anew, which costs a fifth of a step.
+# Large arrays come and go. glibc hands them back to the kernel and fetches them anew, which costs a fifth of a training step.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; exits with 0, 1 (an error, told in one line), 2 (usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
     options = _parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an orderly end: temporary files go, helper processes too
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.INFO if options.debug else logging.ERROR)
@@ -77,6 +81,20 @@ def _parser() -> argparse.ArgumentParser:
         text = _first_sentence(function)
         command = commands.add_parser(name, help=text, description=text, parents=[common, staged])
         command.set_defaults(run=_run_stage, function=function)
+        if name == "prepare":
+            command.add_argument("--processes", type=_positive, help="that work at once (default: one for each core)")
+
+    text = "What there is to train on and to score with"
+    data = commands.add_parser("data", help=text, description=text)
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    action = actions.add_parser("list", help="the catalogue, a line for each entry", parents=[common])
+    action.set_defaults(run=lambda _: print(listing.listing()))
+    action = actions.add_parser("show", help="everything about an entry: files, checksums, terms, citation", parents=[common])
+    action.add_argument("name", help="of a data set or of weights")
+    action.set_defaults(run=lambda options: print(listing.shown(options.name)))
+    action = actions.add_parser("licence", help="terms and citations of data sets", parents=[common, staged])
+    action.add_argument("names", nargs="*", metavar="name", help="(default: those that the parameter file names)")
+    action.set_defaults(run=lambda options: print(listing.licences(options.names or _named(options.params))))
 
     text = "Enlarge a photograph with an exported model"
     command = commands.add_parser("upscale", help=text, description=text, parents=[common])
@@ -87,14 +105,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"needs a whole number of at least 1, not '{text}'")
+    return int(text)
+
+
+def _named(path: Path) -> list[str]:
+    data = params.load(path).data
+    return list(dict.fromkeys((*data.train, *data.test)))
+
+
 def _first_sentence(function: object) -> str:
     return (function.__doc__ or "").split("\n")[0].rstrip(".").replace("``", "")
 
 
 def _run_stage(options: argparse.Namespace) -> None:
-    if options.command in ("pretrain", "train"):
+    if options.command in ("prepare", "pretrain", "train"):
         _restart_with_malloc()
-    options.function(params.load(options.params))
+    loaded = params.load(options.params)
+    if options.command == "prepare":
+        options.function(loaded, options.processes)
+    else:
+        options.function(loaded)
 
 
 def _restart_with_malloc() -> None:

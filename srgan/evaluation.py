@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from srgan import metrics
 from srgan.data.fetch import WeightsUnavailable
-from srgan.data.images import read_rgb, write_png
+from srgan.data.images import as_rgb, read_image, read_rgb, write_png
 from srgan.data.manifest import Pair
 
 FIGURES = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips")
@@ -46,10 +46,11 @@ def score(pairs: list[Pair], models: dict[str, Enlarge], scale: int, lpips: metr
     """
     rows, strips = [], []
     for pair in tqdm(pairs, desc="evaluate", unit="image", disable=None):
-        hr_image, lr_image = read_rgb(pair.hr), read_rgb(pair.lr)
+        original, lr_image = read_image(pair.hr), read_rgb(pair.lr)
+        hr_image = as_rgb(original)
         enlarged = {name: enlarge(lr_image) for name, enlarge in models.items()}
         for name, sr_image in enlarged.items():
-            figures: dict[str, float | None] = dict(metrics.psnr_ssim(sr_image, hr_image, border=scale))
+            figures: dict[str, float | None] = dict(metrics.psnr_ssim(sr_image, original, border=scale))
             figures["lpips"] = lpips(sr_image, hr_image) if lpips else None
             rows.append({"set": pair.set, "model": name, "image": pair.name} | figures)
         shown = {name: sr_image for name, sr_image in enlarged.items() if not name.startswith("onnx")}

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from srgan.errors import SrganError
 
 
@@ -41,7 +43,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed outright
+        if not psutil.pid_exists(int(left.name.split(".")[-2])) or left == temporary:
+            shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -70,6 +74,14 @@ def read_json(path: str | Path, made_by: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise SrganError(f"{path}: not valid JSON ({error}); make it again with: dvc repro -sf {made_by}") from error
+
+
+def read_state(path: str | Path) -> Any:
+    """Read a JSON file that is only a help: None if it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def require(path: str | Path, made_by: str) -> Path:

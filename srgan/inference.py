@@ -100,12 +100,11 @@ class Upscaler:
             raise SrganError(f"{target}: {form} ends at {LONGEST[form]} pixels a side, this needs {longest}; use .png or .tif")
         profile = image.info.get("icc_profile")
         enlarged = Image.fromarray(self.upscale(np.asarray(image.convert("RGB")), progress=True))
-        if image.mode in ("L", "LA", "1"):
+        if image.mode in ("L", "LA"):
             enlarged = enlarged.convert("L")
         if image.has_transparency_data and form in ("PNG", "WEBP", "TIFF"):
             alpha = image.convert("RGBA").getchannel("A").resize(enlarged.size, Image.Resampling.BICUBIC)
             enlarged.putalpha(alpha)
-        # A profile describes the colours of one kind of pixel: a CMYK profile on RGB pixels would be a lie.
-        keep = {"icc_profile": profile} if profile and image.mode in ("RGB", "RGBA", "P", "L", "LA") else {}
+        keep = {"icc_profile": profile} if profile else {}
         with atomic_file(target) as temporary:
             enlarged.save(temporary, format=form, **({"quality": 95} if form in ("JPEG", "WEBP") else {}), **keep)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from srgan.data import fetch
+from srgan.data.images import as_rgb
 
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, "Image quality assessment", section III.B
 _WINDOW, _SIGMA = 11, 1.5
@@ -21,6 +22,11 @@ _GAUSSIAN = cv2.getGaussianKernel(_WINDOW, _SIGMA, cv2.CV_32F)
 def luma(image: np.ndarray) -> np.ndarray:
     """Y of an `(H, W, 3)` uint8 RGB image: BT.601 in 16..235, `(H, W)` float32, not rounded."""
     return image.astype(np.float32) @ (np.array([65.481, 128.553, 24.966], np.float32) / 255) + 16
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """An `(H, W, 3)` uint8 RGB image as greyscale, as image files hold it: BT.601 in 0..255, `(H, W)` uint8."""
+    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:
@@ -59,15 +65,19 @@ def crop_border(image: np.ndarray, border: int) -> np.ndarray:
 
 
 def psnr_ssim_y(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> tuple[float, float]:
-    """PSNR and SSIM on Y of two `(H, W, 3)` uint8 images."""
-    sr_luma, hr_luma = (luma(crop_border(image, border)) for image in (sr_image, hr_image))
+    """PSNR and SSIM on Y of an `(H, W, 3)` uint8 image and its original.
+
+    An original that is greyscale, `(H, W)`, is its own Y, 0..255, as the literature takes it (Set14's ``bridge``).
+    """
+    to_y = luma if hr_image.ndim == 3 else grey
+    sr_luma, hr_luma = (to_y(crop_border(image, border)) for image in (sr_image, hr_image))
     return psnr(sr_luma, hr_luma), ssim(sr_luma, hr_luma)
 
 
 def psnr_ssim(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> dict[str, float]:
-    """`psnr_y`, `ssim_y`, `psnr_rgb`, `ssim_rgb` of two `(H, W, 3)` uint8 images."""
+    """`psnr_y`, `ssim_y`, `psnr_rgb`, `ssim_rgb` of an `(H, W, 3)` uint8 image and its original, which may be greyscale, `(H, W)`."""
     psnr_y, ssim_y = psnr_ssim_y(sr_image, hr_image, border)
-    sr_cut, hr_cut = crop_border(sr_image, border), crop_border(hr_image, border)
+    sr_cut, hr_cut = crop_border(sr_image, border), crop_border(as_rgb(hr_image), border)
     return {"psnr_y": psnr_y, "ssim_y": ssim_y, "psnr_rgb": psnr(sr_cut, hr_cut), "ssim_rgb": ssim(sr_cut, hr_cut)}
 
 

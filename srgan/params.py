@@ -36,14 +36,15 @@ def _check(condition: bool, key: str, message: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Which data sets are fetched; names are those of `srgan.data.catalog`."""
+    """Which data sets are fetched: names of the catalogue (``srgan data list``), folders, archives, addresses."""
 
     train: tuple[str, ...]  # learned from; a set's own test images stay out
     test: tuple[str, ...]  # scored, never trained on
 
     def __post_init__(self) -> None:
         _check(len(self.train) > 0, "train", "needs at least one data set")
-        _check(len(self.test) > 0, "test", "needs at least one data set")
+        for key in ("train", "test"):
+            _check(len(set(getattr(self, key))) == len(getattr(self, key)), key, "names a data set twice")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +52,19 @@ class Prepare:
     """How raw images become HR/LR pairs."""
 
     scale: int  # HR size / LR size
+    kernel: Literal["matlab", "pillow"]  # of the bicubic that makes LR images
     validation: float  # share of the training images kept for validation; at least one image
+    test: float  # share of the training images held out and scored, beside data.test; 0: none
     seed: int  # of the split
+    max_bad: int  # images that may be unreadable or too small; they are listed and skipped
 
     def __post_init__(self) -> None:
-        _check(self.scale in (2, 3, 4), "scale", "must be 2, 3 or 4")
+        _check(2 <= self.scale <= 8, "scale", "must lie between 2 and 8")
         _check(0 < self.validation < 1, "validation", "must lie between 0 and 1")
+        _check(0 <= self.test < 1, "test", "must be at least 0 and below 1")
+        _check(self.validation + self.test < 1, "test", "leaves nothing to train on, with validation")
         _check(self.seed >= 0, "seed", "must not be negative")
+        _check(self.max_bad >= 0, "max_bad", "must not be negative")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +209,7 @@ class Params:
     register: Register
 
     def __post_init__(self) -> None:
+        _check(len(self.data.test) > 0 or self.prepare.test > 0, "data.test", "needs a data set, or prepare.test a share above 0")
         for stage in ("pretrain", "train"):
             patch = getattr(self, stage).patch
             _check(patch % self.prepare.scale == 0, f"{stage}.patch", f"must be a multiple of prepare.scale ({self.prepare.scale})")

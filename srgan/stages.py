@@ -23,7 +23,7 @@ MODELS, REPORTS, CHECKPOINTS = Path("models"), Path("reports"), Path("checkpoint
 PRETRAINED, GENERATOR = MODELS / "pretrained.safetensors", MODELS / "generator.safetensors"
 LOSSES = {"pretrain": REPORTS / "pretrain.csv", "train": REPORTS / "train.csv"}
 METRICS, TABLE, COMPARISON, REPORT = REPORTS / "metrics.json", REPORTS / "metrics.csv", REPORTS / "comparison.png", REPORTS / "report.html"
-EXPORT, REGISTRATION = REPORTS / "export.json", REPORTS / "registration.json"
+CARD, EXPORT, REGISTRATION = REPORTS / "data.html", REPORTS / "export.json", REPORTS / "registration.json"
 
 log = logging.getLogger(__name__)
 
@@ -35,24 +35,49 @@ def download(params: Params) -> None:
     """
     from srgan.data import catalog, fetch
 
-    images = []
+    images, checksums = [], fetch.Checksums()
+    content: dict[str, dict[str, set[str]]] = {"train": {}, "test": {}}
     with atomic_folder(RAW) as folder:
         for split, names in (("train", params.data.train), ("test", params.data.test)):
-            for name in names:
-                records = fetch.fetch_data_set(catalog.data_set(name), split, folder / split / name)
-                images += [{"path": f"{split}/{name}/{record['file']}", "set": name, "split": split} | record for record in records]
-                log.info("data set %s: %d %s images", name, len(records), split)
+            for entry in catalog.choose(names, split):
+                records = fetch.fetch_data_set(entry, split, folder / split / entry.name, checksums)
+                images += [
+                    {"path": f"{split}/{entry.name}/{record['file']}", "set": entry.name, "split": split} | record for record in records
+                ]
+                content[split][entry.name] = {record["sha256"] for record in records}
+        for name in content["train"]:
+            if content["train"][name] == content["test"].get(name):
+                raise SrganError(
+                    f"params.yaml: data: {name} is in train and test, and has no folders train and test that would tell its images apart; "
+                    "name it under train alone and hold a share of it out with prepare.test"
+                )
         write_json(folder / "manifest.json", {"images": images})
+    checksums.save()
 
 
-def prepare(params: Params) -> None:
-    """Split the images, make their LR versions and pack the pixels, in ``data/prepared/``."""
+def prepare(params: Params, processes: int | None = None) -> None:
+    """Split the images, make their LR versions and pack the pixels, in ``data/prepared/``.
+
+    The data card, a page of what there is and what was left out, is ``reports/data.html``.
+
+    Args:
+        params: the whole configuration.
+        processes: that work at once; default: one for each core. The result does not depend on it.
+    """
+    from srgan.data.prepare import TooManyBad, cores
     from srgan.data.prepare import prepare as make
+    from srgan.data_card import write_data_card
 
-    manifest = make(RAW, PREPARED, params.prepare.scale, params.prepare.validation, params.prepare.seed)
+    try:
+        manifest = make(RAW, PREPARED, params.prepare, processes or cores())
+    except TooManyBad as error:
+        write_data_card(CARD, {"images": [], "skipped": error.skipped, "leaks": [], "duplicates": []}, PREPARED, RAW)
+        raise SrganError(f"{error}; all of them: {CARD}") from error
     for part in ("train", "validation", "test"):
         names = [image["name"] for image in manifest["images"] if image["part"] == part]
         log.info("%s: %d images%s", part, len(names), f" ({', '.join(names)})" if len(names) <= 12 else "")
+    write_data_card(CARD, manifest, PREPARED, RAW)
+    log.info("Look at %s", CARD)
 
 
 def pretrain(params: Params) -> None:

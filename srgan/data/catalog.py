@@ -1,8 +1,18 @@
-"""What can be fetched: data sets and network weights, with checksums, terms and origin."""
+"""What can be fetched: data sets and network weights, with addresses, checksums, terms and citations.
 
-from dataclasses import dataclass
+Sizes and SHA-256 are those that the publishers, or others who fetched the file before, have stated; where none are, what comes
+first is recorded in ``checksums.json`` (see `srgan.data.fetch`).
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from srgan.data.images import SUFFIXES
+from srgan.data.unpack import is_archive
 from srgan.errors import SrganError
 from srgan.params import nearest
 
@@ -21,24 +31,59 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class File:
+    """A file on the net: an archive or an image."""
+
+    urls: tuple[str, ...]  # of the same bytes, tried in order
+    size: int = 0  # bytes; 0: not stated anywhere
+    sha256: str = ""  # or its first digits; empty: not stated anywhere
+
+    @property
+    def name(self) -> str:
+        """The last part of the first address."""
+        return self.urls[0].split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One way to get a split: all of these files."""
+
+    files: tuple[File, ...]
+    inside: tuple[str, ...] = ("*",)  # patterns of the wanted images' paths in an archive; ``*`` spans folders
+
+
+@dataclass(frozen=True)
 class DataSet:
-    """A named set of photographs that an installed package carries."""
+    """A named set of photographs."""
 
     name: str
     title: str
-    package: str  # the import name of the package
-    folder: str  # inside that package
-    photos: tuple[Photo, ...]
+    licence: str  # the publishers' terms, in short
+    citation: str = ""
+    homepage: str = ""
+    counts: dict[Split, int] = field(default_factory=dict)  # images of each split that there is
+    sources: dict[Split, tuple[Source, ...]] = field(default_factory=dict)  # tried in order
+    folders: dict[Split, tuple[str, ...]] = field(default_factory=dict)  # below ``datasets/NAME/`` of a mirror, where it has splits
+    folder: Path | None = None  # of the user's own images, on this machine
+    package: str = ""  # the import name of the installed package that carries the photos below
+    package_folder: str = ""
+    photos: tuple[Photo, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes to download for everything, by the first source of each split; 0 if not stated."""
+        files = {file for sources in self.sources.values() for file in sources[0].files}
+        return sum(file.size for file in files) if all(file.size for file in files) else 0
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Pre-trained weights of a scoring network. Any of `files` will do: file name -> SHA-256, or the first digits of it."""
+    """Pre-trained weights of a network that scores or guides. Any of the files will do; a download takes the first."""
 
     name: str
-    files: dict[str, str]
-    url: str
+    title: str
     licence: str
+    files: tuple[File, ...]
 
 
 _CC0, _PUBLIC = "CC0-1.0", "public domain"
@@ -46,8 +91,12 @@ _CC0, _PUBLIC = "CC0-1.0", "public domain"
 SAMPLE = DataSet(
     name="sample",
     title="Photographs that ship inside scikit-image",
+    licence="mixed: CC0, public domain, research only; each image has its own, see `srgan data show sample`",
+    citation="S. van der Walt et al., scikit-image: image processing in Python, PeerJ 2:e453, 2014",
+    homepage="https://scikit-image.org",
+    counts={"train": 11, "test": 3},
     package="skimage",
-    folder="data",
+    package_folder="data",
     # Left out: charts, logos, text and drawings (no photographs), micrographs, and clock_motion (blurred on purpose).
     photos=(
         Photo("astronaut.png", "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5", "test", f"{_PUBLIC} (NASA)"),
@@ -84,24 +133,330 @@ SAMPLE = DataSet(
     ),
 )
 
-DATA_SETS = {SAMPLE.name: SAMPLE}
 
-WEIGHTS = {
-    "alexnet": Weights(
-        name="alexnet",
-        files={
-            # torchvision's file carries the first digits of its digest in its name.
-            "alexnet-owt-7be5be79.pth": "7be5be79",
-            "alexnet-features.safetensors": "9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9",
-        },
-        url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-        licence="BSD-3-Clause (torchvision)",
+_BERKELEY = "non-commercial research and education (Berkeley)"
+_UNKNOWN = "no licence stated by its authors; commonly used for research"
+_EDSR = File(
+    ("https://cv.snu.ac.kr/research/EDSR/benchmark.tar",),
+    250_112_000,
+    "80c21c333bbf6ceb5308b7243761f8284478274413a97b96f1d63e9045fd93e8",
+)
+_LAPSRN = "http://vllab.ucmerced.edu/wlai24/LapSRN/results/"
+_BSR = File(
+    (
+        "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz",
+        "http://web.archive.org/web/20160306133802/http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/BSR/BSR_bsds500.tgz",
     ),
+    70_763_455,
+    "97e49d31764f3912f0c4122707d53062ac9e783ba0f095e447a4d53c1a41af8e",
+)
+_BIDS = File(("https://github.com/BIDS/BSDS500/archive/refs/heads/master.zip",))
+
+
+def _benchmark(archive: str, lapsrn: str, hub: str) -> dict[Split, tuple[Source, ...]]:
+    """Where the four common benchmarks lie: EDSR's archive of all, one archive each, LapSRN's archive of all."""
+    return {
+        "test": (
+            Source((_EDSR,), (f"benchmark/{archive}/HR/*",)),
+            Source((File((f"https://huggingface.co/datasets/eugenesiow/{hub}/resolve/main/data/{hub}_HR.tar.gz",)),), (f"{hub}_HR/*",)),
+            Source((File((_LAPSRN + "SR_testing_datasets.zip",)),), (f"{lapsrn}/*", f"*/{lapsrn}/*")),
+        )
+    }
+
+
+_KODAK = (
+    "a56e27cbf5f843c048b6af1d6e090760e9c92fadba88b7dee0205918a37523bd",
+    "4f4b74a79237e311d72cad958237b5f7088d8bce1c82305ebefe1a70e3022dfd",
+    "e25ca1ff2f0c0cb5fdfd5f9b0a0bb21ac4c3de3c84a67f35b09a85d3306249db",
+    "e3b946107c5d3441c022f678d0c3caf1e224d81b1604ba840a4f88e562de61aa",
+    "10349e963c5c813d327852f82c1795fa4148d69fedffc4c589bee458e3ac3d53",
+    "363510303b715d4cbc384e1ce227e466b613a09e1b71ae985882bf8e7fbd9b18",
+    "b77d3f006f42414bb242222e0482e750c0fb9e5ee8d4bed2f6f11c5605fe54a4",
+    "ba23983c76b4832ee0e8af0592664756841a16779acd69f792e268fb6d13d6e7",
+    "6a4361c2fc194feb4edaa9f9a4a0620fb9943e460ac7fdf037fb0f6dd6607a7d",
+    "9dfb70f5867c29ff9ed6313683f19b3d867849e40fbc0c4c54a4a89df341cf23",
+    "7936814b58b5387fce2e4e2488b4ec830dadd95fa9520f358ddb30990b50f2b6",
+    "d78c37c2f04f23761ed2367dd77e2db584ddd4c3950833fecf89f199a8126980",
+    "bc34a3ce58dea09dce1704c997171602de90cb34d0c8503a988b77f473d39b08",
+    "55a94550ff18f3246c4074fd32b77b0c74447c26b6ad274d564d999c0450ba6e",
+    "7538cbb80cb9103606c48b806eae57d56c885c7f90b9b3be70a41160f9cbb683",
+    "a89c7268ccd4718ba424a99fc4643c572cf692ca6eae887185ceb4e9f11d2e54",
+    "37afcc89fbdcb76d9518e04b2fc011027e2f4cd14b3b2f83cefd721641a47c5b",
+    "1a9258c365988961d87a0598725b609139c303ad48a5aad6c503c3b1a87849aa",
+    "b7450b264b1b0a411390d8931b112c27905a992520fc90569dc4b920aa32bbdc",
+    "3b46c71e3b92a563820ba32936be8330c586c41f938efd94be938386aae4328a",
+    "ac958597c82073f6bb65129c68f72b651db5b9efd82e11547d07350214bc268b",
+    "1cee58eb1f2d9c7ebb254d208a03c783ce6cf2c4d8c2cf45e235dd23b4ce1b29",
+    "e3111a2fd4da24af15d6459ef9eacfe54106b38e27b4a21821b75c3f5d2d5baf",
+    "1071c68372cc5a01435c2c225a5cf7d4bb803846ec08bb6b3d6721b156d7cb96",
+)
+
+_CATALOGUE = (
+    SAMPLE,
+    DataSet(
+        name="div2k",
+        title="DIV2K: 2K photographs, train and valid",
+        licence="academic research only; copyright with the original owners",
+        citation="E. Agustsson, R. Timofte, NTIRE 2017 Challenge on Single Image Super-Resolution: Dataset and Study, CVPR Workshops 2017",
+        homepage="https://data.vision.ee.ethz.ch/cvl/DIV2K/",
+        counts={"train": 800, "test": 100},
+        folders={"train": ("train",), "test": ("valid",)},
+        sources={
+            "train": (
+                Source(
+                    (
+                        File(
+                            (
+                                "https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_train_HR.zip",
+                                "https://huggingface.co/datasets/goodfellowliu/DIV2K/resolve/main/DIV2K_train_HR.zip",
+                            ),
+                            3_530_603_713,
+                            "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335",
+                        ),
+                    ),
+                ),
+            ),
+            "test": (
+                Source(
+                    (
+                        File(
+                            ("https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_valid_HR.zip",),
+                            448_993_893,
+                            "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc",
+                        ),
+                    ),
+                ),
+            ),
+        },
+    ),
+    DataSet(
+        name="flickr2k",
+        title="Flickr2K: 2K photographs; with DIV2K it makes DF2K",
+        licence="none stated; copyright with the photographers on Flickr",
+        citation="B. Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPR Workshops 2017",
+        homepage="https://github.com/LimBee/NTIRE2017",
+        counts={"train": 2650},
+        sources={
+            "train": (  # the first holds the HR images alone, the authors' own is twice the size
+                Source(
+                    (
+                        File(
+                            ("https://huggingface.co/datasets/goodfellowliu/Flickr2K/resolve/main/Flickr2K.zip",),
+                            sha256="401a5b1d247d18d1114b77b069e3c7bf235c80f06b8b9caaef0086d07f1d42a3",
+                        ),
+                    ),
+                ),
+                Source((File(("https://cv.snu.ac.kr/research/EDSR/Flickr2K.tar",)),), ("Flickr2K/Flickr2K_HR/*",)),
+            )
+        },
+    ),
+    DataSet(
+        name="bsds500",
+        title="BSDS500: Berkeley segmentation photographs, train and test; its val split is B100 and stays out",
+        licence=_BERKELEY,
+        citation="P. Arbelaez et al., Contour Detection and Hierarchical Image Segmentation, IEEE TPAMI 33(5), 2011",
+        homepage="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/resources.html",
+        counts={"train": 400},
+        folders={"train": ("train", "test")},
+        sources={
+            "train": (
+                Source((_BSR,), ("BSR/BSDS500/data/images/train/*", "BSR/BSDS500/data/images/test/*")),
+                Source((_BIDS,), ("*/BSDS500/data/images/train/*", "*/BSDS500/data/images/test/*")),
+            )
+        },
+    ),
+    DataSet(
+        name="general100",
+        title="General100: small, sharp photographs",
+        licence=_UNKNOWN,
+        citation="C. Dong, C. C. Loy, X. Tang, Accelerating the Super-Resolution Convolutional Neural Network, ECCV 2016",
+        homepage="http://mmlab.ie.cuhk.edu.hk/projects/FSRCNN.html",
+        counts={"train": 100},
+        sources={
+            "train": (Source((File((_LAPSRN + "SR_training_datasets.zip",)),), ("General100/*", "*/General100/*")),),
+        },
+    ),
+    DataSet(
+        name="t91",
+        title="T91: the 91 images of the first learned methods",
+        licence=_UNKNOWN,
+        citation="J. Yang et al., Image Super-Resolution via Sparse Representation, IEEE TIP 19(11), 2010",
+        homepage="http://www.ifp.illinois.edu/~jyang29/ScSR.htm",
+        counts={"train": 91},
+        sources={
+            "train": (
+                Source((File((_LAPSRN + "SR_training_datasets.zip",)),), ("T91/*", "*/T91/*")),
+                Source((File(("http://mmlab.ie.cuhk.edu.hk/projects/SRCNN/SRCNN_train.zip",)),), ("*Train/*",)),
+            )
+        },
+    ),
+    DataSet(
+        name="kodak24",
+        title="Kodak24: lossless photographs of the Kodak PhotoCD",
+        licence="released for unrestricted use by Kodak, as widely understood",
+        citation="Eastman Kodak, Kodak Lossless True Color Image Suite (PhotoCD PCD0992), 1993",
+        homepage="https://r0k.us/graphics/kodak/",
+        counts={"test": 24},
+        sources={
+            "test": (
+                Source(
+                    tuple(
+                        File((f"https://r0k.us/graphics/kodak/kodak/kodim{number:02}.png",), sha256=digest)
+                        for number, digest in enumerate(_KODAK, start=1)
+                    )
+                ),
+            )
+        },
+    ),
+    DataSet(
+        name="set5",
+        title="Set5: the smallest benchmark",
+        licence=_UNKNOWN,
+        citation="M. Bevilacqua et al., Low-Complexity Single-Image Super-Resolution based on Nonnegative Neighbor Embedding, BMVC 2012",
+        homepage="http://people.rennes.inria.fr/Aline.Roumy/results/SR_BMVC12.html",
+        counts={"test": 5},
+        sources=_benchmark("Set5", "Set5", "Set5"),
+    ),
+    DataSet(
+        name="set14",
+        title="Set14: a small benchmark, one image grey",
+        licence=_UNKNOWN,
+        citation="R. Zeyde, M. Elad, M. Protter, On Single Image Scale-Up Using Sparse-Representations, Curves and Surfaces 2010",
+        homepage="https://sites.google.com/site/romanzeyde/research-interests",
+        counts={"test": 14},
+        sources=_benchmark("Set14", "Set14", "Set14"),
+    ),
+    DataSet(
+        name="b100",
+        title="B100: the benchmark that is BSDS500's val split",
+        licence=_BERKELEY,
+        citation="D. Martin et al., A Database of Human Segmented Natural Images, ICCV 2001",
+        homepage="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds/",
+        counts={"test": 100},
+        sources={
+            "test": (
+                Source((_BSR,), ("BSR/BSDS500/data/images/val/*",)),
+                Source((_BIDS,), ("*/BSDS500/data/images/val/*",)),
+                *_benchmark("B100", "BSDS100", "BSD100")["test"],
+            )
+        },
+    ),
+    DataSet(
+        name="urban100",
+        title="Urban100: buildings, hard for their straight and repeated lines",
+        licence="none stated by its authors, who ask for the citation",
+        citation="J.-B. Huang, A. Singh, N. Ahuja, Single Image Super-Resolution from Transformed Self-Exemplars, CVPR 2015",
+        homepage="https://github.com/jbhuang0604/SelfExSR",
+        counts={"test": 100},
+        sources=_benchmark("Urban100", "Urban100", "Urban100"),
+    ),
+)
+
+DATA_SETS = {entry.name: entry for entry in _CATALOGUE}
+
+
+def _torchvision(file: str, size: int, sha256: str) -> File:
+    return File((f"https://download.pytorch.org/models/{file}",), size, sha256)
+
+
+_TORCHVISION = "BSD-3-Clause (torchvision)"
+# torchvision's files carry the first digits of their SHA-256 in their names. The `-features` files hold the convolutions alone,
+# under the same keys; they are looked for in mirrors, and have no address of their own.
+WEIGHTS = {
+    entry.name: entry
+    for entry in (
+        Weights(
+            "vgg19",
+            "VGG19 on ImageNet, for the perceptual loss",
+            _TORCHVISION,
+            (_torchvision("vgg19-dcbb9e9d.pth", 574_673_361, "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44"),),
+        ),
+        Weights(
+            "alexnet",
+            "AlexNet on ImageNet, for LPIPS",
+            _TORCHVISION,
+            (
+                _torchvision("alexnet-owt-7be5be79.pth", 244_408_911, "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"),
+                File(("alexnet-features.safetensors",), 0, "9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9"),
+            ),
+        ),
+        Weights(
+            "squeezenet",
+            "SqueezeNet 1.1 on ImageNet, for LPIPS",
+            _TORCHVISION,
+            (
+                _torchvision("squeezenet1_1-b8a52dc0.pth", 4_958_839, "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"),
+                File(("squeezenet1_1-features.safetensors",), 0, "29dd9af42ad48cb39a767454d382a2232dbc1625a1de3f00fca4868ee65dfc4b"),
+            ),
+        ),
+    )
 }
 
 
+def choose(names: Sequence[str], split: Split) -> list[DataSet]:
+    """The data sets behind a list in ``params.yaml``: names of the catalogue, and the user's own folders, archives and addresses.
+
+    Addresses of single images make up one set, called ``images``.
+
+    Raises:
+        SrganError: a name means nothing, the set has no such split, or two sets would bear one name.
+    """
+    chosen = [_choice(name, split) for name in names if not _is_image_address(name)]
+    images = tuple(File((name,)) for name in names if _is_image_address(name))
+    if images:
+        chosen.append(DataSet("images", "images by their addresses", _OWN, sources={split: (Source(images),)}))
+        _refuse_twins([file.name for file in images], "images")
+    _refuse_twins([entry.name for entry in chosen], "data sets")
+    return chosen
+
+
+_OWN = "the user's own, not stated"
+
+
+def _choice(name: str, split: Split) -> DataSet:
+    if name in DATA_SETS:
+        entry = DATA_SETS[name]
+        if split not in entry.counts:
+            why = "is a benchmark: training on it would make its scores worthless" if split == "train" else "has no test images"
+            raise SrganError(f"params.yaml: data.{split}: {name} {why}")
+        return entry
+    title, label = f"the user's {name}", re.sub(r"[^A-Za-z0-9_.-]", "-", _stem(name))
+    if "://" in name:
+        if not is_archive(name.split("?")[0]):
+            raise SrganError(
+                f"params.yaml: data.{split}: '{name}' ends like neither an archive nor an image; rename it, or fetch it yourself"
+            )
+        return DataSet(label, title, _OWN, sources={split: (Source((File((name,)),)),)})
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return DataSet(label, title, _OWN, folder=path)
+    if path.is_file() and is_archive(name):
+        return DataSet(label, title, _OWN, sources={split: (Source((File((path.resolve().as_uri(),)),)),)})
+    if path.is_file():
+        raise SrganError(f"params.yaml: data.{split}: {name} is neither a folder nor a zip or tar archive")
+    if os.sep in name or "." in name:
+        raise SrganError(f"params.yaml: data.{split}: {name}: no such folder or archive")
+    raise SrganError(f"params.yaml: data.{split}: no data set is called '{name}'{nearest(name, tuple(DATA_SETS))}; see: srgan data list")
+
+
+def _is_image_address(name: str) -> bool:
+    return "://" in name and name.split("?")[0].lower().endswith(SUFFIXES)
+
+
+def _stem(name: str) -> str:
+    """``photos`` for ``/home/me/photos/``, ``photos.tar.gz`` and ``https://example.org/photos.zip?raw=1``."""
+    last = PurePosixPath(name.split("?")[0].replace(os.sep, "/")).name
+    return re.sub(r"(\.tar)?\.[A-Za-z0-9]+$", "", last) if is_archive(last) else last
+
+
+def _refuse_twins(names: list[str], what: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise SrganError(f"params.yaml: data: two {what} are called '{name}'; rename one")
+
+
 def data_set(name: str) -> DataSet:
-    """Look a data set up by name; an unknown one is an error that names the nearest."""
+    """Look a data set of the catalogue up by name; an unknown one is an error that names the nearest."""
     if name not in DATA_SETS:
         raise SrganError(f"no data set is called '{name}'{nearest(name, tuple(DATA_SETS))}")
     return DATA_SETS[name]

@@ -1,9 +1,14 @@
-"""Random aligned crops: a pure function of (seed, step), so a resumed run sees what the uninterrupted one would have."""
+"""Random aligned crops: a pure function of (seed, step), so a resumed run sees what the uninterrupted one would have, and so does
+any number of workers, each asking for the steps it is to make.
+"""
 
 import numpy as np
+import torch
 
 from srgan.data.store import Store
 from srgan.errors import SrganError
+
+DEVICE_SHARE = 0.5  # of a device's free memory that the pixels may take; the rest is the networks'
 
 
 class Crops:
@@ -25,21 +30,26 @@ class Crops:
         if not self.usable:
             largest = max(min(image.shape[:2]) for image in store.hr)
             raise SrganError(f"patch: {patch} pixels is more than any training image has (at most {largest}); lower it in params.yaml")
+        self._usable = np.array(self.usable)
+        self._sizes = np.array([image.shape[:2] for image in store.lr])[self._usable] - patch // store.scale + 1
 
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The batch of one step: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`, uint8.
+    def places(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Where the crops of a step lie, `(N,)` each: image, top and left in LR pixels, and which of the eight flips and turns.
 
-        Images are drawn uniformly, then the position, then one of the eight flips and quarter turns.
+        Images are drawn uniformly, then the position, then the turn.
         """
         random = np.random.default_rng((self.seed, step))
+        drawn = random.integers(len(self._usable), size=self.batch)
+        top, left = random.integers(self._sizes[drawn]).T
+        return self._usable[drawn], top, left, random.integers(8, size=self.batch)
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The batch of one step: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`, uint8."""
         scale, small = self.store.scale, self.patch // self.store.scale
         hr_batch = np.empty((self.batch, self.patch, self.patch, 3), np.uint8)
         lr_batch = np.empty((self.batch, small, small, 3), np.uint8)
-        for n in range(self.batch):
-            image = self.usable[random.integers(len(self.usable))]
-            height, width = self.store.lr[image].shape[:2]
-            top, left = int(random.integers(height - small + 1)), int(random.integers(width - small + 1))
-            turn = int(random.integers(8))
+        places = zip(*(values.tolist() for values in self.places(step)), strict=True)
+        for n, (image, top, left, turn) in enumerate(places):
             lr_batch[n] = _turn(self.store.lr[image][top : top + small, left : left + small], turn)
             top, left = top * scale, left * scale
             hr_batch[n] = _turn(self.store.hr[image][top : top + self.patch, left : left + self.patch], turn)
@@ -58,3 +68,45 @@ def _turn(image: np.ndarray, which: int) -> np.ndarray:
     if which & 2:
         image = image[:, ::-1]
     return image.transpose(1, 0, 2) if which & 4 else image
+
+
+class ResidentCrops:
+    """The same batches, cut on a device that holds the whole store: nothing but the places goes there.
+
+    Args:
+        crops: which batches.
+        device: where the pixels go, once, and where the batches come out.
+    """
+
+    def __init__(self, crops: Crops, device: torch.device) -> None:
+        self.crops, self.device = crops, device
+        store = crops.store
+        self.pixels = torch.from_numpy(np.array(store.pixels)).to(device)
+        # Rows of both kinds of image lie one after the other: where they begin, and how long they are.
+        hr_sizes = np.array([image.size for image in store.hr], np.int64)
+        widths = np.array([image.shape[1] for image in store.hr], np.int64)
+        self.starts = torch.from_numpy(np.stack([store.offsets, store.offsets + hr_sizes])).to(device)
+        self.widths = torch.from_numpy(np.stack([widths, widths // store.scale])).to(device)
+
+    @staticmethod
+    def fits(store: Store, device: torch.device) -> bool:
+        """Whether the store is to lie on the device: on CUDA, if it takes at most `DEVICE_SHARE` of the memory that is free."""
+        return device.type == "cuda" and store.pixels.size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch of one step on the device: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`, uint8."""
+        image, top, left, turn = torch.from_numpy(np.stack(self.crops.places(step))).to(self.device, non_blocking=True)
+        scale, patch = self.crops.store.scale, self.crops.patch
+        hr_batch = self._cut(0, image, top * scale, left * scale, turn, patch)
+        return hr_batch, self._cut(1, image, top, left, turn, patch // scale)
+
+    def _cut(self, kind: int, image: torch.Tensor, top: torch.Tensor, left: torch.Tensor, turn: torch.Tensor, side: int) -> torch.Tensor:
+        """Crops of HR (0) or LR (1) images in one gather: the turns are in the indices."""
+        line = torch.arange(side, device=self.device)
+        y, x = line[None, :, None], line[None, None, :]
+        turn = turn[:, None, None]
+        y, x = torch.where(turn & 4 != 0, x, y), torch.where(turn & 4 != 0, y, x)
+        y, x = torch.where(turn & 1 != 0, side - 1 - y, y), torch.where(turn & 2 != 0, side - 1 - x, x)
+        row = (top[:, None, None] + y) * self.widths[kind][image][:, None, None]
+        first = self.starts[kind][image][:, None, None] + 3 * (row + left[:, None, None] + x)
+        return self.pixels[first[..., None] + torch.arange(3, device=self.device)]

@@ -1,9 +1,15 @@
 """LR images from HR images, and back up again: MATLAB's bicubic, on which the field's numbers rest."""
 
-import numpy as np
-import torch
+from functools import cache
+from typing import Literal
 
-_KERNEL_REACH = 4  # LR pixels that the bicubic kernel sees beyond the border, and then some
+import cv2
+import numpy as np
+from PIL import Image
+
+Kernel = Literal["matlab", "pillow"]
+
+_ONE = np.ones(1, np.float32)  # a filter that changes nothing
 
 
 def modcrop(image: np.ndarray, scale: int) -> np.ndarray:
@@ -12,47 +18,76 @@ def modcrop(image: np.ndarray, scale: int) -> np.ndarray:
     return image[: height - height % scale, : width - width % scale]
 
 
-def bicubic_downscale(image: np.ndarray, scale: int) -> np.ndarray:
+def bicubic_downscale(image: np.ndarray, scale: int, kernel: Kernel = "matlab") -> np.ndarray:
     """Shrink by an integer factor like MATLAB's ``imresize(image, 1/scale)``.
 
     Cubic kernel with a = -0.5 (Keys, "Cubic convolution interpolation for digital image processing", 1981), widened by `scale`
     against aliasing; borders mirrored including the edge pixel.
 
     Args:
-        image: `(H, W, C)` uint8; `scale` must divide H and W (see `modcrop`).
+        image: `(H, W)` or `(H, W, C)` uint8; `scale` must divide H and W (see `modcrop`).
         scale: 1 or more.
+        kernel: ``pillow`` for Pillow's BICUBIC instead. The same cubic, but borders are cut off and rounding happens between rows
+            and columns: near borders it differs from MATLAB's by up to 17 levels.
 
     Returns:
-        `(H / scale, W / scale, C)` uint8.
+        `(H / scale, W / scale[, C])` uint8.
     """
     height, width = image.shape[:2]
     if height % scale or width % scale:
         raise ValueError(f"{height}x{width} is not divisible by {scale}: apply modcrop first")
-    return _resize(image, (height // scale, width // scale), pad=_KERNEL_REACH * scale, kept=_KERNEL_REACH)
+    if kernel == "pillow":
+        return np.asarray(Image.fromarray(image).resize((width // scale, height // scale), Image.Resampling.BICUBIC))
+    taps, anchor = _shrinking(scale)
+    # All positions are computed and every `scale`-th kept: still faster than anything that skips, as whole rows go through SIMD.
+    rows = _filter(image, cv2.CV_32F, _ONE, taps, (0, anchor))[::scale]
+    return np.ascontiguousarray(_filter(rows, cv2.CV_8U, taps, _ONE, (anchor, 0))[:, ::scale])
 
 
 def bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:
     """Enlarge by an integer factor like MATLAB's ``imresize(image, scale)``: the baseline every table starts with.
 
     Args:
-        image: `(H, W, C)` uint8.
+        image: `(H, W)` or `(H, W, C)` uint8.
         scale: 1 or more.
 
     Returns:
-        `(H * scale, W * scale, C)` uint8.
+        `(H * scale, W * scale[, C])` uint8.
     """
     height, width = image.shape[:2]
-    return _resize(image, (height * scale, width * scale), pad=_KERNEL_REACH, kept=_KERNEL_REACH * scale)
+    enlarged = np.empty((height * scale, width * scale, *image.shape[2:]), np.uint8)
+    for row in range(scale):  # output pixels of one phase see the same weights, so each phase is a filter of the small image
+        down, top = _enlarging(scale, row)
+        for column in range(scale):
+            across, left = _enlarging(scale, column)
+            enlarged[row::scale, column::scale] = _filter(image, cv2.CV_8U, across, down, (left, top))
+    return enlarged
 
 
-def _resize(image: np.ndarray, size: tuple[int, int], pad: int, kept: int) -> np.ndarray:
-    """Resize with `pad` mirrored pixels around the input, and cut the `kept` output pixels they became.
+def _filter(image: np.ndarray, depth: int, across: np.ndarray, down: np.ndarray, anchor: tuple[int, int]) -> np.ndarray:
+    """Weighted sums in float32 along rows and columns, borders mirrored; a depth of 8 bits means rounded and clipped."""
+    return cv2.sepFilter2D(image, depth, across, down, anchor=anchor, borderType=cv2.BORDER_REFLECT)
 
-    With `antialias=True` torch has MATLAB's kernel (a = -0.5; without it, -0.75). It renormalises at borders where MATLAB
-    mirrors: hence the padding.
-    """
-    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric")
-    tensor = torch.from_numpy(padded).permute(2, 0, 1).unsqueeze(0).float()
-    resized = torch.nn.functional.interpolate(tensor, size=(size[0] + 2 * kept, size[1] + 2 * kept), mode="bicubic", antialias=True)
-    cut = resized[0, :, kept : kept + size[0], kept : kept + size[1]]
-    return cut.clamp_(0, 255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+def _cubic(distance: np.ndarray) -> np.ndarray:
+    """Keys 1981, equation 15, a = -0.5."""
+    x = np.abs(distance)
+    return np.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
+
+
+@cache
+def _shrinking(scale: int) -> tuple[np.ndarray, int]:
+    """Weights on HR pixels for the LR pixel i, and which of them lies on HR pixel `i * scale`."""
+    centre = (scale - 1) / 2  # of the LR pixel's area, from its first HR pixel
+    positions = np.arange(int(np.ceil(centre - 2 * scale)), int(np.floor(centre + 2 * scale)) + 1)
+    weights = _cubic((centre - positions) / scale)
+    return (weights / weights.sum()).astype(np.float32), -int(positions[0])
+
+
+@cache
+def _enlarging(scale: int, phase: int) -> tuple[np.ndarray, int]:
+    """Weights on LR pixels for HR pixel `i * scale + phase`, and which of them lies on LR pixel i."""
+    centre = (phase + 0.5) / scale - 0.5
+    positions = np.arange(-2, 3)
+    weights = _cubic(centre - positions)
+    return (weights / weights.sum()).astype(np.float32), 2

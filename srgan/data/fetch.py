@@ -1,21 +1,35 @@
-"""Bring data sets and weights here, verified before anything uses them."""
+"""Bring data sets and weights here, verified before anything uses them.
 
-import http.client
+Tried in order: the mirror (``SRGAN_MIRROR``, a folder or an address, laid out as ``datasets/NAME/`` and ``weights/FILE``), then
+the addresses of the catalogue. A mirror that is an address lists its images in ``MANIFEST.sha256``, as ``sha256sum`` writes it.
+Downloads are kept in ``SRGAN_CACHE`` (default ``~/.cache/srgan``).
+"""
+
 import importlib.util
+import json
 import logging
 import os
 import shutil
-import urllib.request
-from pathlib import Path
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-import torch
-from tqdm import tqdm
-
-from srgan.data.catalog import WEIGHTS, DataSet, Split, Weights
+from srgan.data.catalog import WEIGHTS, DataSet, Source, Split
+from srgan.data.images import SUFFIXES
+from srgan.data.transfer import Job, TransferError, transfer
+from srgan.data.unpack import BadArchive, is_archive, unpack
 from srgan.errors import SrganError
-from srgan.files import atomic_file, sha256
+from srgan.files import digest, sha256, write_json
 
-CONNECT_TIMEOUT = 5.0  # seconds, also for a silence in the middle of a transfer
+if TYPE_CHECKING:
+    import torch
+
+CHECKSUMS = Path("checksums.json")
+MANIFEST = "MANIFEST.sha256"
 
 log = logging.getLogger(__name__)
 
@@ -24,78 +38,309 @@ class WeightsUnavailable(SrganError):
     """Pre-trained weights that are neither here nor can be brought here."""
 
 
-def fetch_data_set(entry: DataSet, split: Split, folder: Path) -> list[dict[str, str]]:
-    """Copy one split of a data set to `folder`, each file checked against its SHA-256.
+class Checksums:
+    """What the first download of each data set held, in a file that belongs under version control; later ones must match.
+
+    The file maps ``NAME/SPLIT`` to the digest of the sorted SHA-256 of its images: the same images are the same set, however they
+    are called and packed.
+    """
+
+    def __init__(self, path: Path = CHECKSUMS) -> None:
+        self.path = path
+        try:
+            self.known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except ValueError as error:
+            raise SrganError(f"{path}: not valid JSON ({error}); restore it with git, or delete it") from error
+        self.added: dict[str, str] = {}
+
+    def check(self, key: str, images: list[str]) -> None:
+        """Compare with what is known, or remember it."""
+        actual = digest(sorted(images))
+        expected = self.known.get(key)
+        if expected is None:
+            self.added[key] = actual
+        elif actual != expected:
+            raise SrganError(
+                f"{key}: these images are not those of the first download (digest {actual[:12]}..., {self.path} has {expected[:12]}...); "
+                f"if the new ones are right, delete that line of {self.path}"
+            )
+
+    def save(self) -> None:
+        """Write what was added."""
+        if self.added:
+            write_json(self.path, dict(sorted((self.known | self.added).items())))
+            log.info("%s: recorded %s; commit this file", self.path, ", ".join(sorted(self.added)))
+
+
+def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checksums) -> list[dict[str, str]]:
+    """Bring one split of a data set into `folder`, which does not exist yet.
 
     Returns:
-        A record per image: `file`, `sha256`, `group`, `licence`.
+        A record per image: `file` (path below `folder`), `sha256`, `group`, `licence`.
+
+    Raises:
+        SrganError: no source has it whole and unchanged; the message tells of each.
     """
+    if entry.package:
+        records = _from_package(entry, split, folder)
+        log.info("data set %s: %d %s images from the package %s", entry.name, len(records), split, entry.package)
+        return records
+    if entry.folder:
+        _copy(_of_split(entry.folder, split), entry.folder, folder)
+        records = _records(entry, folder)
+        if not records:
+            raise SrganError(f"data set '{entry.name}': no images in {entry.folder} ({', '.join(SUFFIXES)})")
+        log.info("data set %s: %d %s images from %s", entry.name, len(records), split, entry.folder)
+        return records
+    reasons = []
+    for place, bring in _ways(entry, split):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            bring(folder)
+            records = _records(entry, folder)
+            expected = entry.counts.get(split, len(records) or 1)
+            if len(records) != expected:
+                raise SrganError(f"holds {len(records)} images, expected {expected}")
+            checksums.check(f"{entry.name}/{split}", [record["sha256"] for record in records])
+        except SrganError as error:
+            log.warning("data set %s: not from %s: %s", entry.name, place, error)
+            reasons.append(f"{place}: {error}")
+            continue
+        log.info("data set %s: %d %s images from %s", entry.name, len(records), split, place)
+        return records
+    hint = "put it under $SRGAN_MIRROR/datasets" if "://" not in entry.title else "check the address"
+    raise SrganError(f"data set '{entry.name}' could not be had: {'; '.join(reasons)}; {hint}, then run the same command again")
+
+
+# -- where images come from ------------------------------------------------------------------------------------------------
+
+
+def _ways(entry: DataSet, split: Split) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Every way to get a split, in order: a name for it, and what puts the images into a folder."""
+    mirror = os.environ.get("SRGAN_MIRROR")
+    if mirror:
+        yield f"{mirror}/datasets/{entry.name}", partial(_from_mirror, mirror, entry, split)
+    for source in entry.sources[split]:
+        first = source.files[0].urls[0]
+        yield first if len(source.files) == 1 else f"{first} and so on", partial(_from_source, entry, split, source)
+
+
+def _from_mirror(mirror: str, entry: DataSet, split: Split, folder: Path) -> None:
+    """Unpacked images under ``datasets/NAME/``, in subfolders where the set has splits; else the archives, by their names."""
+    base, subfolders = f"datasets/{entry.name}", entry.folders.get(split, ("",))
+    local = _local(mirror)
+    listed = _manifest(mirror)
+    if local:
+        roots = [local / base / sub for sub in subfolders]
+        found = [path for root in roots if root.is_dir() for path in _images_below(root)]
+        _copy(found, local / base, folder)
+        for path in found:
+            _verify(folder / path.relative_to(local / base), listed.get(path.relative_to(local).as_posix(), ""))
+    else:
+        prefixes = tuple(f"{base}/{sub}/" if sub else f"{base}/" for sub in subfolders)
+        found = [name for name in listed if name.startswith(prefixes) and _is_image(name)]
+        transfer([Job((_join(mirror, name),), folder / name.removeprefix(f"{base}/"), 0, listed[name]) for name in found], entry.name)
+    if found:
+        return
+    for source in entry.sources[split]:
+        if all(is_archive(file.name) for file in source.files):
+            try:
+                _from_source(entry, split, source, folder, mirror=_join(mirror, base))
+            except TransferError:
+                continue
+            return
+    raise SrganError("it is not there")
+
+
+def _from_source(entry: DataSet, split: Split, source: Source, folder: Path, mirror: str = "") -> None:
+    """Archives, to be unpacked, or images; from their addresses or, if `mirror` is given, from there under the same names."""
+
+    def wanted(path: str) -> str | None:
+        return path if _is_image(path) and any(fnmatchcase(path, pattern) for pattern in source.inside) else None
+
+    jobs = []
+    for file in source.files:
+        urls = (_join(mirror, file.name),) if mirror else file.urls
+        # Several data sets may want one archive: it is kept by its address.
+        path = cache() / digest(file.urls[0])[:12] / file.name if is_archive(file.name) else folder / file.name
+        jobs.append(Job(urls, path, file.size, file.sha256))
+    # What is a file on this machine need not be brought here first.
+    transfer([job for job in jobs if not (is_archive(job.path.name) and _local(job.urls[0]))], entry.name)
+    for job in jobs:
+        if not is_archive(job.path.name):
+            continue
+        archive = _local(job.urls[0])
+        try:
+            if archive:
+                if not archive.is_file():
+                    raise TransferError(f"{archive}: no such file")
+                _verify(archive, job.sha256)
+            unpack(archive or job.path, folder, wanted)
+        except BadArchive:
+            if not archive:
+                job.path.unlink()  # else it would be found again
+            raise
+    if not entry.counts:  # the user's own
+        for path in set(_images_below(folder)) - set(_of_split(folder, split)):
+            path.unlink()
+    _hoist(folder)
+
+
+def _from_package(entry: DataSet, split: Split, folder: Path) -> list[dict[str, str]]:
     spec = importlib.util.find_spec(entry.package)
     if spec is None or spec.origin is None:
         raise SrganError(f"data set '{entry.name}' ships inside the package {entry.package}, which is not installed: pip install .")
-    source = Path(spec.origin).parent / entry.folder
+    source = Path(spec.origin).parent / entry.package_folder
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for photo in (photo for photo in entry.photos if photo.split == split):
         path = source / photo.file
         if not path.is_file():
             raise SrganError(f"data set '{entry.name}': {path} is missing; reinstall the package {entry.package}")
-        actual = sha256(path)
-        if actual != photo.sha256:
-            raise SrganError(
-                f"data set '{entry.name}': {path} has SHA-256 {actual[:12]}..., expected {photo.sha256[:12]}...; "
-                f"reinstall the package {entry.package}"
-            )
+        try:
+            _verify(path, photo.sha256)
+        except SrganError as error:
+            raise SrganError(f"data set '{entry.name}': {error}; reinstall the package {entry.package}") from error
         shutil.copyfile(path, folder / photo.file)
         records.append({"file": photo.file, "sha256": photo.sha256, "group": photo.group, "licence": photo.licence})
     return records
 
 
+def _manifest(mirror: str) -> dict[str, str]:
+    """A mirror's own list of its files: path -> SHA-256; empty if it has none."""
+    local = _local(mirror)
+    try:
+        if local:
+            text = (local / MANIFEST).read_text(encoding="utf-8")
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / MANIFEST
+                transfer([Job((_join(mirror, MANIFEST),), path)], MANIFEST)
+                text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, TransferError):
+        return {}
+    pairs = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
+    return {name.lstrip("*").removeprefix("./"): checksum for checksum, name in pairs}
+
+
+# -- small helpers ---------------------------------------------------------------------------------------------------------
+
+
+def cache() -> Path:
+    """Where downloads are kept: ``SRGAN_CACHE``, else ``srgan`` in the user's cache folder."""
+    named = os.environ.get("SRGAN_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srgan"
+
+
+def _records(entry: DataSet, folder: Path) -> list[dict[str, str]]:
+    return [
+        {"file": path.relative_to(folder).as_posix(), "sha256": sha256(path), "group": "", "licence": entry.licence}
+        for path in _images_below(folder)
+    ]
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and "__MACOSX" not in path.parts
+
+
+def _images_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and _is_image(path.relative_to(folder).as_posix()))
+
+
+def _of_split(folder: Path, split: Split) -> list[Path]:
+    """The images below a user's folder; if they lie in folders called train and test, only those of the split."""
+    found = _images_below(folder)
+    parents = {path: path.relative_to(folder).parts[:-1] for path in found}
+    if any({"train", "test"} & set(parts) for parts in parents.values()):
+        return [path for path in found if split in parents[path]]
+    return found
+
+
+def _hoist(folder: Path) -> None:
+    """Drop the folders that an archive puts around all of its images."""
+    parents = [path.parent for path in _images_below(folder)]
+    if not parents:
+        return
+    top = Path(os.path.commonpath(parents))
+    if top != folder:
+        aside = folder.with_name(f"{folder.name}.tmp")
+        top.replace(aside)
+        shutil.rmtree(folder)
+        aside.replace(folder)
+
+
+def _copy(paths: list[Path], root: Path, folder: Path) -> None:
+    for path in paths:
+        target = folder / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def _verify(path: Path, expected: str) -> None:
+    """Compare a file with its SHA-256, or the first digits of it; an empty one is nothing to compare with."""
+    if expected and not (actual := sha256(path)).startswith(expected):
+        raise SrganError(f"{path} has SHA-256 {actual[:12]}..., expected {expected[:12]}...")
+
+
+def _local(place: str) -> Path | None:
+    """The path on this machine, if that is what a place is."""
+    if place.startswith("file://"):
+        return Path(urllib.parse.unquote(urllib.parse.urlparse(place).path))
+    return None if "://" in place else Path(place)
+
+
+def _join(mirror: str, name: str) -> str:
+    local = _local(mirror)
+    return (local / name).resolve().as_uri() if local else f"{mirror.rstrip('/')}/{urllib.parse.quote(name)}"
+
+
+# -- weights ---------------------------------------------------------------------------------------------------------------
+
+
 def weights_path(name: str) -> Path:
-    """Find a weights file of the catalogue: in torch's hub cache, under ``SRGAN_MIRROR/weights``, or by download into that cache.
+    """Find a weights file of the catalogue: in torch's hub cache, in the mirror, or by download into that cache.
 
     Raises:
         WeightsUnavailable: naming the file and every place that was searched.
     """
+    import torch
+
     entry = WEIGHTS[name]
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
     mirror = os.environ.get("SRGAN_MIRROR")
-    folders = [cache, *([Path(mirror) / "weights"] if mirror else [])]
+    local = _local(mirror) if mirror else None
+    folders = [hub, *([local / "weights"] if local else [])]
     for folder in folders:
-        for file, expected in entry.files.items():
-            path = folder / file
+        for file in entry.files:
+            path = folder / file.name
             if path.is_file():
-                if sha256(path).startswith(expected):
+                if sha256(path).startswith(file.sha256):
                     return path
-                log.warning("%s: its SHA-256 does not begin with %s...; not used, delete it", path, expected[:8])
-    try:
-        return _download(entry, cache)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        places = ", ".join(map(str, [*folders, entry.url]))
-        raise WeightsUnavailable(
-            f"weights '{name}': none of {', '.join(entry.files)} could be had (searched: {places}; {error}); "
-            "put one of these files in one of these folders, or set SRGAN_MIRROR"
-        ) from error
+                log.warning("%s: its SHA-256 does not begin with %s...; not used, delete it", path, file.sha256[:8])
+    places, reasons = list(map(str, folders)), []
+    for file in entry.files:
+        remote = [_join(mirror, f"weights/{file.name}")] if mirror and not local else []
+        urls = (*remote, *(url for url in file.urls if "://" in url))
+        if not urls:
+            continue
+        places += urls
+        try:
+            transfer([Job(urls, hub / file.name, file.size, file.sha256)], file.name)
+            return hub / file.name
+        except (TransferError, OSError) as error:
+            reasons.append(str(error))
+    raise WeightsUnavailable(
+        f"weights '{name}': none of {', '.join(file.name for file in entry.files)} could be had (searched: {', '.join(places)}; "
+        f"{'; '.join(reasons)}); put one of these files in one of these folders, or set SRGAN_MIRROR"
+    )
 
 
-def _download(entry: Weights, folder: Path) -> Path:
-    file = entry.url.rsplit("/", 1)[1]
-    path = folder / file
-    with urllib.request.urlopen(entry.url, timeout=CONNECT_TIMEOUT) as response, atomic_file(path) as temporary:
-        total = int(response.headers.get("Content-Length", 0)) or None
-        log.info("downloading %s (%s)", entry.url, f"{total / 1e6:.0f} MB" if total else "size unknown")
-        with temporary.open("wb") as out, tqdm(total=total, unit="B", unit_scale=True, desc=file, disable=None) as bar:
-            while block := response.read(1 << 20):
-                out.write(block)
-                bar.update(len(block))
-        actual = sha256(temporary)
-        if not actual.startswith(entry.files[file]):
-            raise OSError(f"what {entry.url} sent has SHA-256 {actual[:8]}..., expected {entry.files[file]}...")
-    return path
+def load_weights(name: str) -> "dict[str, torch.Tensor]":
+    """The state dict of a network of the catalogue, on the CPU; see `weights_path`."""
+    import torch
 
-
-def load_weights(name: str) -> dict[str, torch.Tensor]:
-    """The state dict of a scoring network, on the CPU; see `weights_path`."""
     path = weights_path(name)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file

@@ -1,24 +1,59 @@
-"""Raw images to training material: a split, HR/LR pairs as PNG, the packed store, and a manifest that ties them together."""
+"""Raw images to training material: a split without leaks, HR/LR pairs as PNG, the packed store, and a manifest that ties them together.
 
+Every image is decoded once, by one of several processes; this one puts the results together in the order of the listing, so what
+comes out does not depend on how many there are. Memory is bounded by a few images, whatever their number.
+"""
+
+import contextlib
 import hashlib
-from pathlib import Path
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tqdm import tqdm
+import cv2
 
-from srgan.data import degrade
-from srgan.data.images import read_rgb, write_png
+from srgan.data import degrade, leaks
+from srgan.data.images import as_rgb, read_image, write_png
 from srgan.data.manifest import FILE, Part
-from srgan.data.store import StoreWriter
+from srgan.data.store import StoreWriter, pack
 from srgan.errors import SrganError
 from srgan.files import atomic_folder, digest, read_json, require, sha256, write_json
+from srgan.params import Prepare
+from srgan.progress import Progress
+
+SMALLEST = 32  # pixels of a side; below, there is nothing to crop from and no room for SSIM's window
+BENCHMARKS = Path(__file__).with_name("benchmarks.npz")  # fingerprints of Set5, Set14 and B100
+AHEAD = 2  # images that each process may be ahead of the writer
+
+log = logging.getLogger(__name__)
+
+Record = dict[str, Any]
 
 
-def split_validation(records: list[dict[str, Any]], share: float, seed: int) -> list[Part]:
-    """Assign each training image to ``train`` or ``validation`` by a seeded hash of its content.
+# -- the split -------------------------------------------------------------------------------------------------------------
 
-    An image's side does not depend on the other images, so adding some moves none; images of one `group` go together. If
-    chance leaves validation empty, the group with the lowest hash goes there; if it leaves training empty, the one with the highest.
+
+def split(records: list[Record], validation: float, test: float, seed: int) -> list[Part]:
+    """Assign each image to ``train``, ``validation`` or ``test`` by a seeded hash of its content.
+
+    An image's part does not depend on the other images, so adding some moves none; images of one `group` go together. Only where
+    chance leaves a part empty, the lowest hashes go to test and validation, and the highest stays in training.
+
+    Args:
+        records: each with `sha256` and `group`.
+        validation: share of the images.
+        test: share of the images; 0 for none.
+        seed: another seed, another split.
     """
 
     def position(sha: str) -> float:
@@ -28,65 +63,316 @@ def split_validation(records: list[dict[str, Any]], share: float, seed: int) -> 
     for record in records:
         key = record["group"] or record["sha256"]
         groups[key] = min(groups.get(key, 1.0), position(record["sha256"]))
-    if len(groups) < 2:
-        raise SrganError("a split into training and validation images needs at least two different scenes; add images to data.train")
-    held_out = {key for key, value in groups.items() if value < share} or {min(groups, key=lambda key: groups[key])}
-    if len(held_out) == len(groups):
-        held_out.remove(max(groups, key=lambda key: groups[key]))
-    return ["validation" if (record["group"] or record["sha256"]) in held_out else "train" for record in records]
+    needed = 3 if test else 2
+    if len(groups) < needed:
+        raise SrganError(f"a split into {needed} parts needs at least {needed} different scenes, data.train has {len(groups)}; add images")
+    order = sorted(groups, key=lambda key: groups[key])
+    parts: dict[str, Part] = {
+        key: "test" if at < test else "validation" if at < test + validation else "train" for key, at in groups.items()
+    }
+    if test and parts[order[0]] != "test":
+        parts[order[0]] = "test"
+    if "train" not in parts.values():
+        parts[order[-1]] = "train"
+    if "validation" not in parts.values():
+        parts[order[1 if test else 0]] = "validation"
+    return [parts[record["group"] or record["sha256"]] for record in records]
 
 
-def prepare(raw: Path, out: Path, scale: int, validation: float, seed: int) -> dict[str, Any]:
+def unique_names(paths: list[str]) -> list[str]:
+    """Names for the images of a set: the path with ``_`` for ``/``, without the suffix unless that tells two apart."""
+    plain = ["_".join(PurePosixPath(path).with_suffix("").parts) for path in paths]
+    full = ["_".join(PurePosixPath(path).parts) for path in paths]
+    return (
+        [long if plain.count(short) > 1 else short for short, long in zip(plain, full, strict=True)]
+        if len(set(plain)) < len(plain)
+        else plain
+    )
+
+
+# -- one image, in a process of its own ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Task:
+    number: int
+    source: Path
+    set: str
+    name: str
+    part: Part
+    folder: Path  # being prepared
+    scale: int
+    kernel: degrade.Kernel
+    references: Path | None  # what training images are compared with
+
+
+@dataclass(frozen=True)
+class _Done:
+    task: _Task
+    bad: str = ""  # why the image cannot be used
+    pixels: str = ""  # digest
+    size: tuple[int, int] = (0, 0)  # HR height and width
+    lr_sha256: str = ""
+    packed: Path | None = None  # for the store
+    packed_sha256: str = ""
+    shows: list[tuple[str, int]] = field(default_factory=list)  # references that this training image shows
+    fingerprint: leaks.Fingerprint | None = None
+
+
+def _prepare_one(task: _Task) -> _Done:
+    try:
+        image = read_image(task.source)
+    except SrganError as error:
+        return _Done(task, bad=str(error).removeprefix(f"{task.source}: ").partition(";")[0])
+    if min(image.shape[:2]) < SMALLEST:
+        return _Done(task, bad=f"{image.shape[1]}x{image.shape[0]} pixels, smaller than {SMALLEST}x{SMALLEST}")
+    pixels = hashlib.sha256(f"{image.shape}".encode() + image.data).hexdigest()
+    if task.references and (shows := _references(task.references).find(image, pixels)):
+        return _Done(task, pixels=pixels, size=image.shape[:2], shows=shows)
+    hr_image = degrade.modcrop(image, task.scale)
+    lr_image = degrade.bicubic_downscale(hr_image, task.scale, task.kernel)
+    place = task.folder / task.part / task.set
+    lr_path = place / "lr" / f"{task.name}.png"
+    write_png(lr_path, lr_image)
+    size, lr_sha256 = hr_image.shape[:2], sha256(lr_path)
+    if task.part == "train":
+        packed = task.folder / f".{task.number}.u8"
+        checksum = pack(packed, as_rgb(hr_image), as_rgb(lr_image))
+        return _Done(task, pixels=pixels, size=size, lr_sha256=lr_sha256, packed=packed, packed_sha256=checksum)
+    write_png(place / "hr" / f"{task.name}.png", hr_image)
+    return _Done(task, pixels=pixels, size=size, lr_sha256=lr_sha256, fingerprint=leaks.fingerprint(image))
+
+
+@cache
+def _references(path: Path) -> leaks.References:
+    return leaks.References.load(path)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+# -- all of them -----------------------------------------------------------------------------------------------------------
+
+
+def cores() -> int:
+    """How many processes can work at once: the cores that this one may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Run = Callable[[Iterable[_Task]], Iterator[_Done]]
+
+
+@contextlib.contextmanager
+def _runner(processes: int) -> Iterator[Run]:
+    """What runs tasks and returns their results in order, never more than a few ahead of whoever takes them."""
+    if processes == 1:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        yield lambda tasks: map(_prepare_one, tasks)
+        cv2.setNumThreads(threads)
+        return
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload([__name__])  # imports once, not once a process
+    pool = ProcessPoolExecutor(processes, context, _start_worker)
+
+    def run(tasks: Iterable[_Task]) -> Iterator[_Done]:
+        waiting: deque[Future[_Done]] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(_prepare_one, task))
+            if len(waiting) > AHEAD * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    try:
+        yield run
+    except BrokenProcessPool as error:
+        raise SrganError(
+            "prepare: a process was killed, perhaps for want of memory; run with fewer: srgan prepare --processes 1"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Record:
     """Make `out` from `raw` (see `srgan.stages.download` for its layout); `out` appears whole or not at all.
+
+    Training images that show the same picture as a validation, test or benchmark image are left out, and so are exact copies of
+    other training images; the manifest lists them under `leaks` and `duplicates`. What cannot be read is listed under `skipped`.
+
+    Args:
+        raw: what `download` made.
+        out: replaced.
+        options: ``prepare`` of ``params.yaml``.
+        processes: that work at once; the result does not depend on it.
 
     Returns:
         The manifest.
+
+    Raises:
+        TooManyBad: more images than `options.max_bad` cannot be used.
+        SrganError: nothing is left for a part.
     """
     listing = read_json(raw / "manifest.json", made_by="download")
     if not isinstance(listing, dict) or "images" not in listing:
         raise SrganError(f"{raw / 'manifest.json'}: not a list of downloaded images; make it again with: dvc repro -sf download")
-    sources = listing["images"]
-    training = [record for record in sources if record["split"] == "train"]
-    parts = dict(zip((record["path"] for record in training), split_validation(training, validation, seed), strict=True))
-    images: list[dict[str, Any]] = []
-    with atomic_folder(out) as folder:
-        with StoreWriter(folder, scale) as store:
-            for record in tqdm(sources, desc="prepare", unit="image", disable=None):
-                part: Part = parts.get(record["path"], "test")
-                hr_image = degrade.modcrop(read_rgb(require(raw / record["path"], "download")), scale)
-                if not hr_image.size:
-                    raise SrganError(f"{raw / record['path']}: smaller than {scale}x{scale} pixels; take it out")
-                lr_image = degrade.bicubic_downscale(hr_image, scale)
-                name = Path(record["path"]).stem
-                place = folder / part / record["set"]
-                write_png(place / "lr" / f"{name}.png", lr_image)
-                if part == "train":
-                    store.add(f"{record['set']}/{name}", hr_image, lr_image)
-                else:
-                    write_png(place / "hr" / f"{name}.png", hr_image)
-                height, width = hr_image.shape[:2]
-                images.append(
-                    {
-                        "set": record["set"],
-                        "name": name,
-                        "part": part,
-                        "height": height,
-                        "width": width,
-                        "source_sha256": record["sha256"],
-                        "lr_sha256": sha256(place / "lr" / f"{name}.png"),
-                        "licence": record["licence"],
-                    }
-                )
-        learned_from = sorted(image["source_sha256"] for image in images if image["part"] == "train")
-        scored = sorted([image["set"], image["name"], image["source_sha256"]] for image in images if image["part"] == "test")
-        manifest = {
-            "scale": scale,
-            "kernel": "matlab-bicubic",
-            "seed": seed,
-            "validation": validation,
-            "train_sha256": digest([scale, learned_from]),  # identifies what a model has seen
-            "test_sha256": digest([scale, scored]),  # identifies what it is scored on
-            "images": images,
-        }
+    with atomic_folder(out) as folder, _runner(processes) as run:
+        manifest = _Preparation(raw, folder, options, listing["images"]).make(run)
         write_json(folder / FILE, manifest)
     return manifest
+
+
+class TooManyBad(SrganError):
+    """More images than allowed cannot be used; `skipped` lists them."""
+
+    def __init__(self, message: str, skipped: list[dict[str, str]]) -> None:
+        super().__init__(message)
+        self.skipped = skipped
+
+
+class _Preparation:
+    def __init__(self, raw: Path, folder: Path, options: Prepare, sources: list[Record]) -> None:
+        self.folder, self.options, self.sources = folder, options, sources
+        self.skipped: list[dict[str, str]] = []
+        self.leaks: list[Record] = []
+        self.duplicates: list[dict[str, str]] = []
+        training = [record for record in sources if record["split"] == "train"]
+        assigned = split(training, options.validation, options.test, options.seed)
+        parts = dict(zip((record["path"] for record in training), assigned, strict=True))
+        names: dict[str, str] = {}
+        for key in {(record["split"], record["set"]) for record in sources}:
+            paths = [record["path"] for record in sources if (record["split"], record["set"]) == key]
+            inner = [path.removeprefix("/".join(key) + "/") for path in paths]
+            names |= dict(zip(paths, unique_names(inner), strict=True))
+        self.tasks = [
+            _Task(
+                number,
+                require(raw / record["path"], "download"),
+                record["set"],
+                names[record["path"]],
+                parts.get(record["path"], "test"),
+                folder,
+                options.scale,
+                options.kernel,
+                None,
+            )
+            for number, record in enumerate(sources)
+        ]
+
+    def make(self, run: Run) -> Record:
+        held_out = [task for task in self.tasks if task.part != "train"]
+        training = [task for task in self.tasks if task.part == "train"]
+        results: dict[int, _Done] = {}
+        parts: dict[str, Part] = {}  # of the held-out images, by their labels
+        with Progress("prepare", len(self.tasks), "image") as progress:
+
+            def taken(tasks: list[_Task]) -> Iterator[_Done]:
+                for done in run(tasks):
+                    progress.add(1)
+                    if done.bad:
+                        self._skip(done)
+                    else:
+                        yield done
+
+            # Benchmarks count even if they are not scored this time; those that are come with their own images.
+            references = leaks.References.load(BENCHMARKS, without={task.set for task in held_out})
+            for done in taken(held_out):
+                assert done.fingerprint is not None
+                references.add(_label(done), done.fingerprint, done.pixels)
+                parts[_label(done)] = done.task.part
+                results[done.task.number] = replace(done, fingerprint=None)
+            path = self.folder / ".references.npz"
+            references.save(path)
+            self._pack(taken([replace(task, references=path) for task in training]), results, parts)
+            path.unlink()
+        return self._manifest(results)
+
+    def _skip(self, done: _Done) -> None:
+        self.skipped.append({"image": self.sources[done.task.number]["path"], "reason": done.bad})
+        log.warning("skipped %s: %s", self.skipped[-1]["image"], done.bad)
+
+    def _pack(self, training: Iterator[_Done], results: dict[int, _Done], parts: dict[str, Part]) -> None:
+        seen: dict[str, str] = {}
+        with StoreWriter(self.folder, self.options.scale) as store:
+            for done in training:
+                label = _label(done)
+                if done.shows:
+                    source = self.sources[done.task.number]["path"]
+                    for of, matches in done.shows:
+                        self.leaks.append(
+                            {"image": label, "source": source, "part": parts.get(of, "benchmark"), "of": of, "matches": matches}
+                        )
+                    log.warning("left out %s: it shows %s", label, ", ".join(of for of, _ in done.shows))
+                    continue
+                assert done.packed is not None
+                if done.pixels in seen:
+                    self.duplicates.append({"image": label, "of": seen[done.pixels]})
+                    log.warning("left out %s: a copy of %s", label, seen[done.pixels])
+                    done.packed.unlink()
+                    (self.folder / "train" / done.task.set / "lr" / f"{done.task.name}.png").unlink()
+                    continue
+                seen[done.pixels] = label
+                store.add(label, *done.size, done.packed, done.packed_sha256)
+                results[done.task.number] = done
+
+    def _manifest(self, results: dict[int, _Done]) -> Record:
+        options = self.options
+        images = []
+        for number, done in sorted(results.items()):
+            record = self.sources[number]
+            images.append(
+                {
+                    "set": done.task.set,
+                    "name": done.task.name,
+                    "part": done.task.part,
+                    "height": done.size[0],
+                    "width": done.size[1],
+                    "source": record["path"],
+                    "source_sha256": record["sha256"],
+                    "lr_sha256": done.lr_sha256,
+                    "licence": record["licence"],
+                }
+            )
+        if len(self.skipped) > options.max_bad:
+            shown = "; ".join(f"{bad['image']}: {bad['reason']}" for bad in self.skipped[:3]) + ("; ..." if len(self.skipped) > 3 else "")
+            raise TooManyBad(
+                f"{len(self.skipped)} of {len(self.sources)} images cannot be used, prepare.max_bad allows {options.max_bad}: {shown}; "
+                "replace or delete them, or raise prepare.max_bad",
+                self.skipped,
+            )
+        for part in ("train", "validation", "test"):
+            if not any(image["part"] == part for image in images):
+                why = f"{len(self.leaks)} show held-out pictures, " if part == "train" and self.leaks else ""
+                raise SrganError(f"no {part} image is left ({why}{len(self.skipped)} cannot be used); name more data in params.yaml")
+        learned_from = sorted(image["source_sha256"] for image in images if image["part"] == "train")
+        scored = sorted([image["set"], image["name"], image["source_sha256"]] for image in images if image["part"] == "test")
+        degraded = [options.scale, options.kernel]
+        return {
+            "scale": options.scale,
+            "kernel": options.kernel,
+            "seed": options.seed,
+            "validation": options.validation,
+            "test": options.test,
+            "train_sha256": digest([degraded, learned_from]),  # identifies what a model has seen
+            "test_sha256": digest([degraded, scored]),  # identifies what it is scored on
+            "images": images,
+            "skipped": self.skipped,
+            "leaks": self.leaks,
+            "duplicates": self.duplicates,
+        }
+
+
+def _label(done: _Done) -> str:
+    return f"{done.task.set}/{done.task.name}"

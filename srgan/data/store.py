@@ -1,49 +1,64 @@
 """Packed pixels: every training image in one flat file, memory-mapped, so that a crop is a copy and never a decode.
 
-Layout (version 1), readable without this module:
+Layout (version 2), readable without this module:
 
 - ``train.u8``: raw uint8, image after image, for each first the HR pixels `(H, W, 3)` in row-major order, then the LR pixels
-  `(H / scale, W / scale, 3)`.
-- ``train.json``: `version`, `scale`, `sha256` of the pixel file, and `images`: for each `name`, `offset` (byte of its first HR
-  pixel), `height` and `width` (HR).
+  `(H / scale, W / scale, 3)`. No header, no padding.
+- ``train.json``: `version`, `scale`, and `images`, in the order of the file: for each `name`, `offset` (byte of its first HR pixel),
+  `height` and `width` (HR), and `sha256` of its pixels, HR and LR. `sha256` of the whole is the SHA-256 of the images' digests, 64
+  hexadecimal digits each, written one after the other: so it can be had image by image, by several processes.
 """
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from srgan.errors import SrganError
-from srgan.files import read_json, sha256, write_json
+from srgan.files import read_json, write_json
 
-VERSION = 1
+VERSION = 2
+PIXELS, INDEX = "train.u8", "train.json"
+
+
+def pack(path: Path, hr_image: np.ndarray, lr_image: np.ndarray) -> str:
+    """Write one image as it will lie in the store: `(H, W, 3)` and `(H / scale, W / scale, 3)`, uint8. Returns its SHA-256."""
+    checksum = hashlib.sha256()
+    with path.open("wb") as file:
+        for pixels in (hr_image, lr_image):
+            block = np.ascontiguousarray(pixels).data
+            file.write(block)
+            checksum.update(block)
+    return checksum.hexdigest()
 
 
 class StoreWriter:
-    """Append aligned HR/LR pairs; memory use is one image. Use as a context manager."""
+    """Joins packed images to a store, in the order of the calls. Use as a context manager."""
 
     def __init__(self, folder: str | Path, scale: int) -> None:
         self.folder, self.scale = Path(folder), scale
         self.images: list[dict[str, int | str]] = []
-        self.pixels = self.folder / "train.u8"
 
     def __enter__(self) -> "StoreWriter":
-        self.file = self.pixels.open("wb")
+        self.file = (self.folder / PIXELS).open("wb")
         return self
 
-    def add(self, name: str, hr_image: np.ndarray, lr_image: np.ndarray) -> None:
-        """Add one pair: `(H, W, 3)` and `(H / scale, W / scale, 3)`, uint8."""
-        height, width = hr_image.shape[:2]
-        if lr_image.shape != (height // self.scale, width // self.scale, 3) or height % self.scale or width % self.scale:
-            raise ValueError(f"{name}: HR {hr_image.shape} and LR {lr_image.shape} are not aligned at x{self.scale}")
-        self.images.append({"name": name, "offset": self.file.tell(), "height": height, "width": width})
-        self.file.write(np.ascontiguousarray(hr_image))
-        self.file.write(np.ascontiguousarray(lr_image))
+    def add(self, name: str, height: int, width: int, packed: Path, checksum: str) -> None:
+        """Append what `pack` wrote for an HR image of this size, and delete it there."""
+        size = 3 * (height * width + height // self.scale * (width // self.scale))
+        if height % self.scale or width % self.scale or packed.stat().st_size != size:
+            raise ValueError(f"{name}: {packed} does not hold HR {height}x{width} and LR at x{self.scale}")
+        self.images.append({"name": name, "offset": self.file.tell(), "height": height, "width": width, "sha256": checksum})
+        with packed.open("rb") as source:
+            shutil.copyfileobj(source, self.file, 1 << 20)
+        packed.unlink()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.file.close()
         if kind is None:  # the index comes last: without it there is no store
-            index = {"version": VERSION, "scale": self.scale, "sha256": sha256(self.pixels), "images": self.images}
-            write_json(self.folder / "train.json", index)
+            whole = hashlib.sha256("".join(str(image["sha256"]) for image in self.images).encode()).hexdigest()
+            write_json(self.folder / INDEX, {"version": VERSION, "scale": self.scale, "sha256": whole, "images": self.images})
 
 
 class Store:
@@ -51,24 +66,24 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
-        index = read_json(folder / "train.json", made_by="prepare")
+        index = read_json(folder / INDEX, made_by="prepare")
         version = index.get("version") if isinstance(index, dict) else None
         if version != VERSION:
-            raise SrganError(f"{folder / 'train.json'}: store version {version}, this program reads {VERSION}; run: dvc repro -sf prepare")
+            raise SrganError(f"{folder / INDEX}: store version {version}, this program reads {VERSION}; run: dvc repro -sf prepare")
         self.scale: int = index["scale"]
         self.sha256: str = index["sha256"]
         self.names: list[str] = [image["name"] for image in index["images"]]
-        pixels = np.memmap(folder / "train.u8", dtype=np.uint8, mode="r")
+        self.pixels = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r")  # the whole file, flat
         self.hr: list[np.ndarray] = []
         self.lr: list[np.ndarray] = []
         for image in index["images"]:
-            self.hr.append(self._view(pixels, image["offset"], image["height"], image["width"]))
+            self.hr.append(self._view(image["offset"], image["height"], image["width"]))
             end = image["offset"] + self.hr[-1].size
-            self.lr.append(self._view(pixels, end, image["height"] // self.scale, image["width"] // self.scale))
+            self.lr.append(self._view(end, image["height"] // self.scale, image["width"] // self.scale))
+        self.offsets = np.array([image["offset"] for image in index["images"]], np.int64)
 
-    @staticmethod
-    def _view(pixels: np.ndarray, offset: int, height: int, width: int) -> np.ndarray:
+    def _view(self, offset: int, height: int, width: int) -> np.ndarray:
         size = height * width * 3
-        if offset + size > pixels.size:
-            raise SrganError(f"{pixels.filename}: shorter than its index says; make it again with: dvc repro -sf prepare")  # type: ignore[attr-defined]
-        return pixels[offset : offset + size].reshape(height, width, 3)
+        if offset + size > self.pixels.size:
+            raise SrganError(f"{self.pixels.filename}: shorter than its index says; make it again with: dvc repro -sf prepare")
+        return self.pixels[offset : offset + size].reshape(height, width, 3)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from srgan import losses, metrics, models
-from srgan.data.crops import Crops
-from srgan.data.images import read_rgb
+from srgan.data.crops import Crops, ResidentCrops
+from srgan.data.images import read_image, read_rgb
 from srgan.data.manifest import Pair
 from srgan.errors import SrganError
 from srgan.params import Optimization, Pretrain, Train
@@ -70,6 +70,7 @@ class Trainer:
         self.options, self.crops, self.validation = options, crops, validation
         self.device = pick_device()
         self.dtype = pick_precision(options.precision, self.device)
+        self.resident = ResidentCrops(crops, self.device) if ResidentCrops.fits(crops.store, self.device) else None
         self.generator = self._place(generator)
         self.ema = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
         self.optimizer = self._adam(self.generator, options.learning_rate)
@@ -88,11 +89,10 @@ class Trainer:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """HR and LR crops of a step, `(N, 3, H, W)` float32 in 0..1, channels last."""
-
-        def move(pixels: np.ndarray) -> Tensor:
-            return torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-
-        hr_image, lr_image = map(move, self.crops(step))
+        hr_image, lr_image = (
+            torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2).float().div_(255)
+            for pixels in (self.resident or self.crops)(step)
+        )
         if self.options.color_jitter:  # linear, so HR and LR still belong together
             gains = torch.from_numpy(self.crops.gains(step, self.options.color_jitter)).to(self.device)[:, :, None, None]
             hr_image, lr_image = hr_image * gains, lr_image * gains
@@ -237,7 +237,7 @@ class Trainer:
         scores = []
         for pair in self.validation:
             sr_image = models.enlarge(model, read_rgb(pair.lr))
-            scores.append(metrics.psnr_ssim_y(sr_image, read_rgb(pair.hr), border=self.crops.store.scale))
+            scores.append(metrics.psnr_ssim_y(sr_image, read_image(pair.hr), border=self.crops.store.scale))
         psnr, ssim = np.mean(scores, axis=0)
         return {"val_psnr_y": round(float(psnr), 6), "val_ssim_y": round(float(ssim), 6)}
 

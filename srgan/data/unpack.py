@@ -1,0 +1,131 @@
+"""Images out of zip and tar archives that strangers made."""
+
+import logging
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from srgan.errors import SrganError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+MOST_FILES = 1_000_000  # entries of any kind
+MOST_BYTES = 1 << 40  # unpacked
+MOST_RATIO = 100  # unpacked / packed, of the whole: photographs stay below 10, bombs are above 1000
+SMALL = 64 << 20  # unpacked bytes below which the ratio is nobody's business
+BLOCK = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+class BadArchive(SrganError):
+    """An archive that is broken, or that no honest person would make."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    kind: str  # file, folder, link or device
+    open: Callable[[], IO[bytes]]
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file's name says that it is an archive which `unpack` reads."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None]) -> list[str]:
+    """Write the wanted files of a zip or tar archive into `folder`.
+
+    Only plain files are written; links and devices are left out, with a warning.
+
+    Args:
+        archive: what to read; its content decides what it is, not its name.
+        folder: where the files go; it exists.
+        wanted: from a file's path in the archive to its path below `folder`, or None to leave it out.
+
+    Returns:
+        The paths below `folder`, in the archive's order.
+
+    Raises:
+        BadArchive: it is broken or encrypted, a path in it leads outside, or it unpacks to more than the limits above.
+    """
+    written: list[str] = []
+    limit = min(MOST_BYTES, max(SMALL, MOST_RATIO * archive.stat().st_size))
+    total, left_out = 0, 0
+    with _told(archive), _entries(archive) as entries:
+        for number, entry in enumerate(entries, start=1):
+            if number > MOST_FILES:
+                raise BadArchive(f"{archive}: more than {MOST_FILES:,} entries; not unpacked")
+            _refuse_outside(archive, entry.name)
+            target = wanted(str(PurePosixPath(entry.name))) if entry.kind != "folder" else None
+            if target is None:
+                continue
+            if entry.kind != "file":
+                left_out += 1
+                continue
+            path = folder / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                raise BadArchive(f"{archive}: holds '{target}' twice; not unpacked")
+            with entry.open() as source, path.open("xb") as out:
+                while block := source.read(BLOCK):
+                    total += len(block)
+                    if total > limit:
+                        raise BadArchive(f"{archive}: unpacks to more than {limit / 1e9:.2g} GB, {entry.name} being the last; not unpacked")
+                    out.write(block)
+            written.append(target)
+    if left_out:
+        log.warning("%s: %d links or devices left out", archive, left_out)
+    return written
+
+
+def _refuse_outside(archive: Path, name: str) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1] or (path.parts and path.parts[0].endswith(":")) or "\0" in name:
+        raise BadArchive(f"{archive}: the path '{name}' in it leads outside; not unpacked")
+
+
+@contextmanager
+def _told(archive: Path) -> Iterator[None]:
+    """Broken archives raise nearly anything."""
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
+        raise BadArchive(f"{archive}: cannot be unpacked ({error}); delete it, it will be fetched again") from error
+    except OSError as error:
+        if error.errno is not None:  # a full disk and the like; gzip's complaints carry no number
+            raise
+        raise BadArchive(f"{archive}: cannot be unpacked ({error}); delete it, it will be fetched again") from error
+
+
+@contextmanager
+def _entries(archive: Path) -> Iterator[Iterator[_Entry]]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            yield (_zip_entry(opened, info) for info in opened.infolist())
+    else:
+        with tarfile.open(archive, "r:*") as opened:
+            yield (_tar_entry(opened, info) for info in opened)
+
+
+def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
+    mode = stat.S_IFMT(info.external_attr >> 16)  # zero where the archive was not made on Unix
+    kind = "folder" if info.is_dir() else {0: "file", stat.S_IFREG: "file", stat.S_IFLNK: "link"}.get(mode, "device")
+    return _Entry(info.filename, kind, lambda: archive.open(info))
+
+
+def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Entry:
+    kind = "file" if info.isfile() else "folder" if info.isdir() else "link" if info.issym() or info.islnk() else "device"
+
+    def opened() -> IO[bytes]:
+        file = archive.extractfile(info)
+        assert file is not None  # it is a plain file
+        return file
+
+    return _Entry(info.name, kind, opened)
