@@ -1,7 +1,10 @@
-"""Random aligned crops: a pure function of (seed, step), so a resumed run sees what the uninterrupted one would have, and so does
-any number of workers, each asking for the steps it is to make.
+"""Random aligned crops, a pure function of (seed, step).
+
+So a resumed run sees what the uninterrupted one would have, and any number of workers, each asking for some of the steps, makes the
+same batches as one.
 """
 
+import cv2
 import numpy as np
 import torch
 
@@ -50,9 +53,9 @@ class Crops:
         lr_batch = np.empty((self.batch, small, small, 3), np.uint8)
         places = zip(*(values.tolist() for values in self.places(step)), strict=True)
         for n, (image, top, left, turn) in enumerate(places):
-            lr_batch[n] = _turn(self.store.lr[image][top : top + small, left : left + small], turn)
+            _turn(self.store.lr[image][top : top + small, left : left + small], turn, lr_batch[n])
             top, left = top * scale, left * scale
-            hr_batch[n] = _turn(self.store.hr[image][top : top + self.patch, left : left + self.patch], turn)
+            _turn(self.store.hr[image][top : top + self.patch, left : left + self.patch], turn, hr_batch[n])
         return hr_batch, lr_batch
 
     def gains(self, step: int, jitter: float) -> np.ndarray:
@@ -61,13 +64,18 @@ class Crops:
         return 1 - jitter * random.random((self.batch, 3), dtype=np.float32)
 
 
-def _turn(image: np.ndarray, which: int) -> np.ndarray:
-    """One of the eight symmetries of a square, numbered 0..7."""
-    if which & 1:
-        image = image[::-1]
-    if which & 2:
-        image = image[:, ::-1]
-    return image.transpose(1, 0, 2) if which & 4 else image
+_FLIPS = {1: 0, 2: 1, 3: -1}  # top and bottom, left and right, both; as OpenCV numbers them
+
+
+def _turn(image: np.ndarray, which: int, out: np.ndarray) -> None:
+    """Write one of the eight symmetries of a square image, numbered 0..7, to `out`."""
+    flip = _FLIPS.get(which & 3)
+    if which & 4:
+        cv2.transpose(image if flip is None else cv2.flip(image, flip), out)
+    elif flip is not None:
+        cv2.flip(image, flip, out)
+    else:
+        out[...] = image
 
 
 class ResidentCrops:

@@ -110,8 +110,15 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
 
 
+def encode_png(image: np.ndarray) -> bytes:
+    """An `(H, W, 3)` or `(H, W)` uint8 array as PNG."""
+    buffer = io.BytesIO()
+    # Level 1 is nearly three times as fast as the default for a few per cent of size.
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def write_png(path: str | Path, image: np.ndarray) -> None:
     """Write an `(H, W, 3)` or `(H, W)` uint8 array as PNG, atomically."""
     with atomic_file(path) as temporary:
-        # Level 1 is nearly three times as fast as the default for a few per cent of size.
-        Image.fromarray(image).save(temporary, format="PNG", compress_level=1)
+        temporary.write_bytes(encode_png(image))

@@ -177,7 +177,7 @@ class References:
         index = self._index
         arrays = {"names": np.array(self.names, str), "exact": np.array(self.exact, str)}
         arrays |= {key: getattr(index, key) for key in ("points", "hashes", "thumbnails", "sizes", "counts")}
-        np.savez_compressed(path, **arrays)
+        np.savez(path, **arrays)
 
     @classmethod
     def load(cls, path: Path, without: Container[str] = ()) -> "References":

@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,13 +22,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
+import numpy as np
 
 from srgan.data import degrade, leaks
-from srgan.data.images import as_rgb, read_image, write_png
+from srgan.data.images import as_rgb, encode_png, read_image
 from srgan.data.manifest import FILE, Part
 from srgan.data.store import StoreWriter, pack
 from srgan.errors import SrganError
-from srgan.files import atomic_folder, digest, read_json, require, sha256, write_json
+from srgan.files import atomic_folder, digest, read_json, require, write_json
 from srgan.params import Prepare
 from srgan.progress import Progress
 
@@ -132,15 +134,22 @@ def _prepare_one(task: _Task) -> _Done:
     hr_image = degrade.modcrop(image, task.scale)
     lr_image = degrade.bicubic_downscale(hr_image, task.scale, task.kernel)
     place = task.folder / task.part / task.set
-    lr_path = place / "lr" / f"{task.name}.png"
-    write_png(lr_path, lr_image)
-    size, lr_sha256 = hr_image.shape[:2], sha256(lr_path)
+    lr_sha256 = _write_png(place / "lr" / f"{task.name}.png", lr_image)
+    size = hr_image.shape[:2]
     if task.part == "train":
         packed = task.folder / f".{task.number}.u8"
         checksum = pack(packed, as_rgb(hr_image), as_rgb(lr_image))
         return _Done(task, pixels=pixels, size=size, lr_sha256=lr_sha256, packed=packed, packed_sha256=checksum)
-    write_png(place / "hr" / f"{task.name}.png", hr_image)
+    _write_png(place / "hr" / f"{task.name}.png", hr_image)
     return _Done(task, pixels=pixels, size=size, lr_sha256=lr_sha256, fingerprint=leaks.fingerprint(image))
+
+
+def _write_png(path: Path, image: np.ndarray) -> str:
+    """Write a PNG, and return its SHA-256. The folder is still being made: no need for the file to appear at once and whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoded = encode_png(image)
+    path.write_bytes(encoded)
+    return hashlib.sha256(encoded).hexdigest()
 
 
 @cache
@@ -181,10 +190,8 @@ def _runner(processes: int) -> Iterator[Run]:
         yield lambda tasks: map(_prepare_one, tasks)
         cv2.setNumThreads(threads)
         return
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
-        context.set_forkserver_preload([__name__])  # imports once, not once a process
+    # Where it is safe, a copy of this process: it has everything imported. No thread here holds what a worker needs.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(processes, context, _start_worker)
 
     def run(tasks: Iterable[_Task]) -> Iterator[_Done]:

@@ -51,7 +51,7 @@ class StoreWriter:
             raise ValueError(f"{name}: {packed} does not hold HR {height}x{width} and LR at x{self.scale}")
         self.images.append({"name": name, "offset": self.file.tell(), "height": height, "width": width, "sha256": checksum})
         with packed.open("rb") as source:
-            shutil.copyfileobj(source, self.file, 1 << 20)
+            shutil.copyfileobj(source, self.file, 1 << 18)
         packed.unlink()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -73,7 +73,8 @@ class Store:
         self.scale: int = index["scale"]
         self.sha256: str = index["sha256"]
         self.names: list[str] = [image["name"] for image in index["images"]]
-        self.pixels = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r")  # the whole file, flat
+        self.path = folder / PIXELS
+        self.pixels = np.asarray(np.memmap(self.path, dtype=np.uint8, mode="r"))  # the whole file, flat; plain, as slices are quicker
         self.hr: list[np.ndarray] = []
         self.lr: list[np.ndarray] = []
         for image in index["images"]:
@@ -85,5 +86,5 @@ class Store:
     def _view(self, offset: int, height: int, width: int) -> np.ndarray:
         size = height * width * 3
         if offset + size > self.pixels.size:
-            raise SrganError(f"{self.pixels.filename}: shorter than its index says; make it again with: dvc repro -sf prepare")
+            raise SrganError(f"{self.path}: shorter than its index says; make it again with: dvc repro -sf prepare")
         return self.pixels[offset : offset + size].reshape(height, width, 3)

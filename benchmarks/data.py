@@ -1,0 +1,195 @@
+"""How fast data is made and read: ``python benchmarks/data.py`` (about three minutes on two cores).
+
+Both sides of each comparison run in turn in one run; medians count. The last lines are ``ratio NAME VALUE`` (above 1: ours is
+faster) and ``value NAME VALUE``. The images are noise with the spectrum of photographs, 2040x1356, no two alike.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+from PIL import Image
+
+from srgan.cli import MALLOC
+from srgan.data import degrade
+from srgan.data.crops import Crops
+from srgan.data.store import Store
+from srgan.files import sha256
+
+SCALE, PATCH, BATCH = 4, 96, 16
+FEW, MANY = 20, 200  # images
+PREPARE = """
+import sys
+from pathlib import Path
+from srgan.data.prepare import prepare
+from srgan.params import Prepare
+if __name__ == "__main__":
+    options = Prepare(scale=4, kernel="matlab", validation=0.01, test=0, seed=0, max_bad=0)
+    prepare(Path(sys.argv[1]), Path(sys.argv[2]), options, int(sys.argv[3]))
+"""
+
+
+def photograph(seed: int, height: int = 1356, width: int = 2040) -> np.ndarray:
+    """Noise at all sizes, the coarser the stronger."""
+    random = np.random.default_rng(seed)
+    image = np.full((height, width, 3), 128, np.float32)
+    for octave in range(9):
+        noise = random.normal(0, 3 * 1.45**octave, (height // 2**octave + 1, width // 2**octave + 1, 3)).astype(np.float32)
+        image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def make_raw(folder: Path, count: int, start: int = 0) -> Path:
+    """`count` images, the last for tests, as `srgan download` leaves them."""
+    images = []
+    for number in range(count):
+        split = "test" if number == count - 1 else "train"
+        path = folder / split / "noise" / f"{number:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photograph(start + number)).save(path, compress_level=3)
+        record = {
+            "path": str(path.relative_to(folder)),
+            "set": "noise",
+            "split": split,
+            "sha256": sha256(path),
+            "group": "",
+            "licence": "none",
+        }
+        images.append(record)
+    (folder / "manifest.json").write_text(json.dumps({"images": images}))
+    return folder
+
+
+def in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each side; each first runs once unmeasured."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for round_ in range(rounds + 1):
+        for name, run in sides.items():
+            start = time.perf_counter()
+            run()
+            if round_:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def crops(prepared: Path, folder: Path) -> float:
+    """Samples a second: from the packed store, and from 480x480 PNG sub-images, as they are commonly cut for training."""
+    paths = []
+    for number, hr_image in enumerate(Store(prepared).hr[:8]):
+        for part in range(8):
+            paths.append(folder / f"{number}-{part}.png")
+            top, left = (part // 4) * 480, (part % 4) * 480
+            Image.fromarray(hr_image[top : top + 480, left : left + 480]).save(paths[-1])
+    random, batches = np.random.default_rng(0), Crops(Store(prepared), BATCH, PATCH, seed=0)
+
+    def decode() -> None:
+        for path in random.choice(paths, 64):
+            image = np.asarray(Image.open(path))
+            top, left = random.integers(480 - PATCH, size=2)
+            np.ascontiguousarray(image[top : top + PATCH, left : left + PATCH])
+
+    def store() -> None:
+        for step in range(250):
+            batches(step)
+
+    seconds = in_turn({"png": decode, "store": store}, 5)
+    rates = {"png": 64 / seconds["png"], "store": 250 * BATCH / seconds["store"]}
+    print(f"crops of {PATCH}x{PATCH}: {rates['store']:,.0f} samples/s from the store, {rates['png']:,.0f} from PNG (Pillow)")
+    return rates["store"] / rates["png"]
+
+
+def numpy_downscale(image: np.ndarray, scale: int) -> np.ndarray:
+    """MATLAB's bicubic in plain NumPy: along each axis, the sum of the weighted neighbours."""
+
+    def along(pixels: np.ndarray) -> np.ndarray:
+        size = len(pixels)
+        centre = (np.arange(size // scale) + 0.5) * scale - 0.5
+        index = np.floor(centre - 2 * scale).astype(int)[:, None] + 1 + np.arange(4 * scale)
+        x = np.abs(centre[:, None] - index) / scale
+        weights = np.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x <= 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
+        weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+        mirrored = np.concatenate([np.arange(size), np.arange(size)[::-1]])[index % (2 * size)]
+        result = np.zeros((len(centre), *pixels.shape[1:]), np.float32)
+        for tap in range(4 * scale):
+            result += weights[:, tap, None, None] * pixels[mirrored[:, tap]]
+        return result
+
+    rows = along(image.astype(np.float32))
+    both = along(np.ascontiguousarray(rows.transpose(1, 0, 2))).transpose(1, 0, 2)
+    return both.clip(0, 255).round().astype(np.uint8)
+
+
+def bicubic() -> float:
+    """Time of one LR image."""
+    image = photograph(0)
+    difference = np.abs(degrade.bicubic_downscale(image, SCALE).astype(int) - numpy_downscale(image, SCALE)).max()
+    sides = {"ours": lambda: degrade.bicubic_downscale(image, SCALE), "numpy": lambda: numpy_downscale(image, SCALE)}
+    seconds = in_turn(sides, 9)
+    print(
+        f"bicubic 1/{SCALE} of 2040x1356: {1e3 * seconds['ours']:.1f} ms, NumPy {1e3 * seconds['numpy']:.1f} ms, at most {difference} apart"
+    )
+    return seconds["numpy"] / seconds["ours"]
+
+
+def prepare(raw: Path, out: Path, processes: int) -> tuple[float, float]:
+    """Seconds and peak memory in MB (resident, of all processes) of one preparation in a fresh interpreter."""
+    start = time.perf_counter()
+    command = [sys.executable, "-c", PREPARE, raw, out, str(processes)]
+    child = psutil.Popen(command, stderr=subprocess.PIPE, env=os.environ | MALLOC)  # with the settings that `srgan prepare` makes
+    peak = 0
+    while child.poll() is None:
+        resident = 0
+        for process in (child, *_descendants(child)):
+            try:
+                resident += process.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+        peak = max(peak, resident)
+        time.sleep(0.02)
+    seconds = time.perf_counter() - start
+    if child.returncode:
+        sys.exit(child.stderr.read().decode())
+    return seconds, peak / 1e6
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def main() -> None:
+    """Run everything and print the ratios last."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        few = make_raw(folder / "few", FEW)
+        runs: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+        for _ in range(3):
+            for processes, results in runs.items():
+                results.append(prepare(few, folder / "prepared", processes))
+        one, two = (statistics.median(seconds for seconds, _ in runs[processes]) for processes in (1, 2))
+        memory = statistics.median(peak for _, peak in runs[2])
+        print(f"prepare {FEW} images of 2040x1356: {one:.2f} s by one process, {two:.2f} s by two")
+        (folder / "subimages").mkdir()
+        ratios = {"crops": crops(folder / "prepared", folder / "subimages"), "bicubic": bicubic(), "prepare_two_cores": one / two}
+        many = make_raw(folder / "many", MANY, start=1000)
+        seconds, peak = prepare(many, folder / "prepared", 2)
+        print(f"prepare {MANY}: {seconds:.2f} s and {peak:.0f} MB at most, by two processes; {FEW}: {two:.2f} s and {memory:.0f} MB")
+    for label, value in ratios.items():
+        print(f"ratio {label} {value:.2f}")
+    print(f"value prepare_10x_time {seconds / two:.2f}")
+    print(f"value prepare_10x_memory {peak / memory:.3f}")
+
+
+if __name__ == "__main__":
+    main()
