@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from srgan import metrics
 from srgan.data import degrade, fetch
-from srgan.data.images import read_rgb
+from srgan.data.catalog import File, Weights
+from srgan.data.images import as_rgb, read_image, read_rgb
 
 
 @pytest.fixture
@@ -61,6 +63,12 @@ TABLE = {  # DESIGN's figures for bicubic with 8-bit LR images: PSNR-Y, SSIM-Y
     ("set5", 2): (33.68, 0.9305),
     ("set5", 3): (30.40, 0.8690),
     ("set5", 4): (28.43, 0.8113),
+    ("set14", 2): (30.24, 0.8692),
+    ("set14", 3): (27.54, 0.7746),
+    ("set14", 4): (26.00, 0.7031),  # the grey one, bridge, scored as grey
+    ("b100", 2): (29.56, 0.8436),
+    ("b100", 3): (27.21, 0.7390),
+    ("b100", 4): (25.96, 0.6682),
 }
 
 
@@ -68,8 +76,8 @@ TABLE = {  # DESIGN's figures for bicubic with 8-bit LR images: PSNR-Y, SSIM-Y
 def test_bicubic_scores_are_the_literatures(mirror, name, scale):
     scores = []
     for path in sorted((mirror / "datasets" / name).iterdir()):
-        hr_image = degrade.modcrop(read_rgb(path), scale)
-        sr_image = degrade.bicubic_upscale(degrade.bicubic_downscale(hr_image, scale), scale)
+        hr_image = degrade.modcrop(read_image(path), scale)
+        sr_image = degrade.bicubic_upscale(degrade.bicubic_downscale(as_rgb(hr_image), scale), scale)
         scores.append(metrics.psnr_ssim_y(sr_image, hr_image, border=scale))
     psnr, ssim = np.mean(scores, axis=0)
     assert psnr == pytest.approx(TABLE[name, scale][0], abs=0.01)
@@ -90,14 +98,20 @@ def test_lpips_of_the_examples_is_the_published(mirror, empty_cache):
     assert lpips(reference, read_rgb(folder / "ex_p1.png")) == pytest.approx(0.1376, abs=0.001)
 
 
+def at(entry, base):
+    """The same weights, at another address."""
+    files = [replace(file, urls=(f"{base}/{file.name}",)) if "://" in file.urls[0] else file for file in entry.files]
+    return replace(entry, files=tuple(files))
+
+
 def test_weights_that_cannot_be_had_are_an_error_that_names_the_places(empty_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("SRGAN_MIRROR", str(tmp_path / "mirror"))
     entry = fetch.WEIGHTS["alexnet"]
-    monkeypatch.setitem(fetch.WEIGHTS, "alexnet", fetch.Weights(entry.name, entry.files, "http://127.0.0.1:9/x.pth", ""))
+    monkeypatch.setitem(fetch.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
     with pytest.raises(fetch.WeightsUnavailable) as caught:
         metrics.Lpips()
-    for place in (str(empty_cache), str(tmp_path / "mirror" / "weights"), "http://127.0.0.1:9/x.pth", "alexnet-features.safetensors"):
-        assert place in str(caught.value)
+    places = [str(empty_cache), str(tmp_path / "mirror" / "weights"), "http://127.0.0.1:9/alexnet-owt-7be5be79.pth"]
+    assert all(place in str(caught.value) for place in (*places, "alexnet-features.safetensors"))
 
 
 def test_wrong_weights_are_not_used(empty_cache, monkeypatch, caplog):
@@ -105,7 +119,7 @@ def test_wrong_weights_are_not_used(empty_cache, monkeypatch, caplog):
     (empty_cache / "alexnet-owt-7be5be79.pth").write_bytes(b"something else")
     monkeypatch.delenv("SRGAN_MIRROR", raising=False)
     entry = fetch.WEIGHTS["alexnet"]
-    monkeypatch.setitem(fetch.WEIGHTS, "alexnet", fetch.Weights(entry.name, entry.files, "http://127.0.0.1:9/x.pth", ""))
+    monkeypatch.setitem(fetch.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
     with pytest.raises(fetch.WeightsUnavailable):
         fetch.weights_path("alexnet")
     assert "does not begin with 7be5be79" in caplog.text
@@ -136,11 +150,11 @@ def test_a_download_is_checked_and_lands_whole(empty_cache, tmp_path, monkeypatc
         base = f"http://127.0.0.1:{server.server_port}"
         for word, expected in (("bad", None), ("good", content)):
             file = f"{word}-{digest}.pth"
-            monkeypatch.setitem(fetch.WEIGHTS, "alexnet", fetch.Weights("alexnet", {file: digest}, f"{base}/{file}", ""))
+            monkeypatch.setitem(fetch.WEIGHTS, "alexnet", Weights("alexnet", "", "", (File((f"{base}/{file}",), 0, digest),)))
             if expected is None:
                 with pytest.raises(fetch.WeightsUnavailable, match="expected"):
                     fetch.weights_path("alexnet")
-                assert not list(empty_cache.iterdir())
+                assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
             else:
                 assert fetch.weights_path("alexnet").read_bytes() == expected
     finally:

@@ -35,7 +35,8 @@ def open_image(path: str | Path) -> Image.Image:
         SrganError: the file is missing, truncated, no image, or of a kind that is refused.
     """
     try:
-        with Image.open(path) as image:
+        # Not by its path: Pillow 13 then maps uncompressed TIFF files, and those that lie on their side come out scrambled.
+        with Path(path).open("rb") as file, Image.open(file) as image:
             deep = any(";16" in str(tile.args) for tile in image.tile)  # Pillow itself would cut the lower 8 bits off
             image.load()
             return ImageOps.exif_transpose(_eight_bits(path, image) if deep else _plain(image))

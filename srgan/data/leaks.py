@@ -200,18 +200,16 @@ class References:
     def _index(self) -> "_Index":
         return _Index(self.prints)
 
-    def find(self, image: np.ndarray, pixels: str = "") -> list[tuple[str, int]]:
+    def find(self, query: Fingerprint, pixels: str = "") -> list[tuple[str, int]]:
         """The references that an image shows, with the number of features that agree, most first.
 
         Args:
-            image: `(H, W)` or `(H, W, 3)` uint8 RGB.
+            query: what `fingerprint` made of the image.
             pixels: digest of its pixels: where a reference has the same, that is the answer, with 0 for the number.
         """
         if pixels and pixels in self.exact:
             return [(name, 0) for name, exact in zip(self.names, self.exact, strict=True) if exact == pixels]
-        if not self.names:
-            return []
-        return [(self.names[number], score) for number, score in self._index.find(fingerprint(image))]
+        return [(self.names[number], score) for number, score in self._index.find(query)]
 
 
 _Print = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]  # points, hashes, thumbnail, size; as in Fingerprint

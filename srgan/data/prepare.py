@@ -129,7 +129,7 @@ def _prepare_one(task: _Task) -> _Done:
     if min(image.shape[:2]) < SMALLEST:
         return _Done(task, bad=f"{image.shape[1]}x{image.shape[0]} pixels, smaller than {SMALLEST}x{SMALLEST}")
     pixels = hashlib.sha256(f"{image.shape}".encode() + image.data).hexdigest()
-    if task.references and (shows := _references(task.references).find(image, pixels)):
+    if task.references and (shows := _references(task.references).find(leaks.fingerprint(image), pixels)):
         return _Done(task, pixels=pixels, size=image.shape[:2], shows=shows)
     hr_image = degrade.modcrop(image, task.scale)
     lr_image = degrade.bicubic_downscale(hr_image, task.scale, task.kernel)
@@ -216,8 +216,9 @@ def _runner(processes: int) -> Iterator[Run]:
 def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Record:
     """Make `out` from `raw` (see `srgan.stages.download` for its layout); `out` appears whole or not at all.
 
-    Training images that show the same picture as a validation, test or benchmark image are left out, and so are exact copies of
-    other training images; the manifest lists them under `leaks` and `duplicates`. What cannot be read is listed under `skipped`.
+    Training images that show the same picture as a validation, test or benchmark image are left out, so are validation images that
+    show a test or benchmark image, and exact copies of other training images; the manifest lists them under `leaks` and
+    `duplicates`. What cannot be read is listed under `skipped`.
 
     Args:
         raw: what `download` made.
@@ -294,12 +295,18 @@ class _Preparation:
                         yield done
 
             # Benchmarks count even if they are not scored this time; those that are come with their own images.
-            references = leaks.References.load(BENCHMARKS, without={task.set for task in held_out})
-            for done in taken(held_out):
+            scored = {record["set"] for record in self.sources if record["split"] == "test"}
+            references = leaks.References.load(BENCHMARKS, without=scored)
+            found = list(taken(held_out))
+            for done in sorted(found, key=lambda done: done.task.part != "test"):  # validation must not show a test picture either
                 assert done.fingerprint is not None
+                if done.task.part == "validation" and (shows := references.find(done.fingerprint, done.pixels)):
+                    self._leak(done, shows, parts)
+                    continue
                 references.add(_label(done), done.fingerprint, done.pixels)
                 parts[_label(done)] = done.task.part
                 results[done.task.number] = replace(done, fingerprint=None)
+            del found
             path = self.folder / ".references.npz"
             references.save(path)
             self._pack(taken([replace(task, references=path) for task in training]), results, parts)
@@ -310,18 +317,22 @@ class _Preparation:
         self.skipped.append({"image": self.sources[done.task.number]["path"], "reason": done.bad})
         log.warning("skipped %s: %s", self.skipped[-1]["image"], done.bad)
 
+    def _leak(self, done: _Done, shows: list[tuple[str, int]], parts: dict[str, Part]) -> None:
+        """Leave an image out that shows references; if it was written already, delete that."""
+        for kind in ("hr", "lr"):
+            (self.folder / done.task.part / done.task.set / kind / f"{done.task.name}.png").unlink(missing_ok=True)
+        label, source = _label(done), self.sources[done.task.number]["path"]
+        for of, matches in shows:
+            self.leaks.append({"image": label, "source": source, "part": parts.get(of, "benchmark"), "of": of, "matches": matches})
+        log.warning("left out %s: it shows %s", label, ", ".join(of for of, _ in shows))
+
     def _pack(self, training: Iterator[_Done], results: dict[int, _Done], parts: dict[str, Part]) -> None:
         seen: dict[str, str] = {}
         with StoreWriter(self.folder, self.options.scale) as store:
             for done in training:
                 label = _label(done)
                 if done.shows:
-                    source = self.sources[done.task.number]["path"]
-                    for of, matches in done.shows:
-                        self.leaks.append(
-                            {"image": label, "source": source, "part": parts.get(of, "benchmark"), "of": of, "matches": matches}
-                        )
-                    log.warning("left out %s: it shows %s", label, ", ".join(of for of, _ in done.shows))
+                    self._leak(done, done.shows, parts)
                     continue
                 assert done.packed is not None
                 if done.pixels in seen:
@@ -361,7 +372,7 @@ class _Preparation:
             )
         for part in ("train", "validation", "test"):
             if not any(image["part"] == part for image in images):
-                why = f"{len(self.leaks)} show held-out pictures, " if part == "train" and self.leaks else ""
+                why = f"{len(self.leaks)} show held-out pictures, " if self.leaks else ""
                 raise SrganError(f"no {part} image is left ({why}{len(self.skipped)} cannot be used); name more data in params.yaml")
         learned_from = sorted(image["source_sha256"] for image in images if image["part"] == "train")
         scored = sorted([image["set"], image["name"], image["source_sha256"]] for image in images if image["part"] == "test")

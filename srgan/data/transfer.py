@@ -108,7 +108,7 @@ class _Part:
         self.path = job.path.with_name(job.path.name + ".part")
         self.note = job.path.with_name(job.path.name + ".part.json")
         note = read_state(self.note)
-        self.version = note["version"] if note and note["url"] == url else ""
+        self.version = str(note.get("version", "")) if isinstance(note, dict) and note.get("url") == url else ""
         if not self.version:
             self.discard()
 
@@ -235,6 +235,8 @@ def _open_http(url: str, start: int, version: str) -> Iterator[Opened]:
 
 def _root(error: BaseException) -> str:
     """The innermost reason, without the object names that urllib3 puts before it."""
+    if "IncompleteRead" in str(error):
+        return "fewer bytes than announced"
     text = str(getattr(error.args[0] if error.args else error, "reason", error))
     return text.rsplit(">: ", 1)[-1] or type(error).__name__
 

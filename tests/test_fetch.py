@@ -1,0 +1,322 @@
+"""Data sets from the catalogue, a mirror, and the user's own."""
+
+import functools
+import hashlib
+import http.server
+import io
+import json
+import threading
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import run, write_params
+from PIL import Image
+
+from srgan.cli import main
+from srgan.data import catalog, fetch, transfer
+from srgan.data.catalog import DATA_SETS, File, Source, choose
+from srgan.data.fetch import Checksums, fetch_data_set
+from srgan.errors import SrganError
+
+
+def png(seed):
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_zip(path, names, seed=0):
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, name in enumerate(names):
+            archive.writestr(name, png(seed + number))
+    return path
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working folder with a cache of its own and no mirror."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SRGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SRGAN_MIRROR", raising=False)
+    monkeypatch.setattr(transfer, "BACKOFF", 0.01)
+    return tmp_path
+
+
+@pytest.fixture
+def served(place):
+    """A folder, and its address."""
+    folder = place / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def names(records):
+    return [record["file"] for record in records]
+
+
+# -- the catalogue -----------------------------------------------------------------------------------------------------
+
+
+def test_the_catalogue_is_complete_and_consistent():
+    wanted = {"sample", "div2k", "flickr2k", "bsds500", "general100", "t91", "kodak24", "set5", "set14", "b100", "urban100"}
+    assert set(DATA_SETS) == wanted
+    for entry in DATA_SETS.values():
+        assert entry.licence
+        assert entry.citation
+        assert entry.homepage.startswith("http")
+        assert set(entry.counts) == (set(entry.sources) or {"train", "test"})
+        for sources in entry.sources.values():
+            for file in (file for source in sources for file in source.files):
+                assert all(url.startswith(("http://", "https://")) for url in file.urls)
+                assert len(file.sha256) in (0, 64)
+    (train,), (valid,) = (DATA_SETS["div2k"].sources[split][0].files for split in ("train", "test"))
+    assert (train.size, train.sha256[:8], valid.size, valid.sha256[:8]) == (3530603713, "9d0b9c46", 448993893, "20dd31fd")
+    for weights in catalog.WEIGHTS.values():
+        first = weights.files[0]
+        assert first.name.rsplit("-", 1)[1].removesuffix(".pth") == first.sha256[:8]
+
+
+def test_benchmarks_are_not_trained_on_and_val_of_bsds500_is_left_out():
+    with pytest.raises(SrganError, match="set5 is a benchmark: training on it would make its scores worthless"):
+        choose(("set5",), "train")
+    with pytest.raises(SrganError, match="t91 has no test images"):
+        choose(("t91",), "test")
+    patterns = [pattern for source in DATA_SETS["bsds500"].sources["train"] for pattern in source.inside]
+    assert not any("/val/" in pattern for pattern in patterns)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("div3k", "no data set is called 'div3k'; did you mean div2k?; see: srgan data list"),
+        ("/no/such/place", "no such folder or archive"),
+        ("https://example.org/page", "ends like neither an archive nor an image"),
+        ("file.txt", "neither a folder nor a zip or tar archive"),
+    ],
+)
+def test_names_that_mean_nothing_are_told(place, name, message):
+    (place / "file.txt").write_text("x")
+    with pytest.raises(SrganError) as caught:
+        choose((name,), "train")
+    assert message in str(caught.value)
+
+
+def test_two_sets_cannot_share_a_name(place):
+    for folder in ("a/photos", "b/photos", "div2k"):
+        (place / folder).mkdir(parents=True)
+    with pytest.raises(SrganError, match="two data sets are called 'photos'; rename one"):
+        choose(("a/photos", "b/photos"), "train")
+    with pytest.raises(SrganError, match="two data sets are called 'div2k'"):
+        choose(("div2k", "./div2k"), "train")
+
+
+def test_the_catalogue_can_be_read(capsys, place):
+    write_params(place, {"data.train": ["bsds500"], "data.test": ["set5", "./mine"]})
+    main(["data", "list"])
+    listing = capsys.readouterr().out
+    assert all(name in listing for name in (*DATA_SETS, "vgg19", "4.0 GB"))
+    main(["data", "show", "div2k"])
+    shown = capsys.readouterr().out
+    assert "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc" in shown
+    assert "448,993,893 bytes" in shown
+    main(["data", "show", "alexnet"])
+    assert "alexnet-owt-7be5be79.pth" in capsys.readouterr().out
+    main(["data", "licence"])
+    licences = capsys.readouterr().out
+    assert "non-commercial" in licences
+    assert "Bevilacqua" in licences
+    assert "./mine: your own" in licences
+    with pytest.raises(SystemExit):
+        main(["data", "show", "div3k"])
+    assert "the catalogue has no 'div3k'; did you mean div2k?" in capsys.readouterr().err
+
+
+# -- sample ------------------------------------------------------------------------------------------------------------
+
+
+def test_sample_is_photographs_with_the_promised_test_images():
+    photos = {photo.file: photo for photo in catalog.SAMPLE.photos}
+    assert {name for name, photo in photos.items() if photo.split == "test"} == {"astronaut.png", "chelsea.png", "coffee.png"}
+    assert not {"logo.png", "color.png", "page.png", "text.png", "phantom.png", "chessboard_RGB.png"} & set(photos)
+    assert photos["motorcycle_left.png"].group == photos["motorcycle_right.png"].group != ""
+    for split, count in catalog.SAMPLE.counts.items():
+        assert sum(photo.split == split for photo in photos.values()) == count
+
+
+def test_a_changed_source_file_is_refused(place, monkeypatch):
+    package = place / "skimage"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "data" / "astronaut.png").write_bytes(b"not the astronaut")
+
+    class Spec:
+        origin = str(package / "__init__.py")
+
+    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: Spec)
+    with pytest.raises(SrganError, match=r"astronaut\.png has SHA-256 .* expected 88431cd9653c"):
+        fetch_data_set(catalog.SAMPLE, "test", place / "out", Checksums())
+
+
+# -- checksums of what has none published --------------------------------------------------------------------------------
+
+
+def entry_at(url, count=3, name="some"):
+    return replace(DATA_SETS["t91"], name=name, counts={"train": count}, sources={"train": (Source((File((url,)),)),)})
+
+
+def test_the_first_download_is_recorded_and_a_later_one_must_match(served, caplog):
+    folder, address = served
+    write_zip(folder / "a.zip", ["Some/x.png", "Some/y.png", "Some/z.png", "Some/readme.txt"])
+    checksums = Checksums()
+    records = fetch_data_set(entry_at(f"{address}/a.zip"), "train", folder.parent / "out", checksums)
+    assert names(records) == ["x.png", "y.png", "z.png"]
+    checksums.save()
+    assert list(json.loads(fetch.CHECKSUMS.read_text())) == ["some/train"]
+    # The same images from another place, packed in another way, are the same set.
+    write_zip(folder / "b.zip", ["1.png", "2.png", "3.png"])
+    assert len(fetch_data_set(entry_at(f"{address}/b.zip"), "train", folder.parent / "out2", Checksums())) == 3
+    write_zip(folder / "c.zip", ["x.png", "y.png", "z.png"], seed=50)
+    with pytest.raises(SrganError, match=r"not those of the first download .* delete that line of checksums\.json"):
+        fetch_data_set(entry_at(f"{address}/c.zip"), "train", folder.parent / "out3", Checksums())
+
+
+def test_a_broken_record_is_told(place):
+    fetch.CHECKSUMS.write_text("{")
+    with pytest.raises(SrganError, match=r"checksums\.json: not valid JSON .* restore it with git"):
+        Checksums()
+
+
+def test_a_source_that_is_broken_or_incomplete_gives_way_to_the_next(served, caplog):
+    folder, address = served
+    write_zip(folder / "few.zip", ["x.png"])
+    (folder / "broken.zip").write_bytes(write_zip(folder / "good.zip", ["x.png", "y.png", "z.png"]).read_bytes()[:2000])
+    entry = entry_at("")
+    sources = tuple(Source((File((f"{address}/{name}.zip",)),)) for name in ("missing", "few", "broken", "good"))
+    entry = replace(entry, sources={"train": sources})
+    assert len(fetch_data_set(entry, "train", folder.parent / "out", Checksums())) == 3
+    for reason in ("HTTP 404", "holds 1 images, expected 3", "cannot be unpacked"):
+        assert reason in caplog.text
+    with pytest.raises(SrganError, match=r"could not be had: .*404.*; put it under \$SRGAN_MIRROR/datasets"):
+        fetch_data_set(replace(entry, sources={"train": sources[:1]}), "train", folder.parent / "out2", Checksums())
+
+
+# -- mirrors -------------------------------------------------------------------------------------------------------------
+
+
+def fill_mirror(folder):
+    listed = []
+    for number, name in enumerate(("train/a.png", "train/b.png", "test/c.png")):
+        path = folder / "datasets/bsds500" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(number))
+        listed.append(f"{hashlib.sha256(png(number)).hexdigest()}  ./{path.relative_to(folder)}\n")
+    (folder / fetch.MANIFEST).write_text("".join(listed))
+
+
+@pytest.mark.parametrize("kind", ["folder", "file address", "http address"])
+def test_a_mirror_comes_first_and_is_checked_against_its_own_list(served, monkeypatch, kind):
+    folder, address = served
+    fill_mirror(folder)
+    mirror = {"folder": str(folder), "file address": folder.as_uri(), "http address": address}[kind]
+    monkeypatch.setenv("SRGAN_MIRROR", mirror)
+    entry = replace(DATA_SETS["bsds500"], counts={"train": 3})
+    records = fetch_data_set(entry, "train", folder.parent / "out", Checksums())
+    assert names(records) == ["test/c.png", "train/a.png", "train/b.png"]
+    (folder / "datasets/bsds500/train/a.png").write_bytes(png(99))
+    monkeypatch.setattr(catalog.DataSet, "sources", {}, raising=False)
+    lonely = replace(entry, sources={"train": ()})
+    with pytest.raises(SrganError, match=r"expected|SHA-256"):
+        fetch_data_set(lonely, "train", folder.parent / "out2", Checksums())
+
+
+def test_a_mirror_may_hold_archives(served, monkeypatch):
+    folder, address = served
+    (folder / "datasets/some").mkdir(parents=True)
+    write_zip(folder / "datasets/some/a.zip", ["x.png", "y.png", "z.png"])
+    entry = entry_at("http://127.0.0.1:9/elsewhere/a.zip")
+    for number, mirror in enumerate((str(folder), address)):
+        monkeypatch.setenv("SRGAN_MIRROR", mirror)
+        assert len(fetch_data_set(entry, "train", folder.parent / f"out{number}", Checksums())) == 3
+
+
+def test_the_benchmarks_come_from_the_mirror(mirror, place, monkeypatch):
+    monkeypatch.setenv("SRGAN_MIRROR", str(mirror))
+    for name, split in (("set5", "test"), ("set14", "test"), ("kodak24", "test"), ("t91", "train")):
+        assert len(fetch_data_set(DATA_SETS[name], split, place / name, Checksums())) == DATA_SETS[name].counts[split]
+
+
+# -- the user's own ------------------------------------------------------------------------------------------------------
+
+
+def fetch_own(name, split, out, place):
+    (entry,) = choose((name,), split)
+    return entry, fetch_data_set(entry, split, place / out, Checksums())
+
+
+def test_a_folder_of_ones_own(place):
+    photos = place / "my photos"
+    for name in ("b.PNG", "a.png", "deep/er/c.png", ".hidden.png", "notes.txt", "__MACOSX/x.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(png(1))
+    entry, records = fetch_own(str(photos) + "/", "train", "out", place)
+    assert entry.name == "my-photos"
+    assert names(records) == ["a.png", "b.PNG", "deep/er/c.png"]
+    with pytest.raises(SrganError, match="no images in"):
+        (place / "empty").mkdir()
+        fetch_own("./empty", "train", "out2", place)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_folders_called_train_and_test_are_the_split(place, packed):
+    members = ["photos/train/a.png", "photos/train/b.png", "photos/test/c.png"]
+    if packed:
+        name = str(write_zip(place / "photos.zip", members))
+    else:
+        for number, member in enumerate(members):
+            (place / member).parent.mkdir(parents=True, exist_ok=True)
+            (place / member).write_bytes(png(number))
+        name = "photos/"
+    for split, expected in (("train", {"a.png", "b.png"}), ("test", {"c.png"})):
+        entry, records = fetch_own(name, split, f"out-{split}", place)
+        assert entry.name == "photos"
+        assert {file.rsplit("/", 1)[-1] for file in names(records)} == expected
+
+
+def test_addresses_of_archives_and_images(served):
+    folder, address = served
+    write_zip(folder / "more.zip", ["x.png", "y.png"])
+    (folder / "one.png").write_bytes(png(7))
+    (folder / "two.png").write_bytes(png(8))
+    archive, images = choose((f"{address}/one.png", f"{address}/more.zip?raw=1", f"{address}/two.png"), "train")
+    assert (archive.name, images.name) == ("more", "images")
+    assert names(fetch_data_set(archive, "train", folder.parent / "a", Checksums())) == ["x.png", "y.png"]
+    assert names(fetch_data_set(images, "train", folder.parent / "b", Checksums())) == ["one.png", "two.png"]
+
+
+def test_the_stage_brings_all_of_it(place):
+    photos = place / "photos"
+    photos.mkdir()
+    for number in range(4):
+        (photos / f"{number}.png").write_bytes(png(number))
+    write_params(place, {"data.train": ["./photos"], "data.test": ["sample"]})
+    run("srgan", "download", cwd=place)
+    listed = json.loads((place / "data/raw/manifest.json").read_text())["images"]
+    assert [image["path"] for image in listed if image["set"] == "photos"] == [f"train/photos/{number}.png" for number in range(4)]
+    assert not (place / "checksums.json").exists()  # one's own files are one's own business; sample's checksums are known
+    write_params(place, {"data.train": ["./photos"], "data.test": ["./photos"]})
+    done = run("srgan", "download", cwd=place, check=False)
+    assert done.returncode == 1
+    assert "photos is in train and test, and has no folders train and test" in done.stderr
+    assert (place / "data/raw/manifest.json").exists()  # the former result
+    assert [path.name for path in (place / "data").iterdir()] == ["raw"]

@@ -1,0 +1,111 @@
+"""Archives from strangers."""
+
+import io
+import stat
+import tarfile
+import zipfile
+
+import pytest
+
+from srgan.data import unpack as module
+from srgan.data.unpack import BadArchive, is_archive, unpack
+from srgan.errors import SrganError
+
+TYPES = {"link": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "fifo": tarfile.FIFOTYPE}
+
+
+def make(path, members, kind):
+    """An archive of `members`: name -> content, or a type of tar entry."""
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                info = zipfile.ZipInfo(name)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                info.external_attr = (stat.S_IFLNK if content == "link" else stat.S_IFREG | 0o644) << 16
+                archive.writestr(info, "/etc/passwd" if content == "link" else content)
+    else:
+        with tarfile.open(path, f"w:{kind}") as archive:
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                if isinstance(content, str):
+                    info.type = TYPES[content]
+                    info.linkname = "/etc/passwd"
+                    archive.addfile(info)
+                else:
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def everything(name):
+    return name
+
+
+KINDS = ["zip", "gz", "xz", "bz2", ""]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wanted_files_come_out_whole(tmp_path, kind):
+    archive = make(tmp_path / "archive", {"a/x.png": b"one" * 1000, "a/b/y.png": b"two", "readme.txt": b"no"}, kind)
+    (tmp_path / "out").mkdir()
+    written = unpack(archive, tmp_path / "out", lambda name: name if name.endswith(".png") else None)
+    assert written == ["a/x.png", "a/b/y.png"]
+    assert (tmp_path / "out/a/x.png").read_bytes() == b"one" * 1000
+    assert not (tmp_path / "out/readme.txt").exists()
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz"])
+@pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/tmp/x.png", "..\\x.png", "C:\\x.png", "C:/x.png"])
+def test_a_path_that_leads_outside_refuses_the_archive(tmp_path, kind, name):
+    archive = make(tmp_path / "archive", {"good.png": b"1", name: b"2"}, kind)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadArchive, match="leads outside; not unpacked"):
+        unpack(archive, tmp_path / "out", everything)
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(("kind", "entry"), [("zip", "link"), ("gz", "link"), ("gz", "hard"), ("gz", "device"), ("gz", "fifo")])
+def test_links_and_devices_are_left_out(tmp_path, caplog, kind, entry):
+    archive = make(tmp_path / "archive", {"x.png": entry, "y.png": b"real"}, kind)
+    (tmp_path / "out").mkdir()
+    assert unpack(archive, tmp_path / "out", everything) == ["y.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["y.png"]
+    assert "1 links or devices left out" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz"])
+def test_a_bomb_is_stopped_before_it_fills_the_disk(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(module, "SMALL", 1 << 20)
+    archive = make(tmp_path / "archive", {"x.png": bytes(50_000_000)}, kind)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadArchive, match="unpacks to more than"):
+        unpack(archive, tmp_path / "out", everything)
+    assert (tmp_path / "out/x.png").stat().st_size <= 8_000_000
+
+
+def test_too_many_entries_and_twice_the_same_name(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    with tarfile.open(tmp_path / "twice.tar", "w") as archive:
+        for _ in range(2):
+            archive.addfile(tarfile.TarInfo("x.png"))
+    with pytest.raises(BadArchive, match=r"holds 'x\.png' twice"):
+        unpack(tmp_path / "twice.tar", tmp_path / "out", everything)
+    monkeypatch.setattr(module, "MOST_FILES", 3)
+    archive = make(tmp_path / "many", {f"{number}.txt": b"" for number in range(5)}, "zip")
+    with pytest.raises(BadArchive, match="more than 3 entries"):
+        unpack(archive, tmp_path / "out", lambda _: None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_truncated_archive_is_told_by_name(tmp_path, kind):
+    archive = make(tmp_path / "archive", {f"{n}.png": bytes(range(256)) * 400 for n in range(5)}, kind)
+    content = archive.read_bytes()
+    archive.write_bytes(content[: len(content) // 2])
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SrganError, match="archive: cannot be unpacked"):
+        unpack(archive, tmp_path / "out", everything)
+
+
+def test_names_of_archives():
+    assert all(is_archive(name) for name in ("a.zip", "A.ZIP", "x.tar.gz", "x.tgz", "x.tar"))
+    assert not any(is_archive(name) for name in ("a.png", "a.gz", "zip"))
