@@ -20,6 +20,7 @@ MOST_PICTURES = 48  # of a part on the contact sheet, evenly chosen
 MOST_PAIRS = 4  # HR/LR pairs shown of each part
 MOST_LEAKS = 24  # left-out images shown as pictures; the table lists all
 HEIGHT = 110  # pixels of a picture on the sheet
+WIDEST = 8 * HEIGHT  # of a picture on the sheet
 DETAIL = 96  # HR pixels of the side of a detail
 
 
@@ -55,7 +56,7 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
     page = environment.get_template("data.html").render(
         manifest=manifest, sets=sets, sheets=sheets, pairs=pairs, leaks=leaks, citations=citations, most=MOST_PICTURES
     )
-    files.write_text(path, page)
+    files.write_text(path, page.encode(errors="backslashreplace").decode())  # names of files need not be text
 
 
 def _summary(images: list[dict[str, Any]]) -> dict[str, Any]:
@@ -114,7 +115,7 @@ class _Pictures:
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
-    width = max(1, round(image.shape[1] * HEIGHT / image.shape[0]))
+    width = min(max(1, round(image.shape[1] * HEIGHT / image.shape[0])), WIDEST)
     return cv2.resize(np.ascontiguousarray(image), (width, HEIGHT), interpolation=cv2.INTER_AREA)
 
 

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: what a later stage finds, it may believe."""
 
+import glob
 import hashlib
 import json
 import os
@@ -40,18 +41,23 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a new, empty folder beside `path`; it replaces `path` when the block ends well."""
-    path = Path(path)
+    path = Path(path).resolve()  # where it is a link, what it points to is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed outright
-        if not psutil.pid_exists(int(left.name.split(".")[-2])) or left == temporary:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of a process that was killed outright
+        number = left.name.split(".")[-2]
+        if number.isdecimal() and (not psutil.pid_exists(int(number)) or left == temporary):
             shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
         if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+            former = temporary.with_name(f"{temporary.name}.former")
+            path.replace(former)
+            temporary.replace(path)
+            shutil.rmtree(former)
+        else:
+            temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

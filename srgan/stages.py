@@ -64,14 +64,14 @@ def prepare(params: Params, processes: int | None = None) -> None:
         params: the whole configuration.
         processes: that work at once; default: one for each core. The result does not depend on it.
     """
-    from srgan.data.prepare import TooManyBad, cores
+    from srgan.data.prepare import NotPrepared, cores
     from srgan.data.prepare import prepare as make
     from srgan.data_card import write_data_card
 
     try:
         manifest = make(RAW, PREPARED, params.prepare, processes or cores())
-    except TooManyBad as error:
-        write_data_card(CARD, {"images": [], "skipped": error.skipped, "leaks": [], "duplicates": []}, PREPARED, RAW)
+    except NotPrepared as error:
+        write_data_card(CARD, {"images": []} | error.left_out, PREPARED, RAW)
         raise SrganError(f"{error}; all of them: {CARD}") from error
     for part in ("train", "validation", "test"):
         names = [image["name"] for image in manifest["images"] if image["part"] == part]

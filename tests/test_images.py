@@ -115,6 +115,17 @@ def test_a_truncated_file_is_told_by_name(tmp_path, name, share):
         read_image(path)
 
 
+def test_sixteen_bit_files_that_would_be_read_wrongly_are_refused_or_right(tmp_path):
+    deep = GREY.astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "white.tif", tiffinfo={262: 0})
+    with Image.open(tmp_path / "white.tif") as image:
+        assert image.tag_v2[262] == 0
+    with pytest.raises(SrganError, match="16 bits with white as zero"):
+        read_image(tmp_path / "white.tif")
+    Image.fromarray(deep).save(tmp_path / "hidden.png", transparency=int(deep[0, 0]))
+    assert read_image(tmp_path / "hidden.png")[0, 0] == 255
+
+
 def test_what_is_no_image_is_told_by_name(tmp_path):
     path = tmp_path / "x.png"
     with pytest.raises(SrganError, match=r"x\.png: no such file"):

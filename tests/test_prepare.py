@@ -21,7 +21,7 @@ from srgan.data import prepare as module
 from srgan.data.catalog import SAMPLE
 from srgan.data.images import read_image, read_rgb, write_png
 from srgan.data.manifest import pairs
-from srgan.data.prepare import TooManyBad, prepare, split, unique_names
+from srgan.data.prepare import NotPrepared, prepare, split, unique_names
 from srgan.data.store import Store
 from srgan.data_card import write_data_card
 from srgan.errors import SrganError
@@ -154,9 +154,9 @@ def test_what_cannot_be_used_is_listed_and_skipped_up_to_a_limit(tmp_path, caplo
     }
     raw = make_raw(tmp_path / "raw", PLAIN | bad)
     message = r"3 of 9 images cannot be used, prepare\.max_bad allows 2: .*; replace or delete them, or raise"
-    with pytest.raises(TooManyBad, match=message) as caught:
+    with pytest.raises(NotPrepared, match=message) as caught:
         prepare(raw, tmp_path / "out", options(max_bad=2))
-    assert len(caught.value.skipped) == 3
+    assert len(caught.value.left_out["skipped"]) == 3
     assert not (tmp_path / "out").exists()
     manifest = prepare(raw, tmp_path / "out", options(max_bad=3))
     reasons = {bad["image"]: bad["reason"] for bad in manifest["skipped"]}
@@ -249,7 +249,7 @@ def test_a_former_result_survives_a_failed_prepare(raw, tmp_path):
     prepare(raw, tmp_path / "out", options())
     before = everything(tmp_path / "out")
     (raw / "train/own/b.png").write_bytes(b"broken")
-    with pytest.raises(TooManyBad):
+    with pytest.raises(NotPrepared):
         prepare(raw, tmp_path / "out", options())
     (raw / "train/own/b.png").unlink()
     with pytest.raises(SrganError, match=r"b\.png: no such file"):

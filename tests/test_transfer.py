@@ -49,6 +49,12 @@ class Faulty(http.server.BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         if ranges and wanted and self.headers.get("If-Range") == tag:
             first = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if first >= len(body):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(body)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(206 if first else 200)
         if tag:
             self.send_header("ETag", tag)
@@ -76,12 +82,16 @@ class Faulty(http.server.BaseHTTPRequestHandler):
     def serve_wrong(self) -> None:
         self.answer(body=CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
 
+    def serve_stuck(self) -> None:  # breaks off, now later, now earlier, and ignores Range
+        self.answer(ranges=False, sent=(700_000, 300_000)[len(self.requests) % 2])
+
     def serve_changed(self) -> None:  # breaks off; at the next request the file is another
         new = len(self.requests) > 1
         self.answer(tag='"new"' if new else '"old"', body=CONTENT if new else bytes(len(CONTENT)), sent=None if new else 1_000_000)
 
-    def serve_untagged(self) -> None:
-        self.answer(tag="", sent=1_000_000 if len(self.requests) < 2 else None)
+    def serve_untagged(self) -> None:  # breaks off; at the next request the file is another, and nothing says so
+        new = len(self.requests) > 1
+        self.answer(tag="", body=CONTENT if new else bytes(len(CONTENT)), sent=None if new else 1_000_000)
 
     def serve_shifted(self) -> None:  # answers a range with another one
         self.send_response(206)
@@ -149,7 +159,7 @@ def test_what_arrived_before_an_interruption_is_not_fetched_again(server, tmp_pa
     monkeypatch.setattr(module, "ATTEMPTS", 1)
     with pytest.raises(TransferError, match=r"drop-1/x: broke off \(fewer bytes than announced\)"):
         fetched(f"{server}/drop-1/x", tmp_path, digest)
-    assert (tmp_path / "out/file.part").stat().st_size == 1_500_000
+    assert next((tmp_path / "out").glob("file.*.part")).stat().st_size == 1_500_000
     assert fetched(f"{server}/drop-1/x", tmp_path, digest) == CONTENT
     assert Faulty.requests[1][1]["Range"] == "bytes=1500000-"
 
@@ -193,11 +203,14 @@ def test_each_source_that_fails_is_told_and_the_next_one_is_taken(server, tmp_pa
     assert reason in told
 
 
-@pytest.mark.parametrize("fault", ["short", "long"])
-def test_a_false_length_is_noticed_where_no_size_is_known(server, tmp_path, digest, monkeypatch, fault):
-    monkeypatch.setattr(module, "ATTEMPTS", 2)
-    with pytest.raises(TransferError, match=r"broke off|SHA-256"):
-        fetched(f"{server}/{fault}/x", tmp_path, digest)
+def test_a_length_that_is_too_small_is_noticed_by_the_digest(server, tmp_path, digest):
+    with pytest.raises(TransferError, match="SHA-256"):
+        fetched(f"{server}/long/x", tmp_path, digest)
+
+
+def test_a_length_that_is_too_large_is_seen_through(server, tmp_path, digest):
+    """The rest that never comes is asked for, and the server admits that there is none."""
+    assert fetched(f"{server}/short/x", tmp_path, digest) == CONTENT
 
 
 def test_a_busy_server_is_asked_again(server, tmp_path, digest):
@@ -270,9 +283,8 @@ from srgan.data.transfer import Job, transfer
 transfer([Job(({f"{server}/slow-1/x"!r},), Path({str(path)!r}), 0, {digest!r})], "test")
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment(), stderr=subprocess.PIPE)
-    part = path.with_name("file.part")
     end = time.monotonic() + 30
-    while not part.exists() or part.stat().st_size < 600_000:
+    while not [part for part in path.parent.glob("file.*.part") if part.stat().st_size >= 600_000]:
         assert time.monotonic() < end
         time.sleep(0.05)
     process.send_signal(number)
@@ -307,7 +319,46 @@ def test_a_log_gets_plain_lines_with_rate_and_time_left(monkeypatch, caplog):
 
 
 def test_a_broken_note_of_a_part_is_no_obstacle(server, tmp_path, digest):
+    job = Job((f"{server}/none/x",), tmp_path / "out/file", 0, digest)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/file.part").write_bytes(b"x" * 100)
-    (tmp_path / "out/file.part.json").write_text(json.dumps(["not", "ours"]))
-    assert fetched(f"{server}/none/x", tmp_path, digest) == CONTENT
+    part = module._Part(job, job.urls[0])
+    part.path.write_bytes(b"x" * 100)
+    part.note.write_text(json.dumps(["not", "ours"]))
+    assert fetched(job.urls[0], tmp_path, digest) == CONTENT
+
+
+def test_a_file_that_is_complete_but_for_its_name_is_not_fetched_again(server, tmp_path, digest):
+    """Its process was killed while it computed the digest: the server has nothing more to send, and says 416."""
+    for size in (0, len(CONTENT)):
+        job = Job((f"{server}/none/{size}",), tmp_path / f"out{size}/file", size, digest)
+        job.path.parent.mkdir()
+        part = module._Part(job, job.urls[0])
+        part.begin('"v1"')
+        part.path.write_bytes(CONTENT)
+        transfer([job], "test")
+        assert job.path.read_bytes() == CONTENT
+    assert len(Faulty.requests) == 1
+
+
+def test_a_part_longer_than_the_file_starts_anew(server, tmp_path, digest):
+    job = Job((f"{server}/none/x",), tmp_path / "out/file", 0, digest)
+    job.path.parent.mkdir()
+    part = module._Part(job, job.urls[0])
+    part.begin('"v1"')
+    part.path.write_bytes(CONTENT + b"more")
+    assert fetched(job.urls[0], tmp_path, digest) == CONTENT
+
+
+def test_a_server_that_never_gets_further_is_given_up(server, tmp_path):
+    with pytest.raises(TransferError, match="broke off"):
+        fetched(f"{server}/stuck/x", tmp_path)
+    assert len(Faulty.requests) <= 2 * module.ATTEMPTS
+
+
+def test_failing_over_costs_the_first_source_nothing(server, tmp_path, digest, monkeypatch):
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    both = (f"{server}/drop-1/x", f"{server}/missing/x")
+    with pytest.raises(TransferError, match="404"):
+        fetched(both, tmp_path, digest)
+    assert fetched(both, tmp_path, digest) == CONTENT
+    assert Faulty.requests[-1][1]["Range"] == "bytes=1500000-"

@@ -1,6 +1,8 @@
 """Archives from strangers."""
 
+import gzip
 import io
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -104,6 +106,53 @@ def test_a_truncated_archive_is_told_by_name(tmp_path, kind):
     (tmp_path / "out").mkdir()
     with pytest.raises(SrganError, match="archive: cannot be unpacked"):
         unpack(archive, tmp_path / "out", everything)
+
+
+@pytest.mark.parametrize("kind", ["", "gz", "xz"])
+@pytest.mark.parametrize("damage", ["cut at a file", "cut in a header", "no end", "bad header", "bad checksum"])
+def test_a_tar_that_ends_early_is_not_taken_for_a_short_one(tmp_path, kind, damage):
+    plain = make(tmp_path / "plain", {f"{n}.png": bytes(range(256)) * 4 for n in range(6)}, "").read_bytes()
+    size = 512 + 1024  # of a file with its header
+    damaged = {
+        "cut at a file": plain[: 3 * size],
+        "cut in a header": plain[: 3 * size + 200],
+        "no end": plain[: 6 * size],
+        "bad header": plain[: 3 * size] + b"x" + plain[3 * size + 1 :],
+        "bad checksum": plain,
+    }[damage]
+    packed = {"": bytes, "gz": gzip.compress, "xz": lzma.compress}[kind](damaged)
+    if damage == "bad checksum":
+        if kind != "gz":
+            return
+        packed = packed[:-8] + b"abcd" + packed[-4:]
+    (tmp_path / "archive").write_bytes(packed)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadArchive, match="archive: cannot be unpacked"):
+        unpack(tmp_path / "archive", tmp_path / "out", everything)
+
+
+def test_a_bomb_in_a_header_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SMALL", 1 << 20)
+    monkeypatch.setattr(module, "OVERHEAD", 1 << 20)
+    archive = make(tmp_path / "archive", {"x" * 60_000_000 + ".png": b""}, "gz")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadArchive, match="unpacks to more than"):
+        unpack(archive, tmp_path / "out", everything)
+
+
+def test_a_zip_at_the_end_of_a_tar_is_a_file_of_it(tmp_path):
+    inner = make(tmp_path / "inner.zip", {"no.png": b"no"}, "zip").read_bytes()
+    archive = make(tmp_path / "archive.tar", {"a.png": b"yes", "z.zip": inner}, "")
+    (tmp_path / "out").mkdir()
+    assert unpack(archive, tmp_path / "out", lambda name: name if name.endswith(".png") else None) == ["a.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK", b"<html>not here</html>" * 100])
+def test_what_is_no_archive_is_told_in_one_line(tmp_path, content):
+    (tmp_path / "archive.zip").write_bytes(content)
+    with pytest.raises(BadArchive, match=r"archive\.zip: cannot be unpacked") as caught:
+        unpack(tmp_path / "archive.zip", tmp_path, everything)
+    assert "\n" not in str(caught.value)
 
 
 def test_names_of_archives():

@@ -6,6 +6,7 @@ first is recorded in ``checksums.json`` (see `srgan.data.fetch`).
 
 import os
 import re
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -41,7 +42,7 @@ class File:
     @property
     def name(self) -> str:
         """The last part of the first address."""
-        return self.urls[0].split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+        return PurePosixPath(urllib.parse.unquote(self.urls[0].split("?")[0])).name
 
 
 @dataclass(frozen=True)
@@ -420,7 +421,7 @@ def _choice(name: str, split: Split) -> DataSet:
             why = "is a benchmark: training on it would make its scores worthless" if split == "train" else "has no test images"
             raise SrganError(f"params.yaml: data.{split}: {name} {why}")
         return entry
-    title, label = f"the user's {name}", re.sub(r"[^A-Za-z0-9_.-]", "-", _stem(name))
+    title, label = f"the user's {name}", _label(name)
     if "://" in name:
         if not is_archive(name.split("?")[0]):
             raise SrganError(
@@ -443,20 +444,15 @@ def _is_image_address(name: str) -> bool:
     return "://" in name and name.split("?")[0].lower().endswith(SUFFIXES)
 
 
-def _stem(name: str) -> str:
-    """``photos`` for ``/home/me/photos/``, ``photos.tar.gz`` and ``https://example.org/photos.zip?raw=1``."""
-    last = PurePosixPath(name.split("?")[0].replace(os.sep, "/")).name
-    return re.sub(r"(\.tar)?\.[A-Za-z0-9]+$", "", last) if is_archive(last) else last
+def _label(name: str) -> str:
+    """``photos`` for ``/home/me/photos/``, ``photos.tar.gz`` and ``https://example.org/photos.zip?raw=1``; never a catalogue name."""
+    last = PurePosixPath(urllib.parse.unquote(name.split("?")[0])).name if "://" in name else Path(name).expanduser().resolve().name
+    stem = re.sub(r"(\.tar)?\.[a-z0-9]+$", "", last, flags=re.IGNORECASE) if is_archive(last) else last
+    label = re.sub(r"[^\w.-]", "-", stem).lstrip(".") or "images"
+    return f"my-{label}" if label in DATA_SETS else label
 
 
 def _refuse_twins(names: list[str], what: str) -> None:
     for name in names:
         if names.count(name) > 1:
             raise SrganError(f"params.yaml: data: two {what} are called '{name}'; rename one")
-
-
-def data_set(name: str) -> DataSet:
-    """Look a data set of the catalogue up by name; an unknown one is an error that names the nearest."""
-    if name not in DATA_SETS:
-        raise SrganError(f"no data set is called '{name}'{nearest(name, tuple(DATA_SETS))}")
-    return DATA_SETS[name]

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import urllib.parse
@@ -41,14 +42,16 @@ class WeightsUnavailable(SrganError):
 class Checksums:
     """What the first download of each data set held, in a file that belongs under version control; later ones must match.
 
-    The file maps ``NAME/SPLIT`` to the digest of the sorted SHA-256 of its images: the same images are the same set, however they
-    are called and packed.
+    The file maps ``NAME/SPLIT`` (or the address, of a user's own) to the digest of the sorted SHA-256 of its images: the same images
+    are the same set, however they are called and packed.
     """
 
     def __init__(self, path: Path = CHECKSUMS) -> None:
         self.path = path
         try:
             self.known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            if not isinstance(self.known, dict) or not all(isinstance(value, str) for value in self.known.values()):
+                raise ValueError("not a table of digests")
         except ValueError as error:
             raise SrganError(f"{path}: not valid JSON ({error}); restore it with git, or delete it") from error
         self.added: dict[str, str] = {}
@@ -102,15 +105,25 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
             expected = entry.counts.get(split, len(records) or 1)
             if len(records) != expected:
                 raise SrganError(f"holds {len(records)} images, expected {expected}")
-            checksums.check(f"{entry.name}/{split}", [record["sha256"] for record in records])
+            _check(entry, split, records, checksums)
         except SrganError as error:
             log.warning("data set %s: not from %s: %s", entry.name, place, error)
             reasons.append(f"{place}: {error}")
             continue
         log.info("data set %s: %d %s images from %s", entry.name, len(records), split, place)
         return records
-    hint = "put it under $SRGAN_MIRROR/datasets" if "://" not in entry.title else "check the address"
+    hint = "put it under $SRGAN_MIRROR/datasets" if entry.counts else "check the address"
     raise SrganError(f"data set '{entry.name}' could not be had: {'; '.join(reasons)}; {hint}, then run the same command again")
+
+
+def _check(entry: DataSet, split: Split, records: list[dict[str, str]], checksums: Checksums) -> None:
+    if entry.counts:
+        checksums.check(f"{entry.name}/{split}", [record["sha256"] for record in records])
+        return
+    for file in entry.sources[split][0].files:  # the user's own: each address for itself, so that one more changes nothing
+        if not _local(file.urls[0]):
+            whole = is_archive(file.name)
+            checksums.check(file.urls[0], [record["sha256"] for record in records if whole or record["file"] == file.name])
 
 
 # -- where images come from ------------------------------------------------------------------------------------------------
@@ -118,8 +131,8 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
 
 def _ways(entry: DataSet, split: Split) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Every way to get a split, in order: a name for it, and what puts the images into a folder."""
-    mirror = os.environ.get("SRGAN_MIRROR")
-    if mirror:
+    mirror = _mirror()
+    if mirror and entry.counts:  # a user's own set may bear any name
         yield f"{mirror}/datasets/{entry.name}", partial(_from_mirror, mirror, entry, split)
     for source in entry.sources[split]:
         first = source.files[0].urls[0]
@@ -130,6 +143,8 @@ def _from_mirror(mirror: str, entry: DataSet, split: Split, folder: Path) -> Non
     """Unpacked images under ``datasets/NAME/``, in subfolders where the set has splits; else the archives, by their names."""
     base, subfolders = f"datasets/{entry.name}", entry.folders.get(split, ("",))
     local = _local(mirror)
+    if local and not local.is_dir():
+        raise SrganError(f"{local} is no folder; correct SRGAN_MIRROR")
     listed = _manifest(mirror)
     if local:
         roots = [local / base / sub for sub in subfolders]
@@ -140,7 +155,7 @@ def _from_mirror(mirror: str, entry: DataSet, split: Split, folder: Path) -> Non
     else:
         prefixes = tuple(f"{base}/{sub}/" if sub else f"{base}/" for sub in subfolders)
         found = [name for name in listed if name.startswith(prefixes) and _is_image(name)]
-        transfer([Job((_join(mirror, name),), folder / name.removeprefix(f"{base}/"), 0, listed[name]) for name in found], entry.name)
+        _bring_images({name.removeprefix(f"{base}/"): ((_join(mirror, name),), 0, listed[name]) for name in found}, folder, entry.name)
     if found:
         return
     for source in entry.sources[split]:
@@ -159,17 +174,17 @@ def _from_source(entry: DataSet, split: Split, source: Source, folder: Path, mir
     def wanted(path: str) -> str | None:
         return path if _is_image(path) and any(fnmatchcase(path, pattern) for pattern in source.inside) else None
 
-    jobs = []
+    jobs, images = [], {}
     for file in source.files:
         urls = (_join(mirror, file.name),) if mirror else file.urls
-        # Several data sets may want one archive: it is kept by its address.
-        path = cache() / digest(file.urls[0])[:12] / file.name if is_archive(file.name) else folder / file.name
-        jobs.append(Job(urls, path, file.size, file.sha256))
+        if is_archive(file.name):  # several data sets may want one: it is kept by its address
+            jobs.append(Job(urls, cache() / digest(file.urls[0])[:12] / file.name, file.size, file.sha256))
+        else:
+            images[file.name] = (urls, file.size, file.sha256)
+    _bring_images(images, folder, entry.name)
     # What is a file on this machine need not be brought here first.
-    transfer([job for job in jobs if not (is_archive(job.path.name) and _local(job.urls[0]))], entry.name)
+    transfer([job for job in jobs if not _local(job.urls[0])], entry.name)
     for job in jobs:
-        if not is_archive(job.path.name):
-            continue
         archive = _local(job.urls[0])
         try:
             if archive:
@@ -185,6 +200,16 @@ def _from_source(entry: DataSet, split: Split, source: Source, folder: Path, mir
         for path in set(_images_below(folder)) - set(_of_split(folder, split)):
             path.unlink()
     _hoist(folder)
+
+
+def _bring_images(images: dict[str, tuple[tuple[str, ...], int, str]], folder: Path, title: str) -> None:
+    """Images by name -> addresses, size and SHA-256: into the cache, where an interrupted transfer can go on, and from there copied."""
+    kept = {name: cache() / digest(urls[0])[:12] / PurePosixPath(name).name for name, (urls, _, _) in images.items()}
+    transfer([Job(urls, kept[name], size, checksum) for name, (urls, size, checksum) in images.items()], title)
+    for name, path in kept.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def _from_package(entry: DataSet, split: Split, folder: Path) -> list[dict[str, str]]:
@@ -212,16 +237,18 @@ def _manifest(mirror: str) -> dict[str, str]:
     local = _local(mirror)
     try:
         if local:
-            text = (local / MANIFEST).read_text(encoding="utf-8")
+            text = (local / MANIFEST).read_text(encoding="utf-8", errors="replace")
         else:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / MANIFEST
                 transfer([Job((_join(mirror, MANIFEST),), path)], MANIFEST)
-                text = path.read_text(encoding="utf-8")
+                text = path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, TransferError):
         return {}
-    pairs = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
-    return {name.lstrip("*").removeprefix("./"): checksum for checksum, name in pairs}
+    lines = (re.fullmatch(r"([0-9a-f]{64}) [ *](?:\./)?(\S.*)", line) for line in text.splitlines())
+    listed = {line[2]: line[1] for line in lines if line}
+    # A mirror is a stranger too: no name may lead out of the folder that it is to fill.
+    return {name: checksum for name, checksum in listed.items() if not {"..", ""} & set(name.split("/")) and "\\" not in name}
 
 
 # -- small helpers ---------------------------------------------------------------------------------------------------------
@@ -230,7 +257,12 @@ def _manifest(mirror: str) -> dict[str, str]:
 def cache() -> Path:
     """Where downloads are kept: ``SRGAN_CACHE``, else ``srgan`` in the user's cache folder."""
     named = os.environ.get("SRGAN_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srgan"
+    return Path(named).expanduser() if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srgan"
+
+
+def _mirror() -> str:
+    mirror = os.environ.get("SRGAN_MIRROR", "")
+    return mirror if "://" in mirror or not mirror else str(Path(mirror).expanduser())
 
 
 def _records(entry: DataSet, folder: Path) -> list[dict[str, str]]:
@@ -309,7 +341,7 @@ def weights_path(name: str) -> Path:
 
     entry = WEIGHTS[name]
     hub = Path(torch.hub.get_dir()) / "checkpoints"
-    mirror = os.environ.get("SRGAN_MIRROR")
+    mirror = _mirror()
     local = _local(mirror) if mirror else None
     folders = [hub, *([local / "weights"] if local else [])]
     for folder in folders:

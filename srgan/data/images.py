@@ -44,9 +44,12 @@ def open_image(path: str | Path) -> Image.Image:
         raise SrganError(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise SrganError(f"{path}: is a folder, not an image") from error
-    except (OSError, SyntaxError, ValueError, EOFError, cv2.error, ImageCms.PyCMSError, Image.DecompressionBombError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # broken files make decoders raise nearly anything
         # Pillow's own messages name the reason ("image file is truncated"), seldom the file.
-        reason = "not an image that can be read" if "cannot identify" in str(error) else error
+        told = isinstance(error, OSError | ValueError | Image.DecompressionBombError | ImageCms.PyCMSError) and str(error)
+        reason = told if told and "cannot identify" not in told else "not an image that can be read"
         raise SrganError(f"{path}: {reason}; replace the file or take it out") from error
 
 
@@ -56,8 +59,11 @@ def _plain(image: Image.Image) -> Image.Image:
     if mode in ("I", "F"):
         raise ValueError(f"pixels of 32 bits (mode {mode}) have no defined range")
     if mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.uint32)
-        return _with_exif(Image.fromarray(((grey + 128) // 257).astype(np.uint8)), image)
+        deep = np.asarray(image).astype(np.uint32)
+        grey = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+        if isinstance(hidden := image.info.get("transparency"), int):
+            grey.putalpha(Image.fromarray(np.where(deep == hidden, 0, 255).astype(np.uint8)))
+        return _with_exif(grey, image)
     if mode in ("CMYK", "LAB"):
         profile, converted = image.info.get("icc_profile"), None
         if profile and mode == "CMYK":
@@ -75,11 +81,13 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _eight_bits(path: str | Path, image: Image.Image) -> Image.Image:
     """An image of 16 bits a channel, read again by OpenCV, which keeps them."""
+    if image.format == "TIFF" and (tags := image.tag_v2) and (tags.get(262) == 0 or tags.get(284) == 2):  # type: ignore[attr-defined]
+        raise ValueError("16 bits with white as zero, or with the colours apart, are not supported; save it in another way")
     if image.mode.startswith("I;16"):
         return _plain(image)
     deep = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if deep is None or deep.dtype != np.uint16:
-        return _plain(image)
+        raise ValueError("its 16-bit pixels cannot be read")
     pixels = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)

@@ -172,6 +172,13 @@ class References:
         self.prints.append((points.astype(np.float16), hashes, fingerprint.thumbnail, fingerprint.size))
         self.__dict__.pop("_index", None)
 
+    def join(self, others: "References") -> None:
+        """Take those of `others` over."""
+        self.names += others.names
+        self.exact += others.exact
+        self.prints += others.prints
+        self.__dict__.pop("_index", None)
+
     def save(self, path: Path) -> None:
         """Write everything to an ``.npz`` file."""
         index = self._index
@@ -207,8 +214,8 @@ class References:
             query: what `fingerprint` made of the image.
             pixels: digest of its pixels: where a reference has the same, that is the answer, with 0 for the number.
         """
-        if pixels and pixels in self.exact:
-            return [(name, 0) for name, exact in zip(self.names, self.exact, strict=True) if exact == pixels]
+        if pixels and (same := [name for name, exact in zip(self.names, self.exact, strict=True) if exact == pixels]):
+            return [(name, 0) for name in same]
         return [(self.names[number], score) for number, score in self._index.find(query)]
 
 

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -35,6 +35,7 @@ from srgan.progress import Progress
 
 SMALLEST = 32  # pixels of a side; below, there is nothing to crop from and no room for SSIM's window
 BENCHMARKS = Path(__file__).with_name("benchmarks.npz")  # fingerprints of Set5, Set14 and B100
+LONGEST_NAME = 120  # characters; file systems end at 255 bytes
 AHEAD = 2  # images that each process may be ahead of the writer
 
 log = logging.getLogger(__name__)
@@ -82,14 +83,19 @@ def split(records: list[Record], validation: float, test: float, seed: int) -> l
 
 
 def unique_names(paths: list[str]) -> list[str]:
-    """Names for the images of a set: the path with ``_`` for ``/``, without the suffix unless that tells two apart."""
+    """Names for the images of a set: the path with ``_`` for ``/``; the suffix, or else a number, only where two would be called alike."""
     plain = ["_".join(PurePosixPath(path).with_suffix("").parts) for path in paths]
-    full = ["_".join(PurePosixPath(path).parts) for path in paths]
-    return (
-        [long if plain.count(short) > 1 else short for short, long in zip(plain, full, strict=True)]
-        if len(set(plain)) < len(plain)
-        else plain
-    )
+    counts = Counter(plain)
+    names: dict[str, None] = {}
+    for path, short in zip(paths, plain, strict=True):
+        name = short if counts[short] == 1 else "_".join(PurePosixPath(path).parts)
+        if len(name) > LONGEST_NAME:
+            name = f"{name[: LONGEST_NAME - 9]}-{digest(path)[:8]}"
+        number, base = 2, name
+        while name in names:
+            name, number = f"{base}-{number}", number + 1
+        names[name] = None
+    return list(names)
 
 
 # -- one image, in a process of its own ------------------------------------------------------------------------------------
@@ -158,8 +164,9 @@ def _references(path: Path) -> leaks.References:
 
 
 def _start_worker() -> None:
-    cv2.setNumThreads(1)  # the processes are the parallelism
+    cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the command's orderly end, which a pool would take for a result
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -184,13 +191,21 @@ Run = Callable[[Iterable[_Task]], Iterator[_Done]]
 @contextlib.contextmanager
 def _runner(processes: int) -> Iterator[Run]:
     """What runs tasks and returns their results in order, never more than a few ahead of whoever takes them."""
-    if processes == 1:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        yield lambda tasks: map(_prepare_one, tasks)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the processes are the parallelism; and OpenCV's threads must be gone before this process is copied
+    try:
+        if processes == 1:
+            yield lambda tasks: map(_prepare_one, tasks)
+        else:
+            with _pool(processes) as run:
+                yield run
+    finally:
         cv2.setNumThreads(threads)
-        return
-    # Where it is safe, a copy of this process: it has everything imported. No thread here holds what a worker needs.
+
+
+@contextlib.contextmanager
+def _pool(processes: int) -> Iterator[Run]:
+    # Where it is safe, a copy of this process: it has everything imported.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(processes, context, _start_worker)
 
@@ -230,8 +245,7 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
         The manifest.
 
     Raises:
-        TooManyBad: more images than `options.max_bad` cannot be used.
-        SrganError: nothing is left for a part.
+        NotPrepared: more images than `options.max_bad` cannot be used, or nothing is left for a part.
     """
     listing = read_json(raw / "manifest.json", made_by="download")
     if not isinstance(listing, dict) or "images" not in listing:
@@ -242,12 +256,12 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
     return manifest
 
 
-class TooManyBad(SrganError):
-    """More images than allowed cannot be used; `skipped` lists them."""
+class NotPrepared(SrganError):
+    """Too many images cannot be used, or none is left; `left_out` has the lists of the manifest that tell which and why."""
 
-    def __init__(self, message: str, skipped: list[dict[str, str]]) -> None:
+    def __init__(self, message: str, left_out: dict[str, list[Any]]) -> None:
         super().__init__(message)
-        self.skipped = skipped
+        self.left_out = left_out
 
 
 class _Preparation:
@@ -259,11 +273,12 @@ class _Preparation:
         training = [record for record in sources if record["split"] == "train"]
         assigned = split(training, options.validation, options.test, options.seed)
         parts = dict(zip((record["path"] for record in training), assigned, strict=True))
+        groups: dict[str, list[str]] = {}  # a set's training and test images, which share its name
+        for record in sources:
+            groups.setdefault(record["set"], []).append(record["path"])
         names: dict[str, str] = {}
-        for key in {(record["split"], record["set"]) for record in sources}:
-            paths = [record["path"] for record in sources if (record["split"], record["set"]) == key]
-            inner = [path.removeprefix("/".join(key) + "/") for path in paths]
-            names |= dict(zip(paths, unique_names(inner), strict=True))
+        for group in groups.values():
+            names |= dict(zip(group, unique_names([path.split("/", 2)[2] for path in group]), strict=True))
         self.tasks = [
             _Task(
                 number,
@@ -280,8 +295,7 @@ class _Preparation:
         ]
 
     def make(self, run: Run) -> Record:
-        held_out = [task for task in self.tasks if task.part != "train"]
-        training = [task for task in self.tasks if task.part == "train"]
+        tasks = {part: [task for task in self.tasks if task.part == part] for part in ("train", "validation", "test")}
         results: dict[int, _Done] = {}
         parts: dict[str, Part] = {}  # of the held-out images, by their labels
         with Progress("prepare", len(self.tasks), "image") as progress:
@@ -297,19 +311,20 @@ class _Preparation:
             # Benchmarks count even if they are not scored this time; those that are come with their own images.
             scored = {record["set"] for record in self.sources if record["split"] == "test"}
             references = leaks.References.load(BENCHMARKS, without=scored)
-            found = list(taken(held_out))
-            for done in sorted(found, key=lambda done: done.task.part != "test"):  # validation must not show a test picture either
+            validation = leaks.References()
+            for done in taken(tasks["test"] + tasks["validation"]):
                 assert done.fingerprint is not None
-                if done.task.part == "validation" and (shows := references.find(done.fingerprint, done.pixels)):
+                known = references if done.task.part == "test" else validation
+                if known is validation and (shows := references.find(done.fingerprint, done.pixels)):
                     self._leak(done, shows, parts)
                     continue
-                references.add(_label(done), done.fingerprint, done.pixels)
+                known.add(_label(done), done.fingerprint, done.pixels)
                 parts[_label(done)] = done.task.part
                 results[done.task.number] = replace(done, fingerprint=None)
-            del found
+            references.join(validation)
             path = self.folder / ".references.npz"
             references.save(path)
-            self._pack(taken([replace(task, references=path) for task in training]), results, parts)
+            self._pack(taken([replace(task, references=path) for task in tasks["train"]]), results, parts)
             path.unlink()
         return self._manifest(results)
 
@@ -363,17 +378,19 @@ class _Preparation:
                     "licence": record["licence"],
                 }
             )
+        left_out: dict[str, list[Any]] = {"skipped": self.skipped, "leaks": self.leaks, "duplicates": self.duplicates}
         if len(self.skipped) > options.max_bad:
             shown = "; ".join(f"{bad['image']}: {bad['reason']}" for bad in self.skipped[:3]) + ("; ..." if len(self.skipped) > 3 else "")
-            raise TooManyBad(
+            raise NotPrepared(
                 f"{len(self.skipped)} of {len(self.sources)} images cannot be used, prepare.max_bad allows {options.max_bad}: {shown}; "
                 "replace or delete them, or raise prepare.max_bad",
-                self.skipped,
+                left_out,
             )
         for part in ("train", "validation", "test"):
             if not any(image["part"] == part for image in images):
                 why = f"{len(self.leaks)} show held-out pictures, " if self.leaks else ""
-                raise SrganError(f"no {part} image is left ({why}{len(self.skipped)} cannot be used); name more data in params.yaml")
+                message = f"no {part} image is left ({why}{len(self.skipped)} cannot be used); name more data in params.yaml"
+                raise NotPrepared(message, left_out)
         learned_from = sorted(image["source_sha256"] for image in images if image["part"] == "train")
         scored = sorted([image["set"], image["name"], image["source_sha256"]] for image in images if image["part"] == "test")
         degraded = [options.scale, options.kernel]
@@ -386,10 +403,7 @@ class _Preparation:
             "train_sha256": digest([degraded, learned_from]),  # identifies what a model has seen
             "test_sha256": digest([degraded, scored]),  # identifies what it is scored on
             "images": images,
-            "skipped": self.skipped,
-            "leaks": self.leaks,
-            "duplicates": self.duplicates,
-        }
+        } | left_out
 
 
 def _label(done: _Done) -> str:

@@ -1,7 +1,10 @@
 """Files from elsewhere, whole or not at all: resumed, retried, taken from another address, and checked before anyone sees them."""
 
+import glob
+import hashlib
 import logging
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -58,6 +61,10 @@ class _Failure(Exception):
         self.again, self.wait = again, wait
 
 
+class _Stale(_Failure):
+    """What has arrived so far cannot be continued."""
+
+
 def transfer(jobs: Sequence[Job], title: str) -> None:
     """Bring files here, several at once. A file that is there is left alone, unless it has a digest to show and it is another.
 
@@ -95,22 +102,21 @@ def _bring(job: Job, progress: Progress, stop: threading.Event) -> None:
                 reasons.append(f"{url}: {failure}")
                 continue
             part.path.replace(job.path)
-            part.forget()
+            for left in job.path.parent.glob(f"{glob.escape(job.path.name)}.*.part*"):  # of this and of the sources before it
+                left.unlink(missing_ok=True)
             return
     raise TransferError(f"{job.path.name} could not be had: {'; '.join(reasons)}")
 
 
 class _Part:
-    """What has arrived of a file, and the server's name for this version of it, without which it cannot be continued."""
+    """What has arrived of a file from one address, and the server's name for that version, without which it cannot be continued."""
 
     def __init__(self, job: Job, url: str) -> None:
         self.job, self.url = job, url
-        self.path = job.path.with_name(job.path.name + ".part")
-        self.note = job.path.with_name(job.path.name + ".part.json")
+        self.path = job.path.with_name(f"{job.path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
+        self.note = self.path.with_name(f"{self.path.name}.json")
         note = read_state(self.note)
-        self.version = str(note.get("version", "")) if isinstance(note, dict) and note.get("url") == url else ""
-        if not self.version:
-            self.discard()
+        self.version = str(note.get("version", "")) if isinstance(note, dict) else ""
 
     @property
     def have(self) -> int:
@@ -119,14 +125,11 @@ class _Part:
     def begin(self, version: str) -> None:
         self.version = version
         self.path.write_bytes(b"")
-        write_json(self.note, {"url": self.url, "version": version})
+        write_json(self.note, {"version": version})
 
     def discard(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.forget()
-
-    def forget(self) -> None:
         self.version = ""
+        self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
 
@@ -134,7 +137,7 @@ def _from_one(part: _Part, progress: Progress, stop: threading.Event) -> None:
     """All of a file from one address, with as many attempts as make sense."""
     counted = part.have
     progress.add(counted)
-    failed, before = 0, part.have
+    failed, most = 0, part.have
     while True:
         resumed = part.have > 0
         try:
@@ -150,10 +153,12 @@ def _from_one(part: _Part, progress: Progress, stop: threading.Event) -> None:
             # A file put together from two answers may be the fault of the joint: it gets a second chance, in one piece.
             raise _Failure(wrong, again=ATTEMPTS if resumed else 0)
         except _Failure as failure:
+            if isinstance(failure, _Stale):
+                part.discard()
             progress.add(part.have - counted)
             counted = part.have
-            failed = 1 if part.have > before else failed + 1
-            before = part.have
+            failed = 1 if part.have > most else failed + 1
+            most = max(most, part.have)
             if failed >= failure.again or stop.is_set():
                 raise
             wait = max(min(BACKOFF * 2 ** (failed - 1), LONGEST_WAIT), min(failure.wait, LONGEST_WAIT))
@@ -174,8 +179,12 @@ def _wrong(part: _Part) -> str:
 
 def _receive(part: _Part) -> Iterator[int]:
     """One attempt: write what comes, yield the size of each block (negative: to be had again)."""
+    if part.job.size and part.have == part.job.size:
+        return  # all of it arrived, and whoever fetched it was killed before it could say so
+    if not part.version:
+        part.discard()
     start = part.have
-    opener = _open_http if part.url.startswith(("http://", "https://")) else _open_other
+    opener = _open_http if part.url.lower().startswith(("http://", "https://")) else _open_other
     with opener(part.url, start, part.version) as (blocks, first, total, version):
         if part.job.size and total and total != part.job.size:
             raise _Failure(f"offers {total:,} bytes, expected {part.job.size:,}")
@@ -187,6 +196,8 @@ def _receive(part: _Part) -> Iterator[int]:
         if first == 0:
             part.begin(version)
             yield -start
+        elif version and version != part.version:
+            raise _Stale("goes on with another version of the file", ATTEMPTS)
         with part.path.open("ab") as file:
             for block in blocks:
                 file.write(block)
@@ -196,7 +207,7 @@ def _receive(part: _Part) -> Iterator[int]:
                     raise _Failure(f"sends more than the expected {part.job.size:,} bytes")
             file.flush()
             os.fsync(file.fileno())
-    if total and part.have < total:
+    if part.have < total:
         raise _Failure(f"broke off after {part.have:,} of {total:,} bytes", again=ATTEMPTS)
 
 
@@ -213,6 +224,12 @@ def _open_http(url: str, start: int, version: str) -> Iterator[Opened]:
             if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
                 wait = answer.headers.get("Retry-After", "")
                 raise _Failure(f"HTTP {answer.status_code} {answer.reason}", ATTEMPTS, float(wait) if wait.isdigit() else 0.0)
+            if answer.status_code == 416:  # nothing lies beyond what is here: that is all of it, or it is another file
+                whole = answer.headers.get("Content-Range", "").removeprefix("bytes */")
+                if whole != str(start):
+                    raise _Stale(f"HTTP 416: cannot go on at byte {start:,}", ATTEMPTS)
+                yield iter(()), start, start, version
+                return
             length = answer.headers.get("Content-Length", "")
             total = int(length) if length.isdigit() else 0
             first = 0
@@ -224,8 +241,11 @@ def _open_http(url: str, start: int, version: str) -> Iterator[Opened]:
             elif answer.status_code != 200:
                 raise _Failure(f"HTTP {answer.status_code} {answer.reason}")
             tag = answer.headers.get("ETag", "")
-            strong = tag if not tag.startswith("W/") else ""
-            yield answer.raw.stream(BLOCK, decode_content=False), first, total, strong or answer.headers.get("Last-Modified", "")
+            # A weak tag stands for files that differ; where there is one, the date is no better.
+            known = ("" if tag.startswith("W/") else tag) if tag else answer.headers.get("Last-Modified", "")
+            yield iter(lambda: answer.raw.read1(BLOCK, decode_content=False), b""), first, total, known
+    except requests.TooManyRedirects as error:
+        raise _Failure("leads in a circle") from error
     except (requests.ConnectTimeout, requests.ConnectionError) as error:
         raise _Failure(f"cannot be reached ({_root(error)})", ATTEMPTS_TO_REACH) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -238,7 +258,7 @@ def _root(error: BaseException) -> str:
     if "IncompleteRead" in str(error):
         return "fewer bytes than announced"
     text = str(getattr(error.args[0] if error.args else error, "reason", error))
-    return text.rsplit(">: ", 1)[-1] or type(error).__name__
+    return re.sub(r"^HTTPS?ConnectionPool\(.*?\): ", "", text.rsplit(">: ", 1)[-1]) or type(error).__name__
 
 
 @contextmanager

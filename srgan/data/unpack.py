@@ -1,10 +1,13 @@
 """Images out of zip and tar archives that strangers made."""
 
+import bz2
+import errno
+import gzip
 import logging
+import lzma
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ MOST_FILES = 1_000_000  # entries of any kind
 MOST_BYTES = 1 << 40  # unpacked
 MOST_RATIO = 100  # unpacked / packed, of the whole: photographs stay below 10, bombs are above 1000
 SMALL = 64 << 20  # unpacked bytes below which the ratio is nobody's business
+OVERHEAD = 16 << 20  # bytes of headers and padding that a tar archive may have beside its files
 BLOCK = 1 << 20
 
 log = logging.getLogger(__name__)
@@ -56,7 +60,7 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None]) -> 
         BadArchive: it is broken or encrypted, a path in it leads outside, or it unpacks to more than the limits above.
     """
     written: list[str] = []
-    limit = min(MOST_BYTES, max(SMALL, MOST_RATIO * archive.stat().st_size))
+    limit = _limit(archive)
     total, left_out = 0, 0
     with _told(archive), _entries(archive) as entries:
         for number, entry in enumerate(entries, start=1):
@@ -85,6 +89,10 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None]) -> 
     return written
 
 
+def _limit(archive: Path) -> int:
+    return min(MOST_BYTES, max(SMALL, MOST_RATIO * archive.stat().st_size))
+
+
 def _refuse_outside(archive: Path, name: str) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1] or (path.parts and path.parts[0].endswith(":")) or "\0" in name:
@@ -96,22 +104,58 @@ def _told(archive: Path) -> Iterator[None]:
     """Broken archives raise nearly anything."""
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
-        raise BadArchive(f"{archive}: cannot be unpacked ({error}); delete it, it will be fetched again") from error
     except OSError as error:
-        if error.errno is not None:  # a full disk and the like; gzip's complaints carry no number
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):  # ours, not the archive's
             raise
-        raise BadArchive(f"{archive}: cannot be unpacked ({error}); delete it, it will be fetched again") from error
+        raise _broken(archive, error) from error
+    except SrganError:
+        raise
+    except Exception as error:
+        raise _broken(archive, error) from error
+
+
+def _broken(archive: Path, error: Exception) -> BadArchive:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return BadArchive(f"{archive}: cannot be unpacked ({reason}); delete it and fetch it again")
 
 
 @contextmanager
 def _entries(archive: Path) -> Iterator[Iterator[_Entry]]:
-    if zipfile.is_zipfile(archive):
+    with archive.open("rb") as file:
+        magic = file.read(6)
+    if magic[:2] == b"PK":
         with zipfile.ZipFile(archive) as opened:
             yield (_zip_entry(opened, info) for info in opened.infolist())
-    else:
-        with tarfile.open(archive, "r:*") as opened:
+        return
+    packed = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(magic[:2], Path.open)
+    with packed(archive, "rb") as source:
+        stream = _Tape(archive, source, _limit(archive) + OVERHEAD)
+        with tarfile.open(fileobj=stream, mode="r|") as opened:
             yield (_tar_entry(opened, info) for info in opened)
+            # tarfile takes anything it does not understand for the end.
+            while stream.read(BLOCK):
+                pass
+            if stream.length < opened.offset + tarfile.BLOCKSIZE or stream.last > opened.offset:
+                raise tarfile.ReadError(f"it is damaged or incomplete at byte {opened.offset:,}")
+
+
+class _Tape:
+    """The bytes of a tar archive, of which nobody reads more than `limit`: headers can be bombs too."""
+
+    def __init__(self, archive: Path, source: IO[bytes], limit: int) -> None:
+        self.archive, self.source, self.limit = archive, source, limit
+        self.length = 0  # read so far
+        self.last = 0  # just behind the last byte that is not zero
+
+    def read(self, size: int) -> bytes:
+        block = self.source.read(size)
+        content = len(block.rstrip(b"\0"))
+        if content:
+            self.last = self.length + content
+        self.length += len(block)
+        if self.length > self.limit:
+            raise BadArchive(f"{self.archive}: unpacks to more than {self.limit / 1e9:.2g} GB; not unpacked")
+        return block
 
 
 def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
