@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT
 
 from srgan.cli import _parser
+from srgan.data.store import Store
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "mlflow" / "README.md"]
 
@@ -25,6 +26,14 @@ def test_commands_and_targets_exist(document):
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M)
     for target in re.findall(r"`make ([a-z]+)|^make ([a-z]+)", text, flags=re.M):
         assert "".join(target) in targets
+
+
+def test_the_store_can_be_read_as_documented(project, monkeypatch):
+    code = re.search(r"```python\n(import json.*?)```", (ROOT / "docs" / "data.md").read_text(), flags=re.S).group(1)
+    monkeypatch.chdir(project)
+    names: dict = {}
+    exec(compile(code, "docs/data.md", "exec"), names)
+    assert (names["hr_image"] == Store(project / "data/prepared").hr[0]).all()
 
 
 def test_the_python_example_runs(project, tmp_path, monkeypatch):

@@ -206,6 +206,7 @@ def test_a_source_that_is_broken_or_incomplete_gives_way_to_the_next(served, cap
     assert len(fetch_data_set(entry, "train", folder.parent / "out", Checksums())) == 3
     for reason in ("HTTP 404", "holds 1 images, expected 3", "cannot be unpacked"):
         assert reason in caplog.text
+    assert [path.name for path in (folder.parent / "cache").rglob("*.zip")] == ["good.zip"]  # the others may be mended the next time
     with pytest.raises(SrganError, match=r"could not be had: .*404.*; put it under \$SRGAN_MIRROR/datasets"):
         fetch_data_set(replace(entry, sources={"train": sources[:1]}), "train", folder.parent / "out2", Checksums())
 

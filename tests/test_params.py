@@ -29,19 +29,19 @@ def test_the_shipped_file_loads():
 
 
 def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
-    path = edited(tmp_path, "  steps: 4000", "  stepz: 4000")
-    line = path.read_text().split("\n").index("  stepz: 4000") + 1
+    path = edited(tmp_path, "  steps: 3000", "  stepz: 3000")
+    line = path.read_text().split("\n").index("  stepz: 3000") + 1
     assert message(path) == f"{path}:{line}: pretrain.stepz: unknown key; did you mean steps?"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("steps: 4000", "steps: many", "pretrain.steps: needs an integer, not 'many'"),
-        ("steps: 4000", "steps: 4000.5", "pretrain.steps: needs an integer"),
-        ("steps: 4000", 'steps: "4000"', "pretrain.steps: needs an integer"),
-        ("steps: 4000", "steps: [1, 2]", "pretrain.steps: needs a single value"),
-        ("steps: 4000", "steps: 0", "pretrain.steps: must be at least 1 (is 0)"),
+        ("steps: 3000", "steps: many", "pretrain.steps: needs an integer, not 'many'"),
+        ("steps: 3000", "steps: 3000.5", "pretrain.steps: needs an integer"),
+        ("steps: 3000", 'steps: "4000"', "pretrain.steps: needs an integer"),
+        ("steps: 3000", "steps: [1, 2]", "pretrain.steps: needs a single value"),
+        ("steps: 3000", "steps: 0", "pretrain.steps: must be at least 1 (is 0)"),
         ("learning_rate: 1.0e-3", "learning_rate: .inf", "pretrain.learning_rate: needs a number"),
         ("learning_rate: 1.0e-3", "learning_rate: -1", "pretrain.learning_rate: must be above 0"),
         ("schedule: cosine", "schedule: cosin", "'cosin' is not one of cosine, constant"),
@@ -54,7 +54,13 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         ("depth: 2 # layers", "depth: 7 # layers", "train.discriminator.depth: halves the patch of 96 pixels to nothing"),
         ("seed: 0 # of the first", "seed: -1 # of the first", "pretrain.seed: must lie between 0"),
         ("alias: challenger", "alias: v3", "register.alias: 'latest' and 'v1'"),
-        ("  scale: 4", "  scale: 5", "prepare.scale: must be 2, 3 or 4 (is 5)"),
+        ("  scale: 4", "  scale: 9", "prepare.scale: must lie between 2 and 8 (is 9)"),
+        ("  scale: 4", "  scale: 5", "pretrain.patch: must be a multiple of prepare.scale (5)"),
+        ("kernel: matlab", "kernel: mathlab", "prepare.kernel: 'mathlab' is not one of matlab, pillow"),
+        ("  test: 0 #", "  test: 0.95 #", "prepare.test: leaves nothing to train on"),
+        ("max_bad: 0", "max_bad: -1", "prepare.max_bad: must not be negative"),
+        ("test: [sample]", "test: []", "data.test: needs a data set, or prepare.test a share above 0"),
+        ("train: [sample]", "train: [sample, sample]", "data.train: names a data set twice"),
         ("  losses:\n    pixel: l1", "  losses: l1 #", "pretrain.losses: needs the keys pixel"),
     ],
 )

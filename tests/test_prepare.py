@@ -317,6 +317,20 @@ def test_a_killed_prepare_leaves_no_process_and_no_half_result(folder, number):
     assert sorted(path.name for path in (folder / "data").iterdir()) == ["prepared", "raw"]
 
 
+def test_a_worker_killed_under_the_command_ends_it_with_a_sentence(folder):
+    make_raw(folder / "data/raw", {f"train/own/{n}.png": picture(n, 1200, 1800) for n in range(12)} | {"test/own/t.png": picture(99)})
+    command = ["srgan", "prepare", "--processes", "4"]
+    process = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while len(workers := psutil.Process(process.pid).children(recursive=True)) < 4:
+        assert time.monotonic() < end
+    workers[2].kill()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "srgan prepare: error: prepare: a process was killed" in said
+    assert [path.name for path in (folder / "data").iterdir()] == ["raw"]
+
+
 def dying(task):
     if task.name == "d":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -96,7 +96,7 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
         log.info("data set %s: %d %s images from %s", entry.name, len(records), split, entry.folder)
         return records
     reasons = []
-    for place, bring in _ways(entry, split):
+    for place, sources, bring in _ways(entry, split):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
@@ -109,6 +109,8 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
         except SrganError as error:
             log.warning("data set %s: not from %s: %s", entry.name, place, error)
             reasons.append(f"{place}: {error}")
+            for file in (file for source in sources for file in source.files if not file.sha256):
+                shutil.rmtree(_kept(file.urls[0]), ignore_errors=True)  # nothing vouches for it: it may be another the next time
             continue
         log.info("data set %s: %d %s images from %s", entry.name, len(records), split, place)
         return records
@@ -129,14 +131,14 @@ def _check(entry: DataSet, split: Split, records: list[dict[str, str]], checksum
 # -- where images come from ------------------------------------------------------------------------------------------------
 
 
-def _ways(entry: DataSet, split: Split) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """Every way to get a split, in order: a name for it, and what puts the images into a folder."""
+def _ways(entry: DataSet, split: Split) -> Iterator[tuple[str, tuple[Source, ...], Callable[[Path], None]]]:
+    """Every way to get a split, in order: a name for it, what may be downloaded for it, and what puts the images into a folder."""
     mirror = _mirror()
     if mirror and entry.counts:  # a user's own set may bear any name
-        yield f"{mirror}/datasets/{entry.name}", partial(_from_mirror, mirror, entry, split)
+        yield f"{mirror}/datasets/{entry.name}", entry.sources[split], partial(_from_mirror, mirror, entry, split)
     for source in entry.sources[split]:
         first = source.files[0].urls[0]
-        yield first if len(source.files) == 1 else f"{first} and so on", partial(_from_source, entry, split, source)
+        yield first if len(source.files) == 1 else f"{first} and so on", (source,), partial(_from_source, entry, split, source)
 
 
 def _from_mirror(mirror: str, entry: DataSet, split: Split, folder: Path) -> None:
@@ -177,8 +179,8 @@ def _from_source(entry: DataSet, split: Split, source: Source, folder: Path, mir
     jobs, images = [], {}
     for file in source.files:
         urls = (_join(mirror, file.name),) if mirror else file.urls
-        if is_archive(file.name):  # several data sets may want one: it is kept by its address
-            jobs.append(Job(urls, cache() / digest(file.urls[0])[:12] / file.name, file.size, file.sha256))
+        if is_archive(file.name):
+            jobs.append(Job(urls, _kept(file.urls[0]) / file.name, file.size, file.sha256))
         else:
             images[file.name] = (urls, file.size, file.sha256)
     _bring_images(images, folder, entry.name)
@@ -204,7 +206,7 @@ def _from_source(entry: DataSet, split: Split, source: Source, folder: Path, mir
 
 def _bring_images(images: dict[str, tuple[tuple[str, ...], int, str]], folder: Path, title: str) -> None:
     """Images by name -> addresses, size and SHA-256: into the cache, where an interrupted transfer can go on, and from there copied."""
-    kept = {name: cache() / digest(urls[0])[:12] / PurePosixPath(name).name for name, (urls, _, _) in images.items()}
+    kept = {name: _kept(urls[0]) / PurePosixPath(name).name for name, (urls, _, _) in images.items()}
     transfer([Job(urls, kept[name], size, checksum) for name, (urls, size, checksum) in images.items()], title)
     for name, path in kept.items():
         target = folder / name
@@ -258,6 +260,11 @@ def cache() -> Path:
     """Where downloads are kept: ``SRGAN_CACHE``, else ``srgan`` in the user's cache folder."""
     named = os.environ.get("SRGAN_CACHE")
     return Path(named).expanduser() if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srgan"
+
+
+def _kept(url: str) -> Path:
+    """The folder of the cache where a download is kept, by its address: several data sets may want one archive."""
+    return cache() / digest(url)[:12]
 
 
 def _mirror() -> str:
