@@ -52,7 +52,7 @@ def licences(names: list[str]) -> str:
     for name in names:
         if name in DATA_SETS:
             blocks.append("\n".join([f"{name}: {DATA_SETS[name].title}", *_terms(DATA_SETS[name])]))
-        elif "://" in name or Path(name).expanduser().exists():
+        elif "/" in name or Path(name).expanduser().exists():
             blocks.append(f"{name}: your own; its terms are for you to know")
         else:
             raise SrganError(f"no data set is called '{name}'{nearest(name, tuple(DATA_SETS))}")

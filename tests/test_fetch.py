@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import io
 import json
+import shutil
 import threading
 import zipfile
 from dataclasses import replace
@@ -234,10 +235,46 @@ def test_a_mirror_comes_first_and_is_checked_against_its_own_list(served, monkey
     records = fetch_data_set(entry, "train", folder.parent / "out", Checksums())
     assert names(records) == ["test/c.png", "train/a.png", "train/b.png"]
     (folder / "datasets/bsds500/train/a.png").write_bytes(png(99))
+    shutil.rmtree(fetch.cache(), ignore_errors=True)
     monkeypatch.setattr(catalog.DataSet, "sources", {}, raising=False)
     lonely = replace(entry, sources={"train": ()})
     with pytest.raises(SrganError, match=r"expected|SHA-256"):
         fetch_data_set(lonely, "train", folder.parent / "out2", Checksums())
+
+
+def test_a_mirrors_list_cannot_lead_out_of_the_folder(served, monkeypatch):
+    folder, address = served
+    (folder / "escaped.png").write_bytes(png(1))
+    checksum = hashlib.sha256(png(1)).hexdigest()
+    names = ("datasets/some/../../../../escaped.png", f"datasets/some//{folder.parent}/absolute.png")
+    (folder / fetch.MANIFEST).write_text("".join(f"{checksum}  {name}\n" for name in names) + "<html>a login page</html>\n")
+    monkeypatch.setenv("SRGAN_MIRROR", address)
+    lonely = replace(entry_at("", count=1), sources={"train": ()})
+    with pytest.raises(SrganError, match="it is not there"):
+        fetch_data_set(lonely, "train", folder.parent / "out", Checksums())
+    assert not list(folder.parent.rglob("absolute.png"))
+
+
+def test_a_users_own_archive_is_not_taken_from_the_mirror_nor_for_the_catalogues(served, monkeypatch):
+    folder, _ = served
+    (folder / "datasets/set5").mkdir(parents=True)
+    (folder / "datasets/set5/other.png").write_bytes(png(9))
+    monkeypatch.setenv("SRGAN_MIRROR", str(folder))
+    write_zip(folder.parent / "set5.zip", ["mine.png"])
+    entry, records = fetch_own(str(folder.parent / "set5.zip"), "test", "out", folder.parent)
+    assert (entry.name, names(records)) == ("my-set5", ["mine.png"])
+
+
+def test_one_more_address_is_no_change_of_the_others(served):
+    folder, address = served
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(png(number))
+    addresses = tuple(f"{address}/{number}.png" for number in range(3))
+    for count in (2, 3):
+        (entry,) = choose(addresses[:count], "train")
+        checksums = Checksums()
+        assert len(fetch_data_set(entry, "train", folder.parent / f"out{count}", checksums)) == count
+        checksums.save()
 
 
 def test_a_mirror_may_hold_archives(served, monkeypatch):
