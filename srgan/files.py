@@ -41,7 +41,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a new, empty folder beside `path`; it replaces `path` when the block ends well."""
-    path = Path(path).resolve()  # where it is a link, what it points to is replaced
+    path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()  # what it points to is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of a process that was killed outright

@@ -68,7 +68,7 @@ class _Stale(_Failure):
 def transfer(jobs: Sequence[Job], title: str) -> None:
     """Bring files here, several at once. A file that is there is left alone, unless it has a digest to show and it is another.
 
-    An interruption keeps what has arrived in ``FILE.part``; the next call goes on from there.
+    An interruption keeps what has arrived beside it, as ``FILE.*.part``; the next call goes on from there.
 
     Raises:
         TransferError: naming the file and, for each address, what went wrong.
@@ -100,6 +100,8 @@ def _bring(job: Job, progress: Progress, stop: threading.Event) -> None:
             except _Failure as failure:
                 log.warning("%s: %s", url, failure)
                 reasons.append(f"{url}: {failure}")
+                if stop.is_set():
+                    break
                 continue
             part.path.replace(job.path)
             for left in job.path.parent.glob(f"{glob.escape(job.path.name)}.*.part*"):  # of this and of the sources before it
