@@ -1,13 +1,13 @@
-"""How fast data is made and read: ``python benchmarks/data.py`` (about three minutes on two cores).
+"""How fast data is made and read: ``python benchmarks/data.py`` (about four minutes on two cores).
 
 Both sides of each comparison run in turn in one run; medians count. The last lines are ``ratio NAME VALUE`` (above 1: ours is
 faster) and ``value NAME VALUE``. The images are noise with the spectrum of photographs, 2040x1356, no two alike.
 """
 
+import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -140,25 +140,30 @@ def bicubic() -> float:
     return seconds["numpy"] / seconds["ours"]
 
 
-def prepare(raw: Path, out: Path, processes: int) -> tuple[float, float]:
-    """Seconds and peak memory in MB (resident, of all processes) of one preparation in a fresh interpreter."""
+def prepare(raw: Path, out: Path, processes: int) -> float:
+    """Seconds of one preparation in a fresh interpreter."""
     start = time.perf_counter()
-    command = [sys.executable, "-c", PREPARE, raw, out, str(processes)]
-    child = psutil.Popen(command, stderr=subprocess.PIPE, env=os.environ | MALLOC)  # with the settings that `srgan prepare` makes
-    peak = 0
+    if _started(raw, out, processes).wait():
+        sys.exit("the preparation failed")
+    return time.perf_counter() - start
+
+
+def peak_memory(raw: Path, out: Path, processes: int) -> float:
+    """MB resident at most, of all processes together. A run of its own, as looking takes a processor's time."""
+    child, peak = _started(raw, out, processes), 0
     while child.poll() is None:
         resident = 0
         for process in (child, *_descendants(child)):
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 resident += process.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
         peak = max(peak, resident)
         time.sleep(0.02)
-    seconds = time.perf_counter() - start
-    if child.returncode:
-        sys.exit(child.stderr.read().decode())
-    return seconds, peak / 1e6
+    return peak / 1e6
+
+
+def _started(raw: Path, out: Path, processes: int) -> psutil.Popen:
+    command = [sys.executable, "-c", PREPARE, raw, out, str(processes)]
+    return psutil.Popen(command, env=os.environ | MALLOC)  # with the settings that `srgan prepare` makes
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:
@@ -173,22 +178,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         few = make_raw(folder / "few", FEW)
-        runs: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
-        for _ in range(3):
-            for processes, results in runs.items():
-                results.append(prepare(few, folder / "prepared", processes))
-        one, two = (statistics.median(seconds for seconds, _ in runs[processes]) for processes in (1, 2))
-        memory = statistics.median(peak for _, peak in runs[2])
+        out = folder / "prepared"
+        seconds = in_turn({"one": lambda: prepare(few, out, 1), "two": lambda: prepare(few, out, 2)}, 3)
+        one, two = seconds["one"], seconds["two"]
         print(f"prepare {FEW} images of 2040x1356: {one:.2f} s by one process, {two:.2f} s by two")
         (folder / "subimages").mkdir()
-        ratios = {"crops": crops(folder / "prepared", folder / "subimages"), "bicubic": bicubic(), "prepare_two_cores": one / two}
+        ratios = {"crops": crops(out, folder / "subimages"), "bicubic": bicubic(), "prepare_two_cores": one / two}
         many = make_raw(folder / "many", MANY, start=1000)
-        seconds, peak = prepare(many, folder / "prepared", 2)
-        print(f"prepare {MANY}: {seconds:.2f} s and {peak:.0f} MB at most, by two processes; {FEW}: {two:.2f} s and {memory:.0f} MB")
+        longer = prepare(many, out, 2)
+        memory, more = peak_memory(few, out, 2), peak_memory(many, out, 2)
+        print(f"prepare {MANY}: {longer:.2f} s and {more:.0f} MB at most, by two processes; {FEW}: {two:.2f} s and {memory:.0f} MB")
     for label, value in ratios.items():
         print(f"ratio {label} {value:.2f}")
-    print(f"value prepare_10x_time {seconds / two:.2f}")
-    print(f"value prepare_10x_memory {peak / memory:.3f}")
+    print(f"value prepare_10x_time {longer / two:.2f}")
+    print(f"value prepare_10x_memory {more / memory:.3f}")
 
 
 if __name__ == "__main__":
