@@ -10,7 +10,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from srgan import __version__, listing, params, stages
+from srgan import __version__, listing, params, profiles, stages
 from srgan.errors import SrganError
 
 EPILOG = """\
@@ -95,6 +95,18 @@ def _parser() -> argparse.ArgumentParser:
     action = actions.add_parser("licence", help="terms and citations of data sets", parents=[common, staged])
     action.add_argument("names", nargs="*", metavar="name", help="(default: those that the parameter file names)")
     action.set_defaults(run=lambda options: print(listing.licences(options.names or _named(options.params))))
+
+    text = "Ready-made parameter files, from the demo to the papers' settings"
+    profile = commands.add_parser("profile", help=text, description=text)
+    actions = profile.add_subparsers(dest="action", required=True, metavar="ACTION")
+    action = actions.add_parser("list", help="what there is, and what it costs", parents=[common])
+    action.set_defaults(run=lambda _: print(profiles.listing()))
+    action = actions.add_parser("diff", help="what a profile would change", parents=[common, staged])
+    action.add_argument("name")
+    action.set_defaults(run=lambda options: print(profiles.difference(options.name, options.params)))
+    action = actions.add_parser("use", help="write the profile as the parameter file", parents=[common, staged])
+    action.add_argument("name")
+    action.set_defaults(run=lambda options: print(profiles.use(options.name, options.params)))
 
     text = "Enlarge a photograph with an exported model"
     command = commands.add_parser("upscale", help=text, description=text, parents=[common])

@@ -6,27 +6,87 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": functional.l1_loss, "mse": functional.mse_loss}
+CHARBONNIER_EPSILON = 1e-3  # LapSRN (Lai et al. 2017, https://arxiv.org/abs/1704.03915, section 3.3)
+
+
+def charbonnier(first: Tensor, second: Tensor) -> Tensor:
+    """A smooth L1: the mean of sqrt(d**2 + epsilon**2)."""
+    return torch.sqrt((first - second) ** 2 + CHARBONNIER_EPSILON**2).mean()
+
+
+PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": functional.l1_loss,
+    "mse": functional.mse_loss,
+    "charbonnier": charbonnier,
+}
 
 
 def pixel_loss(name: str, sr_image: Tensor, hr_image: Tensor) -> Tensor:
-    """Distance of two `(N, 3, H, W)` batches pixel by pixel: `l1`, or `mse` as in SRGAN (Ledig et al. 2017, equation 4)."""
+    """Distance of two `(N, 3, H, W)` batches pixel by pixel: `l1`, `charbonnier`, or `mse` as in SRGAN (Ledig et al. 2017, equation 4)."""
     return PIXEL_LOSSES[name](sr_image.float(), hr_image)
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Relativistic average loss of the discriminator (Jolicoeur-Martineau 2018; ESRGAN, Wang et al. 2018, equation 1).
+def total_variation(image: Tensor) -> Tensor:
+    """Mean difference of neighbouring pixels of an `(N, 3, H, W)` batch (Rudin et al. 1992, anisotropic): drives towards flat areas."""
+    image = image.float()
+    return (image[..., 1:, :] - image[..., :-1, :]).abs().mean() + (image[..., 1:] - image[..., :-1]).abs().mean()
 
-    Real patches should look more real than the average fake one, and the reverse: a discriminator that is far ahead still
-    gives a slope, which keeps small runs stable.
+
+# -- adversarial -----------------------------------------------------------------------------------------------------------
+
+
+def discriminator_loss(name: str, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What the discriminator minimises, averaged over real and fake.
+
+    - ``vanilla``: binary cross-entropy (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1; SRGAN, equation 2).
+    - ``relativistic``: real should look more real than the average fake, and the reverse (Jolicoeur-Martineau 2018,
+      https://arxiv.org/abs/1807.00734; ESRGAN, Wang et al. 2018, equation 1): a discriminator that is far ahead still gives a slope.
+    - ``lsgan``: least squares (Mao et al. 2017, https://arxiv.org/abs/1611.04076, equation 9).
+    - ``hinge``: Lim and Ye 2017, https://arxiv.org/abs/1705.02894.
     """
     real, fake = real_logits.float(), fake_logits.float()
-    return (_binary(real - fake.mean(), 1.0) + _binary(fake - real.mean(), 0.0)) / 2
+    if name == "relativistic":
+        real, fake = real - fake.mean(), fake - real.mean()
+    if name in ("vanilla", "relativistic"):
+        return (_binary(real, 1.0) + _binary(fake, 0.0)) / 2
+    if name == "lsgan":
+        return (((real - 1) ** 2).mean() + (fake**2).mean()) / 2
+    if name == "hinge":
+        return (functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()) / 2
+    raise KeyError(name)
 
 
-def adversarial_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """The generator's side of `discriminator_loss` (ESRGAN, equation 2). `real_logits` need no gradient."""
-    return discriminator_loss(real_logits=fake_logits, fake_logits=real_logits)
+def adversarial_loss(name: str, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What the generator minimises: its images should look real. `real_logits` need no gradient, and matter to ``relativistic`` alone.
+
+    Vanilla is the non-saturating form (Goodfellow et al. 2014, section 3; SRGAN, equation 5); relativistic is ESRGAN's equation 2.
+    """
+    if name == "relativistic":
+        return discriminator_loss(name, real_logits=fake_logits, fake_logits=real_logits)
+    fake = fake_logits.float()
+    if name == "vanilla":
+        return _binary(fake, 1.0)
+    if name == "lsgan":
+        return ((fake - 1) ** 2).mean() / 2
+    if name == "hinge":
+        return -fake.mean()
+    raise KeyError(name)
+
+
+def accuracy(name: str, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of the real and of the fake images, or patches, that the discriminator takes for what they are."""
+    real, fake = real_logits.float(), fake_logits.float()
+    if name == "relativistic":
+        real, fake = real - fake.mean(), fake - real.mean()
+    middle = 0.5 if name == "lsgan" else 0.0
+    return (real > middle).float().mean(), (fake < middle).float().mean()
+
+
+def _binary(logits: Tensor, target: float) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+# -- perceptual ------------------------------------------------------------------------------------------------------------
 
 
 def feature_matching_loss(fake_features: list[Tensor], real_features: list[Tensor]) -> Tensor:
@@ -37,7 +97,3 @@ def feature_matching_loss(fake_features: list[Tensor], real_features: list[Tenso
     """
     distances = [functional.l1_loss(fake.float(), real.float()) for fake, real in zip(fake_features, real_features, strict=True)]
     return torch.stack(distances).mean()
-
-
-def _binary(logits: Tensor, target: float) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))

@@ -4,6 +4,7 @@ Images are compared after rounding to 8 bits and cutting a border of `scale` pix
 ``rgb2ycbcr`` makes it (BT.601, 16..235), the `_rgb` figures on the colours.
 """
 
+import logging
 import math
 import warnings
 
@@ -13,6 +14,8 @@ import torch
 
 from srgan.data import fetch
 from srgan.data.images import as_rgb
+
+log = logging.getLogger(__name__)
 
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, "Image quality assessment", section III.B
 _WINDOW, _SIGMA = 11, 1.5
@@ -81,34 +84,67 @@ def psnr_ssim(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> dict[s
     return {"psnr_y": psnr_y, "ssim_y": ssim_y, "psnr_rgb": psnr(sr_cut, hr_cut), "ssim_rgb": ssim(sr_cut, hr_cut)}
 
 
-class Lpips:
-    """LPIPS v0.1 on AlexNet (Zhang et al. 2018, https://arxiv.org/abs/1801.03924), through the `lpips` package. Lower is better.
+def lpips_network(name: str) -> torch.nn.Module:
+    """LPIPS v0.1 (Zhang et al. 2018, https://arxiv.org/abs/1801.03924) of the `lpips` package, frozen.
+
+    It takes two `(N, 3, H, W)` batches in -1..1 and returns `(N, 1, 1, 1)`.
+
+    Args:
+        name: of the network whose features are compared: ``alex`` or ``squeeze``.
 
     Raises:
-        srgan.data.fetch.WeightsUnavailable: AlexNet's weights can neither be found nor downloaded.
+        srgan.data.fetch.WeightsUnavailable: its weights can neither be found nor downloaded, or the package is not installed.
+    """
+    backbone = fetch.load_weights({"alex": "alexnet", "squeeze": "squeezenet"}[name])
+    from srgan import torchvision_import  # noqa: F401 (must come before lpips, which imports torchvision)
+
+    try:
+        import lpips  # isort: skip
+    except ImportError as error:
+        raise fetch.WeightsUnavailable(f"the lpips package cannot be imported ({error}); install it with: pip install lpips") from error
+
+    # The backbone's weights are ours to find: left to itself, lpips downloads them without a time limit.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lpips speaks to torchvision in its old way
+        network = lpips.LPIPS(net=name, pnet_rand=True, verbose=False).eval().requires_grad_(False)
+    state = network.net.state_dict()  # named slice2.3.weight where torchvision has features.3.weight
+    network.net.load_state_dict({key: backbone["features" + key[key.index(".") :]] for key in state})
+    return network
+
+
+class Lpips:
+    """Scores LPIPS on AlexNet. Lower is better. Raises what `lpips_network` raises.
+
+    Args:
+        device: where it computes.
     """
 
-    def __init__(self) -> None:
-        backbone = fetch.load_weights("alexnet")
-        from srgan import torchvision_import  # noqa: F401 (must come before lpips, which imports torchvision)
-
-        import lpips  # isort: skip
-
-        # The backbone's weights are ours to find: left to itself, lpips downloads them without a time limit.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # lpips speaks to torchvision in its old way
-            self._model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
-        for name, module in self._model.net.named_modules():
-            if isinstance(module, torch.nn.Conv2d):  # named slice2.3 where torchvision has features.3
-                number = name.split(".")[1]
-                module.weight.data.copy_(backbone[f"features.{number}.weight"])
-                module.bias.data.copy_(backbone[f"features.{number}.bias"])
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device or torch.device("cpu")
+        self._network = lpips_network("alex").to(self._device)
 
     @torch.inference_mode()
     def __call__(self, sr_image: np.ndarray, hr_image: np.ndarray, border: int = 0) -> float:
         """Distance of two `(H, W, 3)` uint8 images, a border cut from both."""
         first, second = (
-            torch.from_numpy(np.ascontiguousarray(crop_border(image, border))).permute(2, 0, 1)[None].float() / 127.5 - 1
+            torch.from_numpy(np.ascontiguousarray(crop_border(image, border))).to(self._device).permute(2, 0, 1)[None].float() / 127.5 - 1
             for image in (sr_image, hr_image)
         )
-        return float(self._model(first, second))
+        return float(self._network(first, second))
+
+
+def open_lpips(wanted: bool, otherwise: str, device: torch.device | None = None) -> Lpips | None:
+    """The LPIPS scorer; None if it is not wanted, or, with one warning, if its weights cannot be had.
+
+    Args:
+        wanted: whether to score at all.
+        otherwise: what follows from its absence, for the warning.
+        device: where it computes.
+    """
+    if not wanted:
+        return None
+    try:
+        return Lpips(device)
+    except fetch.WeightsUnavailable as error:
+        log.warning("LPIPS is unavailable: %s; %s", error, otherwise)
+        return None

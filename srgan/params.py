@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import math
 import re
+import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +18,7 @@ import yaml
 
 from srgan.errors import SrganError
 
-Precision = Literal["auto", "fp32", "bf16"]
-Schedule = Literal["cosine", "constant"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class InvalidValue(ValueError):
@@ -68,8 +68,8 @@ class Prepare:
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
-    """The generator."""
+class CompactModel:
+    """A plain stack of convolutions, see `srgan.models.compact`."""
 
     name: Literal["compact"]
     features: int  # channels of the body
@@ -81,50 +81,137 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
+class SRResNetModel:
+    """SRGAN's generator, see `srgan.models.srresnet`."""
+
+    name: Literal["srresnet"]
+    features: int  # channels; 64 in the paper
+    depth: int  # residual blocks; 16 in the paper
+    upsampling: Literal["pixelshuffle", "nearest", "transposed"]
+
+    def __post_init__(self) -> None:
+        _check(self.features >= 1, "features", "must be at least 1")
+        _check(self.depth >= 1, "depth", "must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class RRDBModel:
+    """ESRGAN's generator, see `srgan.models.rrdb`."""
+
+    name: Literal["rrdb"]
+    features: int  # channels; 64 in the paper
+    growth: int  # channels that each convolution of a dense block adds; 32 in the paper
+    depth: int  # blocks; 23 in the paper
+
+    def __post_init__(self) -> None:
+        for key in ("features", "growth", "depth"):
+            _check(getattr(self, key) >= 1, key, "must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class SRCNNModel:
+    """Three convolutions on the bicubic enlargement, see `srgan.models.srcnn`."""
+
+    name: Literal["srcnn"]
+    features: int  # channels after the first convolution; 64 in the paper
+
+    def __post_init__(self) -> None:
+        _check(self.features >= 1, "features", "must be at least 1")
+
+
+Model = CompactModel | SRResNetModel | RRDBModel | SRCNNModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """One learning rate for all steps."""
+
+    name: Literal["constant"]
+    warmup: int  # steps over which it rises from 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Cosine:
+    """Half a cosine, down to 1 % at the last step."""
+
+    name: Literal["cosine"]
+    warmup: int  # steps over which it rises from 0
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiStep:
+    """Multiplied by `factor` after each of the milestones."""
+
+    name: Literal["multistep"]
+    warmup: int  # steps over which it rises from 0
+    milestones: tuple[int, ...]  # steps
+    factor: float
+
+    def __post_init__(self) -> None:
+        _check(all(step >= 1 for step in self.milestones), "milestones", "must be steps of at least 1")
+        _check(list(self.milestones) == sorted(set(self.milestones)), "milestones", "must rise")
+        _check(0 < self.factor <= 1, "factor", "must lie above 0 and at most at 1")
+
+
+Schedule = Constant | Cosine | MultiStep
+
+
+@dataclasses.dataclass(frozen=True)
 class Optimization:
     """What both training stages have in common."""
 
     steps: int
     batch: int  # crops per step
+    accumulate: int  # parts that a batch is worked through in, one after the other: more take less memory
     patch: int  # side of an HR crop, pixels
     color_jitter: float  # each colour of a crop is scaled by a random factor between 1 minus this and 1; 0: off
     learning_rate: float
     schedule: Schedule
-    warmup: int  # steps over which the learning rate rises from 0
+    clip: float  # longest gradient; 0: any
     ema: float  # decay of the averaged weights, which are the ones that ship; 0: no averaging
     precision: Precision
+    compile: bool  # torch.compile the networks: slow to start, faster on some GPUs
+    rollbacks: int  # times that a diverging run goes back to its checkpoint, each with half the learning rate, before it stops
     log_every: int  # steps
     validate_every: int  # steps
     checkpoint_every: int  # steps
+    lpips: bool  # score LPIPS (AlexNet) at each validation, where its weights can be had
     seed: int  # of the initial weights and of the crops
 
     def __post_init__(self) -> None:
-        for key in ("steps", "batch", "patch", "log_every", "validate_every", "checkpoint_every"):
+        for key in ("steps", "batch", "accumulate", "patch", "log_every", "validate_every", "checkpoint_every"):
             _check(getattr(self, key) >= 1, key, "must be at least 1")
+        _check(self.batch % self.accumulate == 0, "accumulate", f"must divide the batch of {self.batch}")
         _check(0 <= self.seed < 2**32, "seed", "must lie between 0 and 4294967295")
         _check(self.learning_rate > 0, "learning_rate", "must be above 0")
         _check(0 <= self.color_jitter < 1, "color_jitter", "must be at least 0 and below 1")
-        _check(0 <= self.warmup <= self.steps, "warmup", "must lie between 0 and steps")
+        _check(0 <= self.schedule.warmup <= self.steps, "schedule.warmup", "must lie between 0 and steps")
+        _check(self.clip >= 0, "clip", "must not be negative")
         _check(0 <= self.ema < 1, "ema", "must be at least 0 and below 1")
+        _check(self.rollbacks >= 0, "rollbacks", "must not be negative")
+
+
+PixelLoss = Literal["l1", "mse", "charbonnier"]
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainLosses:
     """Losses of the first stage."""
 
-    pixel: Literal["l1", "mse"]
+    pixel: PixelLoss
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrain(Optimization):
     """First stage: pixels only."""
 
+    start: str  # scratch, or a file of weights to start from: .safetensors, or a .pth of the community
     losses: PretrainLosses
 
 
 @dataclasses.dataclass(frozen=True)
-class Discriminator:
-    """The discriminator of the second stage."""
+class PatchDiscriminator:
+    """Judges each patch, see `srgan.models.discriminators`."""
 
     name: Literal["patch"]
     features: int  # channels of its first layer
@@ -138,29 +225,118 @@ class Discriminator:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainLosses:
-    """Weights of the generator's losses in the second stage."""
+class WholeDiscriminator:
+    """Judges the image (``vgg``, SRGAN's) or each pixel (``unet``, Real-ESRGAN's), see `srgan.models.discriminators`."""
 
-    pixel: float
-    adversarial: float
-    feature_matching: float
+    name: Literal["vgg", "unet"]
+    features: int  # channels of its first layer
+    learning_rate: float
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _check(getattr(self, field.name) >= 0, field.name, "must not be negative")
+        _check(self.features >= 1, "features", "must be at least 1")
+        _check(self.learning_rate > 0, "learning_rate", "must be above 0")
+
+
+Discriminator = PatchDiscriminator | WholeDiscriminator
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightedPixelLoss:
+    """Distance of the pixels."""
+
+    name: PixelLoss
+    weight: float
+
+    def __post_init__(self) -> None:
+        _check(self.weight >= 0, "weight", "must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversarialLoss:
+    """What the discriminator says, see `srgan.losses.discriminator_loss`."""
+
+    name: Literal["vanilla", "relativistic", "lsgan", "hinge"]
+    weight: float
+
+    def __post_init__(self) -> None:
+        _check(self.weight >= 0, "weight", "must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorFeatures:
+    """Perceptual loss on the discriminator's own features: needs no downloaded weights."""
+
+    network: Literal["discriminator"]
+    weight: float
+
+    def __post_init__(self) -> None:
+        _check(self.weight >= 0, "weight", "must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class LpipsFeatures:
+    """Perceptual loss by LPIPS on AlexNet or SqueezeNet. A network that is trained on should not be the one that scores (AlexNet)."""
+
+    network: Literal["lpips-squeeze", "lpips-alex"]
+    weight: float
+
+    def __post_init__(self) -> None:
+        _check(self.weight >= 0, "weight", "must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class VggFeatures:
+    """Perceptual loss on VGG19."""
+
+    network: Literal["vgg19"]
+    layers: dict[str, float]  # name -> weight: conv5_4 is before its ReLU, relu5_4 (or vgg54) after it
+    distance: Literal["l1", "mse"]
+    weight: float
+
+    def __post_init__(self) -> None:
+        _check(self.weight >= 0, "weight", "must not be negative")
+        _check(len(self.layers) > 0, "layers", "needs a layer, such as {conv5_4: 1.0}")
+        blocks = ((1, 2), (2, 2), (3, 4), (4, 4), (5, 4))  # of VGG19: number, convolutions
+        valid = [
+            f"{kind}{b}{'' if kind == 'vgg' else '_'}{c}" for kind in ("conv", "relu", "vgg") for b, n in blocks for c in range(1, n + 1)
+        ]
+        for name, weight in self.layers.items():
+            if name not in valid:
+                raise InvalidValue("layers", f"'{name}' does not exist in vgg19{nearest(name, valid)}")
+            _check(weight >= 0, f"layers.{name}", "must not be negative")
+
+
+Perceptual = DiscriminatorFeatures | LpipsFeatures | VggFeatures
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainLosses:
+    """The generator's losses in the second stage, with their weights; 0 turns one off."""
+
+    pixel: WeightedPixelLoss
+    perceptual: Perceptual
+    adversarial: AdversarialLoss
+    tv: float  # weight of the total variation
+
+    def __post_init__(self) -> None:
+        _check(self.tv >= 0, "tv", "must not be negative")
 
 
 @dataclasses.dataclass(frozen=True)
 class Train(Optimization):
-    """Second stage: pixels, a discriminator and its features."""
+    """Second stage: a discriminator, and what keeps the generator near the photograph."""
 
     losses: TrainLosses
     discriminator: Discriminator
+    psnr_guard: float  # dB of validation PSNR-Y that the best weights may have lost since the pre-training
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        depth = self.discriminator.depth
-        _check(self.patch >= 2**depth, "discriminator.depth", f"halves the patch of {self.patch} pixels to nothing; lower it")
+        _check(self.psnr_guard >= 0, "psnr_guard", "must not be negative")
+        smallest = 2**self.discriminator.depth if isinstance(self.discriminator, PatchDiscriminator) else 16
+        _check(
+            self.patch >= smallest, "patch", f"must be at least {smallest} pixels for this discriminator, which halves it again and again"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +386,8 @@ class Params:
 
     def __post_init__(self) -> None:
         _check(len(self.data.test) > 0 or self.prepare.test > 0, "data.test", "needs a data set, or prepare.test a share above 0")
+        if isinstance(self.model, SRResNetModel | RRDBModel):
+            _check(self.prepare.scale in (2, 3, 4, 8), "prepare.scale", f"must be 2, 3, 4 or 8 for {self.model.name}")
         for stage in ("pretrain", "train"):
             patch = getattr(self, stage).patch
             _check(patch % self.prepare.scale == 0, f"{stage}.patch", f"must be a multiple of prepare.scale ({self.prepare.scale})")
@@ -294,8 +472,8 @@ class _Reader:
         for name in _names(cls):
             if name not in found:
                 raise self.error(node, f"{place}{name}: missing; add it under '{place.rstrip('.') or 'the top level'}'")
-        types = typing.get_type_hints(cls)
-        values = {name: self.value(types[name], value, place + name) for name, (_, value) in found.items()}
+        hints = typing.get_type_hints(cls)
+        values = {name: self.value(hints[name], value, place + name) for name, (_, value) in found.items()}
         try:
             return cls(**values)
         except InvalidValue as error:
@@ -308,9 +486,27 @@ class _Reader:
             node = next(value for inner, value in node.value if inner.value == name)
         return node
 
+    def variant(self, classes: tuple[type, ...], node: yaml.Node, place: str) -> Any:
+        """One of several dataclasses: their first field, the same in all, says which."""
+        tag = _names(classes[0])[0]
+        choices = {choice: cls for cls in classes for choice in typing.get_args(typing.get_type_hints(cls)[tag])}
+        given = next((value for key, value in node.value if key.value == tag), None) if isinstance(node, yaml.MappingNode) else None
+        if given is None:
+            raise self.error(node, f"{place.rstrip('.')}: needs the key {tag}, one of {', '.join(choices)}")
+        if given.value not in choices:
+            raise self.error(given, f"{place}{tag}: '{given.value}' is not one of {', '.join(choices)}")
+        return self.mapping(choices[given.value], node, place)
+
     def value(self, expected: Any, node: yaml.Node, place: str) -> Any:
         if dataclasses.is_dataclass(expected):
             return self.mapping(typing.cast(type, expected), node, place + ".")
+        if typing.get_origin(expected) is types.UnionType:
+            return self.variant(typing.get_args(expected), node, place + ".")
+        if typing.get_origin(expected) is dict:
+            if not isinstance(node, yaml.MappingNode):
+                raise self.error(node, f"{place}: needs names and values, such as {{conv5_4: 1.0}}")
+            inner = typing.get_args(expected)[1]
+            return {str(key.value): self.value(inner, value, f"{place}.{key.value}") for key, value in node.value}
         if typing.get_origin(expected) is tuple:
             if not isinstance(node, yaml.SequenceNode):
                 raise self.error(node, f"{place}: needs a list, such as [sample]")

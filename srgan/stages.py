@@ -92,9 +92,15 @@ def pretrain(params: Params) -> None:
     torch.manual_seed(options.seed)
     model = to_dict(params.model)
     generator = models.build_generator(model.pop("name"), scale=scale, **model)
+    start = ""
+    if options.start != "scratch":
+        models.start_from(options.start, generator)
+        start = sha256(options.start)
+        log.info("pretrain: starts from %s", options.start)
     training = _training(params, "pretrain")
-    key = digest([{name: value for name, value in training.params.items() if not name.startswith("train.")}, training.data_sha256])
-    _fit(training, options, generator, None, PRETRAINED, {"sr.objective": "psnr", "sr.train_run": key[:16]})
+    kept = {name: value for name, value in training.params.items() if not name.startswith("train.")}
+    metadata = {"sr.objective": "psnr", "sr.train_run": digest([kept, training.data_sha256])[:16]}
+    _fit(training, options, generator, None, None, PRETRAINED, metadata, start)
 
 
 def train(params: Params) -> None:
@@ -102,34 +108,48 @@ def train(params: Params) -> None:
     import torch
 
     from srgan import models
+    from srgan.training.perceptual import open_perceptual
 
     options = params.train
     generator, _ = models.load_generator(PRETRAINED, made_by="pretrain")
     torch.manual_seed(options.seed)
-    discriminator = models.build_discriminator(
-        options.discriminator.name, features=options.discriminator.features, depth=options.discriminator.depth
-    )
+    config = {key: value for key, value in to_dict(options.discriminator).items() if key != "learning_rate"}
+    discriminator = models.build_discriminator(config.pop("name"), **config)
+    perceptual = open_perceptual(options.losses.perceptual)
     training = _training(params, "train")
-    _fit(training, options, generator, discriminator, GENERATOR, {"sr.objective": "gan", "sr.train_run": training.key})
+    metadata = {"sr.objective": "gan", "sr.train_run": training.key}
+    _fit(training, options, generator, discriminator, perceptual, GENERATOR, metadata, sha256(PRETRAINED))
 
 
-def _fit(training: Any, options: Pretrain | Train, generator: Any, discriminator: Any, out: Path, metadata: dict[str, str]) -> None:
+def _fit(
+    training: Any,
+    options: Pretrain | Train,
+    generator: Any,
+    discriminator: Any,
+    perceptual: Any,
+    out: Path,
+    metadata: dict[str, str],
+    start: str,  # digest of the weights to start from; empty for fresh ones
+) -> None:
     import torch
 
-    from srgan import models, tracking
+    from srgan import metrics, models, tracking
     from srgan.data.crops import Crops
     from srgan.data.manifest import pairs
     from srgan.data.store import Store
     from srgan.training.checkpoint import Checkpoints
+    from srgan.training.device import pick_device
     from srgan.training.log import TrainingLog
-    from srgan.training.trainer import Trainer, columns
+    from srgan.training.trainer import Trainer
 
     _end_with_dvc()
     stage = "train" if isinstance(options, Train) else "pretrain"
     out.parent.mkdir(parents=True, exist_ok=True)
     store = Store(PREPARED)
     crops = Crops(store, options.batch, options.patch, options.seed)
-    trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation"))
+    otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
+    lpips = metrics.open_lpips(options.lpips, otherwise, pick_device())
+    trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation"), perceptual, lpips)
     log.info(
         "%s: %s parameters on %s, %s, %d training images",
         stage,
@@ -139,11 +159,12 @@ def _fit(training: Any, options: Pretrain | Train, generator: Any, discriminator
         len(crops.usable),
     )
     # What a checkpoint must share with a run that resumes it.
-    manifest, start = sha256(PREPARED / "manifest.json"), sha256(PRETRAINED) if stage == "train" else ""
-    machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype)]
-    signature = digest([to_dict(options), models.describe(generator), store.sha256, manifest, start, machine])
-    with Checkpoints(CHECKPOINTS / stage, signature) as checkpoints, tracking.live(training):
-        trained = trainer.fit(TrainingLog(LOSSES[stage], columns(options), options.steps, stage), checkpoints)
+    machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), lpips is not None]
+    inputs = [store.sha256, sha256(PREPARED / "manifest.json"), start]
+    signature = digest([to_dict(options), models.describe(generator), inputs, machine])
+    folder = CHECKPOINTS / stage
+    with Checkpoints(folder, signature, options.checkpoint_every) as checkpoints, tracking.live(training):
+        trained = trainer.fit(TrainingLog(LOSSES[stage], options.steps, stage, folder / "pictures"), checkpoints)
         models.save_generator(out, trained, metadata | {"sr.train_data_sha256": training.data_sha256})
         checkpoints.finish()
 
@@ -167,7 +188,7 @@ def export(params: Params) -> None:
 
 def evaluate(params: Params) -> None:
     """Score bicubic, both generators and the exported file, and write the report, in ``reports/``."""
-    from srgan import evaluation, models, tracking
+    from srgan import evaluation, metrics, models, pictures, tracking
     from srgan.data.degrade import bicubic_upscale
     from srgan.data.manifest import pairs, read_manifest
     from srgan.inference import Upscaler
@@ -185,9 +206,14 @@ def evaluate(params: Params) -> None:
         "gan": partial(models.enlarge, gan),
         "onnx-fp32": Upscaler(_exported(params, scale)).upscale,
     }
-    table, strips = evaluation.score(pairs(PREPARED, "test"), enlargers, scale, evaluation.open_lpips(params.evaluate.lpips))
+    table, strips = evaluation.score(
+        pairs(PREPARED, "test"),
+        enlargers,
+        scale,
+        metrics.open_lpips(params.evaluate.lpips, "then score again with: dvc repro -sf evaluate"),
+    )
     summary = evaluation.summarise(table)
-    evaluation.write_comparison(COMPARISON, strips)
+    pictures.write_strips(COMPARISON, strips)
     with atomic_file(TABLE) as temporary:
         table.round(4).to_csv(temporary, index=False)
     write_report(REPORT, table, summary, COMPARISON, LOSSES, manifest, training.params)

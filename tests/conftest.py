@@ -21,7 +21,8 @@ TINY = {
     "model.features": 8,
     "model.depth": 1,
     **{f"{stage}.{key}": value for stage in ("pretrain", "train") for key, value in {
-        "steps": 6, "batch": 2, "patch": 32, "warmup": 0, "log_every": 2, "validate_every": 3, "checkpoint_every": 2, "precision": "fp32",
+        "steps": 6, "batch": 2, "patch": 32, "schedule.warmup": 0, "log_every": 2, "validate_every": 3, "checkpoint_every": 2,
+        "precision": "fp32", "lpips": False,
     }.items()},
     "train.discriminator.features": 4,
     "train.discriminator.depth": 2,
@@ -32,7 +33,9 @@ TINY = {
 def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path:
     """The demo's ``params.yaml``, made tiny, with `changes` such as ``{"train.steps": 3}``."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for name, value in (TINY | (changes or {})).items():
+    changes = changes or {}
+    replaced = tuple(f"{name}." for name in changes)  # a whole section, of which the tiny values may be none
+    for name, value in ({key: value for key, value in TINY.items() if not key.startswith(replaced)} | changes).items():
         *sections, key = name.split(".")
         place = values
         for section in sections:

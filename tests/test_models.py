@@ -1,10 +1,22 @@
+import dataclasses
+import math
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from srgan import losses, models
+from srgan import losses, models, params
+from srgan.data import degrade, fetch
+from srgan.data.images import read_rgb
+from srgan.data.transfer import TransferError
 from srgan.errors import SrganError
+from srgan.models import features, layers
+from srgan.training import perceptual
+
+MIRROR = os.environ.get("SRGAN_MIRROR")
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -18,37 +30,100 @@ def test_compact_starts_as_bilinear_enlargement(scale):
     assert torch.allclose(model(image)[..., inside, inside], expected[..., inside, inside], atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_compact_takes_any_size(scale):
-    model = models.build_generator("compact", scale=scale, features=8, depth=1)
+SMALL = {
+    "compact": {"features": 8, "depth": 1},
+    "srresnet": {"features": 8, "depth": 1, "upsampling": "pixelshuffle"},
+    "srresnet-nearest": {"features": 8, "depth": 1, "upsampling": "nearest"},
+    "srresnet-transposed": {"features": 8, "depth": 1, "upsampling": "transposed"},
+    "rrdb": {"features": 8, "growth": 4, "depth": 1},
+    "srcnn": {"features": 8},
+}
+SCALES = {"compact": (2, 3, 4), "srcnn": (2, 3, 4)}
+
+
+@pytest.fixture(
+    params=[(name, scale) for name in SMALL for scale in SCALES.get(name, (2, 3, 4, 8))], ids=lambda pair: f"{pair[0]}-x{pair[1]}"
+)
+def network(request):
+    """Each network at each scale, its name and what it was built of."""
+    torch.manual_seed(0)
+    label, scale = request.param
+    name = label.split("-")[0]
+    return models.build_generator(name, scale=scale, **SMALL[label]).eval(), name, {"scale": scale} | SMALL[label]
+
+
+def test_a_network_takes_any_size(network):
+    model, _, config = network
     for height, width in ((1, 1), (1, 7), (5, 3)):
-        assert model(torch.rand(2, 3, height, width)).shape == (2, 3, scale * height, scale * width)
+        assert model(torch.rand(2, 3, height, width)).shape == (2, 3, config["scale"] * height, config["scale"] * width)
 
 
-def test_compact_has_the_community_sizes():
-    """Real-ESRGAN's realesr-general-x4v3 is 64 features, 32 convolutions: 1,213,296 weights."""
-    model = models.build_generator("compact", scale=4, features=64, depth=32)
-    assert models.parameter_count(model) == 1_213_296
-    assert {"body.0.weight", "body.1.weight", "body.66.bias"} <= set(model.state_dict())
-
-
-def test_what_an_output_depends_on_is_the_receptive_field():
-    model = models.build_generator("compact", scale=2, features=8, depth=3)
-    image = torch.rand(1, 3, 21, 21, requires_grad=True)
-    model(image)[0, :, 20:22, 20:22].sum().backward()  # of LR pixel (10, 10)
-    rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
-    assert int(rows.min()) == 10 - model.receptive_field
-    assert int(rows.max()) == 10 + model.receptive_field
-
-
-def test_a_saved_generator_comes_back_by_its_weights_alone(tmp_path):
-    model = models.build_generator("compact", scale=3, features=12, depth=2)
+def test_what_a_network_is_built_of_can_be_read_from_its_weights(network, tmp_path):
+    model, name, config = network
     models.save_generator(tmp_path / "a.safetensors", model, {"sr.objective": "psnr"})
     loaded, metadata = models.load_generator(tmp_path / "a.safetensors", made_by="pretrain")
-    assert models.describe(loaded) == ("compact", {"scale": 3, "features": 12, "depth": 2})
+    assert models.describe(loaded) == (name, config)
     assert metadata == {"sr.objective": "psnr"}
     image = torch.rand(1, 3, 9, 9)
-    assert torch.equal(loaded(image), model.eval()(image))
+    assert torch.equal(loaded(image), model(image))
+
+
+def test_what_an_output_depends_on_is_the_receptive_field(network):
+    model, name, config = network
+    model, reach, scale = model.double(), model.receptive_field, config["scale"]
+    middle = reach + 3
+    image = torch.rand(1, 3, 2 * middle + 1, 2 * middle + 1, dtype=torch.double, requires_grad=True)
+    inside = slice(scale * middle, scale * middle + scale)
+    model(image)[0, :, inside, inside].sum().backward()  # of the LR pixel in the middle
+    rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
+    seen = max(middle - int(rows.min()), int(rows.max()) - middle)
+    assert seen == reach or (name == "srcnn" and seen == reach - 1)  # of bicubic's five taps one is always zero
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "count"),
+    [
+        ("srresnet", {}, 1_549_462),  # 1.55 million, 16 blocks, x4
+        ("rrdb", {}, 16_697_987),  # ESRGAN's released RRDB_ESRGAN_x4
+        ("compact", {"features": 64, "depth": 32}, 1_213_296),  # Real-ESRGAN's realesr-general-x4v3
+        ("srcnn", {}, 20_099),  # 3*64*81 + 64*32 + 32*3*25 weights, 64 + 32 + 3 biases
+    ],
+)
+def test_networks_have_the_published_sizes(name, config, count):
+    assert models.parameter_count(models.build_generator(name, scale=4, **config)) == count
+
+
+def test_discriminators_have_the_published_sizes():
+    sizes = {name: models.parameter_count(models.build_discriminator(name)) for name in ("vgg", "unet")}
+    convolutions = 9 * (3 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 256 * 256 + 256 * 512 + 512 * 512)
+    norms = 2 * (64 + 128 + 128 + 256 + 256 + 512 + 512)
+    assert sizes["vgg"] == convolutions + 64 + norms + 512 * 36 * 1024 + 1024 + 1024 + 1  # SRGAN, figure 4, at 96x96
+    assert sizes["unet"] == 4_376_897  # Real-ESRGAN's RealESRGAN_x4plus_netD
+
+
+@pytest.mark.parametrize("upsampling", ["pixelshuffle", "transposed", "nearest"])
+@pytest.mark.parametrize("step", [2, 3])
+def test_an_upsampling_starts_without_a_checkerboard(upsampling, step):
+    torch.manual_seed(0)
+    flat = layers.upsampler(upsampling, 16, step)(torch.full((1, 16, 12, 12), 0.5))
+    inside = flat[..., 4 * step : -4 * step, 4 * step : -4 * step]
+    assert inside.std(dim=(2, 3)).max() < 1e-6
+
+
+def test_srcnn_works_on_the_bicubic_image():
+    model = models.build_generator("srcnn", scale=4)
+    seen = []
+    model.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    lr_image = np.random.default_rng(0).integers(0, 256, (12, 15, 3), dtype=np.uint8)
+    models.enlarge(model, lr_image)
+    bicubic = (seen[0][0].permute(1, 2, 0).numpy() * 255).clip(0, 255).round().astype(np.uint8)
+    inside = slice(8, -8)  # at the border one mirrors, the other repeats
+    assert np.abs(bicubic[inside, inside].astype(int) - degrade.bicubic_upscale(lr_image, 4)[inside, inside]).max() <= 1
+
+
+def test_compact_has_the_community_names():
+    model = models.build_generator("compact", scale=4, features=64, depth=32)
+    assert {"body.0.weight", "body.1.weight", "body.66.bias"} <= set(model.state_dict())
 
 
 def test_enlarging_clips_and_rounds():
@@ -73,7 +148,7 @@ def test_files_that_are_no_generator_are_told_by_name(tmp_path):
     with pytest.raises(SrganError, match="not a readable safetensors file"):
         models.load_generator(path, made_by="pretrain")
     models.save_generator(path, torch.nn.Linear(2, 2), {})
-    with pytest.raises(SrganError, match="holds no network of compact"):
+    with pytest.raises(SrganError, match="holds no network of compact, srresnet, rrdb, srcnn"):
         models.load_generator(path, made_by="pretrain")
 
 
@@ -84,24 +159,228 @@ def test_the_patch_discriminator_judges_patches():
     assert [tuple(feature.shape[1:]) for feature in features] == [(4, 64, 48), (8, 32, 24), (16, 16, 12), (32, 8, 6)]
 
 
-def test_pixel_losses_pull_towards_the_original():
-    for name in ("l1", "mse"):
-        sr_image = torch.full((1, 3, 4, 4), 0.4, requires_grad=True)
-        losses.pixel_loss(name, sr_image, torch.full((1, 3, 4, 4), 0.6)).backward()
-        assert (sr_image.grad < 0).all()  # a step down the slope makes it brighter
+@pytest.mark.parametrize("name", models.DISCRIMINATORS)
+@pytest.mark.parametrize("size", [(32, 32), (96, 96), (50, 70)])
+def test_discriminators_take_any_patch(name, size):
+    model = models.build_discriminator(name, features=4)
+    logits, features = model(torch.rand(2, 3, *size).to(memory_format=torch.channels_last))
+    assert logits.shape == {"vgg": (2, 1), "unet": (2, 1, *size), "patch": (2, 1, size[0] // 8, size[1] // 8)}[name]
+    assert features[0].shape[2:] == size
 
 
-def test_adversarial_losses_pull_in_opposite_directions():
-    real, fake = torch.randn(4, 1, 3, 3, requires_grad=True), torch.randn(4, 1, 3, 3, requires_grad=True)
-    losses.discriminator_loss(real, fake).backward()
+# -- checkpoints of other programs -----------------------------------------------------------------------------------------
+
+
+def first_release(state, ups):
+    """Our RRDB keys as ESRGAN's first release named them."""
+    blocks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("body."))
+    names = {"conv_first": "model.0", "conv_body": f"model.1.sub.{blocks}"}
+    names |= {f"conv_up{number}": f"model.{3 * number}" for number in range(1, ups + 1)}
+    names |= {"conv_hr": f"model.{3 * ups + 2}", "conv_last": f"model.{3 * ups + 4}"}
+    renamed = {}
+    for key, value in state.items():
+        stem, _, kind = key.rpartition(".")
+        if stem.startswith("body."):
+            _, block, dense, convolution = stem.split(".")
+            stem = f"model.1.sub.{block}.RDB{dense[3]}.conv{convolution[4]}.0"
+        else:
+            stem = names[stem]
+        renamed[f"{stem}.{kind}"] = value
+    return renamed
+
+
+def published(state):
+    """As the code published with the paper names them."""
+    words = (("conv_body", "trunk_conv"), ("body.", "RRDB_trunk."), ("rdb", "RDB"), ("conv_up", "upconv"), ("conv_hr", "HRconv"))
+    renamed = {}
+    for key, value in state.items():
+        for ours, theirs in words:
+            key = key.replace(ours, theirs)
+        renamed[key] = value
+    return renamed
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state, ups: state,
+        lambda state, ups: {"params": {key: value * 0 for key, value in state.items()}, "params_ema": state},
+        lambda state, ups: {"params": {f"module.{key}": value for key, value in state.items()}},
+        lambda state, ups: published(state),
+        first_release,
+    ],
+    ids=["bare", "params_ema", "module", "published", "first release"],
+)
+def test_community_checkpoints_of_rrdb_can_be_trained_on(tmp_path, scale, wrap):
+    torch.manual_seed(0)
+    config = {"scale": scale, "features": 8, "growth": 4, "depth": 2}
+    theirs, ours = (models.build_generator("rrdb", **config) for _ in range(2))
+    torch.save(wrap(theirs.state_dict(), {2: 1, 4: 2, 8: 3}[scale]), tmp_path / "x.pth")
+    models.start_from(tmp_path / "x.pth", ours)
+    assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
+
+
+def test_a_community_checkpoint_of_compact_can_be_trained_on(tmp_path):
+    theirs, ours = (models.build_generator("compact", scale=4, features=8, depth=2) for _ in range(2))
+    torch.save({"params": theirs.state_dict()}, tmp_path / "x.pth")
+    models.start_from(tmp_path / "x.pth", ours)
+    assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
+
+
+def test_a_start_that_does_not_fit_is_told(tmp_path):
+    path, model = tmp_path / "x.pth", models.build_generator("compact", scale=4, features=8, depth=2)
+    with pytest.raises(SrganError, match="no such file of weights"):
+        models.start_from(path, model)
+    torch.save({"params": models.build_generator("compact", scale=2, features=8, depth=2).state_dict()}, path)
+    with pytest.raises(SrganError, match=r"holds compact .'scale': 2.*params.yaml names compact .'scale': 4"):
+        models.start_from(path, model)
+    torch.save({"params": {"conv_first.weight": torch.zeros(64, 12, 3, 3)}}, path)
+    with pytest.raises(SrganError, match="begins with pixel-unshuffle"):
+        models.start_from(path, model)
+    torch.save(model, path)  # a pickled object: code
+    with pytest.raises(SrganError, match="a file with code in it is not opened"):
+        models.start_from(path, model)
+
+
+# -- losses ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["l1", "mse", "charbonnier"])
+def test_pixel_losses_pull_towards_the_original(name):
+    sr_image = torch.full((1, 3, 4, 4), 0.4, requires_grad=True)
+    losses.pixel_loss(name, sr_image, torch.full((1, 3, 4, 4), 0.6)).backward()
+    assert (sr_image.grad < 0).all()  # a step down the slope makes it brighter
+
+
+def test_charbonnier_is_a_smooth_l1():
+    zero = torch.zeros(1, 3, 4, 4)
+    assert losses.pixel_loss("charbonnier", zero, zero + 0.5) == pytest.approx(0.5, abs=1e-5)
+    assert losses.pixel_loss("charbonnier", zero, zero) == pytest.approx(1e-3)
+
+
+def test_total_variation_pulls_neighbours_together():
+    image = torch.zeros(1, 3, 3, 3)
+    image[..., 1, 1] = 1
+    image.requires_grad_()
+    loss = losses.total_variation(image)
+    assert loss.item() == pytest.approx(2 * 2 / 6)  # two of six steps in either direction
+    loss.backward()
+    assert (image.grad[..., 1, 1] > 0).all()
+    assert (image.grad[..., 0, 1] < 0).all()
+
+
+@pytest.mark.parametrize("name", ["vanilla", "relativistic", "lsgan", "hinge"])
+def test_adversarial_losses_pull_in_opposite_directions(name):
+    torch.manual_seed(0)
+    real, fake = (torch.rand(4, 1, 3, 3).sub(0.5).requires_grad_() for _ in range(2))
+    losses.discriminator_loss(name, real, fake).backward()
     assert (real.grad < 0).all()  # raise what it says of real patches
-    assert (fake.grad > 0).all()
+    if name == "lsgan":
+        assert torch.equal(fake.grad > 0, fake > 0)  # towards 0
+    else:
+        assert (fake.grad > 0).all()
     fake.grad = None
-    losses.adversarial_loss(real.detach(), fake).backward()
+    losses.adversarial_loss(name, real.detach(), fake).backward()
     assert (fake.grad < 0).all()  # the generator wants its patches to look real
+
+
+@pytest.mark.parametrize(
+    ("name", "real", "fake", "expected_d", "expected_g"),
+    [
+        ("vanilla", 0.0, 0.0, math.log(2), math.log(2)),
+        ("relativistic", 3.0, 3.0, math.log(2), math.log(2)),
+        ("relativistic", 2.0, 0.0, math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))),
+        ("lsgan", 1.0, 0.5, 0.125, 0.125),
+        ("hinge", 0.5, -0.5, 0.5, 0.5),
+        ("hinge", 2.0, -2.0, 0.0, 2.0),
+    ],
+)
+def test_adversarial_losses_have_the_values_of_their_formulas(name, real, fake, expected_d, expected_g):
+    real, fake = torch.full((2, 1), real), torch.full((2, 1), fake)
+    assert losses.discriminator_loss(name, real, fake) == pytest.approx(expected_d, abs=1e-6)
+    assert losses.adversarial_loss(name, real, fake) == pytest.approx(expected_g, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "middle"), [("vanilla", 0.0), ("relativistic", 7.0), ("lsgan", 0.5), ("hinge", 0.0)])
+def test_accuracy_counts_what_is_taken_for_what_it_is(name, middle):
+    real, fake = torch.tensor([middle + 1, middle - 0.2]), torch.tensor([middle - 1, middle - 1])
+    expected = (0.5, 1.0) if name != "relativistic" else (1.0, 1.0)  # above the average of the others
+    assert tuple(map(float, losses.accuracy(name, real, fake))) == expected
 
 
 def test_feature_matching_is_zero_for_equal_features_and_grows():
     features = [torch.rand(1, 2, 4, 4), torch.rand(1, 4, 2, 2)]
     assert losses.feature_matching_loss(features, features) == 0
     assert losses.feature_matching_loss([f + 0.5 for f in features], features) == pytest.approx(0.5)
+
+
+# -- perceptual losses -----------------------------------------------------------------------------------------------------
+
+
+def vgg_weights():
+    """As in torchvision's file, at random."""
+    torch.manual_seed(0)
+    plan = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256)}
+    plan |= dict.fromkeys((12, 14, 16), (256, 256)) | {19: (256, 512)}
+    plan |= dict.fromkeys((21, 23, 25, 28, 30, 32, 34), (512, 512))
+    weights = {}
+    for number, (before, after) in plan.items():
+        weights[f"features.{number}.weight"] = torch.randn(after, before, 3, 3) * (2 / 9 / before) ** 0.5
+        weights[f"features.{number}.bias"] = torch.zeros(after)
+    return weights
+
+
+def test_vgg_returns_the_layers_before_and_after_activation():
+    network = features.Vgg19(["relu2_2", "conv2_2", "vgg22", "conv5_4"], vgg_weights())
+    after, before, same, deep = network(torch.rand(1, 3, 32, 32))
+    assert (before < 0).any()
+    assert torch.equal(functional.relu(before), after)
+    assert torch.equal(after, same)
+    assert deep.shape == (1, 512, 2, 2)
+    assert len(network.features) == 35  # what lies behind conv5_4 is left out
+
+
+@pytest.mark.parametrize("distance", ["l1", "mse"])
+def test_the_vgg_loss_reaches_the_sr_image_alone(distance):
+    loss = perceptual.VggLoss(features.Vgg19(["conv2_2", "conv3_4"], vgg_weights()), [0.5, 2.0], distance)
+    sr_image, hr_image = torch.rand(1, 3, 32, 32, requires_grad=True), torch.rand(1, 3, 32, 32, requires_grad=True)
+    value = loss(sr_image, hr_image)
+    value.backward()
+    assert sr_image.grad.abs().sum() > 0
+    assert hr_image.grad is None
+    assert all(weight.grad is None for weight in loss.parameters())
+    assert loss(hr_image, hr_image) == 0
+    with torch.no_grad():
+        assert loss(sr_image - 0.1 * sr_image.grad / sr_image.grad.norm(), hr_image) < value
+
+
+def test_weights_that_cannot_be_had_are_told_with_the_alternatives(monkeypatch, tmp_path):
+    monkeypatch.setenv("SRGAN_MIRROR", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(fetch, "transfer", lambda *_: (_ for _ in ()).throw(TransferError("no network")))
+    options = params.VggFeatures("vgg19", {"conv5_4": 1.0}, "l1", 1.0)
+    with pytest.raises(SrganError) as caught:
+        perceptual.open_perceptual(options)
+    for part in ("vgg19-dcbb9e9d.pth", str(tmp_path / "hub"), str(tmp_path / "weights"), "to lpips-squeeze", "to discriminator"):
+        assert part in str(caught.value)
+    assert perceptual.open_perceptual(params.DiscriminatorFeatures("discriminator", 1.0)) is None
+    assert perceptual.open_perceptual(dataclasses.replace(options, weight=0.0)) is None
+
+
+@pytest.mark.skipif(not MIRROR, reason="SRGAN_MIRROR is not set")
+@pytest.mark.parametrize(("name", "first", "second"), [("squeeze", 0.7110, 0.1479), ("alex", 0.7219, 0.1376)])
+def test_lpips_as_a_loss_is_the_published_one_and_teaches(name, first, second):
+    folder = Path(MIRROR) / "weights" / "lpips-examples"
+    reference, p0, p1 = (
+        torch.from_numpy(read_rgb(next(folder.glob(f"ex_{part}.*")))).permute(2, 0, 1)[None] / 255 for part in ("ref", "p0", "p1")
+    )
+    loss = perceptual.open_perceptual(params.LpipsFeatures(f"lpips-{name}", 1.0))
+    assert float(loss(p0, reference)) == pytest.approx(first, abs=1e-3)
+    assert float(loss(p1, reference)) == pytest.approx(second, abs=1e-3)
+    p1 = p1.clone().requires_grad_()
+    value = loss(p1, reference)
+    value.backward()
+    assert all(weight.grad is None for weight in loss.parameters())
+    with torch.no_grad():
+        assert loss(p1 - 0.5 * p1.grad / p1.grad.norm(), reference) < value

@@ -44,14 +44,38 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         ("steps: 3000", "steps: 0", "pretrain.steps: must be at least 1 (is 0)"),
         ("learning_rate: 1.0e-3", "learning_rate: .inf", "pretrain.learning_rate: needs a number"),
         ("learning_rate: 1.0e-3", "learning_rate: -1", "pretrain.learning_rate: must be above 0"),
-        ("schedule: cosine", "schedule: cosin", "'cosin' is not one of cosine, constant"),
-        ("lpips: true", "lpips: yes", "evaluate.lpips: needs true or false"),
+        (
+            "{name: cosine, warmup: 50}",
+            "{name: cosin, warmup: 50}",
+            "pretrain.schedule.name: 'cosin' is not one of constant, cosine, multistep",
+        ),
+        ("{name: cosine, warmup: 50}", "{name: multistep, warmup: 50}", "pretrain.schedule.milestones: missing"),
+        ("{name: cosine, warmup: 50}", "{name: cosine, warmup: 5000}", "pretrain.schedule.warmup: must lie between 0 and steps (is 5000)"),
+        ("{name: cosine, warmup: 50}", "cosine", "pretrain.schedule: needs the key name, one of constant, cosine, multistep"),
+        ("accumulate: 1", "accumulate: 5", "pretrain.accumulate: must divide the batch of 16 (is 5)"),
+        ("name: compact", "name: srgan", "model.name: 'srgan' is not one of compact, srresnet, rrdb, srcnn"),
+        ("name: compact", "name: srcnn", "model.depth: unknown key"),
+        ("name: compact", "name: rrdb", "model.growth: missing; add it under 'model'"),
+        ("name: patch", "name: vgg", "train.discriminator.depth: unknown key"),
+        ("network: discriminator", "network: vgg18", "train.losses.perceptual.network: 'vgg18' is not one of discriminator, lpips-squeeze"),
+        (
+            "{network: discriminator, weight: 0.5}",
+            "{network: vgg19, layers: {conv5_5: 1.0}, distance: l1, weight: 1}",
+            "train.losses.perceptual.layers: 'conv5_5' does not exist in vgg19; did you mean conv5_4?",
+        ),
+        (
+            "{network: discriminator, weight: 0.5}",
+            "{network: vgg19, layers: [conv5_4], distance: l1, weight: 1}",
+            "train.losses.perceptual.layers: needs names and values, such as {conv5_4: 1.0}",
+        ),
+        ("{name: relativistic, weight: 0.02}", "{name: wgan, weight: 1}", "train.losses.adversarial.name: 'wgan' is not one of vanilla"),
+        ("lpips: true # needs", "lpips: yes # needs", "evaluate.lpips: needs true or false"),
         ("train: [sample]", "train: sample", "data.train: needs a list"),
         ("train: [sample]", "train: []", "data.train: needs at least one data set"),
         ("patch: 96", "patch: 98", "pretrain.patch: must be a multiple of prepare.scale (4)"),
         ("name: compact", "name: compact\n  name: compact", "model.name: given twice"),
         ("name: demo", "name: a/b", "export.name: may hold letters"),
-        ("depth: 2 # layers", "depth: 7 # layers", "train.discriminator.depth: halves the patch of 96 pixels to nothing"),
+        ("depth: 2 # layers", "depth: 7 # layers", "train.patch: must be at least 128 pixels for this discriminator"),
         ("seed: 0 # of the first", "seed: -1 # of the first", "pretrain.seed: must lie between 0"),
         ("alias: challenger", "alias: v3", "register.alias: 'latest' and 'v1'"),
         ("  scale: 4", "  scale: 9", "prepare.scale: must lie between 2 and 8 (is 9)"),
@@ -66,6 +90,13 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
 )
 def test_a_wrong_value_is_refused_by_name(tmp_path, old, new, expected):
     assert expected in message(edited(tmp_path, old, new))
+
+
+def test_networks_that_double_take_no_scale_of_five(tmp_path):
+    changes = {"model": {"name": "rrdb", "features": 8, "growth": 4, "depth": 1}, "prepare.scale": 5}
+    changes |= {"pretrain.patch": 100, "train.patch": 100}
+    with pytest.raises(SrganError, match=r"prepare.scale: must be 2, 3, 4 or 8 for rrdb \(is 5\)"):
+        params.load(write_params(tmp_path, changes))
 
 
 def test_a_missing_key_is_named(tmp_path):

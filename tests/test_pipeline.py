@@ -84,15 +84,19 @@ def test_the_test_images_were_never_trained_on(project):
 
 
 def test_curves_are_tables_with_a_row_per_logged_step(project):
-    for stage, extra in (("pretrain", set()), ("train", {"loss_adversarial", "loss_feature_matching", "loss_discriminator"})):
+    for stage, extra in (
+        ("pretrain", set()),
+        ("train", {"loss_adversarial", "loss_perceptual", "loss_discriminator", "real_accuracy", "fake_accuracy"}),
+    ):
         with (project / "reports" / f"{stage}.csv").open() as file:
             rows = list(csv.DictReader(file))
-        assert {"step", "learning_rate", "loss_pixel"} | extra <= set(rows[0])
+        common = {"step", "learning_rate", "loss_pixel", "gradient_generator", "sr_min", "sr_max", "color_shift", "checkerboard"}
+        assert common | extra <= set(rows[0])
         assert [int(row["step"]) for row in rows] == [2, 4, 6]
         assert all(value for row in rows for value in row.values())  # an empty cell breaks a plotted line
         scores = pd.read_csv(project / "reports" / f"{stage}_validation.csv")
-        assert list(scores.columns) == ["step", "val_psnr_y", "val_ssim_y"]
-        assert list(scores["step"]) == [3, 6]
+        assert list(scores.columns) == ["step", "val_psnr_y", "val_ssim_y", "val_loss", "gap"]
+        assert list(scores["step"]) == [0, 3, 6]
 
 
 def test_dvc_shows_metrics_plots_and_graph(copy_of_project):

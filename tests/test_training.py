@@ -15,13 +15,13 @@ from test_data import make_store
 
 from srgan import models, params
 from srgan.data.crops import Crops
-from srgan.data.images import write_png
+from srgan.data.images import read_image, write_png
 from srgan.data.manifest import Pair
 from srgan.errors import SrganError
 from srgan.training.checkpoint import Checkpoints
 from srgan.training.device import pick_device, pick_precision
 from srgan.training.log import TrainingLog
-from srgan.training.trainer import Interrupted, Trainer, columns, learning_rate
+from srgan.training.trainer import Interrupted, Trainer, learning_rate
 
 
 @pytest.fixture
@@ -36,23 +36,25 @@ def world(tmp_path):
     return tmp_path, [pair]
 
 
-def trainer(world, stage, changes=None):
+def trainer(world, stage, changes=None, **more):
     folder, validation = world
     options = getattr(params.load(write_params(folder, changes)), stage)
     torch.manual_seed(options.seed)
     generator = models.build_generator("compact", scale=4, features=8, depth=1)
     discriminator = models.build_discriminator("patch", features=4, depth=2) if stage == "train" else None
     crops = Crops(make_store(folder), options.batch, options.patch, options.seed)
-    return Trainer(options, generator, discriminator, crops, validation)
+    return Trainer(options, generator, discriminator, crops, validation, **more)
 
 
-def fit(world, stage, folder, changes=None, signature="s"):
-    subject = trainer(world, stage, changes)
-    log = TrainingLog(world[0] / f"{folder}.csv", columns(subject.options), subject.options.steps, stage)
-    with Checkpoints(world[0] / folder, signature) as checkpoints:
-        model = subject.fit(log, checkpoints)
-        checkpoints.finish()
-        return model
+def go(subject, place):
+    """Run a trainer to its end, without the `finish` of a stage."""
+    log = TrainingLog(place.with_suffix(".csv"), subject.options.steps, place.name, place / "pictures")
+    with Checkpoints(place, "s", subject.options.checkpoint_every) as checkpoints:
+        return subject.fit(log, checkpoints)
+
+
+def fit(world, stage, folder, changes=None):
+    return go(trainer(world, stage, changes), world[0] / folder)
 
 
 def equal(first, second):
@@ -72,40 +74,64 @@ def test_a_step_moves_the_networks_it_should(world, stage):
     subject = trainer(world, stage)
     generator = weights(subject.generator)
     discriminator = weights(subject.discriminator) if subject.discriminator else None
-    figures = subject.step(3)
+    subject.step(3)
     assert moved(subject.generator, generator)
-    assert all(math.isfinite(float(value)) for value in figures.values())
+    assert all(math.isfinite(float(value)) for value in subject.sums.values())
+    assert not subject.diverged
     if stage == "train":
         assert moved(subject.discriminator, discriminator)
 
 
-@pytest.mark.parametrize("loss", ["pixel", "adversarial", "feature_matching"])
+OFF = {
+    "train.losses.pixel.weight": 0.0,
+    "train.losses.perceptual.weight": 0.0,
+    "train.losses.adversarial.weight": 0.0,
+    "train.losses.tv": 0.0,
+}
+
+
+@pytest.mark.parametrize("loss", OFF)
 def test_each_loss_alone_moves_the_generator_and_leaves_no_gradient_in_the_discriminator(world, loss):
-    zeros = {f"train.losses.{name}": 0.0 for name in ("pixel", "adversarial", "feature_matching")}
-    subject = trainer(world, "train", zeros | {f"train.losses.{loss}": 1.0})
+    subject = trainer(world, "train", OFF | {loss: 1.0})
+    alone = trainer(world, "train", OFF)
     before = weights(subject.generator)
-    gradients = {}
-    update = subject._update
-
-    def spy(optimizer, value):
-        update(optimizer, value)
-        if optimizer is subject.optimizer_d:  # after its own update: what follows must not touch these
-            gradients.update({name: p.grad.clone() for name, p in subject.discriminator.named_parameters()})
-
-    subject._update = spy
-    subject.step(1)
+    for either in (subject, alone):
+        either.step(1)
     assert moved(subject.generator, before)
-    assert gradients
-    for name, parameter in subject.discriminator.named_parameters():
-        assert torch.equal(parameter.grad, gradients[name])
+    # The discriminator learns from its own loss: the same whatever the generator learns from.
+    for one, other in zip(subject.discriminator.parameters(), alone.discriminator.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+        assert one.grad.abs().sum() > 0
 
 
 def test_without_any_loss_the_generator_stays(world):
-    zeros = {f"train.losses.{name}": 0.0 for name in ("pixel", "adversarial", "feature_matching")}
-    subject = trainer(world, "train", zeros)
+    subject = trainer(world, "train", OFF)
     before = weights(subject.generator)
     subject.step(1)
     assert not moved(subject.generator, before)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_a_batch_in_parts_gives_the_same_gradient(world, stage):
+    whole, parts = (trainer(world, stage, {f"{stage}.batch": 4, f"{stage}.accumulate": n}) for n in (1, 4))
+    if stage == "train":  # relativistic averages are over the part
+        changes = {"train.losses.adversarial.name": "hinge", "train.batch": 4}
+        whole, parts = (trainer(world, stage, changes | {"train.accumulate": n}) for n in (1, 4))
+        for subject in (whole, parts):
+            subject.discriminator.eval()  # spectral normalisation moves on with each pass
+    for subject in (whole, parts):
+        subject.step(1)
+    for name in whole.learners:
+        for one, other in zip(whole.learners[name].weights, parts.learners[name].weights, strict=True):
+            assert torch.allclose(one.grad, other.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_a_gradient_is_cut_to_the_given_length(world):
+    subject = trainer(world, "pretrain", {"pretrain.clip": 1e-3})
+    subject.step(1)
+    length = torch.stack([weight.grad.norm() for weight in subject.generator.parameters()]).norm()
+    assert length == pytest.approx(1e-3, rel=1e-3)
+    assert subject.sums["gradient_generator"] > 1e-2  # what is logged is the length before
 
 
 def test_averaged_weights_follow_slowly(world):
@@ -143,9 +169,8 @@ def test_a_run_interrupted_and_resumed_ends_in_the_same_weights(world, stage, st
         return step(number)
 
     subject.step = stopping
-    log = TrainingLog(world[0] / "broken.csv", columns(subject.options), subject.options.steps, stage)
-    with Checkpoints(world[0] / "broken", "s") as checkpoints, pytest.raises(Interrupted) as caught:
-        subject.fit(log, checkpoints)
+    with pytest.raises(Interrupted) as caught:
+        go(subject, world[0] / "broken")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     assert caught.value.signum == signal.SIGTERM
     assert equal(fit(world, stage, "broken"), expected)
@@ -158,9 +183,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(world, caplog):
     subject = trainer(world, "pretrain")
     real = subject.step
     subject.step = lambda number: 1 / 0 if number == 5 else real(number)
-    log = TrainingLog(world[0] / "x.csv", columns(subject.options), 6, "x")
-    with Checkpoints(world[0] / "x", "s") as checkpoints, pytest.raises(ZeroDivisionError):
-        subject.fit(log, checkpoints)
+    with pytest.raises(ZeroDivisionError):
+        go(subject, world[0] / "x")
     newest = sorted((world[0] / "x").glob("step-*.pt"))[-1]
     assert newest.name == "step-00000004.pt"
     newest.write_bytes(newest.read_bytes()[:-500])
@@ -169,27 +193,24 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(world, caplog):
 
 
 def test_killed_after_the_last_step_it_need_not_train_again(world):
-    subject = trainer(world, "pretrain")
-    with Checkpoints(world[0] / "x", "s") as checkpoints:  # no finish: the weights were never written
-        expected = subject.fit(TrainingLog(world[0] / "x.csv", columns(subject.options), 6, "x"), checkpoints)
+    expected = fit(world, "pretrain", "x")  # no finish: the weights were never written
     again = trainer(world, "pretrain")
     again.step = None  # would fail if called
-    with Checkpoints(world[0] / "x", "s") as checkpoints:
-        assert equal(again.fit(TrainingLog(world[0] / "x.csv", columns(again.options), 6, "x"), checkpoints), expected)
+    assert equal(go(again, world[0] / "x"), expected)
 
 
 def test_checkpoints_of_another_run_are_set_aside_not_resumed(world):
-    with Checkpoints(world[0] / "c", "old") as checkpoints:
+    with Checkpoints(world[0] / "c", "old", 1) as checkpoints:
         checkpoints.save(4, {"x": torch.ones(1)})
     restored = []
-    with Checkpoints(world[0] / "c", "new") as checkpoints:
+    with Checkpoints(world[0] / "c", "new", 1) as checkpoints:
         assert checkpoints.resume(restored.append) == 0
     assert not restored
     assert (world[0] / "c" / "set-aside" / "step-00000004.pt").is_file()
 
 
 def test_two_checkpoints_are_kept_and_a_finished_run_is_not_resumed(world):
-    with Checkpoints(world[0] / "c", "s") as checkpoints:
+    with Checkpoints(world[0] / "c", "s", 1) as checkpoints:
         for step in (1, 2, 3):
             checkpoints.save(step, {})
         assert [path.name for path in sorted((world[0] / "c").glob("*.pt"))] == ["step-00000002.pt", "step-00000003.pt"]
@@ -199,32 +220,142 @@ def test_two_checkpoints_are_kept_and_a_finished_run_is_not_resumed(world):
 
 
 def test_one_trainer_per_folder(world):
-    with Checkpoints(world[0] / "c", "s"):  # noqa: SIM117
-        with pytest.raises(SrganError, match="another process is training here"), Checkpoints(world[0] / "c", "s"):
+    with Checkpoints(world[0] / "c", "s", 1):  # noqa: SIM117
+        with pytest.raises(SrganError, match="another process is training here"), Checkpoints(world[0] / "c", "s", 1):
             pass
-    with Checkpoints(world[0] / "c", "s"):
+    with Checkpoints(world[0] / "c", "s", 1):
         """Free again."""
 
 
-def test_a_loss_that_is_not_finite_stops_with_advice(world):
+def poison(subject, at, value=math.nan, times=99):
+    """Make the trainer's weights useless at a step, so many times."""
+    real, left = subject.step, [times]
+
+    def step(number):
+        real(number)
+        if number == at and left[0]:
+            left[0] -= 1
+            with torch.no_grad():
+                subject.generator.body[0].weight.mul_(value)
+
+    subject.step = step
+    return subject
+
+
+@pytest.mark.parametrize("value", [math.nan, 1e4])
+def test_a_diverging_run_goes_back_and_goes_on_with_half_the_rate(world, caplog, value):
+    changes = {"pretrain.steps": 10, "pretrain.checkpoint_every": 4}
+    subject = poison(trainer(world, "pretrain", changes), 5, value, times=1)
+    model = go(subject, world[0] / "x")
+    assert "diverged at step 6: back to the checkpoint of step 4, with 0.5 of the learning rate (1 of at most 3 times)" in caplog.text
+    assert torch.isfinite(model(torch.rand(1, 3, 8, 8))).all()
+    with (world[0] / "x.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4", "6", "8", "10"]
+    straight = learning_rate(6, subject.options, subject.options.learning_rate)
+    assert float(rows[2]["learning_rate"]) == pytest.approx(straight / 2, abs=1e-9)
+
+
+@pytest.mark.parametrize("stop_after", [3, 5, 7])
+def test_a_diverging_run_interrupted_and_resumed_ends_in_the_same_weights(world, stop_after):
+    changes = {"pretrain.steps": 10, "pretrain.checkpoint_every": 2, "pretrain.log_every": 5}
+    expected = go(poison(trainer(world, "pretrain", changes), 6, 1e4, times=1), world[0] / "straight")
+    subject = poison(trainer(world, "pretrain", changes), 6, 1e4, times=1)
+    step = subject.step
+
+    def stopping(number):
+        if number == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(number)
+
+    subject.step = stopping
+    with pytest.raises(Interrupted):
+        go(subject, world[0] / "broken")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    again = trainer(world, "pretrain", changes)
+    assert equal(go(poison(again, 6, 1e4, times=int(stop_after < 6)), world[0] / "broken"), expected)
+
+
+def test_a_run_that_diverges_again_and_again_stops_with_advice(world):
+    subject = poison(trainer(world, "pretrain", {"pretrain.rollbacks": 2}), 5)
+    with pytest.raises(SrganError, match=r"diverged at step 6 .* after going back 2 times.*lower learning_rate"):
+        go(subject, world[0] / "x")
+
+
+def test_too_little_memory_names_the_key_to_change(world):
+    subject = trainer(world, "pretrain", {"pretrain.batch": 4, "pretrain.accumulate": 2})
+
+    def step(number):
+        torch.empty(1 << 50, dtype=torch.uint8)
+
+    subject.step = step
+    with pytest.raises(SrganError, match=r"crops of 32x32, 2 at a time: raise accumulate \(is 2\) or lower batch \(is 4\)"):
+        go(subject, world[0] / "x")
+
+
+def test_the_best_weights_are_kept_not_the_last(world):
+    subject = trainer(world, "pretrain", {"pretrain.steps": 6, "pretrain.validate_every": 2})
+    score = subject.score
+    psnrs = iter([10.0, 10.0, 11.0, 30.0, 12.0])  # rehearsal, step 0, 2, 4, 6
+    seen = {}
+
+    def scored(validation):
+        seen[len(seen)] = weights(subject.ema.module)
+        return score(validation)[0] | {"val_psnr_y": next(psnrs)}, []
+
+    subject.score = scored
+    model = go(subject, world[0] / "x")
+    assert subject.best["step"] == 4
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), seen[3], strict=True))
+
+
+def test_the_best_of_the_second_stage_has_the_lowest_lpips_among_those_near_the_first(world):
+    subject = trainer(world, "train", {"train.psnr_guard": 2.0})
+    subject.lpips = object()
+    subject.scores = [{"step": 0, "val_psnr_y": 30.0}]
+
+    def merit(psnr, lpips):
+        return subject._merit({"val_psnr_y": psnr, "val_lpips": lpips})
+
+    assert merit(28.5, 0.2) > merit(29.5, 0.3)
+    assert merit(28.5, 0.3) > merit(27.9, 0.1)  # too far from the photograph
+    assert merit(27.5, 0.3) > merit(27.0, 0.1)  # if all are, the nearest
+    subject.lpips = None
+    assert subject._merit({"val_psnr_y": 29.0, "val_loss": 0.1}) > subject._merit({"val_psnr_y": 29.5, "val_loss": 0.2})
+
+
+def test_a_set_up_that_cannot_validate_fails_before_the_first_step(world):
     subject = trainer(world, "pretrain")
-    with torch.no_grad():
-        subject.generator.body[0].weight.fill_(math.nan)
-    log = TrainingLog(world[0] / "x.csv", columns(subject.options), 6, "x")
-    with Checkpoints(world[0] / "x", "s") as checkpoints, pytest.raises(SrganError, match=r"not finite.*lower learning_rate"):
-        subject.fit(log, checkpoints)
+    subject.step = None  # would fail if called
+    (world[0] / "hr.png").write_bytes(b"")
+    with pytest.raises(SrganError, match=r"hr\.png"):
+        go(subject, world[0] / "x")
+
+
+def test_each_validation_leaves_its_scores_and_pictures(world):
+    fit(world, "train", "x")
+    with (world[0] / "x_validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["0", "3", "6"]
+    assert set(rows[0]) == {"step", "val_psnr_y", "val_ssim_y", "val_loss", "gap"}
+    assert [path.name for path in sorted((world[0] / "x" / "pictures").iterdir())] == [f"step-{n:08d}.png" for n in (0, 3, 6)]
+    picture = read_image(world[0] / "x_validation.png")
+    assert picture.shape[1] == 4 * (3 * 32 + 6) - 6  # LR, bicubic, SR, HR
 
 
 def test_the_learning_rate_is_a_function_of_the_step(tmp_path):
-    changes = {"pretrain.steps": 101, "pretrain.warmup": 10}
-    options = params.load(write_params(tmp_path, changes)).pretrain
-    rates = [learning_rate(step, options, 1.0) for step in range(1, 102)]
+    def rate(step, **schedule):
+        changes = {"pretrain.steps": 101, "pretrain.schedule": schedule}
+        return learning_rate(step, params.load(write_params(tmp_path, changes)).pretrain, 1.0)
+
+    rates = [rate(step, name="cosine", warmup=10) for step in range(1, 102)]
     assert rates[0] == pytest.approx(0.1)
     assert rates.index(max(rates)) == 9
     assert rates[50] == pytest.approx(0.01 + 0.99 / 2)
     assert rates[-1] == pytest.approx(0.01)
-    constant = params.load(write_params(tmp_path, changes | {"pretrain.schedule": "constant"})).pretrain
-    assert learning_rate(101, constant, 1.0) == 1
+    assert rate(101, name="constant", warmup=0) == 1
+    steps = {"name": "multistep", "warmup": 0, "milestones": [50, 80], "factor": 0.5}
+    assert [rate(step, **steps) for step in (1, 50, 51, 80, 81, 101)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_precision_follows_the_wish_and_the_hardware():
@@ -236,7 +367,7 @@ def test_precision_follows_the_wish_and_the_hardware():
         pick_precision("bf16", torch.device("mps"))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_both_stages_train_in_either_precision(world, precision):
     for stage in ("pretrain", "train"):
         model = fit(world, stage, f"{stage}-{precision}", {f"{stage}.precision": precision})

@@ -58,9 +58,9 @@ def bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:
     height, width = image.shape[:2]
     enlarged = np.empty((height * scale, width * scale, *image.shape[2:]), np.uint8)
     for row in range(scale):  # output pixels of one phase see the same weights, so each phase is a filter of the small image
-        down, top = _enlarging(scale, row)
+        down, top = enlarging(scale, row)
         for column in range(scale):
-            across, left = _enlarging(scale, column)
+            across, left = enlarging(scale, column)
             enlarged[row::scale, column::scale] = _filter(image, cv2.CV_8U, across, down, (left, top))
     return enlarged
 
@@ -105,7 +105,7 @@ def _shrinking(scale: int) -> tuple[np.ndarray, int]:
 
 
 @cache
-def _enlarging(scale: int, phase: int) -> tuple[np.ndarray, int]:
+def enlarging(scale: int, phase: int) -> tuple[np.ndarray, int]:
     """Weights on LR pixels for HR pixel `i * scale + phase`, and which of them lies on LR pixel i."""
     centre = (phase + 0.5) / scale - 0.5
     positions = np.arange(-2, 3)

@@ -14,11 +14,15 @@ from torch import Tensor, nn
 
 from srgan.errors import SrganError
 from srgan.files import atomic_file, require
+from srgan.models import community
 from srgan.models.compact import Compact
-from srgan.models.discriminators import PatchDiscriminator
+from srgan.models.discriminators import PatchDiscriminator, UnetDiscriminator, VggDiscriminator
+from srgan.models.rrdb import RRDB
+from srgan.models.srcnn import SRCNN
+from srgan.models.srresnet import SRResNet
 
-GENERATORS: dict[str, Callable[..., nn.Module]] = {"compact": Compact}
-DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {"patch": PatchDiscriminator}
+GENERATORS: dict[str, Callable[..., nn.Module]] = {"compact": Compact, "srresnet": SRResNet, "rrdb": RRDB, "srcnn": SRCNN}
+DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {"patch": PatchDiscriminator, "vgg": VggDiscriminator, "unet": UnetDiscriminator}
 
 
 def build_generator(name: str, **config: Any) -> nn.Module:
@@ -48,13 +52,36 @@ def load_generator(path: str | Path, made_by: str) -> tuple[nn.Module, dict[str,
         The network in evaluation mode, and the header's metadata.
     """
     metadata, state = _read(path, made_by, weights=True)
+    return generator_of(state, path).eval(), metadata
+
+
+def generator_of(state: dict[str, Tensor], path: str | Path) -> nn.Module:
+    """The generator that these weights belong to, with them in it; `path` is named in errors."""
     for build in GENERATORS.values():
         config = build.config_from(state)  # type: ignore[attr-defined]
         if config is not None:
             model = build(**config)
-            model.load_state_dict(state)
-            return model.eval(), metadata
+            try:
+                model.load_state_dict(state)
+            except RuntimeError as error:
+                raise SrganError(
+                    f"{path}: looks like {build.__name__} {config}, but does not fit: {' '.join(str(error).split())}"
+                ) from error
+            return model
     raise SrganError(f"{path}: holds no network of {', '.join(GENERATORS)}")
+
+
+def start_from(path: str | Path, model: nn.Module) -> None:
+    """Load weights for fine-tuning into `model`: those that `save_generator` wrote, or a checkpoint of the community.
+
+    Raises:
+        SrganError: the file cannot be read, or holds another network or size.
+    """
+    found = generator_of(community.read_state(path), path)
+    (name, config), wanted = describe(found), describe(model)
+    if (name, config) != wanted:
+        raise SrganError(f"{path}: holds {name} {config}, params.yaml names {wanted[0]} {wanted[1]}; change one")
+    model.load_state_dict(found.state_dict())
 
 
 def read_metadata(path: str | Path, made_by: str) -> dict[str, str]:

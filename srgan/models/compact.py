@@ -22,7 +22,7 @@ class Compact(nn.Module):
     Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
     """
 
-    def __init__(self, scale: int, features: int, depth: int) -> None:
+    def __init__(self, scale: int, features: int = 64, depth: int = 16) -> None:
         super().__init__()
         self.scale, self.features, self.depth = scale, features, depth
         layers: list[nn.Module] = [nn.Conv2d(3, features, 3, padding=1), nn.PReLU(features)]

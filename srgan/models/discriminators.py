@@ -1,10 +1,92 @@
-"""Networks that tell photographs from generated images."""
+"""Networks that tell photographs from generated images.
+
+All take `(N, 3, H, W)` in 0..1 and return logits, above 0 where an image looks real, and the features after each layer, which the
+perceptual loss may compare.
+"""
 
 from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
+
+Judgement = tuple[torch.Tensor, list[torch.Tensor]]  # logits, features
+
+
+class VggDiscriminator(nn.Module):
+    """Judges an image as a whole.
+
+    SRGAN's (Ledig et al. 2017, https://arxiv.org/abs/1609.04802, section 2.1.1 and figure 4): eight 3x3 convolutions from 64 to 512
+    channels, each second one halving the resolution, batch normalisation, two dense layers. Features are averaged to 6x6 before
+    these: at the paper's patch of 96 pixels that changes nothing, and any other patch works too.
+
+    Args:
+        features: channels of the first layer.
+    """
+
+    POOLED = 6
+
+    def __init__(self, features: int = 64) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, features, 3, padding=1)
+        widths = [features, features, 2 * features, 2 * features, 4 * features, 4 * features, 8 * features, 8 * features]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride=2 - number % 2, padding=1, bias=False)
+            for number, (before, after) in enumerate(pairwise(widths))
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
+        self.dense = nn.Linear(8 * features * self.POOLED**2, 16 * features)
+        self.last = nn.Linear(16 * features, 1)
+
+    def forward(self, image: torch.Tensor) -> Judgement:
+        """Judge images: logits `(N, 1)`."""
+        hidden = functional.leaky_relu(self.first(image * 2 - 1), 0.2)
+        features = [hidden]
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            hidden = functional.leaky_relu(norm(convolution(hidden)), 0.2)
+            features.append(hidden)
+        pooled = functional.adaptive_avg_pool2d(hidden, self.POOLED).flatten(1)
+        return self.last(functional.leaky_relu(self.dense(pooled), 0.2)), features
+
+
+class UnetDiscriminator(nn.Module):
+    """Judges each pixel, with the whole image in view.
+
+    Real-ESRGAN's (Wang et al. 2021, https://arxiv.org/abs/2107.10833, section 3.3): a U-Net with skip connections and spectral
+    normalisation (Miyato et al. 2018, https://arxiv.org/abs/1802.05957). The key names are those of its released checkpoints.
+
+    Args:
+        features: channels of the first layer.
+    """
+
+    def __init__(self, features: int = 64) -> None:
+        super().__init__()
+        one, two, four, eight = features, 2 * features, 4 * features, 8 * features
+
+        def normed(before: int, after: int, kernel: int, stride: int) -> nn.Module:
+            return spectral_norm(nn.Conv2d(before, after, kernel, stride, padding=1, bias=False))
+
+        self.conv0 = nn.Conv2d(3, one, 3, padding=1)
+        self.conv1, self.conv2, self.conv3 = normed(one, two, 4, 2), normed(two, four, 4, 2), normed(four, eight, 4, 2)
+        self.conv4, self.conv5, self.conv6 = normed(eight, four, 3, 1), normed(four, two, 3, 1), normed(two, one, 3, 1)
+        self.conv7, self.conv8 = normed(one, one, 3, 1), normed(one, one, 3, 1)
+        self.conv9 = nn.Conv2d(one, 1, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> Judgement:
+        """Judge pixels: logits `(N, 1, H, W)`."""
+        down = [functional.leaky_relu(self.conv0(image * 2 - 1), 0.2)]
+        for convolution in (self.conv1, self.conv2, self.conv3):
+            down.append(functional.leaky_relu(convolution(down[-1]), 0.2))
+        hidden, features = down[-1], list(down)
+        for convolution, skip in zip((self.conv4, self.conv5, self.conv6), down[-2::-1], strict=True):
+            enlarged = functional.interpolate(hidden, size=skip.shape[2:], mode="bilinear", align_corners=False)
+            hidden = functional.leaky_relu(convolution(enlarged), 0.2) + skip
+            features.append(hidden)
+        for convolution in (self.conv7, self.conv8):
+            hidden = functional.leaky_relu(convolution(hidden), 0.2)
+            features.append(hidden)
+        return self.conv9(hidden), features
 
 
 class PatchDiscriminator(nn.Module):
@@ -18,7 +100,7 @@ class PatchDiscriminator(nn.Module):
         depth: layers that halve the resolution.
     """
 
-    def __init__(self, features: int, depth: int) -> None:
+    def __init__(self, features: int = 64, depth: int = 3) -> None:
         super().__init__()
         widths = [features * min(2**i, 8) for i in range(depth + 1)]
         # Full resolution first: a layer that halves at once hardly sees the grid that sub-pixel convolutions tend to leave.
@@ -27,12 +109,8 @@ class PatchDiscriminator(nn.Module):
         self.last = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
         self.activation = nn.LeakyReLU(0.2)
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Judge `(N, 3, H, W)` in 0..1.
-
-        Returns:
-            Logits `(N, 1, H / 2**depth, W / 2**depth)`, above 0 where the patch looks real, and the features after each layer.
-        """
+    def forward(self, image: torch.Tensor) -> Judgement:
+        """Judge patches: logits `(N, 1, H / 2**depth, W / 2**depth)`."""
         hidden = self.activation(self.first(image * 2 - 1))
         features = [hidden]
         for layer in self.down:

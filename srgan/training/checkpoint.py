@@ -16,16 +16,22 @@ KEPT = 2
 log = logging.getLogger(__name__)
 
 
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
 class Checkpoints:
     """The checkpoints of one training stage. Use as a context manager: inside it, no other process may train here.
 
     Args:
         folder: where ``step-N.pt`` files lie.
         signature: identifies the run (parameters and data). Checkpoints of another run are set aside, not resumed.
+        every: steps between two regular checkpoints. An interruption writes one in between, which a diverging run does not go back to:
+            so that it ends as it would have done uninterrupted.
     """
 
-    def __init__(self, folder: str | Path, signature: str) -> None:
-        self.folder, self.signature = Path(folder), signature
+    def __init__(self, folder: str | Path, signature: str, every: int) -> None:
+        self.folder, self.signature, self.every = Path(folder), signature, every
 
     def __enter__(self) -> "Checkpoints":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -48,14 +54,34 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*.pt"))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the state after `step`; the last two are kept."""
+        """Write the state after `step`; the last one is kept, and the last two regular ones."""
         with atomic_file(self.folder / f"step-{step:08d}.pt") as temporary:
             # By way of memory: a full disk is then an OSError like any other, which torch.save would hide.
             content = io.BytesIO()
             torch.save({"signature": self.signature, "step": step, "state": state}, content)
             temporary.write_bytes(content.getbuffer())
-        for old in self._steps()[:-KEPT]:
-            old.unlink()
+        paths = self._steps()
+        kept = [*paths[-1:], *[path for path in paths if self._is_regular(path)][-KEPT:]]
+        for old in paths:
+            if old not in kept:
+                old.unlink()
+
+    def _is_regular(self, path: Path) -> bool:
+        return _step(path) % self.every == 0
+
+    def go_back(self, before: int, restore: Callable[[dict[str, Any]], None]) -> int:
+        """Hand the last regular checkpoint of a step below `before` to `restore`, delete all later ones, and return its step.
+
+        If there is none, it is the first regular one there is.
+        """
+        regular = [path for path in self._steps() if self._is_regular(path)]
+        chosen = ([path for path in regular if _step(path) < before] or regular[:1])[-1]
+        saved = torch.load(chosen, map_location="cpu", weights_only=True)
+        restore(saved["state"])
+        for path in self._steps():
+            if _step(path) > saved["step"]:
+                path.unlink()
+        return saved["step"]
 
     def resume(self, restore: Callable[[dict[str, Any]], None]) -> int:
         """Hand the newest usable state to `restore`.

@@ -16,15 +16,15 @@ def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
     """The type that convolutions compute in.
 
     Args:
-        wanted: `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies it, float32 elsewhere.
+        wanted: `fp32`, `bf16`, `fp16`, or `auto`: bf16 where the hardware multiplies it, float32 elsewhere.
         device: where the training runs.
     """
     if wanted == "fp32":
         return torch.float32
-    if wanted == "bf16":
+    if wanted in ("bf16", "fp16"):
         if device.type == "mps":
-            raise SrganError("precision: bf16 is not for MPS devices; set it to auto or fp32 in params.yaml")
-        return torch.bfloat16
+            raise SrganError(f"precision: {wanted} is not for MPS devices; set it to auto or fp32 in params.yaml")
+        return torch.bfloat16 if wanted == "bf16" else torch.float16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     # Without the instructions, a CPU computes bf16 far more slowly than float32.

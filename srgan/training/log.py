@@ -1,5 +1,6 @@
-"""What a training tells: two CSVs for machines, lines or a bar with rate and time left for people."""
+"""What a training tells: two CSVs for machines, pictures, lines or a bar with rate and time left for people."""
 
+import contextlib
 import csv
 import datetime
 import logging
@@ -7,13 +8,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from srgan.pictures import write_strips
+from srgan.training.signs import Watch
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, float | int]
+Row = dict[str, float]
 
-VALIDATION = ["step", "val_psnr_y", "val_ssim_y"]
+TOLD = (  # of the figures of a row, to people; the CSV has all
+    "loss_pixel", "loss_perceptual", "loss_adversarial", "loss_tv", "loss_discriminator", "real_accuracy", "fake_accuracy",
+)  # fmt: skip
 
 
 def validation_csv(path: Path) -> Path:
@@ -22,31 +30,36 @@ def validation_csv(path: Path) -> Path:
 
 
 class TrainingLog:
-    """Writes losses to `path` and validation scores to `validation_csv(path)`, row by row.
+    """Writes losses to `path`, validation scores and pictures beside it, and tells people how it goes.
 
     The rows of a resumed run come from its checkpoint, so none is doubled or lost.
 
     Args:
-        path: the CSV of the losses.
-        columns: its header, `step` among them.
+        path: the CSV of the losses. Beside it come `validation_csv(path)` and, as ``.png``, the pictures of the last validation.
         steps: of the whole run.
         label: shown before each line.
+        pictures: folder for the pictures of every validation, ``step-N.png``.
     """
 
-    def __init__(self, path: Path, columns: list[str], steps: int, label: str) -> None:
-        self.path, self.columns, self.steps, self.label = path, columns, steps, label
-        self.rows: list[Row] = []
-        self.scores: list[Row] = []
+    def __init__(self, path: Path, steps: int, label: str, pictures: Path) -> None:
+        self.path, self.steps, self.label, self.pictures = path, steps, label, pictures
+        self._watch = Watch()
+        self._open = contextlib.ExitStack()
 
     def start(self, step: int, rows: list[Row], scores: list[Row]) -> None:
-        """Begin, or go on, after `step`, with the rows so far."""
-        self.rows, self.scores = rows, scores
+        """Begin, or go on, after `step`, with the rows so far. Once begun, begins anew."""
+        self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._rows = _Table(self.path, self.columns, rows)
-        self._scores = _Table(validation_csv(self.path), VALIDATION, scores)
+        self._rows = _Table(self.path, rows)
+        self._scores = _Table(validation_csv(self.path), scores)
+        self._seen = list(scores)
         self._first = step
         self._begin = time.monotonic()
         self._bar = tqdm(total=self.steps, initial=step, desc=self.label, unit="step", disable=not sys.stderr.isatty())
+        if not self._bar.disable:
+            self._open.enter_context(logging_redirect_tqdm())
+        for end in (self._bar.close, self._rows.close, self._scores.close):
+            self._open.callback(end)
 
     def step(self, step: int) -> None:
         """Call after every step: moves the bar."""
@@ -54,18 +67,31 @@ class TrainingLog:
 
     def add(self, row: Row) -> None:
         """Write the losses of a step."""
-        self.rows.append(row)
         self._rows.write(row)
-        self._tell(row)
+        self._tell(row, TOLD)
+        self._watch.losses(row)
 
-    def add_scores(self, row: Row) -> None:
-        """Write the validation scores of a step."""
-        self.scores.append(row)
+    def add_scores(self, row: Row, strips: list[np.ndarray]) -> None:
+        """Write the validation scores of a step, and its pictures."""
         self._scores.write(row)
-        self._tell(row)
+        self._seen.append(row)
+        self._tell(row, tuple(row))
+        if strips:
+            self.pictures.mkdir(parents=True, exist_ok=True)
+            for path in (self.pictures / f"step-{row['step']:08d}.png", validation_csv(self.path).with_suffix(".png")):
+                write_strips(path, strips)
+        self._watch.scores(self._seen)
 
-    def _tell(self, row: Row) -> None:
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
+    def warn(self, text: str) -> None:
+        """Say that something went wrong."""
+        log.warning("%s: %s", self.label, text)
+
+    def result(self, step: int, measure: str) -> None:
+        """Say which weights are kept."""
+        log.info("%s: kept the averaged weights of step %d, the best on the validation images by %s", self.label, step, measure)
+
+    def _tell(self, row: Row, keys: tuple[str, ...]) -> None:
+        shown = "  ".join(f"{key} {row[key]:.4g}" for key in keys if key in row and key != "step")
         if not self._bar.disable:
             self._bar.set_postfix_str(shown)
             return
@@ -76,22 +102,22 @@ class TrainingLog:
 
     def close(self) -> None:
         """End the bar and the files."""
-        self._bar.close()
-        self._rows.close()
-        self._scores.close()
+        self._open.close()
 
 
 class _Table:
-    """A CSV whose rows are on disk as soon as they are written."""
+    """A CSV whose rows are on disk as soon as they are written; the keys of the first are its header."""
 
-    def __init__(self, path: Path, columns: list[str], rows: list[Row]) -> None:
+    def __init__(self, path: Path, rows: list[Row]) -> None:
         self._file = path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
-        self._writer.writeheader()
-        self._writer.writerows(rows)
-        self._file.flush()
+        self._writer: csv.DictWriter[str] | None = None
+        for row in rows:
+            self.write(row)
 
     def write(self, row: Row) -> None:
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
+            self._writer.writeheader()
         self._writer.writerow(row)
         self._file.flush()
 

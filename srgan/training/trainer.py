@@ -3,6 +3,7 @@
 import math
 import signal
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,17 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from srgan import losses, metrics, models
+from srgan import losses, metrics, models, pictures
 from srgan.data.crops import Crops, ResidentCrops
-from srgan.data.images import read_image, read_rgb
+from srgan.data.degrade import bicubic_upscale
+from srgan.data.images import as_rgb, read_image, read_rgb
 from srgan.data.manifest import Pair
 from srgan.errors import SrganError
-from srgan.params import Optimization, Pretrain, Train
+from srgan.params import MultiStep, Optimization, Pretrain, Train
+from srgan.training import signs
 from srgan.training.checkpoint import Checkpoints
 from srgan.training.device import pick_device, pick_precision
 from srgan.training.log import Row, TrainingLog
 
 BETAS = (0.9, 0.99)  # Adam's, as in ESRGAN's released training code
+REHEARSED = 2  # validation images that are scored before the first step
+SHOWN = 3  # validation images in the picture of each validation
 
 
 class Interrupted(BaseException):
@@ -34,18 +39,15 @@ class Interrupted(BaseException):
 
 
 def learning_rate(step: int, options: Optimization, peak: float) -> float:
-    """The rate of a step in 1..steps, a function of nothing else: linear warm-up, then constant or half a cosine down to 1 % of `peak`."""
-    warm = min(1.0, step / options.warmup) if options.warmup else 1.0
-    if options.schedule == "constant":
-        return peak * warm
-    progress = (step - 1) / max(options.steps - 1, 1)
-    return peak * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
-
-
-def columns(options: Pretrain | Train) -> list[str]:
-    """The header of the CSV of the stage's losses."""
-    gan = ["loss_adversarial", "loss_feature_matching", "loss_discriminator", "real_accuracy", "fake_accuracy"]
-    return ["step", "learning_rate", "loss_pixel", *(gan if isinstance(options, Train) else [])]
+    """The rate of a step in 1..steps, a function of nothing else: linear warm-up, then as `options.schedule` says."""
+    schedule = options.schedule
+    warm = min(1.0, step / schedule.warmup) if schedule.warmup else 1.0
+    if schedule.name == "cosine":
+        progress = (step - 1) / max(options.steps - 1, 1)
+        return peak * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+    if isinstance(schedule, MultiStep):
+        return peak * warm * schedule.factor ** bisect_left(schedule.milestones, step)
+    return peak * warm
 
 
 class Trainer:
@@ -57,6 +59,8 @@ class Trainer:
         discriminator: the opponent; None in the first stage.
         crops: step -> batch of HR and LR crops.
         validation: whole images, scored every `validate_every` steps.
+        perceptual: distance of SR and HR batches, see `srgan.training.perceptual`; None if the discriminator's features are compared.
+        lpips: scores the validation images; None if that is not wanted or cannot be had.
     """
 
     def __init__(
@@ -66,24 +70,37 @@ class Trainer:
         discriminator: nn.Module | None,
         crops: Crops,
         validation: list[Pair],
+        perceptual: nn.Module | None = None,
+        lpips: metrics.Lpips | None = None,
     ) -> None:
-        self.options, self.crops, self.validation = options, crops, validation
+        self.options, self.crops, self.validation, self.lpips = options, crops, validation, lpips
+        self.gan = options if isinstance(options, Train) else None
         self.device = pick_device()
         self.dtype = pick_precision(options.precision, self.device)
         self.resident = ResidentCrops(crops, self.device) if ResidentCrops.fits(crops.store, self.device) else None
+        self.perceptual = perceptual.to(self.device) if perceptual else None
         self.generator = self._place(generator)
         self.ema = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
-        self.optimizer = self._adam(self.generator, options.learning_rate)
+        self.learners = {"generator": _Learner(self.generator, options.learning_rate, self)}
         self.discriminator = None
-        if discriminator is not None and isinstance(options, Train):
+        if self.gan:
+            assert discriminator is not None
             self.discriminator = self._place(discriminator)
-            self.optimizer_d = self._adam(self.discriminator, options.discriminator.learning_rate)
+            self.learners["discriminator"] = _Learner(self.discriminator, self.gan.discriminator.learning_rate, self)
+        self.sr = torch.compile(self.generator) if options.compile else self.generator
+        self.judge = torch.compile(self.discriminator) if options.compile and self.discriminator else self.discriminator
+        # How far it has come; all of it is in the checkpoint.
+        self.rows: list[Row] = []  # of the losses
+        self.scores: list[Row] = []  # of the validation; the first is of the state before the first step
+        self.sums: dict[str, Tensor] = {}  # of the figures since the last row, on the device
+        self.window = 0  # steps since the last row
+        self.level = torch.tensor(math.inf, device=self.device)  # running mean of the pixel loss
+        self.diverged = torch.tensor(0, device=self.device)  # the first step that has left the road; 0: none
+        self.rate_factor, self.rollbacks = 1.0, 0
+        self.best: dict[str, Any] | None = None  # step, merit and weights
 
     def _place(self, model: nn.Module) -> nn.Module:
         return model.to(self.device, memory_format=torch.channels_last).train()
-
-    def _adam(self, model: nn.Module, rate: float) -> torch.optim.Adam:
-        return torch.optim.Adam(model.parameters(), lr=rate, betas=BETAS, fused=True)
 
     # -- one step -------------------------------------------------------------------------------------------------------
 
@@ -98,69 +115,80 @@ class Trainer:
             hr_image, lr_image = hr_image * gains, lr_image * gains
         return hr_image, lr_image
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        """One update of every network. Returns the figures to log, still on the device."""
-        hr_image, lr_image = self.batch(step)
-        self._set_rate(self.optimizer, learning_rate(step, self.options, self.options.learning_rate))
-        with self._autocast():
-            sr_image = self.generator(lr_image)
-        if isinstance(self.options, Train):
-            figures = self._gan_step(self.options, sr_image, hr_image, step)
-        else:
-            loss = losses.pixel_loss(self.options.losses.pixel, sr_image, hr_image)
-            figures = {"loss_pixel": loss.detach()}
-            self._update(self.optimizer, loss)
+    def step(self, step: int) -> None:
+        """One update of every network. The figures to log stay on the device, in `sums`."""
+        figures: dict[str, Tensor] = {}
+        for learner in self.learners.values():
+            learner.start(learning_rate(step, self.options, learner.peak) * self.rate_factor)
+        parts = self.options.accumulate
+        for hr_image, lr_image in zip(*(images.chunk(parts) for images in self.batch(step)), strict=True):
+            with self._autocast():
+                sr_image = self.sr(lr_image)
+            learn = self._learn_gan if self.gan else self._learn_pixels
+            for key, value in learn(sr_image, hr_image).items():
+                figures[key] = figures.get(key, 0) + value.detach() / parts
+        for name, learner in self.learners.items():
+            figures[f"gradient_{name}"] = learner.finish(self.options.clip)
         self.ema.update_parameters(self.generator)
-        return figures
+        self._look(step, figures)
+        self.seen = sr_image.detach(), hr_image
+        for key, value in figures.items():
+            self.sums[key] = self.sums.get(key, 0) + value
+        self.window += 1
 
-    def _gan_step(self, options: Train, sr_image: Tensor, hr_image: Tensor, step: int) -> dict[str, Tensor]:
-        assert self.discriminator is not None
-        # The discriminator learns first, from the same SR images that the generator is then judged on.
-        self._set_rate(self.optimizer_d, learning_rate(step, options, options.discriminator.learning_rate))
-        self.discriminator.requires_grad_(True)
-        with self._autocast():
-            real_logits, _ = self.discriminator(hr_image)
-            fake_logits, _ = self.discriminator(sr_image.detach())
-        loss_d = losses.discriminator_loss(real_logits, fake_logits)
-        figures = {
-            "loss_discriminator": loss_d.detach(),
-            "real_accuracy": (real_logits > fake_logits.mean()).float().mean(),
-            "fake_accuracy": (fake_logits < real_logits.mean()).float().mean(),
-        }
-        self._update(self.optimizer_d, loss_d)
+    def _learn_pixels(self, sr_image: Tensor, hr_image: Tensor) -> dict[str, Tensor]:
+        assert isinstance(self.options, Pretrain)
+        loss = losses.pixel_loss(self.options.losses.pixel, sr_image, hr_image)
+        self.learners["generator"].learn(loss)
+        return {"loss_pixel": loss}
 
-        self.discriminator.requires_grad_(False)
+    def _learn_gan(self, sr_image: Tensor, hr_image: Tensor) -> dict[str, Tensor]:
+        """Both gradients from one pass through both networks: each loss goes to the weights of its own network alone."""
+        assert self.gan and self.judge
+        weights = self.gan.losses
         with self._autocast():
-            fake_logits, fake_features = self.discriminator(sr_image)
-            with torch.no_grad():
-                real_logits, real_features = self.discriminator(hr_image)
-        weights = options.losses
-        loss_pixel = losses.pixel_loss("l1", sr_image, hr_image)
-        loss_adversarial = losses.adversarial_loss(real_logits, fake_logits)
-        loss_features = losses.feature_matching_loss(fake_features, real_features)
-        self._update(
-            self.optimizer,
-            weights.pixel * loss_pixel + weights.adversarial * loss_adversarial + weights.feature_matching * loss_features,
-        )
-        return figures | {
-            "loss_pixel": loss_pixel.detach(),
-            "loss_adversarial": loss_adversarial.detach(),
-            "loss_feature_matching": loss_features.detach(),
-        }
+            real_logits, real_features = self.judge(hr_image)
+            fake_logits, fake_features = self.judge(sr_image)
+        name = weights.adversarial.name
+        loss_d = losses.discriminator_loss(name, real_logits, fake_logits)
+        self.learners["discriminator"].learn(loss_d, keep_graph=True)
+
+        figures = {"loss_pixel": losses.pixel_loss(weights.pixel.name, sr_image, hr_image)}
+        terms = [(weights.pixel.weight, figures["loss_pixel"])]
+        if weights.perceptual.weight:
+            if self.perceptual:
+                figures["loss_perceptual"] = self._perceive(sr_image, hr_image)
+            else:
+                real_features = [feature.detach() for feature in real_features]
+                figures["loss_perceptual"] = losses.feature_matching_loss(fake_features, real_features)
+            terms.append((weights.perceptual.weight, figures["loss_perceptual"]))
+        if weights.adversarial.weight:
+            figures["loss_adversarial"] = losses.adversarial_loss(name, real_logits.detach(), fake_logits)
+            terms.append((weights.adversarial.weight, figures["loss_adversarial"]))
+        if weights.tv:
+            figures["loss_tv"] = losses.total_variation(sr_image)
+            terms.append((weights.tv, figures["loss_tv"]))
+        wanted = [weight * loss for weight, loss in terms if weight]
+        if wanted:
+            self.learners["generator"].learn(torch.stack(wanted).sum())
+        real_accuracy, fake_accuracy = losses.accuracy(name, real_logits.detach(), fake_logits.detach())
+        return figures | {"loss_discriminator": loss_d, "real_accuracy": real_accuracy, "fake_accuracy": fake_accuracy}
+
+    def _perceive(self, sr_image: Tensor, hr_image: Tensor) -> Tensor:
+        assert self.perceptual
+        with self._autocast():
+            return self.perceptual(sr_image, hr_image)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
 
-    @staticmethod
-    def _set_rate(optimizer: torch.optim.Adam, rate: float) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-
-    @staticmethod
-    def _update(optimizer: torch.optim.Adam, loss: Tensor) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+    def _look(self, step: int, figures: dict[str, Tensor]) -> None:
+        """Note, on the device, whether the step is one to go back before: not finite, or a pixel loss far from what it was."""
+        checked = [value for key, value in figures.items() if self.dtype is not torch.float16 or not key.startswith("gradient_")]
+        loss = figures["loss_pixel"]
+        bad = ~torch.isfinite(torch.stack(checked)).all() | (loss > signs.EXPLODES * self.level)
+        self.diverged = torch.where(bad & (self.diverged == 0), step, self.diverged)
+        self.level = torch.where(torch.isinf(self.level), loss, self.level + (1 - signs.MEMORY) * (loss - self.level))
 
     # -- the run --------------------------------------------------------------------------------------------------------
 
@@ -170,94 +198,252 @@ class Trainer:
         The caller ends with `checkpoints.finish()`, once the result is safe.
 
         Returns:
-            The generator with averaged weights, on the CPU, in evaluation mode.
+            The generator with the averaged weights that did best on the validation images, on the CPU, in evaluation mode.
 
         Raises:
-            SrganError: a loss is no longer a finite number.
+            SrganError: the training diverged more often than `options.rollbacks` allows, or the memory is too small.
             Interrupted: SIGTERM or Ctrl-C; a checkpoint is written first.
         """
-        rows: list[Row] = []
-        scores: list[Row] = []
-        sums: dict[str, Tensor] = {}  # of the figures since the last row, on the device
-        window = 0  # steps since the last row
-
-        def save(step: int) -> None:
-            progress = {"rows": rows, "scores": scores, "sums": {key: value.cpu() for key, value in sums.items()}, "window": window}
-            checkpoints.save(step, self.state_dict() | progress)
-
-        def restore(state: dict[str, Any]) -> None:
-            nonlocal window
-            self.load_state_dict(state)
-            rows.extend(state["rows"])
-            scores.extend(state["scores"])
-            sums.update({key: value.to(self.device) for key, value in state["sums"].items()})
-            window = state["window"]
-
-        done = checkpoints.resume(restore)
-        if not done:  # a set-up that cannot validate or write fails now, not hours later
-            self.validate()
-            save(0)
-        log.start(done, rows, scores)
-        every = self.options
-        try:
-            with _stop_signals() as stopped:
-                for step in range(done + 1, self.options.steps + 1):
-                    for key, value in self.step(step).items():
-                        sums[key] = sums[key] + value if key in sums else value
-                    window += 1
+        every, step = self.options, checkpoints.resume(self.load_state_dict)
+        with _stop_signals() as stopped, _advice_on_memory(self.options):
+            if not step and not self.scores:  # a set-up that cannot validate or write fails now, not hours later
+                self.score(self.validation[:REHEARSED])
+                checkpoints.save(0, self.state_dict())
+            log.start(step, self.rows, self.scores)
+            try:
+                if not self.scores:
+                    self._validate(0, log)
+                while step < every.steps:
+                    step += 1
+                    self.step(step)
                     log.step(step)
-                    last = step == self.options.steps
-                    if step % every.log_every == 0 or last:
-                        log.add(self._row(step, sums, window))
-                        sums.clear()
-                        window = 0
-                    if step % every.validate_every == 0 or last:
-                        log.add_scores({"step": step} | self.validate())
-                    stop = stopped()
-                    if step % every.checkpoint_every == 0 or last or stop:
-                        save(step)
-                    if stop and not last:
-                        raise Interrupted(stop)
-        finally:
-            log.close()
+                    last, stop = step == every.steps, stopped()
+                    row, validation = step % every.log_every == 0 or last, step % every.validate_every == 0 or last
+                    save = step % every.checkpoint_every == 0 or last or stop
+                    if row or validation or save:
+                        if diverged := int(self.diverged):  # the only wait for the device
+                            step = self._roll_back(diverged, log, checkpoints)
+                            if stop:
+                                raise Interrupted(stop)
+                            continue
+                        if row:
+                            log.add(self._row(step))
+                        if validation:
+                            self._validate(step, log)
+                        if save:
+                            checkpoints.save(step, self.state_dict())
+                        if stop and not last:
+                            raise Interrupted(stop)
+            finally:
+                log.close()
+        assert self.best
+        self.ema.module.load_state_dict(self.best["weights"])
+        log.result(self.best["step"], self._merit_name())
         return self.ema.module.cpu().to(memory_format=torch.contiguous_format).eval()
 
-    def _row(self, step: int, sums: dict[str, Tensor], window: int) -> Row:
-        figures = {key: float(value) / window for key, value in sums.items()}  # the only wait for the device
-        if not all(map(math.isfinite, figures.values())):
-            raise SrganError(
-                f"step {step}: a loss is not finite ({figures}); lower learning_rate, or set precision to fp32, in params.yaml"
-            )
-        rate = learning_rate(step, self.options, self.options.learning_rate)
-        return {"step": step, "learning_rate": round(rate, 9)} | {key: round(value, 6) for key, value in figures.items()}
+    def _row(self, step: int) -> Row:
+        """The means of the losses since the last row, and what the images of this step look like."""
+        figures = {key: value / self.window for key, value in self.sums.items()}
+        figures |= signs.picture_figures(*self.seen, self.crops.store.scale)
+        rate = learning_rate(step, self.options, self.options.learning_rate) * self.rate_factor
+        row: Row = {"step": step, "learning_rate": round(rate, 9)}
+        row |= {key: round(value, 6) for key, value in zip(figures, torch.stack(list(figures.values())).tolist(), strict=True)}
+        self.sums, self.window = {}, 0
+        self.rows.append(row)
+        return row
 
-    def validate(self) -> dict[str, float]:
-        """Mean PSNR and SSIM on Y of the averaged weights, on whole images."""
-        model = self.ema.module.eval()
-        scores = []
-        for pair in self.validation:
-            sr_image = models.enlarge(model, read_rgb(pair.lr))
-            scores.append(metrics.psnr_ssim_y(sr_image, read_image(pair.hr), border=self.crops.store.scale))
-        psnr, ssim = np.mean(scores, axis=0)
-        return {"val_psnr_y": round(float(psnr), 6), "val_ssim_y": round(float(ssim), 6)}
+    def _roll_back(self, step: int, log: TrainingLog, checkpoints: Checkpoints) -> int:
+        """Go back to the last good checkpoint before `step`, which diverged, with half the learning rate. Returns its step."""
+        rollbacks, factor = self.rollbacks + 1, self.rate_factor / 2
+        advice = "lower learning_rate, set clip (to 1, say), or set precision to fp32, in params.yaml"
+        if rollbacks > self.options.rollbacks:
+            raise SrganError(
+                f"the training diverged at step {step} (a loss is not finite, or the pixel loss over {signs.EXPLODES:.0f} times "
+                f"its mean), also after going back {self.rollbacks} times, at last with {self.rate_factor:g} of the learning rate; {advice}"
+            )
+        # A loss shows what the update before did: the state just before the bad step may be spoilt already.
+        back = checkpoints.go_back(step - 1, self.load_state_dict)
+        self.rollbacks, self.rate_factor = rollbacks, factor
+        checkpoints.save(back, self.state_dict())  # killed now, it goes on with the lower rate
+        log.warn(
+            f"diverged at step {step}: back to the checkpoint of step {back}, with {factor:g} of the learning rate "
+            f"({rollbacks} of at most {self.options.rollbacks} times); if that happens again, {advice}"
+        )
+        log.start(back, self.rows, self.scores)
+        return back
+
+    # -- validation -----------------------------------------------------------------------------------------------------
+
+    def _validate(self, step: int, log: TrainingLog) -> None:
+        """Score the averaged weights, keep them if they are the best so far, show pictures."""
+        scores, strips = self.score(self.validation)
+        row: Row = {"step": step} | scores
+        self.scores.append(row)
+        merit = self._merit(row)
+        # The state before the first step is no result of this one.
+        if step and (self.best is None or merit > tuple(self.best["merit"])):
+            weights = {key: value.detach().cpu().clone() for key, value in self.ema.module.state_dict().items()}
+            self.best = {"step": step, "merit": list(merit), "weights": weights}
+        log.add_scores(row, strips)
+
+    def _merit_name(self) -> str:
+        return "PSNR" if not self.gan else "LPIPS" if self.lpips else "loss"
+
+    def _merit(self, row: Row) -> tuple[float, float]:
+        """What the best has most of: PSNR in the first stage; in the second low LPIPS (or loss) among those whose PSNR is in bounds."""
+        psnr = row["val_psnr_y"]
+        if not self.gan:
+            return 1.0, psnr
+        if psnr < self.scores[0]["val_psnr_y"] - self.gan.psnr_guard:
+            return 0.0, psnr
+        return 1.0, -row["val_lpips" if self.lpips else "val_loss"]
+
+    @torch.no_grad()
+    def score(self, validation: list[Pair]) -> tuple[dict[str, float], list[np.ndarray]]:
+        """Scores of the averaged weights on whole images, and strips of pictures: LR, bicubic, SR, HR.
+
+        `val_loss` is that of the stage without its adversarial part, on these images; `gap` how many times the pixel loss is what it is on
+        crops of the training images: it grows when the network learns these by heart.
+        """
+        model, scale = self.ema.module.eval(), self.crops.store.scale
+        rows: list[dict[str, float]] = []
+        strips = []
+        pixel_losses = []
+        for pair in validation:
+            lr_image, original = read_rgb(pair.lr), read_image(pair.hr)
+            hr_image, sr_image = as_rgb(original), models.enlarge(model, lr_image)
+            psnr, ssim = metrics.psnr_ssim_y(sr_image, original, border=scale)
+            loss, pixel = self._validation_loss(self._tensor(sr_image), self._tensor(hr_image))
+            pixel_losses.append(pixel)
+            row = {"val_psnr_y": psnr, "val_ssim_y": ssim, "val_loss": loss}
+            if self.lpips:
+                row["val_lpips"] = self.lpips(sr_image, hr_image)
+            rows.append(row)
+            if len(strips) < SHOWN:
+                bicubic = bicubic_upscale(lr_image, scale)
+                shown = {"LR": lr_image.repeat(scale, 0).repeat(scale, 1), "bicubic": bicubic, "SR": sr_image, "HR": hr_image}
+                lpips = f"  LPIPS {row['val_lpips']:.3f}" if self.lpips else ""
+                strips.append(pictures.strip(pair.name, shown, {"SR": f"{psnr:.2f} dB{lpips}"}, bicubic, hr_image))
+        hr_crops, lr_crops = self.batch(0)  # steps count from 1: always the same crops
+        known = losses.pixel_loss(self._pixel_name(), model(lr_crops), hr_crops).item()
+        means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        means["gap"] = float(np.mean(pixel_losses)) / max(known, 1e-9)
+        return {key: round(value, 6) for key, value in means.items()}, strips
+
+    def _pixel_name(self) -> str:
+        return self.gan.losses.pixel.name if self.gan else self.options.losses.pixel  # type: ignore[union-attr,return-value]
+
+    def _validation_loss(self, sr_image: Tensor, hr_image: Tensor) -> tuple[float, float]:
+        """Weighted pixel and perceptual loss of one image, and the pixel loss alone."""
+        pixel = losses.pixel_loss(self._pixel_name(), sr_image, hr_image)
+        if not self.gan:
+            return pixel.item(), pixel.item()
+        weights = self.gan.losses
+        loss = weights.pixel.weight * pixel
+        if weights.perceptual.weight and self.perceptual:
+            loss = loss + weights.perceptual.weight * self._perceive(sr_image, hr_image)
+        elif weights.perceptual.weight:
+            assert self.discriminator
+            self.discriminator.eval()
+            features = [self.discriminator(image)[1] for image in (sr_image, hr_image)]
+            self.discriminator.train()
+            loss = loss + weights.perceptual.weight * losses.feature_matching_loss(*features)
+        return loss.item(), pixel.item()
+
+    def _tensor(self, image: np.ndarray) -> Tensor:
+        return torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float().div_(255)
 
     # -- everything a resumed run needs ---------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, averaged weights and optimisers. Crops and rates are functions of the step; nothing else is random."""
-        state = {"generator": self.generator.state_dict(), "ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict()}
-        if self.discriminator is not None:
-            state |= {"discriminator": self.discriminator.state_dict(), "optimizer_d": self.optimizer_d.state_dict()}
-        return state
+        """Networks, averaged weights, optimisers, scalers, random state, history, best. Crops and rates are functions of the step."""
+        return {
+            "generator": self.generator.state_dict(),
+            "ema": self.ema.state_dict(),
+            "discriminator": self.discriminator.state_dict() if self.discriminator else None,
+            "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "rows": self.rows,
+            "scores": self.scores,
+            "sums": self.sums,
+            "window": self.window,
+            "level": self.level,
+            "rate_factor": self.rate_factor,
+            "rollbacks": self.rollbacks,
+            "best": self.best,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.generator.load_state_dict(state["generator"])
         self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.discriminator is not None:
+        if self.discriminator:
             self.discriminator.load_state_dict(state["discriminator"])
-            self.optimizer_d.load_state_dict(state["optimizer_d"])
+        for name, learner in self.learners.items():
+            learner.load_state_dict(state["learners"][name])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+        self.rows, self.scores, self.window = state["rows"], state["scores"], state["window"]
+        self.sums = {key: value.to(self.device) for key, value in state["sums"].items()}
+        self.level, self.diverged = state["level"].to(self.device), torch.tensor(0, device=self.device)
+        self.rate_factor, self.rollbacks, self.best = state["rate_factor"], state["rollbacks"], state["best"]
+
+
+class _Learner:
+    """A network's optimiser, with a gradient scaler of its own."""
+
+    def __init__(self, model: nn.Module, peak: float, trainer: Trainer) -> None:
+        self.peak, self.parts = peak, trainer.options.accumulate
+        self.weights = list(model.parameters())
+        self.optimizer = torch.optim.Adam(self.weights, lr=peak, betas=BETAS, fused=True)
+        self.scaler = torch.amp.GradScaler(trainer.device.type, enabled=trainer.dtype is torch.float16)
+
+    def start(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def learn(self, loss: Tensor, keep_graph: bool = False) -> None:
+        """Add a loss's gradient, for this network's weights and no others."""
+        self.scaler.scale(loss / self.parts).backward(inputs=self.weights, retain_graph=keep_graph)
+
+    def finish(self, clip: float) -> Tensor:
+        """Update the weights. Returns the gradient's length, before it was cut to `clip`; 0 if nothing was learnt."""
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        if not gradients:
+            return torch.zeros((), device=self.weights[0].device)
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if clip:
+            torch.nn.utils.clip_grads_with_norm_(self.weights, clip, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+
+
+@contextmanager
+def _advice_on_memory(options: Optimization) -> Iterator[None]:
+    """An error that says which key to change where the device's memory, or the machine's, is too small."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        known = ("out of memory", "can't allocate memory", "not enough memory")
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in known):
+            raise
+        raise SrganError(
+            f"out of memory with crops of {options.patch}x{options.patch}, {options.batch // options.accumulate} at a time: "
+            f"raise accumulate (is {options.accumulate}) or lower batch (is {options.batch}) or patch in params.yaml; the checkpoint stays"
+        ) from error
 
 
 @contextmanager

@@ -1,0 +1,58 @@
+"""VGG19's feature maps, which perceptual losses compare."""
+
+import torch
+from torch import nn
+
+_BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels and convolutions between two poolings
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training images, as torchvision's networks expect
+
+
+def vgg19_layers() -> dict[str, int]:
+    """Name -> number of each layer in torchvision's ``vgg19().features``.
+
+    ``conv5_4`` is before its ReLU, as ESRGAN compares it; ``relu5_4`` after it, as SRGAN does, which calls it VGG54: so ``vgg54`` is
+    another name of that one, and ``vgg22`` of ``relu2_2``.
+    """
+    layers, number = {}, 0
+    for block, (_, convolutions) in enumerate(_BLOCKS, 1):
+        for convolution in range(1, convolutions + 1):
+            layers[f"conv{block}_{convolution}"], layers[f"relu{block}_{convolution}"] = number, number + 1
+            layers[f"vgg{block}{convolution}"] = number + 1
+            number += 2
+        number += 1  # pooling
+    return layers
+
+
+class Vgg19(nn.Module):
+    """Feature maps of VGG19 (Simonyan and Zisserman 2015, https://arxiv.org/abs/1409.1556, table 1, column E). Frozen.
+
+    Args:
+        layers: which to return, see `vgg19_layers`; what lies behind the last is left out.
+        weights: ``features.N.weight`` and ``features.N.bias``, as torchvision names them.
+    """
+
+    def __init__(self, layers: list[str], weights: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        numbers = vgg19_layers()
+        self._wanted = [numbers[name] for name in layers]
+        features: list[nn.Module] = []
+        before = 3
+        for after, convolutions in _BLOCKS:
+            for _ in range(convolutions):
+                features += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+                before = after
+            features.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*features[: max(self._wanted) + 1])
+        self.load_state_dict({key: weights[key] for key in self.state_dict()})
+        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
+        self.eval().requires_grad_(False)
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """The chosen feature maps of `(N, 3, H, W)` in 0..1, in the order of `layers`."""
+        hidden, found = (image - self.mean) / self.std, {}
+        for number, layer in enumerate(self.features):
+            hidden = layer(hidden)
+            if number in self._wanted:
+                found[number] = hidden
+        return [found[number] for number in self._wanted]

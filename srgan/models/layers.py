@@ -1,0 +1,68 @@
+"""What several networks are built of."""
+
+import math
+from collections import OrderedDict
+from typing import Literal
+
+import torch
+from torch import nn
+
+Upsampling = Literal["pixelshuffle", "nearest", "transposed"]
+
+
+_TRANSPOSED = {2: (4, 1), 3: (9, 3)}  # step -> kernel, padding
+
+
+def steps_of(scale: int) -> list[int]:
+    """An enlargement as a series of small ones: 2 and 2 for 4, 3 for 3."""
+    steps = [2] * int(math.log2(scale)) if scale & (scale - 1) == 0 else [scale]
+    if scale < 2 or steps[0] not in (2, 3):
+        raise ValueError(f"no upsampling by {scale}; possible: 2, 3, 4, 8")
+    return steps
+
+
+def upsampler(name: Upsampling, features: int, step: int) -> nn.Sequential:
+    """Enlarge feature maps by 2 or 3, with one convolution and a PReLU.
+
+    - ``pixelshuffle``: a convolution makes step**2 channels of each, which become step x step pixels (Shi et al. 2016,
+      https://arxiv.org/abs/1609.05158, section 3), initialised so that these start equal (ICNR: Aitken et al. 2017,
+      https://arxiv.org/abs/1707.02937, section 3.3).
+    - ``nearest``: nearest-neighbour enlargement, then the convolution (Odena et al. 2016, "Deconvolution and checkerboard artifacts").
+    - ``transposed``: a transposed convolution, initialised as bilinear enlargement of a mix of channels. Its kernel is a multiple of the
+      step, so that each output pixel gets as many inputs as its neighbour (the same article): no checkerboard to begin with.
+
+    The first layer's name tells kind and step (``nearest2``), for they cannot be read from the shapes.
+    """
+    layers: list[tuple[str, nn.Module]]
+    if name == "pixelshuffle":
+        convolution = nn.Conv2d(features, features * step**2, 3, padding=1)
+        with torch.no_grad():
+            convolution.weight.copy_(convolution.weight[:: step**2].repeat_interleave(step**2, dim=0))
+            convolution.bias.copy_(convolution.bias[:: step**2].repeat_interleave(step**2))
+        layers = [(f"{name}{step}", convolution), ("shuffle", nn.PixelShuffle(step))]
+    elif name == "nearest":
+        layers = [
+            ("enlarge", nn.Upsample(scale_factor=step, mode="nearest")),
+            (f"{name}{step}", nn.Conv2d(features, features, 3, padding=1)),
+        ]
+    else:
+        kernel, padding = _TRANSPOSED[step]
+        transposed = nn.ConvTranspose2d(features, features, kernel, stride=step, padding=padding)
+        with torch.no_grad():
+            away = (torch.arange(kernel) - (kernel - 1) / 2).abs() / step
+            line = (1 - away).clamp(min=0)
+            mix = nn.init.kaiming_normal_(torch.empty(features, features, 1, 1), a=0.25)
+            transposed.weight.copy_(mix * line[:, None] * line)
+            nn.init.zeros_(transposed.bias)
+        layers = [(f"{name}{step}", transposed)]
+    return nn.Sequential(OrderedDict([*layers, ("activation", nn.PReLU())]))
+
+
+def source(name: Upsampling, step: int, low: int, high: int) -> tuple[int, int]:
+    """First and last pixel that an `upsampler` makes the pixels `low`..`high` of, in a row."""
+    if name == "transposed":
+        kernel, padding = _TRANSPOSED[step]
+        return -(-(low + padding - kernel + 1) // step), (high + padding) // step
+    if name == "nearest":
+        return (low - 1) // step, (high + 1) // step
+    return low // step - 1, high // step + 1
