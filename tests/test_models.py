@@ -71,6 +71,8 @@ def test_what_a_network_is_built_of_can_be_read_from_its_weights(network, tmp_pa
 def test_what_an_output_depends_on_is_the_receptive_field(network):
     model, name, config = network
     model, reach, scale = model.double(), model.receptive_field, config["scale"]
+    for weight in model.parameters():  # some begin with zeros
+        weight.data += 0.1 * torch.rand_like(weight)
     middle = reach + 3
     image = torch.rand(1, 3, 2 * middle + 1, 2 * middle + 1, dtype=torch.double, requires_grad=True)
     inside = slice(scale * middle, scale * middle + scale)
