@@ -280,7 +280,7 @@ def _training(params: Params, stage: str | None = None) -> Any:
 
     manifest = read_manifest(PREPARED)
     # Left out: what does not change a result. A forgotten log_every must not look like another training.
-    cadence = ("log_every", "validate_every", "checkpoint_every")
+    cadence = ("log_every", "checkpoint_every")
     sections = ("data.train", "prepare", "model", "pretrain", "train")
     kept = {key: value for key, value in flatten(params).items() if key.startswith(sections) and not key.endswith(cadence)}
     training = Training(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, environment, run, write_params
+from conftest import ROOT, environment, write_params
 
 from pipelines import stages
 
@@ -40,15 +40,14 @@ def start_flow(folder, tmp_path):
 
 
 def test_the_flow_runs_what_changed_and_shows_the_rest_as_cached(copy_of_project, tmp_path):
-    write_params(copy_of_project, {"export.license": "CC0-1.0"})
+    write_params(copy_of_project, {"register.alias": "other"})
     process = start_flow(copy_of_project, tmp_path)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     for stage in STAGES:
-        state = "Cached" if stage in STAGES[:4] else "Completed"
+        state = "Completed" if stage == "register" else "Cached"
         assert f"Task run '{stage}' - Finished in state {state}" in output, output
-    assert "at most" in output  # what the stage itself said
-    assert "CC0-1.0" in str(run("grep", "-a", "-o", "CC0-1.0", "models/4x-demo-compact-fp32.onnx", cwd=copy_of_project).stdout)
+    assert "has the alias other" in output  # what the stage itself said
 
 
 def test_a_failing_stage_fails_the_flow_and_says_why(copy_of_project, tmp_path):
@@ -82,20 +81,19 @@ def test_stopping_leaves_no_process_behind_and_the_next_run_goes_on(copy_of_proj
     monkeypatch.setenv("SHELL", shell)
     changes = {"steps": 100_000, "log_every": 1000, "checkpoint_every": 50, "validate_every": 100_000}
     write_params(copy_of_project, {f"pretrain.{key}": value for key, value in changes.items()})
-    process = start_flow(copy_of_project, tmp_path)
+    if victim == "flow":
+        process = start_flow(copy_of_project, tmp_path)
+    else:
+        process = start([Path(sys.executable).parent / "dvc", "repro", "pretrain"], copy_of_project)
     folder = copy_of_project / "checkpoints" / "pretrain"
     end = time.monotonic() + 90
     while not list(folder.glob("step-*5?.pt")):
         assert time.monotonic() < end
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.1)
-    if victim == "flow":
-        process.send_signal(signal.SIGTERM)
-    else:
-        (dvc,) = [p for p in descendants(copy_of_project) if "dvc" in p.cmdline() and "repro" in p.cmdline()]
-        dvc.kill()
+    process.send_signal(signal.SIGTERM if victim == "flow" else signal.SIGKILL)
     output, _ = process.communicate(timeout=90)
-    assert process.returncode == (143 if victim == "flow" else 1)
+    assert process.returncode == (143 if victim == "flow" else -9)
     end = time.monotonic() + 30
     while left := descendants(copy_of_project):
         assert time.monotonic() < end, [p.cmdline() for p in left]

@@ -1,6 +1,7 @@
 import csv
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -410,13 +411,22 @@ def wait_for(condition, seconds=60):
         time.sleep(0.05)
 
 
+LONG = {"pretrain.steps": 120, "pretrain.log_every": 10, "pretrain.validate_every": 60, "pretrain.checkpoint_every": 10}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(project, tmp_path_factory):
+    """The weights of a run that nothing happened to."""
+    copy = Path(shutil.copytree(project, tmp_path_factory.mktemp("long") / "copy", symlinks=True, ignore=shutil.ignore_patterns("tmp")))
+    write_params(copy, LONG)
+    assert start(copy, "pretrain").wait(120) == 0
+    return (copy / "models" / "pretrained.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_the_command_killed_and_run_again_gives_identical_weights(copy_of_project, signum, code):
+def test_the_command_killed_and_run_again_gives_identical_weights(copy_of_project, uninterrupted, signum, code):
     out = copy_of_project / "models" / "pretrained.safetensors"
-    changes = {"pretrain.steps": 120, "pretrain.log_every": 10, "pretrain.validate_every": 120, "pretrain.checkpoint_every": 10}
-    write_params(copy_of_project, changes)
-    assert start(copy_of_project, "pretrain").wait(120) == 0
-    expected = out.read_bytes()
+    write_params(copy_of_project, LONG)
     out.unlink()
     process = start(copy_of_project, "pretrain")
     folder = copy_of_project / "checkpoints" / "pretrain"
@@ -429,4 +439,4 @@ def test_the_command_killed_and_run_again_gives_identical_weights(copy_of_projec
         assert "goes on from the checkpoint" in output
         assert "Traceback" not in output
     assert start(copy_of_project, "pretrain").wait(120) == 0
-    assert out.read_bytes() == expected
+    assert out.read_bytes() == uninterrupted
