@@ -167,10 +167,10 @@ class Optimization:
     color_jitter: float  # each colour of a crop is scaled by a random factor between 1 minus this and 1; 0: off
     learning_rate: float
     schedule: Schedule
-    clip: float  # longest gradient; 0: any
+    clip: float  # largest norm of a gradient; 0: any
     ema: float  # decay of the averaged weights, which are the ones that ship; 0: no averaging
     precision: Precision
-    compile: bool  # torch.compile the networks: slow to start, faster on some GPUs
+    compile: bool  # torch.compile the generator: slow to start, faster on some GPUs
     rollbacks: int  # times that a diverging run goes back to its checkpoint, each with half the learning rate, before it stops
     log_every: int  # steps
     validate_every: int  # steps

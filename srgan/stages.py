@@ -163,10 +163,11 @@ def _fit(
     inputs = [store.sha256, sha256(PREPARED / "manifest.json"), start]
     signature = digest([to_dict(options), models.describe(generator), inputs, machine])
     folder = CHECKPOINTS / stage
-    with Checkpoints(folder, signature, options.checkpoint_every) as checkpoints, tracking.live(training):
-        trained = trainer.fit(TrainingLog(LOSSES[stage], options.steps, stage, folder / "pictures"), checkpoints)
-        models.save_generator(out, trained, metadata | {"sr.train_data_sha256": training.data_sha256})
-        checkpoints.finish()
+    with Checkpoints(folder, signature, options.checkpoint_every) as checkpoints:
+        with tracking.live(training):
+            trained = trainer.fit(TrainingLog(LOSSES[stage], options.steps, stage, folder / "pictures"), checkpoints)
+            models.save_generator(out, trained, metadata | {"sr.train_data_sha256": training.data_sha256})
+        checkpoints.finish()  # last of all: who is killed before that need not train again
 
 
 def export(params: Params) -> None:
@@ -279,7 +280,7 @@ def _training(params: Params, stage: str | None = None) -> Any:
     from srgan.tracking import Training
 
     manifest = read_manifest(PREPARED)
-    # Left out: what does not change a result. A forgotten log_every must not look like another training.
+    # Left out: what does not change a result (unless the training diverges). A forgotten log_every must not look like another training.
     cadence = ("log_every", "checkpoint_every")
     sections = ("data.train", "prepare", "model", "pretrain", "train")
     kept = {key: value for key, value in flatten(params).items() if key.startswith(sections) and not key.endswith(cadence)}

@@ -100,7 +100,8 @@ def find_run(client: MlflowClient, training: Training) -> str:
     for run in client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{training.key}'"):
         if all(_is_continued(run.data.tags, path) for path in _curves(training).values()):
             return run.info.run_id
-        # The same parameters gave another curve: the code has changed. That is another training, and gets a run of its own.
+        # The same parameters gave another curve: the code has changed, or a diverging training went back. It gets a run of its own.
+        client.update_run(run.info.run_id, "KILLED" if run.info.status == "RUNNING" else run.info.status)
         client.set_tag(run.info.run_id, KEY_TAG, f"{training.key} (superseded)")
     tags = {KEY_TAG: training.key, "host": platform.node(), **_source_tags()}
     run_id = client.create_run(experiment, run_name=f"{training.name}-{training.key[:6]}", tags=tags).info.run_id

@@ -170,6 +170,13 @@ def test_discriminators_take_any_patch(name, size):
     assert features[0].shape[2:] == size
 
 
+@pytest.mark.parametrize(("name", "config"), [("vgg", {"features": 4}), ("unet", {"features": 4}), ("patch", {"features": 4, "depth": 2})])
+def test_what_a_discriminator_is_built_of_can_be_read_from_its_weights(name, config):
+    state = models.build_discriminator(name, **config).state_dict()
+    read = {other: build.config_from(state) for other, build in models.DISCRIMINATORS.items()}
+    assert read == dict.fromkeys(models.DISCRIMINATORS) | {name: config}
+
+
 # -- checkpoints of other programs -----------------------------------------------------------------------------------------
 
 
@@ -223,6 +230,13 @@ def test_community_checkpoints_of_rrdb_can_be_trained_on(tmp_path, scale, wrap):
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
 
 
+def test_a_community_checkpoint_of_rrdb_at_three_can_be_trained_on(tmp_path):
+    theirs, ours = (models.build_generator("rrdb", scale=3, features=8, growth=4, depth=1) for _ in range(2))
+    torch.save({key.replace("conv_up_x3", "conv_up1"): value for key, value in theirs.state_dict().items()}, tmp_path / "x.pth")
+    models.start_from(tmp_path / "x.pth", ours)
+    assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
+
+
 def test_a_community_checkpoint_of_compact_can_be_trained_on(tmp_path):
     theirs, ours = (models.build_generator("compact", scale=4, features=8, depth=2) for _ in range(2))
     torch.save({"params": theirs.state_dict()}, tmp_path / "x.pth")
@@ -239,6 +253,15 @@ def test_a_start_that_does_not_fit_is_told(tmp_path):
         models.start_from(path, model)
     torch.save({"params": {"conv_first.weight": torch.zeros(64, 12, 3, 3)}}, path)
     with pytest.raises(SrganError, match="begins with pixel-unshuffle"):
+        models.start_from(path, model)
+    torch.save({"params": {"model.0.weight": torch.zeros(8, 3, 3, 3)}}, path)
+    with pytest.raises(SrganError, match="holds no network of"):
+        models.start_from(path, model)
+    once = {
+        key: value for key, value in models.build_generator("rrdb", scale=2, features=8, depth=1).state_dict().items() if "up" not in key
+    }
+    torch.save(once, path)
+    with pytest.raises(SrganError, match="no upsampling by 1"):
         models.start_from(path, model)
     torch.save(model, path)  # a pickled object: code
     with pytest.raises(SrganError, match="a file with code in it is not opened"):

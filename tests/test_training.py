@@ -19,6 +19,7 @@ from srgan.data.crops import Crops
 from srgan.data.images import read_image, write_png
 from srgan.data.manifest import Pair
 from srgan.errors import SrganError
+from srgan.training import signs
 from srgan.training.checkpoint import Checkpoints
 from srgan.training.device import pick_device, pick_precision
 from srgan.training.log import TrainingLog
@@ -60,6 +61,10 @@ def fit(world, stage, folder, changes=None):
 
 def equal(first, second):
     return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+
+
+def equal_states(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def moved(model, before):
@@ -179,6 +184,29 @@ def test_a_run_interrupted_and_resumed_ends_in_the_same_weights(world, stage, st
         assert (world[0] / f"broken{suffix}").read_bytes() == (world[0] / f"straight{suffix}").read_bytes()
 
 
+def test_batch_normalisation_is_averaged_and_resumed(world):
+    """SRResNet against SRGAN's discriminator: both have statistics of their own."""
+
+    def both():
+        options = params.load(write_params(world[0])).train
+        torch.manual_seed(0)
+        generator = models.build_generator("srresnet", scale=4, features=4, depth=1, upsampling="pixelshuffle")
+        crops = Crops(make_store(world[0]), options.batch, options.patch, options.seed)
+        return Trainer(options, generator, models.build_discriminator("vgg", features=4), crops, world[1])
+
+    straight = both()
+    expected = go(straight, world[0] / "straight")
+    mean = straight.ema.module.state_dict()["norm.running_mean"]
+    assert not torch.equal(mean, straight.generator.state_dict()["norm.running_mean"])
+    subject = both()
+    step = subject.step
+    subject.step = lambda number: os.kill(os.getpid(), signal.SIGTERM) or step(number) if number == 3 else step(number)
+    with pytest.raises(Interrupted):
+        go(subject, world[0] / "broken")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert equal(go(both(), world[0] / "broken"), expected)
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(world, caplog):
     expected = fit(world, "pretrain", "straight")
     subject = trainer(world, "pretrain")
@@ -195,9 +223,13 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(world, caplog):
 
 def test_killed_after_the_last_step_it_need_not_train_again(world):
     expected = fit(world, "pretrain", "x")  # no finish: the weights were never written
+    picture = world[0] / "x_validation.png"
+    seen = picture.read_bytes()
+    picture.unlink()  # as DVC does before it runs a stage again
     again = trainer(world, "pretrain")
     again.step = None  # would fail if called
     assert equal(go(again, world[0] / "x"), expected)
+    assert picture.read_bytes() == seen
 
 
 def test_checkpoints_of_another_run_are_set_aside_not_resumed(world):
@@ -243,8 +275,14 @@ def poison(subject, at, value=math.nan, times=99):
     return subject
 
 
+@pytest.fixture
+def settled(monkeypatch):
+    """The running mean counts from the start: these trainings are short."""
+    monkeypatch.setattr(signs, "SETTLED", 1)
+
+
 @pytest.mark.parametrize("value", [math.nan, 1e4])
-def test_a_diverging_run_goes_back_and_goes_on_with_half_the_rate(world, caplog, value):
+def test_a_diverging_run_goes_back_and_goes_on_with_half_the_rate(world, caplog, settled, value):
     changes = {"pretrain.steps": 10, "pretrain.checkpoint_every": 4}
     subject = poison(trainer(world, "pretrain", changes), 5, value, times=1)
     model = go(subject, world[0] / "x")
@@ -257,15 +295,17 @@ def test_a_diverging_run_goes_back_and_goes_on_with_half_the_rate(world, caplog,
     assert float(rows[2]["learning_rate"]) == pytest.approx(straight / 2, abs=1e-9)
 
 
-@pytest.mark.parametrize("stop_after", [3, 5, 7])
-def test_a_diverging_run_interrupted_and_resumed_ends_in_the_same_weights(world, stop_after):
-    changes = {"pretrain.steps": 10, "pretrain.checkpoint_every": 2, "pretrain.log_every": 5}
-    expected = go(poison(trainer(world, "pretrain", changes), 6, 1e4, times=1), world[0] / "straight")
-    subject = poison(trainer(world, "pretrain", changes), 6, 1e4, times=1)
-    step = subject.step
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+@pytest.mark.parametrize(("at", "stop_after"), [(6, 3), (6, 5), (6, 7), (1, 1), (1, 4)])
+def test_a_diverging_run_interrupted_and_resumed_ends_in_the_same_weights(world, settled, stage, at, stop_after):
+    changes = {f"{stage}.steps": 10, f"{stage}.checkpoint_every": 2, f"{stage}.log_every": 5}
+    expected = go(poison(trainer(world, stage, changes), at, 1e4, times=1), world[0] / "straight")
+    subject = poison(trainer(world, stage, changes), at, 1e4, times=1)
+    step, stopped = subject.step, []
 
     def stopping(number):
-        if number == stop_after:
+        if number == stop_after and not stopped:
+            stopped.append(number)
             os.kill(os.getpid(), signal.SIGTERM)
         return step(number)
 
@@ -273,8 +313,17 @@ def test_a_diverging_run_interrupted_and_resumed_ends_in_the_same_weights(world,
     with pytest.raises(Interrupted):
         go(subject, world[0] / "broken")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    again = trainer(world, "pretrain", changes)
-    assert equal(go(poison(again, 6, 1e4, times=int(stop_after < 6)), world[0] / "broken"), expected)
+    again = poison(trainer(world, stage, changes), at, 1e4, times=int(stop_after < at))
+    assert equal(go(again, world[0] / "broken"), expected)
+    for suffix in (".csv", "_validation.csv"):
+        assert (world[0] / f"broken{suffix}").read_bytes() == (world[0] / f"straight{suffix}").read_bytes()
+
+
+def test_one_hard_batch_at_the_start_is_no_divergence(world):
+    subject = trainer(world, "pretrain")
+    subject.level = torch.tensor(1e-6)
+    subject.step(2)
+    assert not subject.diverged
 
 
 def test_a_run_that_diverges_again_and_again_stops_with_advice(world):
@@ -308,6 +357,18 @@ def test_the_best_weights_are_kept_not_the_last(world):
     model = go(subject, world[0] / "x")
     assert subject.best["step"] == 4
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), seen[3], strict=True))
+
+
+def test_without_lpips_both_candidates_are_judged_by_the_same_discriminator(world):
+    subject = trainer(world, "train")
+    subject.scores = [{"step": 0, "val_psnr_y": 0.0}]
+    subject.best = {"step": 1, "merit": [1.0, 99.0], "weights": {k: v.clone() for k, v in subject.ema.module.state_dict().items()}}
+    before = weights(subject.ema.module)
+    judged = subject._best_merit()
+    assert judged == subject._merit(subject.score(subject.validation)[0])  # not the 99 of another discriminator
+    subject.step(1)
+    assert subject._best_merit() != judged
+    assert not equal_states(weights(subject.ema.module), before)  # the current weights are back
 
 
 def test_the_best_of_the_second_stage_has_the_lowest_lpips_among_those_near_the_first(world):
@@ -369,7 +430,7 @@ def test_precision_follows_the_wish_and_the_hardware():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_both_stages_train_in_either_precision(world, precision):
+def test_both_stages_train_in_each_precision(world, precision):
     for stage in ("pretrain", "train"):
         model = fit(world, stage, f"{stage}-{precision}", {f"{stage}.precision": precision})
         assert next(model.parameters()).dtype is torch.float32

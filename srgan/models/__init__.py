@@ -60,10 +60,10 @@ def generator_of(state: dict[str, Tensor], path: str | Path) -> nn.Module:
     for build in GENERATORS.values():
         config = build.config_from(state)  # type: ignore[attr-defined]
         if config is not None:
-            model = build(**config)
             try:
+                model = build(**config)
                 model.load_state_dict(state)
-            except RuntimeError as error:
+            except (RuntimeError, ValueError) as error:
                 raise SrganError(
                     f"{path}: looks like {build.__name__} {config}, but does not fit: {' '.join(str(error).split())}"
                 ) from error
@@ -77,7 +77,10 @@ def start_from(path: str | Path, model: nn.Module) -> None:
     Raises:
         SrganError: the file cannot be read, or holds another network or size.
     """
-    found = generator_of(community.read_state(path), path)
+    state = community.read_state(path)
+    if "conv_up_x3.weight" in model.state_dict() and "conv_up2.weight" not in state:  # their one step by 3 is called as one by 2
+        state = {key.replace("conv_up1.", "conv_up_x3."): value for key, value in state.items()}
+    found = generator_of(state, path)
     (name, config), wanted = describe(found), describe(model)
     if (name, config) != wanted:
         raise SrganError(f"{path}: holds {name} {config}, params.yaml names {wanted[0]} {wanted[1]}; change one")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from srgan.errors import SrganError
 
-_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "generator")  # the averaged weights before the others
+_WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "generator")  # the averaged weights before the others
 
 # Names of the code published with the paper -> today's. `{N}` and the like are numbers.
 _PUBLISHED = (
@@ -52,13 +52,14 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 def renamed(state: dict[str, Tensor], place: str) -> dict[str, Tensor]:
     """Today's key names for those of older programs; `place` is named in errors."""
     state = {key.removeprefix("module."): value.float() for key, value in state.items()}
-    if "model.0.weight" in state:
+    if "model.0.weight" in state and any(key.startswith("model.1.sub.") for key in state):
         state = _first_release(state)
     for pattern, name in _PUBLISHED:
         state = {re.sub(rf"^{pattern}(?=\.)", name, key): value for key, value in state.items()}
     first = state.get("conv_first.weight")
     if first is not None and first.shape[1] != 3:
-        raise SrganError(f"{place}: an RRDB network that begins with pixel-unshuffle ({first.shape[1]} input channels) is not supported")
+        kind = "that begins with pixel-unshuffle" if first.shape[1] in (12, 48) else "of other than RGB images"
+        raise SrganError(f"{place}: an RRDB network {kind} ({first.shape[1]} input channels) is not supported")
     return state
 
 

@@ -5,6 +5,7 @@ perceptual loss may compare.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ class VggDiscriminator(nn.Module):
     """Judges an image as a whole.
 
     SRGAN's (Ledig et al. 2017, https://arxiv.org/abs/1609.04802, section 2.1.1 and figure 4): eight 3x3 convolutions from 64 to 512
-    channels, each second one halving the resolution, batch normalisation, two dense layers. Features are averaged to 6x6 before
+    channels, every second one halving the resolution, batch normalisation, two dense layers. Features are resized to 6x6 before
     these: at the paper's patch of 96 pixels that changes nothing, and any other patch works too.
 
     Args:
@@ -39,6 +40,11 @@ class VggDiscriminator(nn.Module):
         self.dense = nn.Linear(8 * features * self.POOLED**2, 16 * features)
         self.last = nn.Linear(16 * features, 1)
 
+    @staticmethod
+    def config_from(state: dict[str, torch.Tensor]) -> dict[str, Any] | None:
+        """The arguments behind a state dict, or None if it is another network's."""
+        return {"features": state["first.weight"].shape[0]} if "dense.weight" in state else None
+
     def forward(self, image: torch.Tensor) -> Judgement:
         """Judge images: logits `(N, 1)`."""
         hidden = functional.leaky_relu(self.first(image * 2 - 1), 0.2)
@@ -46,7 +52,7 @@ class VggDiscriminator(nn.Module):
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             hidden = functional.leaky_relu(norm(convolution(hidden)), 0.2)
             features.append(hidden)
-        pooled = functional.adaptive_avg_pool2d(hidden, self.POOLED).flatten(1)
+        pooled = functional.interpolate(hidden, size=(self.POOLED, self.POOLED), mode="bilinear", align_corners=False).flatten(1)
         return self.last(functional.leaky_relu(self.dense(pooled), 0.2)), features
 
 
@@ -72,6 +78,11 @@ class UnetDiscriminator(nn.Module):
         self.conv4, self.conv5, self.conv6 = normed(eight, four, 3, 1), normed(four, two, 3, 1), normed(two, one, 3, 1)
         self.conv7, self.conv8 = normed(one, one, 3, 1), normed(one, one, 3, 1)
         self.conv9 = nn.Conv2d(one, 1, 3, padding=1)
+
+    @staticmethod
+    def config_from(state: dict[str, torch.Tensor]) -> dict[str, Any] | None:
+        """The arguments behind a state dict, or None if it is another network's."""
+        return {"features": state["conv0.weight"].shape[0]} if "conv9.weight" in state else None
 
     def forward(self, image: torch.Tensor) -> Judgement:
         """Judge pixels: logits `(N, 1, H, W)`."""
@@ -108,6 +119,12 @@ class PatchDiscriminator(nn.Module):
         self.down = nn.ModuleList(spectral_norm(nn.Conv2d(before, after, 4, stride=2, padding=1)) for before, after in pairwise(widths))
         self.last = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
         self.activation = nn.LeakyReLU(0.2)
+
+    @staticmethod
+    def config_from(state: dict[str, torch.Tensor]) -> dict[str, Any] | None:
+        """The arguments behind a state dict, or None if it is another network's."""
+        layers = {key.split(".")[1] for key in state if key.startswith("down.")}
+        return {"features": state["first.weight"].shape[0], "depth": len(layers)} if layers else None
 
     def forward(self, image: torch.Tensor) -> Judgement:
         """Judge patches: logits `(N, 1, H / 2**depth, W / 2**depth)`."""

@@ -20,6 +20,20 @@ def _step(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
+def _load(path: Path) -> dict[str, Any] | None:
+    """A checkpoint, or None, and a warning, if it is damaged."""
+    try:
+        content = io.BytesIO(path.read_bytes())  # an OSError is no damage: it goes to whoever started this
+        saved = torch.load(content, map_location="cpu", weights_only=True)
+        return {key: saved[key] for key in ("signature", "step", "state")}
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # torch.load raises whatever the bytes provoke
+        log.warning("%s: damaged (%s), passed over", path, type(error).__name__)
+        path.replace(path.with_suffix(".damaged"))
+        return None
+
+
 class Checkpoints:
     """The checkpoints of one training stage. Use as a context manager: inside it, no other process may train here.
 
@@ -45,6 +59,8 @@ class Checkpoints:
         except BlockingIOError as error:
             self._lock.close()
             raise SrganError(f"{self.folder}: another process is training here; wait for it or end it") from error
+        for left in self.folder.glob(".step-*.tmp"):  # of a process that was killed while it wrote
+            left.unlink()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,13 +91,16 @@ class Checkpoints:
         If there is none, it is the first regular one there is.
         """
         regular = [path for path in self._steps() if self._is_regular(path)]
-        chosen = ([path for path in regular if _step(path) < before] or regular[:1])[-1]
-        saved = torch.load(chosen, map_location="cpu", weights_only=True)
-        restore(saved["state"])
-        for path in self._steps():
-            if _step(path) > saved["step"]:
-                path.unlink()
-        return saved["step"]
+        for chosen in reversed([path for path in regular if _step(path) < before] or regular[:1]):
+            saved = _load(chosen)
+            if saved is None:
+                continue
+            restore(saved["state"])
+            for path in self._steps():
+                if _step(path) > saved["step"]:
+                    path.unlink()
+            return saved["step"]
+        raise SrganError(f"{self.folder}: no checkpoint to go back to; start again")
 
     def resume(self, restore: Callable[[dict[str, Any]], None]) -> int:
         """Hand the newest usable state to `restore`.
@@ -92,13 +111,10 @@ class Checkpoints:
             The step it was written after; 0 if there is none.
         """
         for path in reversed(self._steps()):
-            try:
-                saved = torch.load(path, map_location="cpu", weights_only=True)
-                signature, step, state = saved["signature"], saved["step"], saved["state"]
-            except Exception as error:  # torch.load raises whatever the bytes provoke
-                log.warning("%s: damaged (%s), passed over", path, type(error).__name__)
-                path.unlink()
+            saved = _load(path)
+            if saved is None:
                 continue
+            signature, step, state = saved["signature"], saved["step"], saved["state"]
             if signature != self.signature:
                 aside = self.folder / "set-aside"
                 aside.mkdir(exist_ok=True)

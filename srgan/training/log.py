@@ -4,6 +4,7 @@ import contextlib
 import csv
 import datetime
 import logging
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -55,6 +56,11 @@ class TrainingLog:
         self._seen = list(scores)
         self._first = step
         self._begin = time.monotonic()
+        if step:
+            log.info("%s: goes on after step %d", self.label, step)
+            last = self.pictures / f"step-{scores[-1]['step']:08d}.png"
+            if last.is_file():  # DVC deletes what a stage wrote before it runs again
+                shutil.copyfile(last, validation_csv(self.path).with_suffix(".png"))
         self._bar = tqdm(total=self.steps, initial=step, desc=self.label, unit="step", disable=not sys.stderr.isatty())
         if not self._bar.disable:
             self._open.enter_context(logging_redirect_tqdm())
@@ -96,6 +102,9 @@ class TrainingLog:
             self._bar.set_postfix_str(shown)
             return
         step = int(row["step"])
+        if step == self._first:  # no rate yet
+            log.info("%s %d/%d  %s", self.label, step, self.steps, shown)
+            return
         seconds = (time.monotonic() - self._begin) / max(step - self._first, 1)
         left = datetime.timedelta(seconds=round(seconds * (self.steps - step)))
         log.info("%s %d/%d  %s  %.2f steps/s  %s left", self.label, step, self.steps, shown, 1 / max(seconds, 1e-9), left)

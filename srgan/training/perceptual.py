@@ -34,7 +34,7 @@ class VggLoss(nn.Module):
 
 
 class LpipsLoss(nn.Module):
-    """LPIPS (Zhang et al. 2018, https://arxiv.org/abs/1801.03924), in float32: its normalisation is no work for half the digits.
+    """LPIPS (Zhang et al. 2018, https://arxiv.org/abs/1801.03924), in float32, which its normalisation needs.
 
     Args:
         network: what `srgan.metrics.lpips_network` returns.

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.nn import functional
 
-EXPLODES = 10.0  # A step whose pixel loss is so many times its running mean has left the road.
+EXPLODES = 10.0  # a step whose pixel loss is so many times its running mean has diverged
 MEMORY = 0.99  # of that running mean, for each step
+SETTLED = 50  # steps before which that mean says little: single batches differ too much
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Watch:
             self._lasting(
                 "wins",
                 min(real, fake) > 0.99,
-                "the discriminator tells all images apart: its slope may vanish, and the generator learn nothing more from it; "
+                "the discriminator tells all images apart: the generator may learn nothing more from it; "
                 "lower train.discriminator.learning_rate, or raise train.losses.pixel.weight",
             )
             self._lasting(
@@ -80,15 +81,15 @@ class Watch:
     def scores(self, rows: list[dict[str, float]]) -> None:
         """Look at the validation so far, row by row."""
         last = rows[-1]
-        key, sign = ("val_lpips", 1.0) if "val_lpips" in last else ("val_loss", 1.0)
-        best = min(row[key] * sign for row in rows)
+        key = "val_lpips" if "val_lpips" in last else "val_loss"
+        best = min(row[key] for row in rows)
         gaps = [row["gap"] for row in rows if row["step"]]
         if len(gaps) >= 4:
             self._lasting(
                 "over-fitting",
                 last[key] > 1.05 * best and gaps[-1] > 1.2 * min(gaps),
-                f"over-fitting: the validation gets worse ({key} {last[key]:.4g}, was {best:.4g}) while the training loss falls; "
-                "use more data, fewer steps or a smaller network",
+                f"over-fitting: the validation gets worse ({key} {last[key]:.4g}, was {best:.4g}) and is further and further from the "
+                "training images; use more data, fewer steps or a smaller network",
                 needed=2,
             )
 

@@ -19,14 +19,14 @@ from srgan.data.degrade import bicubic_upscale
 from srgan.data.images import as_rgb, read_image, read_rgb
 from srgan.data.manifest import Pair
 from srgan.errors import SrganError
-from srgan.params import MultiStep, Optimization, Pretrain, Train
+from srgan.params import DiscriminatorFeatures, MultiStep, Optimization, Pretrain, Train
 from srgan.training import signs
 from srgan.training.checkpoint import Checkpoints
 from srgan.training.device import pick_device, pick_precision
 from srgan.training.log import Row, TrainingLog
 
 BETAS = (0.9, 0.99)  # Adam's, as in ESRGAN's released training code
-REHEARSED = 2  # validation images that are scored before the first step
+REHEARSED = 2  # validation images, the largest, that are scored before the first step
 SHOWN = 3  # validation images in the picture of each validation
 
 
@@ -80,22 +80,23 @@ class Trainer:
         self.resident = ResidentCrops(crops, self.device) if ResidentCrops.fits(crops.store, self.device) else None
         self.perceptual = perceptual.to(self.device) if perceptual else None
         self.generator = self._place(generator)
-        self.ema = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
+        # The statistics of batch normalisation are averaged as well: those of the last batches fit other weights.
+        self.ema = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True)
         self.learners = {"generator": _Learner(self.generator, options.learning_rate, self)}
         self.discriminator = None
         if self.gan:
             assert discriminator is not None
             self.discriminator = self._place(discriminator)
             self.learners["discriminator"] = _Learner(self.discriminator, self.gan.discriminator.learning_rate, self)
+        # Not the discriminator: two losses go back through it, which compiled code does not allow.
         self.sr = torch.compile(self.generator) if options.compile else self.generator
-        self.judge = torch.compile(self.discriminator) if options.compile and self.discriminator else self.discriminator
         # How far it has come; all of it is in the checkpoint.
         self.rows: list[Row] = []  # of the losses
         self.scores: list[Row] = []  # of the validation; the first is of the state before the first step
         self.sums: dict[str, Tensor] = {}  # of the figures since the last row, on the device
         self.window = 0  # steps since the last row
-        self.level = torch.tensor(math.inf, device=self.device)  # running mean of the pixel loss
-        self.diverged = torch.tensor(0, device=self.device)  # the first step that has left the road; 0: none
+        self.level = torch.tensor(0.0, device=self.device)  # running mean of the pixel loss
+        self.diverged = torch.tensor(0, device=self.device)  # the first step that has diverged; 0: none
         self.rate_factor, self.rollbacks = 1.0, 0
         self.best: dict[str, Any] | None = None  # step, merit and weights
 
@@ -104,14 +105,14 @@ class Trainer:
 
     # -- one step -------------------------------------------------------------------------------------------------------
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """HR and LR crops of a step, `(N, 3, H, W)` float32 in 0..1, channels last."""
+    def batch(self, step: int, jitter: float) -> tuple[Tensor, Tensor]:
+        """HR and LR crops of a step, `(N, 3, H, W)` float32 in 0..1, channels last; their colours scaled at random by up to `jitter`."""
         hr_image, lr_image = (
             torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2).float().div_(255)
             for pixels in (self.resident or self.crops)(step)
         )
-        if self.options.color_jitter:  # linear, so HR and LR still belong together
-            gains = torch.from_numpy(self.crops.gains(step, self.options.color_jitter)).to(self.device)[:, :, None, None]
+        if jitter:  # linear, so HR and LR still belong together
+            gains = torch.from_numpy(self.crops.gains(step, jitter)).to(self.device)[:, :, None, None]
             hr_image, lr_image = hr_image * gains, lr_image * gains
         return hr_image, lr_image
 
@@ -121,7 +122,8 @@ class Trainer:
         for learner in self.learners.values():
             learner.start(learning_rate(step, self.options, learner.peak) * self.rate_factor)
         parts = self.options.accumulate
-        for hr_image, lr_image in zip(*(images.chunk(parts) for images in self.batch(step)), strict=True):
+        batch = self.batch(step, self.options.color_jitter)
+        for hr_image, lr_image in zip(*(images.chunk(parts) for images in batch), strict=True):
             with self._autocast():
                 sr_image = self.sr(lr_image)
             learn = self._learn_gan if self.gan else self._learn_pixels
@@ -144,11 +146,11 @@ class Trainer:
 
     def _learn_gan(self, sr_image: Tensor, hr_image: Tensor) -> dict[str, Tensor]:
         """Both gradients from one pass through both networks: each loss goes to the weights of its own network alone."""
-        assert self.gan and self.judge
+        assert self.gan and self.discriminator
         weights = self.gan.losses
         with self._autocast():
-            real_logits, real_features = self.judge(hr_image)
-            fake_logits, fake_features = self.judge(sr_image)
+            real_logits, real_features = self.discriminator(hr_image)
+            fake_logits, fake_features = self.discriminator(sr_image)
         name = weights.adversarial.name
         loss_d = losses.discriminator_loss(name, real_logits, fake_logits)
         self.learners["discriminator"].learn(loss_d, keep_graph=True)
@@ -183,12 +185,21 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
 
     def _look(self, step: int, figures: dict[str, Tensor]) -> None:
-        """Note, on the device, whether the step is one to go back before: not finite, or a pixel loss far from what it was."""
-        checked = [value for key, value in figures.items() if self.dtype is not torch.float16 or not key.startswith("gradient_")]
+        """Note, on the device, whether the step has diverged: a figure is not finite, or the pixel loss far above its mean."""
+        checked = list(figures.values())
         loss = figures["loss_pixel"]
-        bad = ~torch.isfinite(torch.stack(checked)).all() | (loss > signs.EXPLODES * self.level)
+        bad = ~torch.isfinite(torch.stack(checked)).all()
+        if step > signs.SETTLED:
+            bad |= loss > signs.EXPLODES * self.level
         self.diverged = torch.where(bad & (self.diverged == 0), step, self.diverged)
-        self.level = torch.where(torch.isinf(self.level), loss, self.level + (1 - signs.MEMORY) * (loss - self.level))
+        self.level = self.level + (loss - self.level) * max(1 / step, 1 - signs.MEMORY)  # at first the plain mean of all steps
+
+    def _diverged(self, step: int) -> int:
+        """The first step that has diverged, or 0. Waits for the device."""
+        # Halved so often, float16's scaler has skipped one update after the other.
+        if any(learner.scaler.is_enabled() and learner.scaler.get_scale() < 1 for learner in self.learners.values()):
+            return int(self.diverged) or step
+        return int(self.diverged)
 
     # -- the run --------------------------------------------------------------------------------------------------------
 
@@ -207,12 +218,13 @@ class Trainer:
         every, step = self.options, checkpoints.resume(self.load_state_dict)
         with _stop_signals() as stopped, _advice_on_memory(self.options):
             if not step and not self.scores:  # a set-up that cannot validate or write fails now, not hours later
-                self.score(self.validation[:REHEARSED])
+                self.score(sorted(self.validation, key=lambda pair: pair.hr.stat().st_size)[-REHEARSED:])
                 checkpoints.save(0, self.state_dict())
             log.start(step, self.rows, self.scores)
             try:
                 if not self.scores:
                     self._validate(0, log)
+                    checkpoints.save(0, self.state_dict())  # who goes back to it finds the scores, too
                 while step < every.steps:
                     step += 1
                     self.step(step)
@@ -221,7 +233,7 @@ class Trainer:
                     row, validation = step % every.log_every == 0 or last, step % every.validate_every == 0 or last
                     save = step % every.checkpoint_every == 0 or last or stop
                     if row or validation or save:
-                        if diverged := int(self.diverged):  # the only wait for the device
+                        if diverged := self._diverged(step):  # the only wait for the device
                             step = self._roll_back(diverged, log, checkpoints)
                             if stop:
                                 raise Interrupted(stop)
@@ -281,10 +293,22 @@ class Trainer:
         self.scores.append(row)
         merit = self._merit(row)
         # The state before the first step is no result of this one.
-        if step and (self.best is None or merit > tuple(self.best["merit"])):
+        if step and (self.best is None or merit > self._best_merit()):
             weights = {key: value.detach().cpu().clone() for key, value in self.ema.module.state_dict().items()}
             self.best = {"step": step, "merit": list(merit), "weights": weights}
         log.add_scores(row, strips)
+
+    def _best_merit(self) -> tuple[float, float]:
+        """What the best weights so far are worth; measured anew where the discriminator is the measure, as it has learnt since."""
+        assert self.best
+        if not self.gan or self.lpips or not isinstance(self.gan.losses.perceptual, DiscriminatorFeatures):
+            return tuple(self.best["merit"])
+        model = self.ema.module
+        current = {key: value.clone() for key, value in model.state_dict().items()}
+        model.load_state_dict(self.best["weights"])
+        scores, _ = self.score(self.validation)
+        model.load_state_dict(current)
+        return self._merit(scores)
 
     def _merit_name(self) -> str:
         return "PSNR" if not self.gan else "LPIPS" if self.lpips else "loss"
@@ -302,8 +326,8 @@ class Trainer:
     def score(self, validation: list[Pair]) -> tuple[dict[str, float], list[np.ndarray]]:
         """Scores of the averaged weights on whole images, and strips of pictures: LR, bicubic, SR, HR.
 
-        `val_loss` is that of the stage without its adversarial part, on these images; `gap` how many times the pixel loss is what it is on
-        crops of the training images: it grows when the network learns these by heart.
+        `val_loss` is that of the stage without its adversarial part; `gap` is the pixel loss on these images divided by that on crops of
+        training images: it grows when the network memorises those.
         """
         model, scale = self.ema.module.eval(), self.crops.store.scale
         rows: list[dict[str, float]] = []
@@ -324,7 +348,7 @@ class Trainer:
                 shown = {"LR": lr_image.repeat(scale, 0).repeat(scale, 1), "bicubic": bicubic, "SR": sr_image, "HR": hr_image}
                 lpips = f"  LPIPS {row['val_lpips']:.3f}" if self.lpips else ""
                 strips.append(pictures.strip(pair.name, shown, {"SR": f"{psnr:.2f} dB{lpips}"}, bicubic, hr_image))
-        hr_crops, lr_crops = self.batch(0)  # steps count from 1: always the same crops
+        hr_crops, lr_crops = self.batch(0, jitter=0)  # steps count from 1: always the same crops
         known = losses.pixel_loss(self._pixel_name(), model(lr_crops), hr_crops).item()
         means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         means["gap"] = float(np.mean(pixel_losses)) / max(known, 1e-9)
@@ -363,7 +387,7 @@ class Trainer:
             "discriminator": self.discriminator.state_dict() if self.discriminator else None,
             "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "rows": self.rows,
             "scores": self.scores,
             "sums": self.sums,
@@ -383,8 +407,8 @@ class Trainer:
         for name, learner in self.learners.items():
             learner.load_state_dict(state["learners"][name])
         torch.set_rng_state(state["random"])
-        if state["random_cuda"]:
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
         self.rows, self.scores, self.window = state["rows"], state["scores"], state["window"]
         self.sums = {key: value.to(self.device) for key, value in state["sums"].items()}
         self.level, self.diverged = state["level"].to(self.device), torch.tensor(0, device=self.device)
@@ -410,7 +434,7 @@ class _Learner:
         self.scaler.scale(loss / self.parts).backward(inputs=self.weights, retain_graph=keep_graph)
 
     def finish(self, clip: float) -> Tensor:
-        """Update the weights. Returns the gradient's length, before it was cut to `clip`; 0 if nothing was learnt."""
+        """Update the weights. Returns the gradient's norm before clipping; 0 if nothing was learnt, or float16 overflowed."""
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         if not gradients:
             return torch.zeros((), device=self.weights[0].device)
@@ -420,7 +444,7 @@ class _Learner:
             torch.nn.utils.clip_grads_with_norm_(self.weights, clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return norm
+        return torch.where(torch.isfinite(norm), norm, 0.0) if self.scaler.is_enabled() else norm
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
@@ -442,7 +466,8 @@ def _advice_on_memory(options: Optimization) -> Iterator[None]:
             raise
         raise SrganError(
             f"out of memory with crops of {options.patch}x{options.patch}, {options.batch // options.accumulate} at a time: "
-            f"raise accumulate (is {options.accumulate}) or lower batch (is {options.batch}) or patch in params.yaml; the checkpoint stays"
+            f"raise accumulate (is {options.accumulate}) or lower batch (is {options.batch}) or patch in params.yaml; if it happens in a "
+            "validation, leave the largest images out of the data"
         ) from error
 
 
