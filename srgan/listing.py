@@ -5,7 +5,7 @@ from pathlib import Path
 
 from srgan.data.catalog import DATA_SETS, WEIGHTS, DataSet, File, Weights
 from srgan.errors import SrganError
-from srgan.params import nearest
+from srgan.strict_yaml import nearest
 
 WIDTH = 110
 

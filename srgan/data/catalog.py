@@ -15,7 +15,7 @@ from typing import Literal
 from srgan.data.images import SUFFIXES
 from srgan.data.unpack import is_archive
 from srgan.errors import SrganError
-from srgan.params import nearest
+from srgan.strict_yaml import nearest
 
 Split = Literal["train", "test"]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from srgan import files, params
 from srgan.errors import SrganError
+from srgan.strict_yaml import nearest
 
 
 def names() -> list[str]:
@@ -20,7 +21,7 @@ def text(name: str) -> str:
         SrganError: there is none of this name.
     """
     if name not in names():
-        raise SrganError(f"no profile '{name}'{params.nearest(name, names())}")
+        raise SrganError(f"no profile '{name}'{nearest(name, names())}")
     return resources.files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
