@@ -437,6 +437,16 @@ def test_both_stages_train_in_each_precision(world, precision):
         assert torch.isfinite(model(torch.rand(1, 3, 8, 8))).all()
 
 
+@pytest.mark.gpu  # on a CPU it passes, too, but compiles for most of a minute
+@pytest.mark.skipif(pick_device().type != "cuda", reason="no CUDA device")
+def test_a_compiled_generator_learns_the_same(world):
+    plain, compiled = (trainer(world, "train", {"train.compile": value}) for value in (False, True))
+    for subject in (plain, compiled):
+        subject.step(1)
+    for one, other in zip(weights(plain.generator), weights(compiled.generator), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(pick_device().type != "cuda", reason="no CUDA device")
 def test_both_stages_train_on_a_gpu(world):

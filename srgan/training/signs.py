@@ -46,11 +46,13 @@ class Watch:
     def __init__(self) -> None:
         self.said: set[str] = set()
         self.streak: dict[str, int] = {}
+        self.gan = False
 
     def losses(self, row: Mapping[str, float]) -> None:
         """Look at a row of the losses."""
         real, fake = row.get("real_accuracy"), row.get("fake_accuracy")
         if real is not None and fake is not None:
+            self.gan = True
             self._lasting(
                 "wins",
                 min(real, fake) > 0.99,
@@ -82,6 +84,8 @@ class Watch:
         """Look at the validation so far, row by row."""
         last = rows[-1]
         key = "val_lpips" if "val_lpips" in last else "val_loss"
+        if key == "val_loss" and self.gan:  # measured by a discriminator that moves on
+            return
         best = min(row[key] for row in rows)
         gaps = [row["gap"] for row in rows if row["step"]]
         if len(gaps) >= 4:

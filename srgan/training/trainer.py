@@ -19,7 +19,7 @@ from srgan.data.degrade import bicubic_upscale
 from srgan.data.images import as_rgb, read_image, read_rgb
 from srgan.data.manifest import Pair
 from srgan.errors import SrganError
-from srgan.params import DiscriminatorFeatures, MultiStep, Optimization, Pretrain, Train
+from srgan.params import MultiStep, Optimization, Pretrain, Train
 from srgan.training import signs
 from srgan.training.checkpoint import Checkpoints
 from srgan.training.device import pick_device, pick_precision
@@ -299,9 +299,9 @@ class Trainer:
         log.add_scores(row, strips)
 
     def _best_merit(self) -> tuple[float, float]:
-        """What the best weights so far are worth; measured anew where the discriminator is the measure, as it has learnt since."""
+        """What the best weights so far are worth; measured anew where the loss decides, as the discriminator has learnt since."""
         assert self.best
-        if not self.gan or self.lpips or not isinstance(self.gan.losses.perceptual, DiscriminatorFeatures):
+        if not self.gan or self.lpips:
             return tuple(self.best["merit"])
         model = self.ema.module
         current = {key: value.clone() for key, value in model.state_dict().items()}
@@ -326,8 +326,8 @@ class Trainer:
     def score(self, validation: list[Pair]) -> tuple[dict[str, float], list[np.ndarray]]:
         """Scores of the averaged weights on whole images, and strips of pictures: LR, bicubic, SR, HR.
 
-        `val_loss` is that of the stage without its adversarial part; `gap` is the pixel loss on these images divided by that on crops of
-        training images: it grows when the network memorises those.
+        `val_loss` is the generator's, with the discriminator of the moment. `gap` is the pixel loss on these images divided by that on
+        crops of training images: it grows when the network memorises those.
         """
         model, scale = self.ema.module.eval(), self.crops.store.scale
         rows: list[dict[str, float]] = []
@@ -358,20 +358,20 @@ class Trainer:
         return self.gan.losses.pixel.name if self.gan else self.options.losses.pixel  # type: ignore[union-attr,return-value]
 
     def _validation_loss(self, sr_image: Tensor, hr_image: Tensor) -> tuple[float, float]:
-        """Weighted pixel and perceptual loss of one image, and the pixel loss alone."""
+        """The generator's whole loss for one image, and the pixel loss alone."""
         pixel = losses.pixel_loss(self._pixel_name(), sr_image, hr_image)
         if not self.gan:
             return pixel.item(), pixel.item()
+        assert self.discriminator
         weights = self.gan.losses
-        loss = weights.pixel.weight * pixel
-        if weights.perceptual.weight and self.perceptual:
-            loss = loss + weights.perceptual.weight * self._perceive(sr_image, hr_image)
-        elif weights.perceptual.weight:
-            assert self.discriminator
-            self.discriminator.eval()
-            features = [self.discriminator(image)[1] for image in (sr_image, hr_image)]
-            self.discriminator.train()
-            loss = loss + weights.perceptual.weight * losses.feature_matching_loss(*features)
+        self.discriminator.eval()
+        (real_logits, real_features), (fake_logits, fake_features) = self.discriminator(hr_image), self.discriminator(sr_image)
+        self.discriminator.train()
+        loss = weights.pixel.weight * pixel + weights.tv * losses.total_variation(sr_image)
+        loss = loss + weights.adversarial.weight * losses.adversarial_loss(weights.adversarial.name, real_logits, fake_logits)
+        if weights.perceptual.weight:
+            distance = self._perceive(sr_image, hr_image) if self.perceptual else losses.feature_matching_loss(fake_features, real_features)
+            loss = loss + weights.perceptual.weight * distance
         return loss.item(), pixel.item()
 
     def _tensor(self, image: np.ndarray) -> Tensor:
