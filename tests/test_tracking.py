@@ -24,10 +24,10 @@ def only_run(folder):
 def test_the_run_holds_parameters_curves_scores_pictures_and_data(project):
     mlflow, found = only_run(project)
     assert found.info.status == "FINISHED"
-    assert found.data.params["train.losses.adversarial"] == "0.02"
+    assert found.data.params["train.losses.adversarial.weight"] == "0.02"
     assert found.data.params["model.name"] == "compact"
     assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "pretrain/loss_pixel")] == [2, 4, 6]
-    assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "train/val_psnr_y")] == [3, 6]
+    assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "train/val_psnr_y")] == [0, 3, 6]
     scores = json.loads((project / "reports" / "metrics.json").read_text())["sample"]
     assert found.data.metrics["sample/psnr_y"] == scores["gan"]["psnr_y"]
     assert found.data.metrics["sample/bicubic/psnr_y"] == scores["bicubic"]["psnr_y"]
@@ -108,7 +108,7 @@ def test_the_files_make_the_run_again_on_a_new_server(copy_of_project, tmp_path)
 
 
 def test_a_dead_server_costs_a_warning_not_the_training(copy_of_project):
-    write_params(copy_of_project, {"train.losses.pixel": 0.5})
+    write_params(copy_of_project, {"train.losses.pixel.weight": 0.5})
     start = time.monotonic()
     done = run("srgan", "train", cwd=copy_of_project, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9")
     assert time.monotonic() - start < 60
