@@ -1,4 +1,4 @@
-"""Does a GAN stage hold? ``python benchmarks/stability.py`` after ``dvc repro prepare pretrain`` (about ten minutes on two cores).
+"""Does a GAN stage hold? ``python benchmarks/stability.py`` after ``dvc repro prepare pretrain`` (about 15 minutes on two cores).
 
 2,000 steps from the pre-trained network for every adversarial loss, with the learning rates of ``params.yaml`` and small batches,
 which are the harder case. The last lines are ``value NAME VALUE``: how often a run had to go back, and its pixel loss in the last 100
