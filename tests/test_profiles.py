@@ -23,17 +23,13 @@ def test_the_shipped_parameters_are_the_demo():
     assert profiles.names() == ["compact-realtime", "cpu-30min", "demo", "esrgan-df2k", "srgan-div2k"]
 
 
-def test_the_papers_settings():
-    def load(name, folder):
-        path = folder / f"{name}.yaml"
+def test_the_papers_settings(tmp_path):
+    loaded = {}
+    for name in ("srgan-div2k", "esrgan-df2k"):
+        path = tmp_path / f"{name}.yaml"
         path.write_text(profiles.text(name))
-        return params.load(path)
-
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory() as folder:
-        srgan, esrgan = (load(name, Path(folder)) for name in ("srgan-div2k", "esrgan-df2k"))
+        loaded[name] = params.load(path)
+    srgan, esrgan = loaded.values()
     assert (srgan.model.name, srgan.model.depth, srgan.pretrain.steps, srgan.pretrain.losses.pixel) == ("srresnet", 16, 10**6, "mse")
     assert (srgan.train.losses.perceptual.layers, srgan.train.losses.adversarial.weight) == ({"vgg54": 1.0}, 1e-3)
     assert (esrgan.model.name, esrgan.model.depth, esrgan.train.patch) == ("rrdb", 23, 128)

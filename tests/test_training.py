@@ -395,6 +395,9 @@ def test_a_set_up_that_cannot_validate_fails_before_the_first_step(world):
 
 
 def test_each_validation_leaves_its_scores_and_pictures(world):
+    stale = world[0] / "x" / "pictures" / "step-00000005.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"of another run")
     fit(world, "train", "x")
     with (world[0] / "x_validation.csv").open() as file:
         rows = list(csv.DictReader(file))

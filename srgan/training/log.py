@@ -56,6 +56,9 @@ class TrainingLog:
         self._seen = list(scores)
         self._first = step
         self._begin = time.monotonic()
+        for path in self.pictures.glob("step-*.png"):
+            if int(path.stem.removeprefix("step-")) > step:  # of another run, or of steps that are to be done again
+                path.unlink()
         if step:
             log.info("%s: goes on after step %d", self.label, step)
             last = self.pictures / f"step-{scores[-1]['step']:08d}.png"

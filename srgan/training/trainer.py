@@ -267,7 +267,9 @@ class Trainer:
     def _roll_back(self, step: int, log: TrainingLog, checkpoints: Checkpoints) -> int:
         """Go back to the last good checkpoint before `step`, which diverged, with half the learning rate. Returns its step."""
         rollbacks, factor = self.rollbacks + 1, self.rate_factor / 2
-        advice = "lower learning_rate, set clip (to 1, say), or set precision to fp32, in params.yaml"
+        advice = (
+            "lower learning_rate, set clip to a few times the usual gradient_generator of the CSV, or precision to fp32, in params.yaml"
+        )
         if rollbacks > self.options.rollbacks:
             raise SrganError(
                 f"the training diverged at step {step} (a loss is not finite, or the pixel loss over {signs.EXPLODES:.0f} times "
