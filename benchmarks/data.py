@@ -19,11 +19,11 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from srgan.cli import MALLOC
 from srgan.data import degrade
 from srgan.data.crops import Crops
 from srgan.data.store import Store
 from srgan.files import sha256
+from srgan.launch import MALLOC
 
 SCALE, PATCH, BATCH = 4, 96, 16
 FEW, MANY = 20, 200  # images

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import re
 import signal
 import sys
@@ -10,7 +9,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from srgan import __version__, listing, params, profiles, stages
+from srgan import __version__, launch, listing, params, profiles, stages
 from srgan.errors import SrganError
 
 EPILOG = """\
@@ -22,9 +21,6 @@ A first round:
   open reports/report.html             # is it any good?
   srgan upscale photo.jpg -o big.png   # use it
 """
-
-# Large arrays come and go. glibc hands them back to the kernel and fetches them anew, which costs a fifth of a training step.
-MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -52,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
         signum = getattr(error, "signum", None)
         if signum is None:
             raise
-        print(f"srgan: {error}; the same command goes on from the checkpoint", file=sys.stderr)
+        if launch.speaks():
+            print(f"srgan: {error}; the same command goes on from the checkpoint", file=sys.stderr)
         sys.exit(128 + signum)
 
 
@@ -134,19 +131,15 @@ def _first_sentence(function: object) -> str:
 
 def _run_stage(options: argparse.Namespace) -> None:
     if options.command in ("prepare", "pretrain", "train"):
-        _restart_with_malloc()
+        launch.restart_with_malloc()
     loaded = params.load(options.params)
     if options.command == "prepare":
         options.function(loaded, options.processes)
-    else:
-        options.function(loaded)
-
-
-def _restart_with_malloc() -> None:
-    """glibc reads its settings when a program starts: start again with them, once."""
-    if sys.platform == "linux" and not any(name in os.environ for name in MALLOC):
-        os.environ |= MALLOC
-        os.execv(sys.executable, [sys.executable, "-m", "srgan", *sys.argv[1:]])
+        return
+    training = getattr(loaded, options.command, None) if options.command in ("pretrain", "train") else None
+    if training and training.nproc_per_node > 1 and not launch.is_worker():
+        sys.exit(launch.together(training.nproc_per_node))
+    options.function(loaded)
 
 
 def _upscale(options: argparse.Namespace) -> None:

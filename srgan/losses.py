@@ -35,8 +35,8 @@ def total_variation(image: Tensor) -> Tensor:
 # -- adversarial -----------------------------------------------------------------------------------------------------------
 
 
-def discriminator_loss(name: str, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """What the discriminator minimises, averaged over real and fake.
+def discriminator_loss(name: str, real_logits: Tensor, fake_logits: Tensor, mean: Callable[[Tensor], Tensor] = torch.mean) -> Tensor:
+    """What the discriminator minimises, averaged over real and fake. `mean` is that of the relativistic losses, over all processes' logits.
 
     - ``vanilla``: binary cross-entropy (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1; SRGAN, equation 2).
     - ``relativistic``: real should look more real than the average fake, and the reverse (Jolicoeur-Martineau 2018,
@@ -46,7 +46,7 @@ def discriminator_loss(name: str, real_logits: Tensor, fake_logits: Tensor) -> T
     """
     real, fake = real_logits.float(), fake_logits.float()
     if name == "relativistic":
-        real, fake = real - fake.mean(), fake - real.mean()
+        real, fake = real - mean(fake), fake - mean(real)
     if name in ("vanilla", "relativistic"):
         return (_binary(real, 1.0) + _binary(fake, 0.0)) / 2
     if name == "lsgan":
@@ -56,13 +56,13 @@ def discriminator_loss(name: str, real_logits: Tensor, fake_logits: Tensor) -> T
     raise KeyError(name)
 
 
-def adversarial_loss(name: str, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def adversarial_loss(name: str, real_logits: Tensor, fake_logits: Tensor, mean: Callable[[Tensor], Tensor] = torch.mean) -> Tensor:
     """What the generator minimises: its images should look real. `real_logits` need no gradient, and matter to ``relativistic`` alone.
 
     Vanilla is the non-saturating form (Goodfellow et al. 2014, section 3; SRGAN, equation 5); relativistic is ESRGAN's equation 2.
     """
     if name == "relativistic":
-        return discriminator_loss(name, real_logits=fake_logits, fake_logits=real_logits)
+        return discriminator_loss(name, real_logits=fake_logits, fake_logits=real_logits, mean=mean)
     fake = fake_logits.float()
     if name == "vanilla":
         return _binary(fake, 1.0)
@@ -73,11 +73,11 @@ def adversarial_loss(name: str, real_logits: Tensor, fake_logits: Tensor) -> Ten
     raise KeyError(name)
 
 
-def accuracy(name: str, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
+def accuracy(name: str, real_logits: Tensor, fake_logits: Tensor, mean: Callable[[Tensor], Tensor] = torch.mean) -> tuple[Tensor, Tensor]:
     """Share of the real and of the fake images, or patches, that the discriminator takes for what they are."""
     real, fake = real_logits.float(), fake_logits.float()
     if name == "relativistic":
-        real, fake = real - fake.mean(), fake - real.mean()
+        real, fake = real - mean(fake), fake - mean(real)
     middle = 0.5 if name == "lsgan" else 0.0
     return (real > middle).float().mean(), (fake < middle).float().mean()
 

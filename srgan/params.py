@@ -158,6 +158,8 @@ class Optimization:
     ema: float  # decay of the averaged weights, which are the ones that ship; 0: no averaging
     precision: Precision
     compile: bool  # torch.compile the generator: slow to start, faster on some GPUs
+    recompute: bool  # rrdb's blocks in the backward pass, instead of keeping what they computed: less memory, a third more time
+    nproc_per_node: int  # processes that train together, one for each GPU; each works on a batch
     rollbacks: int  # times that a diverging run goes back to its checkpoint, each with half the learning rate, before it stops
     log_every: int  # steps
     validate_every: int  # steps
@@ -166,7 +168,7 @@ class Optimization:
     seed: int  # of the initial weights and of the crops
 
     def __post_init__(self) -> None:
-        for key in ("steps", "batch", "accumulate", "patch", "log_every", "validate_every", "checkpoint_every"):
+        for key in ("steps", "batch", "accumulate", "patch", "nproc_per_node", "log_every", "validate_every", "checkpoint_every"):
             _check(getattr(self, key) >= 1, key, "must be at least 1")
         _check(self.batch % self.accumulate == 0, "accumulate", f"must divide the batch of {self.batch}")
         _check(0 <= self.seed < 2**32, "seed", "must lie between 0 and 4294967295")
@@ -376,7 +378,9 @@ class Params:
         if isinstance(self.model, SRResNetModel | RRDBModel):
             _check(self.prepare.scale in (2, 3, 4, 8), "prepare.scale", f"must be 2, 3, 4 or 8 for {self.model.name}")
         for stage in ("pretrain", "train"):
-            patch = getattr(self, stage).patch
+            options = getattr(self, stage)
+            _check(not options.recompute or isinstance(self.model, RRDBModel), f"{stage}.recompute", "is for model.name: rrdb")
+            patch = options.patch
             _check(patch % self.prepare.scale == 0, f"{stage}.patch", f"must be a multiple of prepare.scale ({self.prepare.scale})")
 
 

@@ -1,19 +1,14 @@
 """One function a DVC stage: read the parameters, call the library, write the outs, tell the tracker."""
 
-import contextlib
 import logging
 import os
-import signal
-import threading
-import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from srgan import __version__
+from srgan import __version__, launch
 from srgan.errors import SrganError
 from srgan.files import atomic_file, atomic_folder, digest, read_json, require, sha256, write_json
 from srgan.params import Params, Pretrain, Train, flatten, to_dict
@@ -137,35 +132,43 @@ def _fit(
     from srgan.data.crops import Crops
     from srgan.data.manifest import pairs
     from srgan.data.store import Store
+    from srgan.training import distributed
     from srgan.training.checkpoint import Checkpoints
     from srgan.training.device import pick_device
-    from srgan.training.log import TrainingLog
+    from srgan.training.log import SilentLog, TrainingLog
     from srgan.training.trainer import Trainer
 
-    _end_with_dvc()
-    stage = "train" if isinstance(options, Train) else "pretrain"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    store = Store(PREPARED)
-    crops = Crops(store, options.batch, options.patch, options.seed)
-    otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
-    lpips = metrics.open_lpips(options.lpips, otherwise, pick_device())
-    trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation"), perceptual, lpips)
-    log.info(
-        "%s: %s parameters on %s, %s, %d training images",
-        stage,
-        f"{models.parameter_count(generator):,}",
-        trainer.device,
-        str(trainer.dtype).removeprefix("torch."),
-        len(crops.usable),
-    )
-    # What a checkpoint must share with a run that resumes it.
-    machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), lpips is not None]
-    inputs = [store.sha256, sha256(PREPARED / "manifest.json"), start]
-    signature = digest([to_dict(options), models.describe(generator), inputs, machine])
-    folder = CHECKPOINTS / stage
-    with Checkpoints(folder, signature, options.checkpoint_every) as checkpoints:
+    launch.end_with_starter()
+    with distributed.joined(), ExitStack() as locked:
+        stage = "train" if isinstance(options, Train) else "pretrain"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        store = Store(PREPARED)
+        crops = Crops(store, options.batch, options.patch, options.seed, distributed.rank(), distributed.size())
+        otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
+        lpips = metrics.open_lpips(options.lpips, otherwise, pick_device())
+        trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation"), perceptual, lpips)
+        log.info(
+            "%s: %s parameters on %s, %s, %d training images%s",
+            stage,
+            f"{models.parameter_count(generator):,}",
+            trainer.device,
+            str(trainer.dtype).removeprefix("torch."),
+            len(crops.usable),
+            f", {distributed.size()} processes" if distributed.size() > 1 else "",
+        )
+        # What a checkpoint must share with a run that resumes it. Other processes may go on with it, as many as there are.
+        machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), lpips is not None]
+        inputs = [store.sha256, sha256(PREPARED / "manifest.json"), start]
+        kept = {key: value for key, value in to_dict(options).items() if key not in ("nproc_per_node", "recompute")}
+        signature = digest([kept, models.describe(generator), inputs, machine])
+        folder = CHECKPOINTS / stage
+        if distributed.rank():
+            trainer.fit(SilentLog(), distributed.SharedCheckpoints(None))
+            return
+        checkpoints = locked.enter_context(Checkpoints(folder, signature, options.checkpoint_every))
         with tracking.live(training):
-            trained = trainer.fit(TrainingLog(LOSSES[stage], options.steps, stage, folder / "pictures"), checkpoints)
+            told = TrainingLog(LOSSES[stage], options.steps, stage, folder / "pictures")
+            trained = trainer.fit(told, distributed.SharedCheckpoints(checkpoints))
             models.save_generator(out, trained, metadata | {"sr.train_data_sha256": training.data_sha256})
         checkpoints.finish()  # last of all: who is killed before that need not train again
 
@@ -300,25 +303,3 @@ def _training(params: Params, stage: str | None = None) -> Any:
         if read_metadata(GENERATOR, made_by="train").get("sr.train_run") != training.key:
             raise SrganError(f"{GENERATOR}: trained with other parameters or data than params.yaml now names; run: dvc repro")
     return training
-
-
-def _end_with_dvc() -> None:
-    """Get SIGTERM when the `dvc` that runs this stage is gone: a killed one must not leave a trainer behind.
-
-    Between the two there may be a shell, which outlives `dvc`: the kernel's own signal at a parent's death would not come.
-    """
-    if "DVC_STAGE" not in os.environ:  # started by hand, say with nohup: that training is to outlive its shell
-        return
-    starter = psutil.Process().parent()
-    while starter and "DVC_STAGE" in starter.environ():
-        starter = starter.parent()
-    if starter is None:
-        return
-
-    def watch() -> None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            while starter.status() != psutil.STATUS_ZOMBIE:  # dead, and its own parent has not looked yet
-                time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -351,7 +351,8 @@ def test_the_best_weights_are_kept_not_the_last(world):
 
     def scored(validation):
         seen[len(seen)] = weights(subject.ema.module)
-        return score(validation)[0] | {"val_psnr_y": next(psnrs)}, []
+        scores = score(validation)()[0] | {"val_psnr_y": next(psnrs)}
+        return lambda: (scores, [])
 
     subject.score = scored
     model = go(subject, world[0] / "x")
@@ -365,7 +366,7 @@ def test_without_lpips_both_candidates_are_judged_by_the_same_discriminator(worl
     subject.best = {"step": 1, "merit": [1.0, 99.0], "weights": {k: v.clone() for k, v in subject.ema.module.state_dict().items()}}
     before = weights(subject.ema.module)
     judged = subject._best_merit()
-    assert judged == subject._merit(subject.score(subject.validation)[0])  # not the 99 of another discriminator
+    assert judged == subject._merit(subject.score(subject.pairs)()[0])  # not the 99 of another discriminator
     subject.step(1)
     assert subject._best_merit() != judged
     assert not equal_states(weights(subject.ema.module), before)  # the current weights are back
@@ -373,7 +374,7 @@ def test_without_lpips_both_candidates_are_judged_by_the_same_discriminator(worl
 
 def test_the_best_of_the_second_stage_has_the_lowest_lpips_among_those_near_the_first(world):
     subject = trainer(world, "train", {"train.psnr_guard": 2.0})
-    subject.lpips = object()
+    subject.validation.lpips = object()
     subject.scores = [{"step": 0, "val_psnr_y": 30.0}]
 
     def merit(psnr, lpips):
@@ -382,7 +383,7 @@ def test_the_best_of_the_second_stage_has_the_lowest_lpips_among_those_near_the_
     assert merit(28.5, 0.2) > merit(29.5, 0.3)
     assert merit(28.5, 0.3) > merit(27.9, 0.1)  # too far from the photograph
     assert merit(27.5, 0.3) > merit(27.0, 0.1)  # if all are, the nearest
-    subject.lpips = None
+    subject.validation.lpips = None
     assert subject._merit({"val_psnr_y": 29.0, "val_loss": 0.1}) > subject._merit({"val_psnr_y": 29.5, "val_loss": 0.2})
 
 

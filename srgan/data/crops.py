@@ -1,8 +1,10 @@
-"""Random aligned crops, a pure function of (seed, step).
+"""Random aligned crops, a pure function of (seed, step, rank).
 
-So a resumed run sees what the uninterrupted one would have, and any number of workers, each asking for some of the steps, makes the
-same batches as one.
+So a resumed run sees what the uninterrupted one would have; any number of workers, each asking for some of the steps, makes the same
+batches as one; and processes that train together see, between them, the batch that one alone would see if it were as large.
 """
+
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -21,14 +23,17 @@ class Crops:
         store: where the pixels are.
         batch: crops per batch.
         patch: side of an HR crop in pixels, a multiple of the store's scale.
-        seed: batches are a function of this and of the step.
+        seed: batches are a function of this, of the step and of the rank.
+        rank: which share of a step this process takes.
+        shares: processes that train together; a step has `shares * batch` crops.
 
     Raises:
         SrganError: no image is as large as the patch.
     """
 
-    def __init__(self, store: Store, batch: int, patch: int, seed: int) -> None:
+    def __init__(self, store: Store, batch: int, patch: int, seed: int, rank: int = 0, shares: int = 1) -> None:
         self.store, self.batch, self.patch, self.seed = store, batch, patch, seed
+        self._share, self._all = slice(rank * batch, (rank + 1) * batch), shares * batch
         self.usable = [i for i, image in enumerate(store.hr) if min(image.shape[:2]) >= patch]
         if not self.usable:
             largest = max(min(image.shape[:2]) for image in store.hr)
@@ -42,9 +47,10 @@ class Crops:
         Images are drawn uniformly, then the position, then the turn.
         """
         random = np.random.default_rng((self.seed, step))
-        drawn = random.integers(len(self._usable), size=self.batch)
+        drawn = random.integers(len(self._usable), size=self._all)
         top, left = random.integers(self._sizes[drawn]).T
-        return self._usable[drawn], top, left, random.integers(8, size=self.batch)
+        places = self._usable[drawn], top, left, random.integers(8, size=self._all)
+        return tuple(values[self._share] for values in places)  # type: ignore[return-value]
 
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The batch of one step: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`, uint8."""
@@ -61,7 +67,7 @@ class Crops:
     def gains(self, step: int, jitter: float) -> np.ndarray:
         """Factors for the colours of each crop of a step, `(N, 3)` float32 between `1 - jitter` and 1."""
         random = np.random.default_rng((self.seed, step, 1))  # another stream than the crops'
-        return 1 - jitter * random.random((self.batch, 3), dtype=np.float32)
+        return 1 - jitter * random.random((self._all, 3), dtype=np.float32)[self._share]
 
 
 _FLIPS = {1: 0, 2: 1, 3: -1}  # top and bottom, left and right, both; as OpenCV numbers them
@@ -118,3 +124,32 @@ class ResidentCrops:
         row = (top[:, None, None] + y) * self.widths[kind][image][:, None, None]
         first = self.starts[kind][image][:, None, None] + 3 * (row + left[:, None, None] + x)
         return self.pixels[first[..., None] + torch.arange(3, device=self.device)]
+
+
+class PinnedCrops:
+    """The same batches, made ahead by a thread in page-locked memory: for a device that has no room for the store.
+
+    Args:
+        crops: which batches.
+        device: where the batches come out.
+    """
+
+    AHEAD = 4  # batches
+
+    def __init__(self, crops: Crops, device: torch.device) -> None:
+        self.crops, self.device = crops, device
+        self.thread = ThreadPoolExecutor(1)
+        self.coming: dict[int, Future[tuple[torch.Tensor, ...]]] = {}
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, ...]:
+        """The batch of one step on the device, as `ResidentCrops` gives it."""
+        for number in range(step, step + self.AHEAD):
+            if number not in self.coming:
+                self.coming[number] = self.thread.submit(self._make, number)
+        batch = self.coming[step].result()
+        self.coming = {number: made for number, made in self.coming.items() if number > step}
+        return tuple(pixels.to(self.device, non_blocking=True) for pixels in batch)
+
+    def _make(self, step: int) -> tuple[torch.Tensor, ...]:
+        batch = tuple(map(torch.from_numpy, self.crops(step)))
+        return tuple(pixels.pin_memory() for pixels in batch) if self.device.type == "cuda" else batch

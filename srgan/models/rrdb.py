@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from srgan.models.layers import steps_of
 
@@ -61,6 +62,7 @@ class RRDB(nn.Module):
     def __init__(self, scale: int, features: int = 64, growth: int = 32, depth: int = 23) -> None:
         super().__init__()
         self.scale, self.features, self.growth, self.depth = scale, features, growth, depth
+        self.recompute = False  # what the blocks computed, in the backward pass, instead of keeping it
         self.conv_first = nn.Conv2d(3, features, 3, padding=1)
         self.body = nn.Sequential(*(_Block(features, growth) for _ in range(depth)))
         self.conv_body = nn.Conv2d(features, features, 3, padding=1)
@@ -99,7 +101,11 @@ class RRDB(nn.Module):
     def forward(self, lr_image: torch.Tensor) -> torch.Tensor:
         """Enlarge by `scale`."""
         features = self.conv_first(lr_image)
-        features = features + self.conv_body(self.body(features))
+        trunk = features
+        for block in self.body:
+            again = self.recompute and torch.is_grad_enabled()
+            trunk = checkpoint(block, trunk, use_reentrant=False) if again else block(trunk)
+        features = features + self.conv_body(trunk)
         for name, step in zip(self._ups, steps_of(self.scale), strict=True):
             features = functional.interpolate(features, scale_factor=step, mode="nearest")
             features = functional.leaky_relu(self.get_submodule(name)(features), _SLOPE)

@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,13 @@ class TrainingLog:
     def close(self) -> None:
         """End the bar and the files."""
         self._open.close()
+
+
+class SilentLog:
+    """A `TrainingLog` of a process that has nothing to tell, since another tells it."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
 
 
 class _Table:

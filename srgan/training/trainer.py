@@ -5,29 +5,27 @@ import signal
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from srgan import losses, metrics, models, pictures
-from srgan.data.crops import Crops, ResidentCrops
-from srgan.data.degrade import bicubic_upscale
-from srgan.data.images import as_rgb, read_image, read_rgb
+from srgan import losses, metrics
+from srgan.data.crops import Crops, PinnedCrops, ResidentCrops
 from srgan.data.manifest import Pair
 from srgan.errors import SrganError
 from srgan.params import MultiStep, Optimization, Pretrain, Train
-from srgan.training import signs
+from srgan.training import distributed, signs
 from srgan.training.checkpoint import Checkpoints
 from srgan.training.device import pick_device, pick_precision
-from srgan.training.log import Row, TrainingLog
+from srgan.training.distributed import SharedCheckpoints
+from srgan.training.learner import Learner
+from srgan.training.log import Row, SilentLog, TrainingLog
+from srgan.training.validation import Scores, Validation
 
-BETAS = (0.9, 0.99)  # Adam's, as in ESRGAN's released training code
 REHEARSED = 2  # validation images, the largest, that are scored before the first step
-SHOWN = 3  # validation images in the picture of each validation
 
 
 class Interrupted(BaseException):
@@ -73,23 +71,29 @@ class Trainer:
         perceptual: nn.Module | None = None,
         lpips: metrics.Lpips | None = None,
     ) -> None:
-        self.options, self.crops, self.validation, self.lpips = options, crops, validation, lpips
+        self.options, self.crops, self.pairs = options, crops, validation
         self.gan = options if isinstance(options, Train) else None
         self.device = pick_device()
         self.dtype = pick_precision(options.precision, self.device)
-        self.resident = ResidentCrops(crops, self.device) if ResidentCrops.fits(crops.store, self.device) else None
-        self.perceptual = perceptual.to(self.device) if perceptual else None
+        self.batches = _nearest(crops, self.device)
+        self.validation = Validation(crops.store.scale, self.device, lpips)
+        self.perceptual = perceptual.to(self.device, memory_format=torch.channels_last) if perceptual else None
         self.generator = self._place(generator)
+        if options.recompute:
+            self.generator.recompute = True
         # The statistics of batch normalisation are averaged as well: those of the last batches fit other weights.
         self.ema = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True)
-        self.learners = {"generator": _Learner(self.generator, options.learning_rate, self)}
+        self.learners = {
+            "generator": Learner(self.generator, options.learning_rate, options.accumulate, self.dtype, compiled=options.compile)
+        }
         self.discriminator = None
         if self.gan:
             assert discriminator is not None
             self.discriminator = self._place(discriminator)
-            self.learners["discriminator"] = _Learner(self.discriminator, self.gan.discriminator.learning_rate, self)
-        # Not the discriminator: two losses go back through it, which compiled code does not allow.
-        self.sr = torch.compile(self.generator) if options.compile else self.generator
+            # Not compiled: two losses go back through it, which compiled code does not allow.
+            self.learners["discriminator"] = Learner(
+                self.discriminator, self.gan.discriminator.learning_rate, options.accumulate, self.dtype
+            )
         # How far it has come; all of it is in the checkpoint.
         self.rows: list[Row] = []  # of the losses
         self.scores: list[Row] = []  # of the validation; the first is of the state before the first step
@@ -99,17 +103,19 @@ class Trainer:
         self.diverged = torch.tensor(0, device=self.device)  # the first step that has diverged; 0: none
         self.rate_factor, self.rollbacks = 1.0, 0
         self.best: dict[str, Any] | None = None  # step, merit and weights
+        self.world = distributed.size()  # processes of the steps so far
+        # A validation that is not finished: its step, a function that waits for its scores, and the weights that are scored.
+        self.pending: tuple[int, Callable[[], Scores], dict[str, Tensor]] | None = None
 
     def _place(self, model: nn.Module) -> nn.Module:
-        return model.to(self.device, memory_format=torch.channels_last).train()
+        return distributed.synchronise_statistics(model.to(self.device, memory_format=torch.channels_last).train())
 
     # -- one step -------------------------------------------------------------------------------------------------------
 
     def batch(self, step: int, jitter: float) -> tuple[Tensor, Tensor]:
         """HR and LR crops of a step, `(N, 3, H, W)` float32 in 0..1, channels last; their colours scaled at random by up to `jitter`."""
         hr_image, lr_image = (
-            torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2).float().div_(255)
-            for pixels in (self.resident or self.crops)(step)
+            torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2).float().div_(255) for pixels in self.batches(step)
         )
         if jitter:  # linear, so HR and LR still belong together
             gains = torch.from_numpy(self.crops.gains(step, jitter)).to(self.device)[:, :, None, None]
@@ -123,15 +129,19 @@ class Trainer:
             learner.start(learning_rate(step, self.options, learner.peak) * self.rate_factor)
         parts = self.options.accumulate
         batch = self.batch(step, self.options.color_jitter)
-        for hr_image, lr_image in zip(*(images.chunk(parts) for images in batch), strict=True):
-            with self._autocast():
-                sr_image = self.sr(lr_image)
-            learn = self._learn_gan if self.gan else self._learn_pixels
-            for key, value in learn(sr_image, hr_image).items():
-                figures[key] = figures.get(key, 0) + value.detach() / parts
+        for part, (hr_image, lr_image) in enumerate(zip(*(images.chunk(parts) for images in batch), strict=True), 1):
+            with ExitStack() as stack:
+                for learner in self.learners.values():
+                    stack.enter_context(learner.part(last=part == parts))
+                with self._autocast():
+                    sr_image = self.learners["generator"].run(lr_image)
+                learn = self._learn_gan if self.gan else self._learn_pixels
+                for key, value in learn(sr_image, hr_image).items():
+                    figures[key] = figures.get(key, 0) + value.detach() / parts
         for name, learner in self.learners.items():
             figures[f"gradient_{name}"] = learner.finish(self.options.clip)
         self.ema.update_parameters(self.generator)
+        figures = distributed.average(figures)
         self._look(step, figures)
         self.seen = sr_image.detach(), hr_image
         for key, value in figures.items():
@@ -146,14 +156,14 @@ class Trainer:
 
     def _learn_gan(self, sr_image: Tensor, hr_image: Tensor) -> dict[str, Tensor]:
         """Both gradients from one pass through both networks: each loss goes to the weights of its own network alone."""
-        assert self.gan and self.discriminator
-        weights = self.gan.losses
+        assert self.gan
+        weights, learner, mean = self.gan.losses, self.learners["discriminator"], distributed.batch_mean
         with self._autocast():
-            real_logits, real_features = self.discriminator(hr_image)
-            fake_logits, fake_features = self.discriminator(sr_image)
+            real_logits, real_features = learner.run(hr_image)
+            fake_logits, fake_features = learner.run(sr_image)
         name = weights.adversarial.name
-        loss_d = losses.discriminator_loss(name, real_logits, fake_logits)
-        self.learners["discriminator"].learn(loss_d, keep_graph=True)
+        loss_d = losses.discriminator_loss(name, real_logits, fake_logits, mean)
+        learner.learn(loss_d, keep_graph=True)
 
         figures = {"loss_pixel": losses.pixel_loss(weights.pixel.name, sr_image, hr_image)}
         terms = [(weights.pixel.weight, figures["loss_pixel"])]
@@ -165,7 +175,7 @@ class Trainer:
                 figures["loss_perceptual"] = losses.feature_matching_loss(fake_features, real_features)
             terms.append((weights.perceptual.weight, figures["loss_perceptual"]))
         if weights.adversarial.weight:
-            figures["loss_adversarial"] = losses.adversarial_loss(name, real_logits.detach(), fake_logits)
+            figures["loss_adversarial"] = losses.adversarial_loss(name, real_logits.detach(), fake_logits, mean)
             terms.append((weights.adversarial.weight, figures["loss_adversarial"]))
         if weights.tv:
             figures["loss_tv"] = losses.total_variation(sr_image)
@@ -173,7 +183,7 @@ class Trainer:
         wanted = [weight * loss for weight, loss in terms if weight]
         if wanted:
             self.learners["generator"].learn(torch.stack(wanted).sum())
-        real_accuracy, fake_accuracy = losses.accuracy(name, real_logits.detach(), fake_logits.detach())
+        real_accuracy, fake_accuracy = losses.accuracy(name, real_logits.detach(), fake_logits.detach(), mean)
         return figures | {"loss_discriminator": loss_d, "real_accuracy": real_accuracy, "fake_accuracy": fake_accuracy}
 
     def _perceive(self, sr_image: Tensor, hr_image: Tensor) -> Tensor:
@@ -203,10 +213,10 @@ class Trainer:
 
     # -- the run --------------------------------------------------------------------------------------------------------
 
-    def fit(self, log: TrainingLog, checkpoints: Checkpoints) -> nn.Module:
+    def fit(self, log: TrainingLog | SilentLog, checkpoints: Checkpoints | SharedCheckpoints) -> nn.Module:
         """Train to the last step, from the newest checkpoint if there is one.
 
-        The caller ends with `checkpoints.finish()`, once the result is safe.
+        The caller ends with `Checkpoints.finish()`, once the result is safe.
 
         Returns:
             The generator with the averaged weights that did best on the validation images, on the CPU, in evaluation mode.
@@ -218,40 +228,53 @@ class Trainer:
         every, step = self.options, checkpoints.resume(self.load_state_dict)
         with _stop_signals() as stopped, _advice_on_memory(self.options):
             if not step and not self.scores:  # a set-up that cannot validate or write fails now, not hours later
-                self.score(sorted(self.validation, key=lambda pair: pair.hr.stat().st_size)[-REHEARSED:])
+                self.score(sorted(self.pairs, key=lambda pair: pair.hr.stat().st_size)[-REHEARSED:])()
                 checkpoints.save(0, self.state_dict())
             log.start(step, self.rows, self.scores)
+            self._note_world(step, log)
             try:
-                if not self.scores:
-                    self._validate(0, log)
-                    checkpoints.save(0, self.state_dict())  # who goes back to it finds the scores, too
-                while step < every.steps:
+                while True:
+                    validation = step % every.validate_every == 0 or step == every.steps
+                    if validation and not (self.scores and self.scores[-1]["step"] == step):
+                        self._validate(step, log)
+                    if step == every.steps:
+                        break
                     step += 1
                     self.step(step)
                     log.step(step)
-                    last, stop = step == every.steps, stopped()
-                    row, validation = step % every.log_every == 0 or last, step % every.validate_every == 0 or last
-                    save = step % every.checkpoint_every == 0 or last or stop
-                    if row or validation or save:
+                    last, stop = step == every.steps, distributed.largest(stopped())
+                    row, save = step % every.log_every == 0 or last, step % every.checkpoint_every == 0 or last or stop
+                    if row or save or step % every.validate_every == 0:
                         if diverged := self._diverged(step):  # the only wait for the device
                             step = self._roll_back(diverged, log, checkpoints)
                             if stop:
                                 raise Interrupted(stop)
                             continue
+                        self._settle(log)
                         if row:
                             log.add(self._row(step))
-                        if validation:
-                            self._validate(step, log)
-                        if save:
+                        if save:  # before the validation of this step, which would hold it up; who resumes here validates first
                             checkpoints.save(step, self.state_dict())
                         if stop and not last:
                             raise Interrupted(stop)
+                self._settle(log)
             finally:
                 log.close()
         assert self.best
         self.ema.module.load_state_dict(self.best["weights"])
+        distributed.check_equal(self.best["weights"])
         log.result(self.best["step"], self._merit_name())
         return self.ema.module.cpu().to(memory_format=torch.contiguous_format).eval()
+
+    def _note_world(self, step: int, log: TrainingLog | SilentLog) -> None:
+        """Say so if the processes are not as many as those that wrote the checkpoint."""
+        if step and self.world != distributed.size():
+            batch = self.options.batch
+            log.warn(
+                f"the checkpoint of step {step} was written by {self.world} processes, now there are {distributed.size()}: from here on "
+                f"a step has {distributed.size() * batch} crops, not {self.world * batch}, drawn by seed, step and rank as ever"
+            )
+        self.world = distributed.size()
 
     def _row(self, step: int) -> Row:
         """The means of the losses since the last row, and what the images of this step look like."""
@@ -264,7 +287,7 @@ class Trainer:
         self.rows.append(row)
         return row
 
-    def _roll_back(self, step: int, log: TrainingLog, checkpoints: Checkpoints) -> int:
+    def _roll_back(self, step: int, log: TrainingLog | SilentLog, checkpoints: Checkpoints | SharedCheckpoints) -> int:
         """Go back to the last good checkpoint before `step`, which diverged, with half the learning rate. Returns its step."""
         rollbacks, factor = self.rollbacks + 1, self.rate_factor / 2
         advice = (
@@ -275,6 +298,7 @@ class Trainer:
                 f"the training diverged at step {step} (a loss is not finite, or the pixel loss over {signs.EXPLODES:.0f} times "
                 f"its mean), also after going back {self.rollbacks} times, at last with {self.rate_factor:g} of the learning rate; {advice}"
             )
+        self._settle(log)
         # A loss shows what the update before did: the state just before the bad step may be spoilt already.
         back = checkpoints.go_back(step - 1, self.load_state_dict)
         self.rollbacks, self.rate_factor = rollbacks, factor
@@ -288,32 +312,45 @@ class Trainer:
 
     # -- validation -----------------------------------------------------------------------------------------------------
 
-    def _validate(self, step: int, log: TrainingLog) -> None:
-        """Score the averaged weights, keep them if they are the best so far, show pictures."""
-        scores, strips = self.score(self.validation)
+    def _validate(self, step: int, log: TrainingLog | SilentLog) -> None:
+        """Begin to score the averaged weights; beside a GPU's training, `_settle` ends it."""
+        weights = {key: value.detach().clone() for key, value in self.ema.module.state_dict().items()}
+        self.pending = step, self.score(self.pairs), weights
+        if self.device.type != "cuda" or step in (0, self.options.steps) or self._judged_anew():
+            self._settle(log)
+
+    def _settle(self, log: TrainingLog | SilentLog) -> None:
+        """End the validation, if one is pending: keep the weights if they are the best so far, show pictures."""
+        if self.pending is None:
+            return
+        (step, wait, weights), self.pending = self.pending, None
+        scores, strips = wait()
         row: Row = {"step": step} | scores
         self.scores.append(row)
         merit = self._merit(row)
         # The state before the first step is no result of this one.
         if step and (self.best is None or merit > self._best_merit()):
-            weights = {key: value.detach().cpu().clone() for key, value in self.ema.module.state_dict().items()}
-            self.best = {"step": step, "merit": list(merit), "weights": weights}
+            self.best = {"step": step, "merit": list(merit), "weights": {key: value.cpu() for key, value in weights.items()}}
         log.add_scores(row, strips)
+
+    def _judged_anew(self) -> bool:
+        """Whether the best weights so far are worth what today's discriminator says."""
+        return self.gan is not None and self.validation.lpips is None
 
     def _best_merit(self) -> tuple[float, float]:
         """What the best weights so far are worth; measured anew where the loss decides, as the discriminator has learnt since."""
         assert self.best
-        if not self.gan or self.lpips:
+        if not self._judged_anew():
             return tuple(self.best["merit"])
         model = self.ema.module
         current = {key: value.clone() for key, value in model.state_dict().items()}
         model.load_state_dict(self.best["weights"])
-        scores, _ = self.score(self.validation)
+        scores, _ = self.score(self.pairs)()
         model.load_state_dict(current)
         return self._merit(scores)
 
     def _merit_name(self) -> str:
-        return "PSNR" if not self.gan else "LPIPS" if self.lpips else "loss"
+        return "PSNR" if not self.gan else "LPIPS" if self.validation.lpips else "loss"
 
     def _merit(self, row: Row) -> tuple[float, float]:
         """What the best has most of: PSNR in the first stage; in the second low LPIPS (or loss) among those whose PSNR is in bounds."""
@@ -322,39 +359,26 @@ class Trainer:
             return 1.0, psnr
         if psnr < self.scores[0]["val_psnr_y"] - self.gan.psnr_guard:
             return 0.0, psnr
-        return 1.0, -row["val_lpips" if self.lpips else "val_loss"]
+        return 1.0, -row["val_lpips" if self.validation.lpips else "val_loss"]
 
     @torch.no_grad()
-    def score(self, validation: list[Pair]) -> tuple[dict[str, float], list[np.ndarray]]:
-        """Scores of the averaged weights on whole images, and strips of pictures: LR, bicubic, SR, HR.
+    def score(self, pairs: list[Pair]) -> Callable[[], Scores]:
+        """Scores of the averaged weights on whole images, and pictures, by a function that waits for them.
 
         `val_loss` is the generator's, with the discriminator of the moment. `gap` is the pixel loss on these images divided by that on
         crops of training images: it grows when the network memorises those.
         """
-        model, scale = self.ema.module.eval(), self.crops.store.scale
-        rows: list[dict[str, float]] = []
-        strips = []
-        pixel_losses = []
-        for pair in validation:
-            lr_image, original = read_rgb(pair.lr), read_image(pair.hr)
-            hr_image, sr_image = as_rgb(original), models.enlarge(model, lr_image)
-            psnr, ssim = metrics.psnr_ssim_y(sr_image, original, border=scale)
-            loss, pixel = self._validation_loss(self._tensor(sr_image), self._tensor(hr_image))
-            pixel_losses.append(pixel)
-            row = {"val_psnr_y": psnr, "val_ssim_y": ssim, "val_loss": loss}
-            if self.lpips:
-                row["val_lpips"] = self.lpips(sr_image, hr_image)
-            rows.append(row)
-            if len(strips) < SHOWN:
-                bicubic = bicubic_upscale(lr_image, scale)
-                shown = {"LR": lr_image.repeat(scale, 0).repeat(scale, 1), "bicubic": bicubic, "SR": sr_image, "HR": hr_image}
-                lpips = f"  LPIPS {row['val_lpips']:.3f}" if self.lpips else ""
-                strips.append(pictures.strip(pair.name, shown, {"SR": f"{psnr:.2f} dB{lpips}"}, bicubic, hr_image))
+        model = self.ema.module.eval()
         hr_crops, lr_crops = self.batch(0, jitter=0)  # steps count from 1: always the same crops
-        known = losses.pixel_loss(self._pixel_name(), model(lr_crops), hr_crops).item()
-        means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-        means["gap"] = float(np.mean(pixel_losses)) / max(known, 1e-9)
-        return {key: round(value, 6) for key, value in means.items()}, strips
+        known = distributed.mean_of_all(losses.pixel_loss(self._pixel_name(), model(lr_crops), hr_crops)).item()
+        wait = self.validation.begin(pairs, model, self._validation_loss)
+
+        def finished() -> Scores:
+            means, strips = wait()
+            means["gap"] = means.pop("val_pixel") / max(known, 1e-9)
+            return {key: round(value, 6) for key, value in means.items()}, strips
+
+        return finished
 
     def _pixel_name(self) -> str:
         return self.gan.losses.pixel.name if self.gan else self.options.losses.pixel  # type: ignore[union-attr,return-value]
@@ -376,9 +400,6 @@ class Trainer:
             loss = loss + weights.perceptual.weight * distance
         return loss.item(), pixel.item()
 
-    def _tensor(self, image: np.ndarray) -> Tensor:
-        return torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float().div_(255)
-
     # -- everything a resumed run needs ---------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -398,6 +419,7 @@ class Trainer:
             "rate_factor": self.rate_factor,
             "rollbacks": self.rollbacks,
             "best": self.best,
+            "world": self.world,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -415,46 +437,14 @@ class Trainer:
         self.sums = {key: value.to(self.device) for key, value in state["sums"].items()}
         self.level, self.diverged = state["level"].to(self.device), torch.tensor(0, device=self.device)
         self.rate_factor, self.rollbacks, self.best = state["rate_factor"], state["rollbacks"], state["best"]
+        self.world, self.pending = state["world"], None
 
 
-class _Learner:
-    """A network's optimiser, with a gradient scaler of its own."""
-
-    def __init__(self, model: nn.Module, peak: float, trainer: Trainer) -> None:
-        self.peak, self.parts = peak, trainer.options.accumulate
-        self.weights = list(model.parameters())
-        self.optimizer = torch.optim.Adam(self.weights, lr=peak, betas=BETAS, fused=True)
-        self.scaler = torch.amp.GradScaler(trainer.device.type, enabled=trainer.dtype is torch.float16)
-
-    def start(self, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def learn(self, loss: Tensor, keep_graph: bool = False) -> None:
-        """Add a loss's gradient, for this network's weights and no others."""
-        self.scaler.scale(loss / self.parts).backward(inputs=self.weights, retain_graph=keep_graph)
-
-    def finish(self, clip: float) -> Tensor:
-        """Update the weights. Returns the gradient's norm before clipping; 0 if nothing was learnt, or float16 overflowed."""
-        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
-        if not gradients:
-            return torch.zeros((), device=self.weights[0].device)
-        self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if clip:
-            torch.nn.utils.clip_grads_with_norm_(self.weights, clip, norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return torch.where(torch.isfinite(norm), norm, 0.0) if self.scaler.is_enabled() else norm
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
+def _nearest(crops: Crops, device: torch.device) -> Crops | PinnedCrops | ResidentCrops:
+    """The batches as near to the device as they can be."""
+    if device.type != "cuda":
+        return crops
+    return ResidentCrops(crops, device) if ResidentCrops.fits(crops.store, device) else PinnedCrops(crops, device)
 
 
 @contextmanager

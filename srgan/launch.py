@@ -1,0 +1,98 @@
+"""How the processes of a training start and end."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+
+import psutil
+
+from srgan.errors import SrganError
+
+# Large arrays come and go. glibc hands them back to the kernel and fetches them anew, which costs a fifth of a training step.
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
+
+RESTARTS = 3  # of all processes, after one was killed
+
+log = logging.getLogger(__name__)
+
+
+def restart_with_malloc() -> None:
+    """glibc reads its settings when a program starts: start again with them, once."""
+    if sys.platform == "linux" and not any(name in os.environ for name in MALLOC):
+        os.environ |= MALLOC
+        os.execv(sys.executable, [sys.executable, "-m", "srgan", *sys.argv[1:]])
+
+
+def is_worker() -> bool:
+    """Whether this is one of the processes that `torchrun`, or `together`, started."""
+    return "RANK" in os.environ
+
+
+def speaks() -> bool:
+    """Whether this process tells what all of them know."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def together(processes: int) -> int:
+    """Run this command in so many processes, which train together (by `torchrun`'s agent, within this process).
+
+    When one is killed, all start again, from the last checkpoint, at most `RESTARTS` times. When one ends with an error, which it has
+    told, all end.
+
+    Returns:
+        The exit code.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from srgan.data.prepare import cores
+
+    end_with_starter()
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what matters of it is said here
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    config = LaunchConfig(1, 1, processes, rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", run_id=str(os.getpid()), max_restarts=0)
+    for attempt in range(RESTARTS + 1):
+        try:
+            elastic_launch(config, sys.executable)("-m", "srgan", *sys.argv[1:])
+            return 0
+        except SignalException as error:
+            return 128 + error.sigval
+        except ChildFailedError as error:
+            killed = {rank: -failure.exitcode for rank, failure in error.failures.items() if failure.exitcode < 0}
+            killed = {rank: number for rank, number in killed.items() if number != signal.SIGTERM}  # that is the agent's, to the others
+            if not killed:
+                return 1
+            rank, number = next(iter(killed.items()))
+            text = f"process {rank} of {processes} was ended by {signal.Signals(number).name}"
+            if attempt == RESTARTS:
+                raise SrganError(f"{text}, the {RESTARTS + 1}th time; if memory is short, lower batch or nproc_per_node") from error
+            log.warning("%s; all start again from the last checkpoint (%d of at most %d times)", text, attempt + 1, RESTARTS)
+    raise AssertionError("unreachable")
+
+
+def end_with_starter() -> None:
+    """Get SIGTERM when the program that runs this one is gone: a killed one must not leave a trainer behind.
+
+    That is `torchrun`, or the `dvc` that runs the stage. Between `dvc` and its stage there may be a shell, which outlives `dvc`: the
+    kernel's own signal at a parent's death would not come.
+    """
+    if not is_worker() and "DVC_STAGE" not in os.environ:  # started by hand, say with nohup: that training is to outlive its shell
+        return
+    starter = psutil.Process().parent()
+    while starter and not is_worker() and "DVC_STAGE" in starter.environ():
+        starter = starter.parent()
+    if starter is None:
+        return
+
+    def watch() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while starter.status() != psutil.STATUS_ZOMBIE:  # dead, and its own parent has not looked yet
+                time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

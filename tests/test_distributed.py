@@ -1,0 +1,186 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import together
+import torch
+from conftest import environment, write_params
+from test_data import make_store
+from test_training import start, wait_for
+
+from srgan.data.crops import Crops
+from srgan.data.images import write_png
+from srgan.errors import SrganError
+from srgan.training import distributed
+
+
+def ranks(count: int, *command: object) -> list[subprocess.Popen]:
+    """Processes of `together.py`, without `torchrun`, which takes its time."""
+    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    return [
+        subprocess.Popen(
+            [sys.executable, together.__file__, *map(str, command)],
+            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **shared),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """What two processes made of 20 steps, and what one made of them with twice the batch."""
+    folder = tmp_path_factory.mktemp("both")
+    (folder / "alone").mkdir()
+    make_store(folder)
+    make_store(folder / "alone")
+    processes = ranks(2, "steps", folder)
+    alone = {name: together.train(folder / "alone", 4, kind) for name, kind in together.KINDS.items()}
+    for process in processes:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)], alone
+
+
+@pytest.mark.parametrize("name", together.KINDS)
+def test_two_processes_do_what_one_does_with_twice_the_batch(both, name):
+    (first, _), alone = both
+    rows, weights = alone[name]
+    for step, (ours, theirs) in enumerate(zip(first[name]["rows"], rows, strict=True), 1):
+        for key, value in theirs.items():
+            if key.startswith("loss"):
+                assert ours[key] == pytest.approx(value, abs=1e-4), (step, key)
+            if key.startswith("gradient"):
+                assert ours[key] == pytest.approx(value, rel=1e-2), (step, key)
+    for ours, theirs in zip(first[name]["weights"], weights, strict=True):
+        assert ours == pytest.approx(theirs.double().sum().item(), abs=1e-2)
+
+
+@pytest.mark.parametrize("name", together.KINDS)
+def test_all_processes_hold_the_same_weights(both, name):
+    first, second = both[0]
+    assert first[name] == second[name]
+
+
+def test_between_them_they_see_the_batch_that_one_alone_would_see(tmp_path):
+    store = make_store(tmp_path)
+    whole = Crops(store, 6, 32, seed=3)
+    for step in (0, 1, 7):
+        for shares in (2, 3):
+            parts = [Crops(store, 6 // shares, 32, 3, rank, shares) for rank in range(shares)]
+            for which in (0, 1):
+                assert (whole(step)[which] == [crop for part in parts for crop in part(step)[which]]).all()
+            assert (whole.gains(step, 0.5) == [gain for part in parts for gain in part.gains(step, 0.5)]).all()
+
+
+LONG = {f"pretrain.{key}": value for key, value in {
+    "nproc_per_node": 2, "steps": 60, "log_every": 10, "validate_every": 30, "checkpoint_every": 10,
+}.items()}  # fmt: skip
+
+
+def newest(folder: Path) -> int:
+    return max((int(path.stem[5:]) for path in (folder / "checkpoints" / "pretrain").glob("step-*.pt")), default=0)
+
+
+def workers(process: subprocess.Popen) -> list[psutil.Process]:
+    return [child for child in psutil.Process(process.pid).children(recursive=True) if "RANK" in child.environ()]
+
+
+def test_a_killed_process_comes_back_and_the_run_ends_in_the_same_weights(copy_of_project, tmp_path):
+    write_params(copy_of_project, LONG)
+    straight = Path(shutil.copytree(copy_of_project, tmp_path / "straight", symlinks=True))
+    assert start(straight, "pretrain").wait(120) == 0
+    process = start(copy_of_project, "pretrain")
+    wait_for(lambda: newest(copy_of_project) >= 20)
+    victim = next(child for child in workers(process) if child.environ()["RANK"] == "1")
+    victim.kill()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "process 1 of 2 was ended by SIGKILL; all start again from the last checkpoint (1 of at most 3 times)" in output
+    assert "goes on after step" in output
+    assert "Traceback" not in output
+    for name in ("models/pretrained.safetensors", "reports/pretrain.csv", "reports/pretrain_validation.csv"):
+        assert (copy_of_project / name).read_bytes() == (straight / name).read_bytes()
+
+
+def test_one_that_is_told_to_stop_stops_all_and_others_go_on_however_many(tmp_path):
+    make_store(tmp_path)
+    random = np.random.default_rng(0)
+    write_png(tmp_path / "lr.png", random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    write_png(tmp_path / "hr.png", random.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    write_params(tmp_path, {"pretrain.steps": 12})
+    for process in ranks(2, "fit", tmp_path, 7):
+        output, _ = process.communicate(timeout=60)
+        assert "interrupted by SIGTERM" in output
+    assert (tmp_path / "checkpoints" / "step-00000007.pt").is_file()
+    results = {}
+    for count in (1, 4):
+        copy = Path(shutil.copytree(tmp_path, tmp_path / f"with{count}", ignore=shutil.ignore_patterns("with*")))
+        said = []
+        for process in ranks(count, "fit", copy):
+            said.append(process.communicate(timeout=60)[0])
+            assert process.returncode == 0, said[-1]
+        assert f"step 7 was written by 2 processes, now there are {count}: from here on a step has {2 * count} crops, not 4" in said[0]
+        assert not any(said[1:])
+        results[count] = (copy / "losses.csv").read_text().splitlines()
+    assert len(results[1]) == len(results[4]) == 7
+    assert results[1][:4] == results[4][:4]  # the header, and steps 2, 4, 6
+    assert results[1][4:] != results[4][4:]
+
+
+def test_told_to_stop_the_command_leaves_a_checkpoint_and_no_process(copy_of_project):
+    write_params(copy_of_project, LONG | {"pretrain.steps": 100_000})
+    process = start(copy_of_project, "pretrain")
+    wait_for(lambda: newest(copy_of_project) >= 10)
+    started = workers(process)
+    assert len(started) == 2
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert output.count("goes on from the checkpoint") == 1
+    assert not any(child.is_running() for child in started)
+
+
+def test_killed_torchrun_leaves_no_process_behind(copy_of_project):
+    write_params(copy_of_project, LONG | {"pretrain.steps": 100_000})
+    process = start(copy_of_project, "pretrain")
+    wait_for(lambda: newest(copy_of_project) >= 10)
+    started = workers(process)
+    assert len(started) == 2
+    process.kill()
+    process.communicate()
+    psutil.wait_procs(started, timeout=60)
+    assert not any(child.is_running() for child in started)
+
+
+def test_an_error_ends_all_processes_at_once(copy_of_project):
+    write_params(copy_of_project, LONG)
+    (copy_of_project / "data" / "prepared" / "train.u8").unlink()
+    process = start(copy_of_project, "pretrain")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "train.u8" in output
+    assert "Traceback" not in output
+    assert "start again" not in output
+
+
+def test_weights_that_have_drifted_apart_are_an_error(monkeypatch):
+    monkeypatch.setattr(distributed, "gathered", lambda items: [*items, "another"])
+    with pytest.raises(SrganError, match="trained different weights"):
+        distributed.check_equal({"weight": torch.zeros(2)})

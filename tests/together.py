@@ -1,0 +1,114 @@
+"""Trains a little, alone or as one of several processes.
+
+`python together.py steps FOLDER` takes `STEPS` steps of each kind and writes what came out to `RANK.json`; `python together.py fit FOLDER
+[STOP]` trains to the end of `FOLDER`'s parameters, or to where it is interrupted, with checkpoints.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from conftest import write_params
+
+from srgan import models, params
+from srgan.data.crops import Crops
+from srgan.data.manifest import Pair
+from srgan.data.store import Store
+from srgan.training import distributed
+from srgan.training.checkpoint import Checkpoints
+from srgan.training.log import SilentLog, TrainingLog
+from srgan.training.trainer import Trainer
+
+STEPS = 20
+RELATIVISTIC = {"network": "compact", "opponent": "patch", "adversarial": "relativistic"}
+BATCH_NORM = {"network": "srresnet", "opponent": "vgg", "adversarial": "vanilla"}
+IN_PARTS = {"network": "rrdb", "opponent": "unet", "adversarial": "hinge", "accumulate": 2, "recompute": True}
+KINDS = {"relativistic": RELATIVISTIC, "batch norm": BATCH_NORM, "in parts": IN_PARTS}
+
+GENERATORS = {
+    "compact": {"features": 8, "depth": 1},
+    "srresnet": {"features": 4, "depth": 1, "upsampling": "pixelshuffle"},
+    "rrdb": {"features": 4, "growth": 4, "depth": 1},
+}
+
+
+def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[str, float]], list[torch.Tensor]]:
+    """The figures of each of `STEPS` GAN steps, and the weights afterwards."""
+    name = str(kind["network"])
+    changes = {
+        "train.steps": STEPS,
+        "train.batch": batch,
+        "train.accumulate": kind.get("accumulate", 1),
+        "train.recompute": kind.get("recompute", False),
+        "train.losses.adversarial.name": kind["adversarial"],
+        "train.clip": 1.0,
+        "train.learning_rate": 1e-4,
+        "train.discriminator.learning_rate": 1e-4,
+        "model": {"name": name, **GENERATORS[name]},
+    }
+    options = params.load(write_params(folder, changes)).train
+    torch.manual_seed(0)
+    generator = models.build_generator(name, scale=4, **GENERATORS[name])
+    discriminator = models.build_discriminator(str(kind["opponent"]), features=4)
+    crops = Crops(Store(folder), batch, options.patch, options.seed, distributed.rank(), distributed.size())
+    subject = Trainer(options, generator, discriminator, crops, [])
+    rows = []
+    for step in range(1, STEPS + 1):
+        subject.step(step)
+        rows.append({key: value.item() for key, value in subject.sums.items()})
+        subject.sums = {}
+    return rows, [*subject.ema.module.state_dict().values(), *subject.discriminator.state_dict().values()]
+
+
+def steps(folder: Path) -> None:
+    """Each kind, with a batch of 2 in each process."""
+    result = {}
+    own = folder / str(distributed.rank())
+    own.mkdir()
+    for file in folder.glob("train.*"):
+        (own / file.name).symlink_to(file)
+    for name, kind in KINDS.items():
+        rows, weights = train(own, 2, kind)
+        result[name] = {"rows": rows, "weights": [value.double().sum().item() for value in weights]}
+    (folder / f"{distributed.rank()}.json").write_text(json.dumps(result))
+
+
+def fit(folder: Path, stop_after: int = 0) -> torch.nn.Module:
+    """The first stage of a tiny network; interrupted at a step, unless that is 0."""
+    options = params.load(folder / "params.yaml").pretrain
+    torch.manual_seed(0)
+    generator = models.build_generator("compact", scale=4, features=8, depth=1)
+    crops = Crops(Store(folder), options.batch, options.patch, options.seed, distributed.rank(), distributed.size())
+    pair = Pair("own", "v", folder / "hr.png", folder / "lr.png")
+    subject = Trainer(options, generator, None, crops, [pair])
+    step = subject.step
+    # To one of them alone: the others are to stop at the same step.
+    subject.step = lambda number: (
+        os.kill(os.getpid(), signal.SIGTERM) if number == stop_after and distributed.rank() == 0 else None,
+        step(number),
+    )
+    if distributed.rank():
+        return subject.fit(SilentLog(), distributed.SharedCheckpoints(None))
+    log = TrainingLog(folder / "losses.csv", options.steps, "pretrain", folder / "pictures")
+    with Checkpoints(folder / "checkpoints", "s", options.checkpoint_every) as own:
+        return subject.fit(log, distributed.SharedCheckpoints(own))
+
+
+def main() -> None:
+    """Do what the command line says."""
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    action, folder, *rest = sys.argv[1:]
+    with distributed.joined():
+        if action == "steps":
+            steps(Path(folder))
+        else:
+            fit(Path(folder), *map(int, rest))
+
+
+if __name__ == "__main__":
+    main()
