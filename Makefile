@@ -28,7 +28,7 @@ flow: $(READY)  ## the same, as a Prefect flow with a task per stage
 	$(BIN)/python -m pipelines.train
 
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY)  ## style, and the arrows between the parts
 	$(BIN)/ruff check

@@ -84,18 +84,19 @@ def psnr_ssim(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> dict[s
     return {"psnr_y": psnr_y, "ssim_y": ssim_y, "psnr_rgb": psnr(sr_cut, hr_cut), "ssim_rgb": ssim(sr_cut, hr_cut)}
 
 
-def lpips_network(name: str) -> torch.nn.Module:
+def lpips_network(name: str, trained: bool = True) -> torch.nn.Module:
     """LPIPS v0.1 (Zhang et al. 2018, https://arxiv.org/abs/1801.03924) of the `lpips` package, frozen.
 
     It takes two `(N, 3, H, W)` batches in -1..1 and returns `(N, 1, 1, 1)`.
 
     Args:
         name: of the network whose features are compared: ``alex`` or ``squeeze``.
+        trained: False for a network that knows nothing, to see what it takes in time and memory.
 
     Raises:
         srgan.data.fetch.WeightsUnavailable: its weights can neither be found nor downloaded, or the package is not installed.
     """
-    backbone = fetch.load_weights({"alex": "alexnet", "squeeze": "squeezenet"}[name])
+    backbone = fetch.load_weights({"alex": "alexnet", "squeeze": "squeezenet"}[name]) if trained else None
     from srgan import torchvision_import  # noqa: F401 (must come before lpips, which imports torchvision)
 
     try:
@@ -107,8 +108,9 @@ def lpips_network(name: str) -> torch.nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lpips speaks to torchvision in its old way
         network = lpips.LPIPS(net=name, pnet_rand=True, verbose=False).eval().requires_grad_(False)
-    state = network.net.state_dict()  # named slice2.3.weight where torchvision has features.3.weight
-    network.net.load_state_dict({key: backbone["features" + key[key.index(".") :]] for key in state})
+    if backbone is not None:
+        state = network.net.state_dict()  # named slice2.3.weight where torchvision has features.3.weight
+        network.net.load_state_dict({key: backbone["features" + key[key.index(".") :]] for key in state})
     return network
 
 

@@ -76,6 +76,11 @@ def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that need the project come first: one of two workers makes it, the other begins with the rest."""
+    items.sort(key=lambda item: "project" not in item.fixturenames)  # type: ignore[attr-defined]
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A project whose pipeline has run once. Look, do not touch: `copy_of_project` is for tests that change things."""

@@ -52,13 +52,15 @@ def test_the_flow_runs_what_changed_and_shows_the_rest_as_cached(copy_of_project
 
 def test_a_failing_stage_fails_the_flow_and_says_why(copy_of_project, tmp_path):
     path = copy_of_project / "params.yaml"
-    path.write_text(path.read_text().replace("alias: challenger", "alias: v1"))
+    path.write_text(path.read_text().replace("- sample", "- smaple", 1))
     process = start_flow(copy_of_project, tmp_path)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 1
-    assert "'latest' and 'v1'" in output
+    assert "smaple" in output
+    assert "did you mean sample?" in output
     assert "pipelines/stages.py" not in output  # no traceback through our code
-    assert "Task run 'register' - Finished in state Failed" in output
+    assert "Task run 'download' - Finished in state Failed" in output
+    assert "the stages before it are kept" in output
 
 
 def descendants(folder: Path) -> list[psutil.Process]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from srgan.models.layers import Upsampling, source, steps_of, upsampler
+from srgan.models.layers import Upsampling, before_shuffle, source, steps_of, upsampler
 
 
 class _Block(nn.Module):
@@ -44,6 +45,7 @@ class SRResNet(nn.Module):
     def __init__(self, scale: int, features: int = 64, depth: int = 16, upsampling: Upsampling = "pixelshuffle") -> None:
         super().__init__()
         self.scale, self.features, self.depth, self.upsampling = scale, features, depth, upsampling
+        self.plain = False  # compute the last convolution as it is written, after the pixel shuffle
         self.head = nn.Sequential(nn.Conv2d(3, features, 9, padding=4), nn.PReLU())
         self.body = nn.Sequential(*(_Block(features) for _ in range(depth)))
         self.conv = nn.Conv2d(features, features, 3, padding=1)
@@ -77,4 +79,13 @@ class SRResNet(nn.Module):
         """Enlarge by `scale`."""
         first = self.head(lr_image)
         features = first + self.norm(self.conv(self.body(first)))
-        return self.tail(self.up(features))
+        *before, last = self.up
+        for upsampling in before:
+            features = upsampling(features)
+        if self.plain or self.upsampling != "pixelshuffle":
+            return self.tail(last(features))
+        # The last convolution, 9x9 at HR resolution, is the slowest by far. The activation, one slope for all, does not mind the shuffle.
+        step = last.shuffle.upscale_factor
+        weight, bias, padding = before_shuffle(self.tail, step)
+        features = last.activation(last[0](features))
+        return functional.pixel_shuffle(functional.conv2d(features, weight, bias, padding=padding), step)

@@ -25,6 +25,13 @@ def text(name: str) -> str:
     return resources.files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
+def load(name: str) -> params.Params:
+    """A profile's parameters."""
+    text(name)  # names the nearest, if there is none
+    with resources.as_file(resources.files(__name__).joinpath(f"{name}.yaml")) as file:
+        return params.load(file)
+
+
 def listing() -> str:
     """A paragraph for each profile: what it is for and what it costs, from the head of its file."""
     paragraphs = []

@@ -94,16 +94,16 @@ def _leave(store: dist.Store, number: int, world: int) -> None:
         time.sleep(0.05)
 
 
-def together(model: nn.Module) -> nn.Module:
+def parallel(model: nn.Module) -> nn.Module:
     """The model as it takes part in a step: its gradients become means over all processes as they are made."""
     if size() == 1:
         return model
-    cuda = next(model.parameters()).is_cuda
+    devices = [local_rank()] if next(model.parameters()).is_cuda else None
     # The first weights, and buffers such as those of spectral normalisation, are functions of the seed and of averaged gradients: equal
     # everywhere. Sent again and again they would cost time, and break a step that passes through a network twice.
-    return DistributedDataParallel(
-        model, device_ids=[local_rank()] if cuda else None, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # from torch 2.13 on the option has another name
+        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def synchronise_statistics(model: nn.Module) -> nn.Module:

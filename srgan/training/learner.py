@@ -25,7 +25,7 @@ class Learner:
 
     def __init__(self, model: nn.Module, peak: float, parts: int, dtype: torch.dtype, compiled: bool = False) -> None:
         self.peak, self.parts = peak, parts
-        self.shared = distributed.together(model)
+        self.shared = distributed.parallel(model)
         self.run = torch.compile(self.shared) if compiled else self.shared  # the network, to be called in a step
         self.weights = list(model.parameters())
         self.optimizer = torch.optim.Adam(self.weights, lr=peak, betas=BETAS, fused=True)

@@ -7,7 +7,7 @@ from srgan import metrics
 from srgan.data import fetch
 from srgan.errors import SrganError
 from srgan.losses import PIXEL_LOSSES
-from srgan.models.features import Vgg19
+from srgan.models.features import Vgg19, random_weights
 from srgan.params import DiscriminatorFeatures, Perceptual, VggFeatures
 
 
@@ -50,8 +50,12 @@ class LpipsLoss(nn.Module):
             return self.network(sr_image.float() * 2 - 1, hr_image.float() * 2 - 1).mean()
 
 
-def open_perceptual(options: Perceptual) -> nn.Module | None:
+def open_perceptual(options: Perceptual, trained: bool = True) -> nn.Module | None:
     """The perceptual loss with its weights; None if it is off, or compares the discriminator's own features.
+
+    Args:
+        options: which.
+        trained: False for weights that know nothing, to see what the loss takes in time and memory.
 
     Raises:
         SrganError: the weights cannot be had; names the file, the places that were searched, and the alternatives.
@@ -60,9 +64,9 @@ def open_perceptual(options: Perceptual) -> nn.Module | None:
         return None
     try:
         if isinstance(options, VggFeatures):
-            features = Vgg19(list(options.layers), fetch.load_weights("vgg19"))
+            features = Vgg19(list(options.layers), fetch.load_weights("vgg19") if trained else random_weights())
             return VggLoss(features, list(options.layers.values()), options.distance)
-        return LpipsLoss(metrics.lpips_network(options.network.removeprefix("lpips-")))
+        return LpipsLoss(metrics.lpips_network(options.network.removeprefix("lpips-"), trained))
     except fetch.WeightsUnavailable as error:
         others = [name for name in ("lpips-squeeze", "vgg19") if name != options.network]
         raise SrganError(

@@ -77,8 +77,8 @@ class Trainer:
         self.dtype = pick_precision(options.precision, self.device)
         self.batches = _nearest(crops, self.device)
         self.validation = Validation(crops.store.scale, self.device, lpips)
-        self.perceptual = perceptual.to(self.device, memory_format=torch.channels_last) if perceptual else None
-        self.generator = self._place(generator)
+        self.perceptual = self._place(perceptual) if perceptual else None
+        self.generator = distributed.synchronise_statistics(self._place(generator).train())
         if options.recompute:
             self.generator.recompute = True
         # The statistics of batch normalisation are averaged as well: those of the last batches fit other weights.
@@ -89,7 +89,7 @@ class Trainer:
         self.discriminator = None
         if self.gan:
             assert discriminator is not None
-            self.discriminator = self._place(discriminator)
+            self.discriminator = distributed.synchronise_statistics(self._place(discriminator).train())
             # Not compiled: two losses go back through it, which compiled code does not allow.
             self.learners["discriminator"] = Learner(
                 self.discriminator, self.gan.discriminator.learning_rate, options.accumulate, self.dtype
@@ -108,7 +108,7 @@ class Trainer:
         self.pending: tuple[int, Callable[[], Scores], dict[str, Tensor]] | None = None
 
     def _place(self, model: nn.Module) -> nn.Module:
-        return distributed.synchronise_statistics(model.to(self.device, memory_format=torch.channels_last).train())
+        return model.to(self.device, memory_format=torch.channels_last)
 
     # -- one step -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,413 @@
+"""How fast training is: ``python benchmarks/train.py`` (about 20 minutes on two cores; a minute on a GPU).
+
+Ours, the trainer of `srgan train`, against a plain loop as widely used trainers have it: float32, NCHW, one pass for each need, losses
+fetched at every step, crops from PNG files by a DataLoader. The same networks and batches, each side in a process of its own, in turn
+in one run; medians count. SRGAN is SRResNet (16 blocks), its discriminator and VGG19 with random weights on crops of 96 pixels, 16 at a
+time; ESRGAN is RRDB (23 blocks), the same discriminator, VGG19, crops of 128 pixels (4 at a time on a CPU). The last lines are
+``ratio NAME VALUE`` (above 1: ours is faster) and ``value NAME VALUE``.
+
+    --profile FILE   instead: one of our steps, operator by operator, as a table, and as a trace for chrome://tracing
+    --curves         instead: 200 steps in bf16 and in float32, and with another seed, to see whether bf16 stands out
+"""
+
+import argparse
+import copy
+import dataclasses
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from data import photograph
+from srgan import models, params, profiles
+from srgan.data.crops import Crops
+from srgan.data.degrade import bicubic_downscale
+from srgan.data.store import Store, StoreWriter, pack
+from srgan.launch import MALLOC
+from srgan.models.features import Vgg19, random_weights
+from srgan.training.device import pick_device, pick_precision
+from srgan.training.perceptual import VggLoss
+from srgan.training.trainer import Trainer
+
+PROFILES = {"srgan": "srgan-div2k", "esrgan": "esrgan-df2k"}
+STAGES = {"pixel_step": "pretrain", "gan_step": "train"}
+SUBIMAGE = 480  # pixels of the side of the PNG files
+
+
+def make_data(folder: Path) -> None:
+    """Noise like photographs: as a packed store, and cut up as PNG files."""
+    (folder / "png").mkdir()
+    with StoreWriter(folder, 4) as writer:
+        for number in range(4):
+            hr_image = photograph(number, 2 * SUBIMAGE, 4 * SUBIMAGE)
+            lr_image = bicubic_downscale(hr_image, 4)
+            packed = folder / f"{number}.u8"
+            writer.add(str(number), *hr_image.shape[:2], packed, pack(packed, hr_image, lr_image))
+            for part in range(8):
+                top, left = part // 4 * SUBIMAGE, part % 4 * SUBIMAGE
+                hr_part = hr_image[top : top + SUBIMAGE, left : left + SUBIMAGE]
+                Image.fromarray(hr_part).save(folder / "png" / f"{number}-{part}-hr.png")
+                Image.fromarray(lr_image[top // 4 :, left // 4 :][: SUBIMAGE // 4, : SUBIMAGE // 4]).save(
+                    folder / "png" / f"{number}-{part}-lr.png"
+                )
+
+
+def options_of(name: str, stage: str, batch: int, precision: str = "auto") -> params.Pretrain | params.Train:
+    """The profile's, without what a benchmark has no use for."""
+    options = getattr(profiles.load(PROFILES[name]), stage)
+    return dataclasses.replace(options, batch=batch, accumulate=1, precision=precision)
+
+
+def networks(name: str, options: params.Pretrain | params.Train) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
+    """Generator; in the second stage discriminator and VGG loss, with random weights."""
+    torch.manual_seed(0)
+    config = params.to_dict(profiles.load(PROFILES[name]).model)
+    generator = models.build_generator(config.pop("name"), scale=4, **config)
+    if not isinstance(options, params.Train):
+        return generator, None, None
+    discriminator = models.build_discriminator("vgg", features=64)
+    layer, distance = ("relu5_4", "mse") if name == "srgan" else ("conv5_4", "l1")
+    return generator, discriminator, VggLoss(Vgg19([layer], random_weights()), [1.0], distance)
+
+
+class Ours:
+    """The trainer, on batches of the store, or on one batch again and again."""
+
+    def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool, precision: str = "auto") -> None:
+        options = options_of(name, stage, batch, precision)
+        generator, discriminator, perceptual = networks(name, options)
+        self.trainer = Trainer(options, generator, discriminator, Crops(Store(folder), batch, options.patch, 0), [], perceptual)
+        self.done, self.waited = 0, 0.0  # steps, seconds
+        batches = self.trainer.batches
+        fixed = batches(1)
+
+        def timed(step: int) -> object:
+            start = time.perf_counter()
+            result = batches(step) if loading else fixed
+            self.waited += time.perf_counter() - start
+            return result
+
+        self.trainer.batches = timed
+
+    def step(self) -> None:
+        """The next step."""
+        self.done += 1
+        self.trainer.step(self.done)
+
+
+class SubImages(torch.utils.data.Dataset):
+    """Random crops of the PNG files, flipped and turned."""
+
+    def __init__(self, folder: Path, patch: int) -> None:
+        self.paths, self.patch = sorted((folder / "png").glob("*-hr.png")), patch
+
+    def __len__(self) -> int:
+        return 100_000
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        random = np.random.default_rng(index)
+        path = self.paths[random.integers(len(self.paths))]
+        hr_image, lr_image = (np.asarray(Image.open(str(path).replace("-hr", kind))) for kind in ("-hr", "-lr"))
+        top, left = random.integers((SUBIMAGE - self.patch) // 4, size=2)
+        small = self.patch // 4
+        lr_crop = lr_image[top : top + small, left : left + small]
+        hr_crop = hr_image[4 * top : 4 * top + self.patch, 4 * left : 4 * left + self.patch]
+        flip, turn = random.integers(2), random.integers(4)
+        return tuple(  # type: ignore[return-value]
+            torch.from_numpy(np.ascontiguousarray(np.rot90(crop[:, ::-1] if flip else crop, turn).transpose(2, 0, 1))).float() / 255
+            for crop in (hr_crop, lr_crop)
+        )
+
+
+class Plain:
+    """The loop that one finds in most repositories."""
+
+    def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool) -> None:
+        options = self.options = options_of(name, stage, batch)
+        self.device = pick_device()
+        generator, discriminator, perceptual = networks(name, options)
+        if isinstance(generator, models.SRResNet):
+            generator.plain = True
+        self.generator = generator.to(self.device).train()
+        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1e-4, betas=(0.9, 0.99))
+        if discriminator and perceptual:
+            self.discriminator, self.perceptual = discriminator.to(self.device).train(), perceptual.to(self.device)
+            self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), lr=1e-4, betas=(0.9, 0.99))
+        self.batches = self._batches(SubImages(folder, options.patch), batch, loading)
+
+    def _batches(self, images: SubImages, batch: int, loading: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        if not loading:
+            fixed = [torch.stack(crops).to(self.device) for crops in zip(*(images[n] for n in range(batch)), strict=True)]
+            while True:
+                yield fixed[0], fixed[1]
+        pinned = self.device.type == "cuda"
+        workers = min(8, os.cpu_count() or 1)
+        for hr_image, lr_image in torch.utils.data.DataLoader(images, batch, num_workers=workers, pin_memory=pinned):
+            yield hr_image.to(self.device, non_blocking=True), lr_image.to(self.device, non_blocking=True)
+
+    def step(self) -> None:
+        """The next step."""
+        hr_image, lr_image = next(self.batches)
+        options, logged = self.options, {}
+        self.optimizer.zero_grad()
+        sr_image = self.generator(lr_image)
+        if isinstance(options, params.Pretrain):
+            loss = {"mse": functional.mse_loss, "l1": functional.l1_loss}[options.losses.pixel](sr_image, hr_image)
+            loss.backward()
+            self.optimizer.step()
+            logged["loss"] = loss.item()
+        else:
+            self.discriminator.requires_grad_(False)
+            pixel = functional.l1_loss(sr_image, hr_image)
+            perceptual = self.perceptual(sr_image, hr_image)
+            logits, _ = self.discriminator(sr_image)
+            if options.losses.adversarial.name == "relativistic":
+                real = self.discriminator(hr_image)[0].detach()
+                adversarial = (_bce(real - logits.mean(), 0) + _bce(logits - real.mean(), 1)) / 2
+            else:
+                adversarial = _bce(logits, 1)
+            loss = options.losses.pixel.weight * pixel + options.losses.perceptual.weight * perceptual
+            loss = loss + options.losses.adversarial.weight * adversarial
+            loss.backward()
+            self.optimizer.step()
+            self.discriminator.requires_grad_(True)
+            self.optimizer_d.zero_grad()
+            if options.losses.adversarial.name == "relativistic":
+                fake = self.discriminator(sr_image.detach())[0]
+                real = self.discriminator(hr_image)[0]
+                loss_d = (_bce(real - fake.mean(), 1) + _bce(fake - real.mean(), 0)) / 2
+            else:
+                loss_d = (_bce(self.discriminator(hr_image)[0], 1) + _bce(self.discriminator(sr_image.detach())[0], 0)) / 2
+            loss_d.backward()
+            self.optimizer_d.step()
+            logged |= {"pixel": pixel.item(), "perceptual": perceptual.item(), "adversarial": adversarial.item(), "d": loss_d.item()}
+        for averaged, weight in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+            averaged.data.mul_(0.999).add_(weight.data, alpha=0.001)
+
+
+def _bce(logits: Tensor, target: float) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def wait() -> None:
+    """For the device."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def side(name: str, what: str, batch: int, folder: Path, kind: str) -> None:
+    """A process of its own: for each number on its input so many steps, and their seconds on its output; then what it took."""
+    stage, loading = STAGES.get(what, "train"), what == "end_to_end"
+    subject = {"ours": Ours, "plain": Plain}[kind](name, stage, batch, folder, loading)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        wait()
+        waited, start = getattr(subject, "waited", 0.0), time.perf_counter()
+        for _ in range(int(line)):
+            subject.step()
+        wait()
+        print(time.perf_counter() - start, getattr(subject, "waited", 0.0) - waited, flush=True)
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(peak, flush=True)
+
+
+class Side:
+    """The other end of `side`."""
+
+    def __init__(self, name: str, what: str, batch: int, folder: Path, kind: str) -> None:
+        command = [
+            sys.executable,
+            __file__,
+            "--side",
+            kind,
+            "--model",
+            name,
+            "--what",
+            what,
+            "--batch",
+            str(batch),
+            "--folder",
+            str(folder),
+        ]
+        environment = os.environ | MALLOC if kind == "ours" else None  # as `srgan` starts itself
+        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._read()
+
+    def _read(self) -> str:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit("a side of the comparison has failed, see above")
+        return line
+
+    def steps(self, count: int) -> tuple[float, float]:
+        """Seconds of a step, and those of them spent waiting for data."""
+        assert self.process.stdin
+        print(count, file=self.process.stdin, flush=True)
+        seconds, waited = map(float, self._read().split())
+        return seconds / count, waited / count
+
+    def end(self) -> float:
+        """Peak memory, bytes."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        peak = float(self._read())
+        self.process.wait()
+        return peak
+
+
+def compare(name: str, what: str, batch: int, folder: Path, rounds: int, peak: float) -> list[str]:
+    """Both sides in turn; prints a line for people, returns those for machines."""
+    sides = {kind: Side(name, what, batch, folder, kind) for kind in ("plain", "ours")}
+    count = 1
+    for subject in sides.values():  # warm up; then as many steps at a time as take a second
+        subject.steps(1)
+        seconds, _ = subject.steps(2)
+        count = max(count, round(1 / seconds))
+    times: dict[str, list[tuple[float, float]]] = {kind: [] for kind in sides}
+    for _ in range(rounds):
+        for kind, subject in sides.items():
+            times[kind].append(subject.steps(count))
+    median = {kind: statistics.median(seconds for seconds, _ in found) for kind, found in times.items()}
+    memory = {kind: subject.end() for kind, subject in sides.items()}
+    label = what if name == "srgan" else f"{name}_{what}"
+    ratio = median["plain"] / median["ours"]
+    line = f"{label}: ours {1e3 * median['ours']:.1f} ms ({batch / median['ours']:,.1f} images/s), plain {1e3 * median['plain']:.1f} ms"
+    line += f"; {memory['ours'] / 1e9:.2f} and {memory['plain'] / 1e9:.2f} GB"
+    lines = [f"ratio {label} {ratio:.2f}", f"value {label}_images_per_second {batch / median['ours']:.2f}"]
+    if what == "end_to_end":
+        share = statistics.median(waited / seconds for seconds, waited in times["ours"])
+        line += f"; {100 * share:.2f} % of our time waiting for data"
+        lines.append(f"value {label}_waiting_percent {100 * share:.2f}")
+    else:
+        work = flops(name, STAGES[what], batch, folder)
+        speed = work / median["ours"]
+        line += f"; {work / 1e12:.2f} TFLOP a step: {speed / 1e9:,.0f} GFLOP/s, {100 * speed / peak:.0f} % of the peak"
+        lines.append(f"value {label}_peak_percent {100 * speed / peak:.1f}")
+    lines.append(f"value {label}_memory_gb {memory['ours'] / 1e9:.2f}")
+    print(line, flush=True)
+    return lines
+
+
+def flops(name: str, stage: str, batch: int, folder: Path) -> float:
+    """Multiplications and additions of the convolutions of a step that does nothing twice, counted on one image."""
+    subject = Ours(name, stage, 2, folder, loading=False, precision="fp32")
+    if isinstance(subject.trainer.generator, models.SRResNet):
+        subject.trainer.generator.plain = True
+    with FlopCounterMode(display=False) as counter:
+        subject.step()
+    return counter.get_total_flops() / 2 * batch
+
+
+def measured_peak() -> float:
+    """The most that this device computes, FLOP/s: the better of a large product and a 3x3 convolution, in the trainer's precision."""
+    device = pick_device()
+    dtype = pick_precision("auto", device)
+    size = 8192 if device.type == "cuda" else 2048
+    first, second = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    side = 256 if device.type == "cuda" else 96
+    image = torch.randn(16, 64, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    layer = nn.Conv2d(64, 64, 3, padding=1, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        product = 2 * size**3 / fastest(lambda: first @ second)
+        convolution = 2 * 9 * 64 * 64 * image.shape[0] * side**2 / fastest(lambda: layer(image))
+    rates = f"{product / 1e9:,.0f} GFLOP/s in a product, {convolution / 1e9:,.0f} in a convolution"
+    print(f"peak in {dtype}: {rates}", flush=True)
+    return max(product, convolution)
+
+
+def fastest(run: Callable[[], object]) -> float:
+    """Seconds of the fastest of a few runs."""
+    times = []
+    for _ in range(12):
+        wait()
+        start = time.perf_counter()
+        for _ in range(5):
+            run()
+        wait()
+        times.append((time.perf_counter() - start) / 5)
+    return min(times)
+
+
+def curves(name: str, batch: int, folder: Path) -> None:
+    """Does bf16 learn otherwise than float32? The loss of 200 pixel steps, against that with other crops."""
+    losses: dict[str, list[float]] = {}
+    for label, precision, shift in (("fp32", "fp32", 0), ("bf16", "bf16", 0), ("other crops", "fp32", 10_000)):
+        subject = Ours(name, "pretrain", batch, folder, loading=True, precision=precision)
+        found = []
+        for step in range(1, 201):
+            subject.trainer.step(shift + step)
+            found.append(subject.trainer.sums["loss_pixel"])
+            subject.trainer.sums = {}
+        losses[label] = [value.item() for value in found]
+    tail = {label: statistics.mean(values[-50:]) for label, values in losses.items()}
+    print(", ".join(f"{label} {value:.5f}" for label, value in tail.items()) + ": mean pixel loss of the last 50 of 200 steps")
+    for label in ("bf16", "other crops"):
+        print(f"value difference_{label.replace(' ', '_')}_percent {100 * abs(tail[label] / tail['fp32'] - 1):.2f}")
+
+
+def profile(name: str, what: str, batch: int, folder: Path, trace: Path) -> None:
+    """One step by operator."""
+    subject = Ours(name, STAGES[what], batch, folder, loading=True)
+    for _ in range(3):
+        subject.step()
+    wait()
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as recorded:
+        subject.step()
+        wait()
+    recorded.export_chrome_trace(str(trace))
+    print(recorded.key_averages().table(sort_by=f"self_{pick_device().type}_time_total", row_limit=25, max_name_column_width=50))
+
+
+def main() -> None:
+    """Compare and print the ratios last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=[*PROFILES, "both"], default="both")
+    parser.add_argument("--what", choices=[*STAGES, "end_to_end", "all"], default="all")
+    parser.add_argument("--batch", type=int, help="(default: 16; 4 for ESRGAN on a CPU)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="of --model and --what")
+    parser.add_argument("--curves", action="store_true")
+    parser.add_argument("--side", choices=["ours", "plain"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        side(given.model, given.what, given.batch, given.folder, given.side)
+        return
+    names = list(PROFILES) if given.model == "both" else [given.model]
+    cuda = torch.cuda.is_available()
+    batches = {name: given.batch or (16 if cuda or name == "srgan" else 4) for name in names}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        make_data(folder)
+        if given.profile:
+            profile(names[0], "gan_step" if given.what == "all" else given.what, batches[names[0]], folder, given.profile)
+            return
+        if given.curves:
+            curves(names[0], batches[names[0]], folder)
+            return
+        peak, lines = measured_peak(), []
+        for name in names:
+            for what in (*STAGES, "end_to_end") if given.what == "all" else [given.what]:
+                lines += compare(name, what, batches[name], folder, given.rounds, peak)
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
