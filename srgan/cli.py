@@ -20,6 +20,10 @@ A first round:
   dvc repro                            # train, score, export and register
   open reports/report.html             # is it any good?
   srgan upscale photo.jpg -o big.png   # use it
+
+Before a long training:
+  srgan profile use srgan-div2k        # the paper's settings
+  srgan plan                           # what they take in memory and time on this machine
 """
 
 
@@ -105,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("name")
     action.set_defaults(run=lambda options: print(profiles.use(options.name, options.params)))
 
+    text = "What the training takes in memory and time, measured with a few steps on random pixels"
+    command = commands.add_parser("plan", help=text, description=text, parents=[common, staged])
+    command.add_argument("profiles", nargs="*", metavar="profile", help="(default: the parameter file)")
+    command.add_argument("--all", action="store_true", help="all profiles")
+    command.set_defaults(run=_plan)
+
     text = "Enlarge a photograph with an exported model"
     command = commands.add_parser("upscale", help=text, description=text, parents=[common])
     command.add_argument("input", type=Path, help="the photograph")
@@ -140,6 +150,17 @@ def _run_stage(options: argparse.Namespace) -> None:
     if training and training.nproc_per_node > 1 and not launch.is_worker():
         sys.exit(launch.together(training.nproc_per_node))
     options.function(loaded)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    launch.restart_with_malloc()
+    from srgan import planning
+
+    chosen = {name: profiles.load(name) for name in (profiles.names() if options.all else options.profiles)}
+    for name, loaded in (chosen or {str(options.params): params.load(options.params)}).items():
+        print(f"{name}:")
+        for stage in ("pretrain", "train"):
+            print(f"  {planning.plan(loaded, stage)}", flush=True)
 
 
 def _upscale(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What a training will take, before it takes it: memory from steps with one and two crops, time from a few steps on random pixels."""
+"""What a training will take, before it takes it: memory from steps with a few crops, time from a few steps on random pixels."""
 
 import contextlib
 import datetime
@@ -16,13 +16,15 @@ from torch.utils._pytree import tree_leaves
 
 from srgan import models
 from srgan.data.crops import Crops
-from srgan.params import Params, Train, to_dict
+from srgan.params import CompactModel, Params, Train, to_dict
 from srgan.training.device import pick_device
 from srgan.training.perceptual import open_perceptual
 from srgan.training.trainer import Trainer
 
+FEW = 2  # crops
 WARM, STEPS, PATIENCE = 3, 20, 60.0  # steps, steps, seconds that a probe may take
-LIBRARIES = 1.25e9  # bytes: what CUDA's libraries and their workspaces take on a GPU, beside the tensors
+LIBRARIES = 1e9  # bytes that CUDA's libraries take of a GPU's memory
+BUFFERS = 1.25  # on a CPU the tensors take so many times their size: oneDNN's buffers, and what malloc keeps (measured: 1.17 to 1.36)
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Plan:
 
     def __str__(self) -> str:
         text = (
-            f"{self.stage}: {self.weights:,} weights, {self.memory / 1e9:.1f} GB of memory at the peak ({self.free / 1e9:.1f} GB are free)"
+            f"{self.stage}: {self.weights:,} weights, {self.memory / 1e9:.1f} GB of memory at the peak, {self.free / 1e9:.1f} GB are free"
         )
         if self.memory > self.free:
             return f"{text}: too much; raise {self.stage}.accumulate, lower {self.stage}.batch or patch, or set recompute for rrdb"
@@ -63,34 +65,47 @@ def plan(params: Params, stage: str, probe: bool = True) -> Plan:
     if device.type == "cuda":
         base, free = LIBRARIES, float(torch.cuda.mem_get_info(device)[0])
     else:
-        base, free = float(psutil.Process().memory_info().rss), float(psutil.virtual_memory().available)
+        base, free = _size_of_process(params), float(psutil.virtual_memory().available)
     memory = base + peak_of_tensors(params, stage)
     rate = measured_rate(params, stage) if probe and memory <= free else None
     return Plan(stage, weights, memory, free, options.steps, rate)
 
 
 def peak_of_tensors(params: Params, stage: str) -> float:
-    """Bytes of all tensors at the fullest moment of a step.
+    """Bytes that all tensors take at the fullest moment of a step.
 
-    Measured in steps with one and with two crops at a time: what a network keeps of its input grows with the crops, all else stays.
+    Measured in steps with few crops and with twice as many: what a network keeps of its input grows with the crops, all else stays.
     """
     options = getattr(params, stage)
-    one, two = (_peak_of_step(replace(params, **{stage: replace(options, batch=crops, accumulate=1)}), stage) for crops in (1, 2))
-    return one + (two - one) * (options.batch // options.accumulate - 1)
+    few = replace(options, batch=FEW, accumulate=1)
+    less, more = (_peak_of_step(replace(params, **{stage: replace(few, batch=crops)}), stage) for crops in (FEW, 2 * FEW))
+    return less + (more - less) * (options.batch / options.accumulate / FEW - 1)
 
 
 def _peak_of_step(params: Params, stage: str) -> float:
     device = pick_device()
-    counted = contextlib.nullcontext(_Ledger()) if device.type == "cuda" else _Ledger()
-    with counted as ledger:
+    peaks = []
+    with contextlib.nullcontext() if device.type == "cuda" else _Ledger() as ledger:
         trainer = _trainer(params, stage)
-        trainer.step(1)  # the optimiser's state comes with it
-        gc.collect()
-        ledger.peak = ledger.now
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        trainer.step(2)
-    return float(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else ledger.peak
+        for step in (1, 2, 3):
+            gc.collect()
+            if ledger:
+                ledger.peak = ledger.now
+            else:
+                torch.cuda.reset_peak_memory_stats(device)
+            trainer.step(step)
+            peaks.append(BUFFERS * ledger.peak if ledger else float(torch.cuda.max_memory_allocated(device)))
+    return min(peaks[1:])  # the optimiser's state comes with the first step; what awaits Python's collector may stand in the way of another
+
+
+def _size_of_process(params: Params) -> float:
+    """Bytes of a stage's process without its tensors: with all that it loads, and that torch loads for the first step."""
+    from srgan import tracking  # noqa: F401
+
+    small = replace(params.pretrain, batch=1, accumulate=1, recompute=False)
+    trainer = _trainer(replace(params, model=CompactModel("compact", features=4, depth=0), pretrain=small), "pretrain")
+    trainer.step(1)
+    return float(psutil.Process().memory_info().rss)
 
 
 def measured_rate(params: Params, stage: str) -> float:
