@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from srgan.data import degrade
-from srgan.data.crops import Crops, ResidentCrops, _turn
+from srgan.data.crops import Crops, PinnedCrops, ResidentCrops, _turn
 from srgan.data.images import read_image
 from srgan.data.store import Store, StoreWriter, pack
 from srgan.errors import SrganError
@@ -170,6 +170,18 @@ def test_crops_cut_on_the_device_are_the_same(tmp_path, scale, patch, device):
         for ours, theirs in zip(resident(step), crops(step), strict=True):
             assert ours.dtype == torch.uint8
             assert np.array_equal(ours.cpu().numpy(), theirs)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_batches_made_ahead_are_the_same_in_any_order(tmp_path, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    crops = Crops(make_store(tmp_path), batch=4, patch=16, seed=5)
+    ahead = PinnedCrops(crops, torch.device(device))
+    for step in (0, 1, 2, 3, 0, 4, 5, 2, 3, 100, 101, 0, 102):
+        for ours, theirs in zip(ahead(step), crops(step), strict=True):
+            assert np.array_equal(ours.cpu().numpy(), theirs)
+        assert len(ahead.coming) < 2 * PinnedCrops.AHEAD
 
 
 def test_a_store_goes_to_a_gpu_where_it_fits(tmp_path, monkeypatch):

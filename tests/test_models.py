@@ -112,6 +112,39 @@ def test_an_upsampling_starts_without_a_checkerboard(upsampling, step):
     assert inside.std(dim=(2, 3)).max() < 1e-6
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_the_last_convolution_gives_the_same_before_the_pixel_shuffle(scale):
+    model = models.build_generator("srresnet", scale=scale, features=6, depth=1).double()
+    found = []
+    for model.plain in (True, False):
+        lr_image = torch.rand(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        sr_image = model(lr_image)
+        model.zero_grad()
+        (sr_image**2).sum().backward()
+        found.append([sr_image, lr_image.grad, *(weight.grad.clone() for weight in model.parameters())])
+    for plain, ours in zip(*found, strict=True):
+        assert torch.allclose(plain, ours, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(("step", "kernel"), [(2, 3), (2, 9), (3, 5), (4, 9)])
+def test_a_convolution_moves_before_a_pixel_shuffle_unchanged(step, kernel):
+    convolution = torch.nn.Conv2d(5, 3, kernel, padding=kernel // 2).double()
+    features = torch.rand(1, 5 * step**2, 4, 6, dtype=torch.float64)
+    expected = convolution(functional.pixel_shuffle(features, step))
+    weight, bias, padding = layers.before_shuffle(convolution, step)
+    assert torch.allclose(functional.pixel_shuffle(functional.conv2d(features, weight, bias, padding=padding), step), expected, atol=1e-12)
+
+
+def test_recomputed_blocks_give_the_same_gradients():
+    model = models.build_generator("rrdb", scale=4, features=8, growth=4, depth=2)
+    found = []
+    for model.recompute in (False, True):
+        model.zero_grad()
+        model(torch.ones(1, 3, 6, 6)).sum().backward()
+        found.append([weight.grad.clone() for weight in model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_srcnn_works_on_the_bicubic_image():
     model = models.build_generator("srcnn", scale=4)
     seen = []

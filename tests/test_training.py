@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -385,6 +386,32 @@ def test_the_best_of_the_second_stage_has_the_lowest_lpips_among_those_near_the_
     assert merit(27.5, 0.3) > merit(27.0, 0.1)  # if all are, the nearest
     subject.validation.lpips = None
     assert subject._merit({"val_psnr_y": 29.0, "val_loss": 0.1}) > subject._merit({"val_psnr_y": 29.5, "val_loss": 0.2})
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_a_validation_beside_the_training_gives_the_same(world, stage):
+    """As on a GPU: scores and pictures are made in threads while the steps go on."""
+    changes = {f"{stage}.steps": 9, f"{stage}.validate_every": 2, f"{stage}.log_every": 3, f"{stage}.checkpoint_every": 4}
+    expected = fit(world, stage, "straight", changes)
+    subject = trainer(world, stage, changes)
+    subject.validation.threads = ThreadPoolExecutor(2)
+    step, stopped = subject.step, []
+
+    def stopping(number):
+        if number == 7 and not stopped:
+            stopped.append(number)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(number)
+
+    subject.step = stopping
+    with pytest.raises(Interrupted):
+        go(subject, world[0] / "beside")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    again = trainer(world, stage, changes)
+    again.validation.threads = ThreadPoolExecutor(2)
+    assert equal(go(again, world[0] / "beside"), expected)
+    for suffix in (".csv", "_validation.csv"):
+        assert (world[0] / f"beside{suffix}").read_bytes() == (world[0] / f"straight{suffix}").read_bytes()
 
 
 def test_a_set_up_that_cannot_validate_fails_before_the_first_step(world):

@@ -124,6 +124,7 @@ class Trainer:
 
     def step(self, step: int) -> None:
         """One update of every network. The figures to log stay on the device, in `sums`."""
+        torch.backends.cudnn.benchmark = True
         figures: dict[str, Tensor] = {}
         for learner in self.learners.values():
             learner.start(learning_rate(step, self.options, learner.peak) * self.rate_factor)
@@ -316,7 +317,7 @@ class Trainer:
         """Begin to score the averaged weights; beside a GPU's training, `_settle` ends it."""
         weights = {key: value.detach().clone() for key, value in self.ema.module.state_dict().items()}
         self.pending = step, self.score(self.pairs), weights
-        if self.device.type != "cuda" or step in (0, self.options.steps) or self._judged_anew():
+        if not self.validation.threads or step in (0, self.options.steps) or self._judged_anew():
             self._settle(log)
 
     def _settle(self, log: TrainingLog | SilentLog) -> None:
@@ -369,6 +370,7 @@ class Trainer:
         crops of training images: it grows when the network memorises those.
         """
         model = self.ema.module.eval()
+        torch.backends.cudnn.benchmark = False  # which is for crops of one size; step() has it on
         hr_crops, lr_crops = self.batch(0, jitter=0)  # steps count from 1: always the same crops
         known = distributed.mean_of_all(losses.pixel_loss(self._pixel_name(), model(lr_crops), hr_crops)).item()
         wait = self.validation.begin(pairs, model, self._validation_loss)
