@@ -29,19 +29,19 @@ def test_the_shipped_file_loads():
 
 
 def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
-    path = edited(tmp_path, "  steps: 4000", "  stepz: 4000")
-    line = path.read_text().split("\n").index("  stepz: 4000") + 1
+    path = edited(tmp_path, "  steps: 3000", "  stepz: 3000")
+    line = path.read_text().split("\n").index("  stepz: 3000") + 1
     assert message(path) == f"{path}:{line}: pretrain.stepz: unknown key; did you mean steps?"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("steps: 4000", "steps: many", "pretrain.steps: needs an integer, not 'many'"),
-        ("steps: 4000", "steps: 4000.5", "pretrain.steps: needs an integer"),
-        ("steps: 4000", 'steps: "5000"', "pretrain.steps: needs an integer"),
-        ("steps: 4000", "steps: [1, 2]", "pretrain.steps: needs a single value"),
-        ("steps: 4000", "steps: 0", "pretrain.steps: must be at least 1 (is 0)"),
+        ("steps: 3000", "steps: many", "pretrain.steps: needs an integer, not 'many'"),
+        ("steps: 3000", "steps: 3000.5", "pretrain.steps: needs an integer"),
+        ("steps: 3000", 'steps: "4000"', "pretrain.steps: needs an integer"),
+        ("steps: 3000", "steps: [1, 2]", "pretrain.steps: needs a single value"),
+        ("steps: 3000", "steps: 0", "pretrain.steps: must be at least 1 (is 0)"),
         ("learning_rate: 1.0e-3", "learning_rate: .inf", "pretrain.learning_rate: needs a number"),
         ("learning_rate: 1.0e-3", "learning_rate: -1", "pretrain.learning_rate: must be above 0"),
         (
