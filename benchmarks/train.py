@@ -1,4 +1,4 @@
-"""How fast training is: ``python benchmarks/train.py`` (about 20 minutes on two cores; a minute on a GPU).
+"""How fast training is: ``python benchmarks/train.py`` (about 20 minutes on two cores).
 
 Ours, the trainer of `srgan train`, against a plain loop as widely used trainers have it: float32, NCHW, one pass for each need, losses
 fetched at every step, crops from PNG files by a DataLoader. The same networks and batches, each side in a process of its own, in turn

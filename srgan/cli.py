@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from srgan import __version__, launch, listing, params, profiles, stages
-from srgan.errors import SrganError
+from srgan.errors import LostOthers, SrganError
 
 EPILOG = """\
 The stages, in order; `dvc repro` runs those whose inputs changed:
@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("py.warnings").setLevel(logging.INFO if options.debug else logging.ERROR)
     try:
         options.run(options)
+    except LostOthers as error:
+        _fail(options, str(error), LostOthers.EXIT_CODE)
     except SrganError as error:
         _fail(options, str(error))
     except OSError as error:
@@ -57,11 +59,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(128 + signum)
 
 
-def _fail(options: argparse.Namespace, message: str) -> None:
+def _fail(options: argparse.Namespace, message: str, code: int = 1) -> None:
     if options.debug:
         traceback.print_exc()
     print(f"srgan {options.command}: error: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

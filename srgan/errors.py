@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exceptions that are meant for the person at the keyboard."""
 
 
 class SrganError(Exception):
@@ -6,3 +6,9 @@ class SrganError(Exception):
 
     The command line prints it as one line, without a traceback (``--debug`` shows that too).
     """
+
+
+class LostOthers(SrganError):
+    """The processes that train with this one are gone, or cannot be reached: the fault is theirs, and worth another try."""
+
+    EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h

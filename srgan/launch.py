@@ -10,7 +10,7 @@ import time
 
 import psutil
 
-from srgan.errors import SrganError
+from srgan.errors import LostOthers, SrganError
 
 # Large arrays come and go. glibc hands them back to the kernel and fetches them anew, which costs a fifth of a training step.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
@@ -40,8 +40,8 @@ def speaks() -> bool:
 def together(processes: int) -> int:
     """Run this command in so many processes, which train together (by `torchrun`'s agent, within this process).
 
-    When one is killed, all start again, from the last checkpoint, at most `RESTARTS` times. When one ends with an error, which it has
-    told, all end.
+    When one is killed or loses the others, all start again, from the last checkpoint, at most `RESTARTS` times. When one ends with an
+    error, which it has told, all end.
 
     Returns:
         The exit code.
@@ -55,7 +55,17 @@ def together(processes: int) -> int:
     end_with_starter()
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what matters of it is said here
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
-    config = LaunchConfig(1, 1, processes, rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", run_id=str(os.getpid()), max_restarts=0)
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "120")  # seconds that a stopped training gets to write its checkpoint
+    config = LaunchConfig(
+        1,
+        1,
+        processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        run_id=str(os.getpid()),
+        max_restarts=0,
+    )
     for attempt in range(RESTARTS + 1):
         try:
             elastic_launch(config, sys.executable)("-m", "srgan", *sys.argv[1:])
@@ -63,12 +73,13 @@ def together(processes: int) -> int:
         except SignalException as error:
             return 128 + error.sigval
         except ChildFailedError as error:
-            killed = {rank: -failure.exitcode for rank, failure in error.failures.items() if failure.exitcode < 0}
-            killed = {rank: number for rank, number in killed.items() if number != signal.SIGTERM}  # that is the agent's, to the others
-            if not killed:
+            codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+            if any(code > 0 and code != LostOthers.EXIT_CODE for code in codes.values()):
                 return 1
-            rank, number = next(iter(killed.items()))
-            text = f"process {rank} of {processes} was ended by {signal.Signals(number).name}"
+            codes = {rank: code for rank, code in codes.items() if code != -signal.SIGTERM} or codes  # the agent sends that to the others
+            rank, code = min(codes.items(), key=lambda item: item[1])  # a killed one before one that lost it
+            end = f"was ended by {signal.Signals(-code).name}" if code < 0 else "lost the others"
+            text = f"process {rank} of {processes} {end}"
             if attempt == RESTARTS:
                 raise SrganError(f"{text}, the {RESTARTS + 1}th time; if memory is short, lower batch or nproc_per_node") from error
             log.warning("%s; all start again from the last checkpoint (%d of at most %d times)", text, attempt + 1, RESTARTS)

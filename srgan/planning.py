@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from srgan import models
-from srgan.data.crops import Crops
+from srgan.data.crops import DEVICE_SHARE, Crops
 from srgan.params import CompactModel, Params, Train, to_dict
 from srgan.training.device import pick_device
 from srgan.training.perceptual import open_perceptual
@@ -34,7 +34,7 @@ class Plan:
     stage: str
     weights: int
     memory: float  # bytes at the peak, of the process on a CPU, of the device on a GPU
-    free: float  # bytes that are to be had
+    free: float  # bytes that each process has to itself: a GPU's, less what is kept for the pixels; a CPU's, divided by their number
     steps: int
     rate: float | None  # steps a second; None if that was not tried
 
@@ -63,9 +63,9 @@ def plan(params: Params, stage: str, probe: bool = True) -> Plan:
     with torch.device("meta"):
         weights = models.parameter_count(_generator(params))
     if device.type == "cuda":
-        base, free = LIBRARIES, float(torch.cuda.mem_get_info(device)[0])
+        base, free = LIBRARIES, (1 - DEVICE_SHARE) * torch.cuda.mem_get_info(device)[0]
     else:
-        base, free = _size_of_process(params), float(psutil.virtual_memory().available)
+        base, free = _size_of_process(params), psutil.virtual_memory().available / options.nproc_per_node
     memory = base + peak_of_tensors(params, stage)
     rate = measured_rate(params, stage) if probe and memory <= free else None
     return Plan(stage, weights, memory, free, options.steps, rate)

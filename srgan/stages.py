@@ -146,6 +146,9 @@ def _fit(
         crops = Crops(store, options.batch, options.patch, options.seed, distributed.rank(), distributed.size())
         otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
         lpips = metrics.open_lpips(options.lpips, otherwise, pick_device())
+        if not all(distributed.gathered([lpips is not None])) and lpips:
+            log.warning("LPIPS is unavailable on other machines; %s", otherwise)
+            lpips = None
         trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation"), perceptual, lpips)
         log.info(
             "%s: %s parameters on %s, %s, %d training images%s",

@@ -1,4 +1,4 @@
-"""Random aligned crops, a pure function of (seed, step, rank).
+"""Random aligned crops, a pure function of (seed, step, rank, number of ranks).
 
 So a resumed run sees what the uninterrupted one would have; any number of workers, each asking for some of the steps, makes the same
 batches as one; and processes that train together see, between them, the batch that one alone would see if it were as large.
@@ -13,6 +13,7 @@ import torch
 from srgan.data.store import Store
 from srgan.errors import SrganError
 
+PIECE = 1 << 28  # bytes that go to a device at a time
 DEVICE_SHARE = 0.5  # of a device's free memory that the pixels may take; the rest is the networks'
 
 
@@ -23,7 +24,7 @@ class Crops:
         store: where the pixels are.
         batch: crops per batch.
         patch: side of an HR crop in pixels, a multiple of the store's scale.
-        seed: batches are a function of this, of the step and of the rank.
+        seed: batches are a function of this, of the step, the rank and the shares.
         rank: which share of a step this process takes.
         shares: processes that train together; a step has `shares * batch` crops.
 
@@ -95,7 +96,10 @@ class ResidentCrops:
     def __init__(self, crops: Crops, device: torch.device) -> None:
         self.crops, self.device = crops, device
         store = crops.store
-        self.pixels = torch.from_numpy(np.array(store.pixels)).to(device)
+        self.pixels = torch.empty(store.pixels.size, dtype=torch.uint8, device=device)
+        for start in range(0, store.pixels.size, PIECE):  # so that processes that start together do not each hold a copy in memory
+            piece = slice(start, start + PIECE)
+            self.pixels[piece] = torch.from_numpy(np.array(store.pixels[piece]))
         # Rows of both kinds of image lie one after the other: where they begin, and how long they are.
         hr_sizes = np.array([image.size for image in store.hr], np.int64)
         widths = np.array([image.shape[1] for image in store.hr], np.int64)

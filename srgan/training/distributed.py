@@ -2,7 +2,7 @@
 
 Each works on its share of a step's batch (`torchrun` starts them and tells each its rank); gradients, the statistics of batch
 normalisation and the figures that are logged are means over all of them, so that N processes with a batch of B each do what one with a
-batch of N * B does. Rank 0 reads and writes files. Without other processes everything here does nothing.
+batch of N * B does. Rank 0 alone writes files. Without other processes everything here does nothing.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from srgan.errors import SrganError
+from srgan.errors import LostOthers, SrganError
 from srgan.training.checkpoint import Checkpoints
 
 PATIENCE = datetime.timedelta(minutes=30)  # that processes wait for one that writes pictures or a checkpoint
@@ -48,19 +48,20 @@ def joined() -> Iterator[None]:
     """Within the block, the processes that `torchrun` started work together; alone, nothing happens.
 
     Raises:
-        SrganError: another process is gone, or cannot be reached.
+        LostOthers: another process is gone, or cannot be reached.
     """
     if "RANK" not in os.environ:
         yield
         return
     number, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     try:
-        # `torchrun` restarts its processes, not its store, where keys of the attempt before would lead the new processes astray.
+        # `torchrun` restarts its processes, not its store, where keys of the attempt before would lead the new processes astray. (Not so if
+        # TORCH_DISABLE_SHARE_RDZV_TCP_STORE gives each attempt a store of its own, which an elastic run needs: docs/scale.md.)
         hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         store = dist.TCPStore(
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world, is_master=number == 0 and not hosted, timeout=PATIENCE
         )
-        attempt = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        attempt = dist.PrefixStore(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT'] if hosted else 0}", store)
         backend = "cpu:gloo"
         if torch.cuda.is_available():
             if local_rank() >= torch.cuda.device_count():
@@ -72,16 +73,22 @@ def joined() -> Iterator[None]:
             logging.getLogger("srgan").setLevel(logging.ERROR)  # one voice is enough
         yield
         _leave(attempt, number, world)
-    except RuntimeError as error:  # of which the errors of torch.distributed are
-        if not any(words in str(error).lower() for words in _LOST):
-            raise
-        raise SrganError(f"process {number} of {world} lost the others: {str(error).splitlines()[0]}; see what they say") from error
-    finally:
-        if dist.is_initialized():
-            # A thread of gloo that lets go of its last message needs Python's lock, which the end of the group would hold while it waits
-            # for that thread (seen in torch 2.13).
-            time.sleep(0.2)
-            dist.destroy_process_group()
+    except Exception as error:  # the group is left as it is: to end it would be to wait for the others
+        if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _LOST):
+            text = f"process {number} of {world} lost the others: {str(error).splitlines()[0]}; see what they say"
+            raise LostOthers(text) from error
+        raise
+    except BaseException:  # told to stop, all of them after the same step
+        _end()
+        raise
+    _end()
+
+
+def _end() -> None:
+    # A thread of gloo that lets go of its last message needs Python's lock, which the end of the group would hold while it waits for that
+    # thread (seen in torch 2.13).
+    time.sleep(0.2)
+    dist.destroy_process_group()
 
 
 def _leave(store: dist.Store, number: int, world: int) -> None:
@@ -197,6 +204,8 @@ def check_equal(state: dict[str, Tensor]) -> None:
     Raises:
         SrganError: they do not.
     """
+    if size() == 1:
+        return
     checksum = hashlib.sha256()
     for value in state.values():
         checksum.update(value.detach().cpu().contiguous().numpy().tobytes())

@@ -122,7 +122,7 @@ class Trainer:
             for pixels in self.batches(step)
         )
         if jitter:  # linear, so HR and LR still belong together
-            gains = torch.from_numpy(self.crops.gains(step, jitter)).to(self.device)[:, :, None, None]
+            gains = torch.from_numpy(self.crops.gains(step, jitter)).to(self.device, non_blocking=True)[:, :, None, None]
             hr_image, lr_image = hr_image * gains, lr_image * gains
         return hr_image, lr_image
 
@@ -259,7 +259,9 @@ class Trainer:
                         if row:
                             log.add(self._row(step))
                         if save:  # before the validation of this step, which would hold it up; who resumes here validates first
+                            distributed.check_equal(self.generator.state_dict())
                             checkpoints.save(step, self.state_dict())
+                            distributed.largest(0)  # nobody goes on, or away, before the file is there
                         if stop and not last:
                             raise Interrupted(stop)
                 self._settle(log)
@@ -267,7 +269,6 @@ class Trainer:
                 log.close()
         assert self.best
         self.ema.module.load_state_dict(self.best["weights"])
-        distributed.check_equal(self.best["weights"])
         log.result(self.best["step"], self._merit_name())
         return self.ema.module.cpu().to(memory_format=torch.contiguous_format).eval()
 
@@ -277,7 +278,7 @@ class Trainer:
             batch = self.options.batch
             log.warn(
                 f"the checkpoint of step {step} was written by {self.world} processes, now there are {distributed.size()}: from here on "
-                f"a step has {distributed.size() * batch} crops, not {self.world * batch}, drawn by seed, step and rank as ever"
+                f"a step has {distributed.size() * batch} crops, not {self.world * batch}, drawn by seed, step, rank and their number"
             )
         self.world = distributed.size()
 
@@ -443,7 +444,7 @@ class Trainer:
         self.sums = {key: value.to(self.device) for key, value in state["sums"].items()}
         self.level, self.diverged = state["level"].to(self.device), torch.tensor(0, device=self.device)
         self.rate_factor, self.rollbacks, self.best = state["rate_factor"], state["rollbacks"], state["best"]
-        self.world, self.pending = state["world"], None
+        self.world, self.pending = state.get("world", 1), None  # checkpoints of one process once did not say so
 
 
 def _nearest(crops: Crops, device: torch.device) -> Crops | PinnedCrops | ResidentCrops:
