@@ -49,7 +49,7 @@ def test_parts_and_recomputation_take_less_memory(tmp_path):
     for name, changes in {"whole": {}, "parts": {"pretrain.accumulate": 4}, "recompute": {"pretrain.recompute": True}}.items():
         peaks[name] = planning.peak_of_tensors(params.load(write_params(tmp_path, model | {"pretrain.batch": 8} | changes)), "pretrain")
     assert peaks["parts"] < 0.5 * peaks["whole"]
-    assert peaks["recompute"] < 0.6 * peaks["whole"]
+    assert peaks["recompute"] < 0.7 * peaks["whole"]
 
 
 def test_a_plan_says_how_long_it_takes_and_what_to_do_if_it_does_not_fit(tmp_path, monkeypatch):
