@@ -1,17 +1,25 @@
 """A tiny project that every test may look at, made once: the real stages, run by the real DVC, for seconds instead of minutes."""
 
+import atexit
 import contextlib
+import functools
+import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from filelock import FileLock
+
+from srgan.launch import MALLOC
 
 torch.set_num_threads(1)  # tests run beside each other; the networks are tiny
 
@@ -55,10 +63,42 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def run(*command: str | Path, cwd: Path, check: bool = True, timeout: float = 200, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would; with `check`, a failure shows its output."""
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=timeout)
+    """Run a command as a user would; with `check`, a failure shows its output. `srgan` is spared its start: see `forked.py`."""
+    arguments = list(map(str, command))
+    if arguments[0] == "srgan":
+        done = _forked(arguments, cwd, environment(**MALLOC, **env), timeout)
+    else:
+        done = subprocess.run(arguments, cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=timeout)
     assert not check or done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+@functools.cache
+def _server() -> subprocess.Popen[str]:
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("forked.py"))],
+        env=environment(**MALLOC),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(server.kill)
+    return server
+
+
+def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    server = _server()
+    assert server.stdin
+    assert server.stdout
+    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
+        request = {"arguments": arguments[1:], "cwd": str(cwd), "env": env, "out": out.name, "err": err.name}
+        print(json.dumps(request), file=server.stdin, flush=True)
+        child = int(server.stdout.readline())
+        late = threading.Timer(timeout, os.kill, (child, signal.SIGKILL))
+        late.start()
+        code = int(server.stdout.readline())
+        late.cancel()
+        return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
 
 
 def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path:

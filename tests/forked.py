@@ -1,0 +1,58 @@
+"""Runs `srgan` commands, each in a fork of a process that has imported what they need: starting Python takes most of a tiny command's time.
+
+A line of JSON on its input is a request; the answer is the child's number, then its exit code, a line each.
+"""
+
+import json
+import os
+import sys
+import traceback
+
+
+def main() -> None:
+    """Import, then serve until the input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+
+    import srgan.evaluation
+    import srgan.export
+    import srgan.inference
+    import srgan.planning
+    import srgan.registry
+    import srgan.report
+    import srgan.tracking
+    import srgan.training.trainer  # noqa: F401
+    from srgan import cli
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if not child:
+            serve(cli.main, request)
+        print(child, file=answers, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+
+
+def serve(command, request) -> None:
+    """Be the command."""
+    code = 1
+    try:
+        for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, request["out"], os.O_WRONLY), (2, request["err"], os.O_WRONLY)):
+            os.dup2(os.open(path, flags), number)
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["env"])
+        sys.argv = ["srgan", *request["arguments"]]
+        command(request["arguments"])
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
