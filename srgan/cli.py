@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import re
 import signal
 import sys
@@ -62,7 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(options: argparse.Namespace, message: str, code: int = 1) -> None:
     if options.debug:
         traceback.print_exc()
-    print(f"srgan {options.command}: error: {message}", file=sys.stderr)
+    print(f"srgan {options.command}: error: {message}", file=sys.stderr, flush=True)
+    if launch.is_worker():
+        os._exit(code)  # an orderly end of the interpreter would wait for the processes that train with this one
     sys.exit(code)
 
 

@@ -12,6 +12,7 @@ import traceback
 def main() -> None:
     """Import, then serve until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
+    before = set(os.environ)
 
     import srgan.evaluation
     import srgan.export
@@ -23,8 +24,10 @@ def main() -> None:
     import srgan.training.trainer  # noqa: F401
     from srgan import cli
 
+    set_by_imports = {name: value for name, value in os.environ.items() if name not in before}
     for line in sys.stdin:
         request = json.loads(line)
+        request["env"] = set_by_imports | request["env"]
         child = os.fork()
         if not child:
             serve(cli.main, request)

@@ -35,8 +35,8 @@ def test_nothing_is_left_behind_but_the_lock_file(project):
 
 def test_a_change_of_train_leaves_pretrain_alone(copy_of_project):
     write_params(copy_of_project, {"train.losses.adversarial.weight": 0.5, "train.steps": 4})
-    assert ran(run("dvc", "repro", "--dry", cwd=copy_of_project).stdout) == STAGES[3:]
     assert ran(run("dvc", "repro", "train", cwd=copy_of_project).stdout) == ["train"]
+    assert {"export", "evaluate"} <= set(json.loads(run("dvc", "status", "--json", cwd=copy_of_project).stdout))  # what follows
     # And MLflow has two runs, each with its own curve: nothing of the old one in the new one.
     mlflow = MlflowClient(f"sqlite:///{copy_of_project}/mlflow/mlflow.db")
     new, old = mlflow.search_runs([mlflow.get_experiment_by_name("srgan").experiment_id], order_by=["attributes.start_time DESC"])
