@@ -74,10 +74,13 @@ def together(processes: int) -> int:
             return 128 + error.sigval
         except ChildFailedError as error:
             codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-            if any(code > 0 and code != LostOthers.EXIT_CODE for code in codes.values()):
+            told = (128 + signal.SIGTERM, 128 + signal.SIGINT, -signal.SIGTERM)  # to stop; the agent tells the others so, too
+            gone = {rank: code for rank, code in codes.items() if code not in told and (code < 0 or code == LostOthers.EXIT_CODE)}
+            if any(code > 0 for rank, code in codes.items() if code not in told and rank not in gone):
                 return 1
-            codes = {rank: code for rank, code in codes.items() if code != -signal.SIGTERM} or codes  # the agent sends that to the others
-            rank, code = min(codes.items(), key=lambda item: item[1])  # a killed one before one that lost it
+            if not gone:
+                return 128 + signal.SIGTERM
+            rank, code = min(gone.items(), key=lambda item: item[1])  # a killed one before one that lost it
             end = f"was ended by {signal.Signals(-code).name}" if code < 0 else "lost the others"
             text = f"process {rank} of {processes} {end}"
             if attempt == RESTARTS:
