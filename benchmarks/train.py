@@ -303,7 +303,7 @@ def compare(name: str, what: str, batch: int, folder: Path, rounds: int, peak: f
 
 
 def flops(name: str, stage: str, batch: int, folder: Path) -> float:
-    """Multiplications and additions of the convolutions of a step that does nothing twice, counted on one image."""
+    """Multiplications and additions of the convolutions of a step that does nothing twice, counted with two images."""
     subject = Ours(name, stage, 2, folder, loading=False, precision="fp32")
     if isinstance(subject.trainer.generator, models.SRResNet):
         subject.trainer.generator.plain = True

@@ -29,7 +29,7 @@ Before a long training:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; exits with 0, 1 (an error, told in one line), 2 (usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
+    """Run the command; exits with 0, 1 (an error, told in one line), 2 (usage), 75 (`LostOthers`), 130 (Ctrl-C) or 143 (SIGTERM)."""
     options = _parser().parse_args(arguments)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an orderly end: temporary files go, helper processes too

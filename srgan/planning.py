@@ -110,19 +110,15 @@ def _size_of_process(params: Params) -> float:
 
 def measured_rate(params: Params, stage: str) -> float:
     """Steps a second, on random pixels."""
-    trainer = _trainer(params, stage)
-    begin = time.monotonic()
-    done, start = 0, 0.0
-    while done < WARM + STEPS:
-        if done == WARM or (done == 1 and time.monotonic() - begin > PATIENCE / 4):
-            _wait(trainer.device)
-            start, first = time.monotonic(), done
-        done += 1
-        trainer.step(done)
-        if start and time.monotonic() - begin > PATIENCE:
-            break
+    trainer, done = _trainer(params, stage), 0
+    for steps, patience in ((WARM, PATIENCE / 4), (STEPS, PATIENCE)):
+        _wait(trainer.device)
+        begin, before = time.monotonic(), done
+        while done == before or (done < before + steps and time.monotonic() - begin < patience):
+            done += 1
+            trainer.step(done)
     _wait(trainer.device)
-    return (done - first) / (time.monotonic() - start)
+    return (done - before) / (time.monotonic() - begin)
 
 
 def _wait(device: torch.device) -> None:

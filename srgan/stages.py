@@ -159,7 +159,7 @@ def _fit(
             len(crops.usable),
             f", {distributed.size()} processes" if distributed.size() > 1 else "",
         )
-        # What a checkpoint must share with a run that resumes it. Other processes may go on with it, as many as there are.
+        # What a checkpoint must share with a run that resumes it. The number of processes is not among it.
         machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), lpips is not None]
         inputs = [store.sha256, sha256(PREPARED / "manifest.json"), start]
         kept = {key: value for key, value in to_dict(options).items() if key not in ("nproc_per_node", "recompute")}

@@ -60,6 +60,23 @@ def fit(world, stage, folder, changes=None):
     return go(trainer(world, stage, changes), world[0] / folder)
 
 
+def interrupt(subject, place, at):
+    """Train until SIGTERM arrives, during step `at`, for the first time that it is taken. Returns the exception."""
+    step, told = subject.step, []
+
+    def stopping(number):
+        if number == at and not told:
+            told.append(number)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(number)
+
+    subject.step = stopping
+    with pytest.raises(Interrupted) as caught:
+        go(subject, place)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return caught.value
+
+
 def equal(first, second):
     return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
 
@@ -167,19 +184,7 @@ def test_training_learns(world):
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
 def test_a_run_interrupted_and_resumed_ends_in_the_same_weights(world, stage, stop_after):
     expected = fit(world, stage, "straight")
-    subject = trainer(world, stage)
-    step = subject.step
-
-    def stopping(number):
-        if number == stop_after:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(number)
-
-    subject.step = stopping
-    with pytest.raises(Interrupted) as caught:
-        go(subject, world[0] / "broken")
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    assert caught.value.signum == signal.SIGTERM
+    assert interrupt(trainer(world, stage), world[0] / "broken", stop_after).signum == signal.SIGTERM
     assert equal(fit(world, stage, "broken"), expected)
     for suffix in (".csv", "_validation.csv"):
         assert (world[0] / f"broken{suffix}").read_bytes() == (world[0] / f"straight{suffix}").read_bytes()
@@ -199,12 +204,7 @@ def test_batch_normalisation_is_averaged_and_resumed(world):
     expected = go(straight, world[0] / "straight")
     mean = straight.ema.module.state_dict()["norm.running_mean"]
     assert not torch.equal(mean, straight.generator.state_dict()["norm.running_mean"])
-    subject = both()
-    step = subject.step
-    subject.step = lambda number: os.kill(os.getpid(), signal.SIGTERM) or step(number) if number == 3 else step(number)
-    with pytest.raises(Interrupted):
-        go(subject, world[0] / "broken")
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    interrupt(both(), world[0] / "broken", 3)
     assert equal(go(both(), world[0] / "broken"), expected)
 
 
@@ -302,18 +302,7 @@ def test_a_diverging_run_interrupted_and_resumed_ends_in_the_same_weights(world,
     changes = {f"{stage}.steps": 10, f"{stage}.checkpoint_every": 2, f"{stage}.log_every": 5}
     expected = go(poison(trainer(world, stage, changes), at, 1e4, times=1), world[0] / "straight")
     subject = poison(trainer(world, stage, changes), at, 1e4, times=1)
-    step, stopped = subject.step, []
-
-    def stopping(number):
-        if number == stop_after and not stopped:
-            stopped.append(number)
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(number)
-
-    subject.step = stopping
-    with pytest.raises(Interrupted):
-        go(subject, world[0] / "broken")
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    interrupt(subject, world[0] / "broken", stop_after)
     again = poison(trainer(world, stage, changes), at, 1e4, times=int(stop_after < at))
     assert equal(go(again, world[0] / "broken"), expected)
     for suffix in (".csv", "_validation.csv"):
@@ -395,18 +384,7 @@ def test_a_validation_beside_the_training_gives_the_same(world, stage):
     expected = fit(world, stage, "straight", changes)
     subject = trainer(world, stage, changes)
     subject.validation.threads = ThreadPoolExecutor(2)
-    step, stopped = subject.step, []
-
-    def stopping(number):
-        if number == 7 and not stopped:
-            stopped.append(number)
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(number)
-
-    subject.step = stopping
-    with pytest.raises(Interrupted):
-        go(subject, world[0] / "beside")
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    interrupt(subject, world[0] / "beside", 7)
     again = trainer(world, stage, changes)
     again.validation.threads = ThreadPoolExecutor(2)
     assert equal(go(again, world[0] / "beside"), expected)

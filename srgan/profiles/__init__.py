@@ -43,9 +43,7 @@ def listing() -> str:
 
 def difference(name: str, path: Path) -> str:
     """A line for each value of `path` that the profile would change."""
-    profile = text(name)
-    with resources.as_file(resources.files(__name__).joinpath(f"{name}.yaml")) as file:
-        theirs = params.flatten(params.load(file))
+    profile, theirs = text(name), params.flatten(load(name))
     ours = params.flatten(params.load(path))
     changes = [(key, ours.get(key, "-"), theirs.get(key, "-")) for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
     if not changes:

@@ -1,7 +1,6 @@
 """A network and what it learns with."""
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -37,11 +36,9 @@ class Learner:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
 
-    @contextlib.contextmanager
-    def part(self, last: bool) -> Iterator[None]:
-        """Around the passes of a part of the batch: processes exchange gradients in the last one alone."""
-        with contextlib.nullcontext() if last or distributed.size() == 1 else self.shared.no_sync():
-            yield
+    def part(self, last: bool) -> AbstractContextManager[Any]:
+        """To be entered around the passes of a part of the batch: processes exchange gradients in the last one alone."""
+        return nullcontext() if last or distributed.size() == 1 else self.shared.no_sync()
 
     def learn(self, loss: Tensor, keep_graph: bool = False) -> None:
         """Add a loss's gradient, for this network's weights and no others."""
