@@ -1,6 +1,7 @@
 import os
 
 import pytest
+
 from conftest import TINY, make_project, run, write_params
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "register"]

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import together
 import torch
-from conftest import environment, write_params
-from test_data import make_store
-from test_training import newest, start, wait_for
 
+import together
+from conftest import environment, write_params
 from srgan.data.crops import Crops
 from srgan.data.images import write_png
 from srgan.errors import SrganError
 from srgan.training import distributed
+from test_data import make_store
+from test_training import newest, start, wait_for
 
 
 def ranks(count: int, *command: object) -> list[subprocess.Popen]:

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from srgan.cli import _parser
 from srgan.data.store import Store
 

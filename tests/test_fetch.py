@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import run, write_params
 from PIL import Image
 
+from conftest import run, write_params
 from srgan.cli import main
 from srgan.data import catalog, fetch, transfer
 from srgan.data.catalog import DATA_SETS, File, Source, choose

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, environment, write_params
 
+from conftest import ROOT, environment, write_params
 from pipelines import stages
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "register"]

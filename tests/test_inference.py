@@ -3,9 +3,9 @@ import io
 import numpy as np
 import pytest
 import torch
-from conftest import run
 from PIL import Image, ImageCms
 
+from conftest import run
 from srgan import export, models
 from srgan.errors import SrganError
 from srgan.inference import Upscaler

@@ -1,7 +1,7 @@
 import pytest
 import yaml
-from conftest import ROOT, write_params
 
+from conftest import ROOT, write_params
 from srgan import params
 from srgan.errors import SrganError
 

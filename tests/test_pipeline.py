@@ -9,9 +9,10 @@ import time
 import pandas as pd
 import pytest
 import yaml
-from conftest import make_project, run, write_params
 from mlflow.tracking import MlflowClient
 from PIL import Image
+
+from conftest import make_project, run, write_params
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "register"]
 

@@ -3,8 +3,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import environment, run, write_params
 
+from conftest import environment, run, write_params
 from srgan import params, planning
 from srgan.launch import MALLOC
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import environment, run, write_params
 from PIL import Image
 
+from conftest import environment, run, write_params
 from srgan.data import degrade
 from srgan.data import prepare as module
 from srgan.data.catalog import SAMPLE

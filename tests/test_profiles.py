@@ -1,6 +1,6 @@
 import pytest
-from conftest import ROOT, run, write_params
 
+from conftest import ROOT, run, write_params
 from srgan import params, profiles
 from srgan.data import catalog
 from srgan.errors import SrganError

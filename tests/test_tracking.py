@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import environment, run, write_params
 from mlflow.tracking import MlflowClient
+
+from conftest import environment, run, write_params
 
 
 def client(folder):

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import environment, write_params
-from test_data import make_store
 
+from conftest import environment, write_params
 from srgan import models, params
 from srgan.data.crops import Crops
 from srgan.data.images import read_image, write_png
@@ -25,6 +24,7 @@ from srgan.training.checkpoint import Checkpoints
 from srgan.training.device import pick_device, pick_precision
 from srgan.training.log import TrainingLog
 from srgan.training.trainer import Interrupted, Trainer, learning_rate
+from test_data import make_store
 
 
 @pytest.fixture

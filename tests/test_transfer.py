@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from conftest import ROOT, environment, run
 
+from conftest import ROOT, environment, run
 from srgan.data import transfer as module
 from srgan.data.transfer import Job, TransferError, transfer
 from srgan.errors import SrganError

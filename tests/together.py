@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import write_params
 
+from conftest import write_params
 from srgan import models, params
 from srgan.data.crops import Crops
 from srgan.data.manifest import Pair
