@@ -15,7 +15,7 @@ from srgan.errors import LostOthers, SrganError
 
 EPILOG = """\
 The stages, in order; `dvc repro` runs those whose inputs changed:
-  download  prepare  pretrain  train  export  evaluate  register
+  download  prepare  pretrain  train  export  evaluate  report  register
 
 A first round:
   dvc repro                            # train, score, export and register
@@ -119,6 +119,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("profiles", nargs="*", metavar="profile", help="(default: the parameter file)")
     command.add_argument("--all", action="store_true", help="all profiles")
     command.set_defaults(run=_plan)
+
+    text = "Lay several trainings side by side: scores, pictures and settings on one page"
+    command = commands.add_parser("compare", help=text, description=text, parents=[common, staged])
+    command.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="workspace, a git revision or DVC experiment, an MLflow run's name or id, models:/NAME@ALIAS, an .onnx file",
+    )
+    command.add_argument("-o", "--output", type=Path, default=stages.REPORTS / "compare.html", help="the page (default: %(default)s)")
+    command.add_argument("--set", help="score on this set alone (default: all test images)")
+    command.set_defaults(run=lambda options: stages.compare(params.load(options.params), options.runs, options.output, options.set))
 
     text = "Enlarge a photograph with an exported model"
     command = commands.add_parser("upscale", help=text, description=text, parents=[common])

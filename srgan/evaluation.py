@@ -1,63 +1,261 @@
-"""Score enlargements of the held-out images, and lay them side by side."""
+"""Score enlargements of images whose originals are known: figures, how sure they are, and pictures to judge them by."""
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+import psutil
+import torch
+from scipy.stats import bootstrap
 
 from srgan import metrics, pictures
-from srgan.data.images import as_rgb, read_image, read_rgb
+from srgan.data.images import as_rgb, encode_png, read_image, read_rgb
 from srgan.data.manifest import Pair
+from srgan.files import atomic_folder, write_json
+from srgan.progress import Progress
 
-FIGURES = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips")
-Enlarge = Callable[[np.ndarray], np.ndarray]  # (H, W, 3) uint8 -> (scale * H, scale * W, 3) uint8
+Enlarge = Callable[[np.ndarray], np.ndarray]  # (H, W, 3) uint8 -> (scale * H, scale * W, 3) uint8; called from several threads at once
+
+MEMORY = 2 << 30  # bytes that scoring one image may take; more images are scored at once only where there is so much for each
+RESAMPLES = 9999  # of the bootstrap
+NAMED = 3  # worst and best images that are listed
+SHOWN = 24  # images in the report
+DETAIL = 1000  # pixels of a side: of larger images the report shows such a detail
 
 
-def score(pairs: list[Pair], models: dict[str, Enlarge], scale: int, lpips: metrics.Lpips | None) -> tuple[pd.DataFrame, list[np.ndarray]]:
-    """Score every model on every pair.
+@dataclass(frozen=True)
+class Figure:
+    """How a figure is written, and when it is good."""
+
+    label: str
+    digits: int
+    better: Literal["higher", "lower", "one"]  # one: as near to 1 as can be
+    unit: str = ""
+
+    @property
+    def title(self) -> str:
+        """The label, with the unit if there is one."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+
+FIGURES = {
+    "psnr_y": Figure("PSNR-Y", 2, "higher", "dB"),
+    "ssim_y": Figure("SSIM-Y", 4, "higher"),
+    "psnr_rgb": Figure("PSNR-RGB", 2, "higher", "dB"),
+    "ssim_rgb": Figure("SSIM-RGB", 4, "higher"),
+    "lpips": Figure("LPIPS", 4, "lower"),  # on AlexNet, as papers give it
+    "lpips_vgg": Figure("LPIPS-VGG", 4, "lower"),
+    "lpips_squeeze": Figure("LPIPS-Squeeze", 4, "lower"),
+    "color_shift": Figure("colour shift", 2, "lower"),
+    "checkerboard": Figure("checkerboard", 3, "lower"),
+    "sharpness": Figure("sharpness", 3, "one"),
+}
+
+
+def goodness(figure: str, value: Any) -> Any:
+    """A figure, or many, turned so that more is better."""
+    better = FIGURES[figure].better
+    return value if better == "higher" else -value if better == "lower" else -abs(value - 1)
+
+
+# -- scores ----------------------------------------------------------------------------------------------------------------
+
+
+def score(pairs: list[Pair], models: Mapping[str, Enlarge], scale: int, lpips: Mapping[str, metrics.Lpips]) -> pd.DataFrame:
+    """Score every model on every pair, on all cores: one image to a core, so that no result depends on their number.
+
+    Args:
+        pairs: LR images and their originals.
+        models: by the names that the table gives them.
+        scale: HR size / LR size; also the width of the border that PSNR and SSIM leave out.
+        lpips: by the names of their networks (`srgan.metrics.open_lpips`).
 
     Returns:
-        A table with the columns `set`, `model`, `image` and `FIGURES` (a figure that could not be had is missing), and for each
-        pair a strip of pictures: the detail that bicubic loses most of, by each model and in the original.
+        A table with the columns `set`, `model`, `image` and `FIGURES`; a figure that could not be had is missing.
     """
-    rows, strips = [], []
-    for pair in tqdm(pairs, desc="evaluate", unit="image", disable=None):
+
+    def rows(pair: Pair) -> list[dict[str, Any]]:
         original, lr_image = read_image(pair.hr), read_rgb(pair.lr)
         hr_image = as_rgb(original)
-        enlarged = {name: enlarge(lr_image) for name, enlarge in models.items()}
-        for name, sr_image in enlarged.items():
-            figures: dict[str, float | None] = dict(metrics.psnr_ssim(sr_image, original, border=scale))
-            figures["lpips"] = lpips(sr_image, hr_image) if lpips else None
-            rows.append({"set": pair.set, "model": name, "image": pair.name} | figures)
-        shown = {name: sr_image for name, sr_image in enlarged.items() if not name.startswith("onnx")}
-        captions = {row["model"]: _caption(row) for row in rows[-len(models) :]}
-        strips.append(pictures.strip(pair.name, shown | {"original": hr_image}, captions, next(iter(enlarged.values())), hr_image))
-    return pd.DataFrame(rows).astype(dict.fromkeys(FIGURES, float)), strips
+        found = []
+        for name, enlarge in models.items():
+            sr_image = enlarge(lr_image)
+            row: dict[str, Any] = {"set": pair.set, "model": name, "image": pair.name}
+            row |= metrics.psnr_ssim(sr_image, original, border=scale) | metrics.look(sr_image, hr_image, scale)
+            row |= {"lpips" if net == "alex" else f"lpips_{net}": judge(sr_image, hr_image) for net, judge in lpips.items()}
+            found.append(row)
+        progress.add(1)
+        return found
+
+    with Progress("evaluate", len(pairs), "image") as progress, _side_by_side(len(pairs)) as pool:
+        table = pd.DataFrame([row for rows_ in pool.map(rows, pairs) for row in rows_])
+    return table.reindex(columns=["set", "model", "image", *FIGURES]).astype(dict.fromkeys(FIGURES, float))
 
 
-def summarise(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
+@contextlib.contextmanager
+def _side_by_side(images: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each work on an image, as many as there are cores and memory for; within one, nothing is shared out again."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(1, min(cores, images, psutil.virtual_memory().available // MEMORY))
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                yield pool
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: what has not begun need not
+                raise
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
+
+
+# -- what they say ---------------------------------------------------------------------------------------------------------
+
+Summary = dict[str, dict[str, dict[str, float | None]]]
+
+
+def summarise(table: pd.DataFrame) -> Summary:
     """Means as ``{SET: {MODEL: {figure: value}}}``; a figure that could not be had is None. Infinite PSNR (equal images) is None too."""
     means = table.groupby(["set", "model"], sort=False)[list(FIGURES)].mean()
-    result: dict[str, dict[str, dict[str, float | None]]] = {}
+    result: Summary = {}
     for (set_name, model), row in means.iterrows():
         figures = {name: round(float(value), 4) if np.isfinite(value) else None for name, value in row.items()}
         result.setdefault(str(set_name), {})[str(model)] = figures
     return result
 
 
-def _caption(row: dict[str, Any]) -> str:
-    lpips = f"  LPIPS {row['lpips']:.3f}" if row["lpips"] is not None else ""
-    return f"{row['psnr_y']:.2f} dB{lpips}"
+def statistics(table: pd.DataFrame, references: tuple[str, ...] = ("bicubic", "champion")) -> dict[str, Any]:
+    """How sure the means are, and which images are the worst.
+
+    Intervals hold the mean with 95 % by bootstrap over the images (percentiles; Efron and Tibshirani 1993, chapter 13); of a single
+    image there is none. Differences are paired: image by image, the model's figure minus the reference's.
+
+    Args:
+        table: of `score`.
+        references: models that the others are compared with, as far as the table has them.
+
+    Returns:
+        ``{SET: {MODEL: {"images": n, "figures": {figure: {"mean", "low", "high", "worst": [images], "best": [images]}},
+        "against": {REFERENCE: {figure: {"difference", "low", "high", "wins"}}}}}}``
+    """
+    result: dict[str, Any] = {}
+    for set_name, of_set in table.groupby("set", sort=False):
+        models = {str(name): rows.set_index("image")[list(FIGURES)] for name, rows in of_set.groupby("model", sort=False)}
+        result[str(set_name)] = {}
+        for name, figures in models.items():
+            found: dict[str, Any] = {"images": len(figures), "figures": {}, "against": {}}
+            for figure, (mean, low, high) in _intervals(figures).items():
+                order = goodness(figure, figures[figure]).sort_values(kind="stable").index.tolist()
+                count = min(NAMED, len(order) // 2)
+                named = {"worst": order[:count], "best": order[::-1][:count]}
+                found["figures"][figure] = {"mean": mean, "low": low, "high": high} | named
+            for reference in references:
+                if reference in models and reference != name:
+                    theirs = models[reference].loc[figures.index]
+                    found["against"][reference] = {
+                        figure: {
+                            "difference": mean,
+                            "low": low,
+                            "high": high,
+                            "wins": int((goodness(figure, figures[figure]) > goodness(figure, theirs[figure])).sum()),
+                        }
+                        for figure, (mean, low, high) in _intervals(figures - theirs).items()
+                    }
+            result[str(set_name)][name] = found
+    return result
 
 
-def text_table(summary: dict[str, dict[str, dict[str, float | None]]]) -> str:
-    """The summary for a terminal."""
-    lines = [f"{'set':10} {'model':12} {'PSNR-Y':>9} {'SSIM-Y':>8} {'PSNR-RGB':>9} {'SSIM-RGB':>9} {'LPIPS':>12}"]
+def _intervals(figures: pd.DataFrame) -> dict[str, tuple[float, float | None, float | None]]:
+    """Mean and 95 % interval of each column that has all its values."""
+    whole = figures.loc[:, np.isfinite(figures).all()]
+    means = {str(name): round(float(value), 5) for name, value in whole.mean().items()}
+    if len(whole) < 2:
+        return {name: (mean, None, None) for name, mean in means.items()}
+    found = bootstrap((whole.to_numpy(),), np.mean, n_resamples=RESAMPLES, axis=0, method="percentile", rng=0).confidence_interval
+    bounds = zip(np.round(found.low, 5).tolist(), np.round(found.high, 5).tolist(), strict=True)
+    return {name: (mean, low, high) for (name, mean), (low, high) in zip(means.items(), bounds, strict=True)}
+
+
+def text_table(summary: Summary) -> str:
+    """The summary for a terminal; figures that no model has are left out."""
+    lines = []
     for set_name, models in summary.items():
+        names = [name for name in FIGURES if any(row[name] is not None for row in models.values())]
+        lines.append(f"{set_name:12} " + " ".join(f"{FIGURES[name].title:>13}" for name in names))
         for model, row in models.items():
-            digits = dict(zip(FIGURES, (2, 4, 2, 4, 4), strict=True))
-            cells = [f"{row[name]:.{digits[name]}f}" if row[name] is not None else "unavailable" for name in FIGURES]
-            lines.append(f"{set_name:10} {model:12} {cells[0]:>9} {cells[1]:>8} {cells[2]:>9} {cells[3]:>9} {cells[4]:>12}")
+            cells = ["-" if row[name] is None else f"{row[name]:.{FIGURES[name].digits}f}" for name in names]
+            lines.append(f"  {model:10} " + " ".join(f"{cell:>13}" for cell in cells))
     return "\n".join(lines)
+
+
+# -- pictures --------------------------------------------------------------------------------------------------------------
+
+
+def choose(table: pd.DataFrame, model: str, count: int = SHOWN) -> list[tuple[str, str]]:
+    """Set and image of those to show: all, or else the worst of `model` and as many again, evenly over the rest.
+
+    The worst are those with the highest LPIPS or, where that could not be had, with the least gain in PSNR-Y over bicubic.
+    """
+    rows = table[table["model"] == model].set_index(["set", "image"])
+    worth = -rows["lpips"]
+    if worth.isna().any():
+        worth = rows["psnr_y"] - table[table["model"] == "bicubic"].set_index(["set", "image"])["psnr_y"]
+    order = worth.sort_values(kind="stable").index.tolist()
+    if len(order) > count:
+        rest = order[count // 2 :]
+        evenly = np.linspace(0, len(rest) - 1, count - count // 2).round().astype(int)
+        order = order[: count // 2] + [rest[at] for at in evenly]
+    return sorted(order)
+
+
+def write_pictures(folder: Path, comparison: Path, pairs: list[Pair], models: Mapping[str, Enlarge], table: pd.DataFrame) -> None:
+    """Write what each model makes of some images, for the report and for a quick look.
+
+    Args:
+        folder: replaced. ``SET/IMAGE/VIEW.png`` for each model and ``original``, lossless, of large images a detail;
+            ``index.json`` lists them: `set`, `image`, `height` and `width` of the whole, `top` and `left` of the detail, `views`.
+        comparison: a picture with a strip of details for each image.
+        pairs: the images to show.
+        models: that are shown, bicubic first; the detail is what it loses most of.
+        table: of `score`.
+    """
+    captions = {(row.set, row.image, row.model): _caption(row) for row in table.itertuples()}
+    strips, index = [], []
+    with atomic_folder(folder) as new, Progress("pictures", len(pairs), "image") as progress, _side_by_side(len(pairs)) as pool:
+
+        def draw(pair: Pair) -> tuple[dict[str, Any], np.ndarray]:
+            hr_image, lr_image = read_rgb(pair.hr), read_rgb(pair.lr)
+            views = {name: enlarge(lr_image) for name, enlarge in models.items()} | {"original": hr_image}
+            baseline = next(iter(views.values()))
+            of_pair = {name: captions[pair.set, pair.name, name] for name in models}
+            strip = pictures.strip(pair.name, views, of_pair, baseline, hr_image)
+            height, width = hr_image.shape[:2]
+            top, left = pictures.weakest(baseline, hr_image, DETAIL) if max(height, width) > DETAIL else (0, 0)
+            place = new / pair.set / pair.name
+            place.mkdir(parents=True)
+            for name, view in views.items():
+                (place / f"{name}.png").write_bytes(encode_png(view[top : top + DETAIL, left : left + DETAIL]))
+            progress.add(1)
+            record = {"set": pair.set, "image": pair.name, "height": height, "width": width, "top": int(top), "left": int(left)}
+            return record | {"views": list(views)}, strip
+
+        for record, strip in pool.map(draw, pairs):
+            index.append(record)
+            strips.append(strip)
+        write_json(new / "index.json", index)
+    pictures.write_strips(comparison, strips)
+
+
+def _caption(row: Any) -> str:
+    lpips = f"  LPIPS {row.lpips:.3f}" if np.isfinite(row.lpips) else ""
+    return f"{row.psnr_y:.2f} dB{lpips}"

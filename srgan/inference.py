@@ -3,17 +3,16 @@
 import contextlib
 import ctypes
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from PIL import Image
-from tqdm import tqdm
 
 from srgan.data.images import open_image
 from srgan.errors import SrganError
 from srgan.files import atomic_file, require
+from srgan.tiles import in_tiles
 
 TILE = 256  # LR pixels of a tile's side, its overlap not counted
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
@@ -39,12 +38,15 @@ class Upscaler:
         path: an `.onnx` file of contract 1 (docs/onnx.md).
         tile: larger images are cut into tiles of this side, in LR pixels; they overlap by the model's receptive field, so the
             result is that of the whole image.
+        threads: that work on one image; 0: one for each core. Several threads may share an `Upscaler`.
     """
 
-    def __init__(self, path: str | Path, tile: int = TILE) -> None:
+    def __init__(self, path: str | Path, tile: int = TILE, threads: int = 0) -> None:
         require(path, "export")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
         try:
-            self.session = onnxruntime.InferenceSession(path, providers=_providers())
+            self.session = onnxruntime.InferenceSession(path, options, providers=_providers())
         except Exception as error:  # ONNX Runtime's own classes share no public base
             raise SrganError(f"{path}: not a model that ONNX Runtime can load ({str(error).splitlines()[0]})") from error
         metadata = self.session.get_modelmeta().custom_metadata_map
@@ -62,23 +64,7 @@ class Upscaler:
 
     def upscale(self, image: np.ndarray, progress: bool = False) -> np.ndarray:
         """Enlarge `(H, W, 3)` uint8 sRGB to `(scale * H, scale * W, 3)` uint8."""
-        height, width = image.shape[:2]
-        result = np.empty((height * self.scale, width * self.scale, 3), np.uint8)
-        tiles = list(self._tiles(height, width))
-        for top, left, bottom, right in tqdm(tiles, desc="upscale", unit="tile", disable=None if progress else True):
-            # The tile with its surroundings goes in; of what comes out, the surroundings are cut off again.
-            above, before = max(top - self.overlap, 0), max(left - self.overlap, 0)
-            seen = image[above : bottom + self.overlap, before : right + self.overlap]
-            enlarged = self._run(seen)
-            s = self.scale
-            inner = enlarged[(top - above) * s : (bottom - above) * s, (left - before) * s : (right - before) * s]
-            result[top * s : bottom * s, left * s : right * s] = inner
-        return result
-
-    def _tiles(self, height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
-        for top in range(0, height, self.tile):
-            for left in range(0, width, self.tile):
-                yield top, left, min(top + self.tile, height), min(left + self.tile, width)
+        return in_tiles(self._run, image, self.scale, self.tile, self.overlap, progress)
 
     def _run(self, image: np.ndarray) -> np.ndarray:
         tensor = np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32) / 255

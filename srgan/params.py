@@ -343,7 +343,7 @@ class Export:
 class Evaluate:
     """The scores."""
 
-    lpips: bool  # score LPIPS (AlexNet) too, where its weights can be had
+    lpips: tuple[Literal["alex", "vgg", "squeeze"], ...]  # networks to score LPIPS with, where their weights can be had
 
 
 @dataclasses.dataclass(frozen=True)
@@ -399,7 +399,7 @@ def to_dict(params: Any) -> dict[str, Any]:
 
 
 def flatten(params: Any) -> dict[str, Any]:
-    """``{"train.losses.pixel": 1.0, ...}``, as MLflow and people like to compare them."""
+    """``{"train.losses.pixel": 1.0, ...}``, as MLflow and people like to compare them; of `Params` or nested dictionaries."""
 
     def walk(value: Any, prefix: str) -> typing.Iterator[tuple[str, Any]]:
         for key, inner in value.items():
@@ -408,4 +408,4 @@ def flatten(params: Any) -> dict[str, Any]:
             else:
                 yield prefix + key, ", ".join(map(str, inner)) if isinstance(inner, list | tuple) else inner
 
-    return dict(walk(to_dict(params), ""))
+    return dict(walk(params if isinstance(params, dict) else to_dict(params), ""))

@@ -13,6 +13,17 @@ MAGNIFICATION = 3
 MARGIN, CAPTION = 6, 22  # pixels
 
 
+def weakest(image: np.ndarray, hr_image: np.ndarray, side: int) -> tuple[int, int]:
+    """Top and left of the square that differs most from the original, of `(H, W, 3)` uint8 images; cut where an image is smaller."""
+    height, width = hr_image.shape[:2]
+    window = min(side, width), min(side, height)
+    difference = cv2.transform(cv2.absdiff(hr_image, image), np.ones((1, 3), np.float32) / 3)
+    loss = cv2.boxFilter(difference, cv2.CV_32F, window, anchor=(0, 0), normalize=True)
+    allowed = loss[: height - window[1] + 1, : width - window[0] + 1]
+    top, left = np.unravel_index(np.argmax(allowed), allowed.shape)
+    return int(top), int(left)
+
+
 def strip(name: str, images: dict[str, np.ndarray], captions: dict[str, str], baseline: np.ndarray, hr_image: np.ndarray) -> np.ndarray:
     """A row of labelled details: of the square that `baseline` loses most of.
 
@@ -26,10 +37,8 @@ def strip(name: str, images: dict[str, np.ndarray], captions: dict[str, str], ba
     Returns:
         `(h, w, 3)` uint8.
     """
-    height, width = hr_image.shape[:2]
-    side = min(WINDOW, height, width)
-    loss = cv2.boxFilter(np.abs(hr_image.astype(np.float32) - baseline).mean(axis=2), -1, (side, side), anchor=(0, 0), normalize=True)
-    top, left = np.unravel_index(np.argmax(loss[: height - side + 1, : width - side + 1]), (height - side + 1, width - side + 1))
+    side = min(WINDOW, *hr_image.shape[:2])
+    top, left = weakest(baseline, hr_image, side)
     shown = side * MAGNIFICATION
     canvas = Image.new("RGB", (len(images) * (shown + MARGIN) - MARGIN, shown + 2 * CAPTION), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from mlflow import onnx as mlflow_onnx
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
@@ -46,6 +47,49 @@ def register(path: Path, training: tracking.Training, name: str, alias: str, tag
             f"MLflow's registry refused {path}: {tracking.reason(error)}; the model is safe, run again: dvc repro register"
         ) from error
     return {"name": name, "version": int(version.version), "alias": alias, "run_id": run_id}
+
+
+def try_download(name: str, alias: str, folder: Path) -> Path | None:
+    """Bring the version of `name` that bears `alias` into `folder`; None if there is none or, with a warning, if nobody answers."""
+    try:
+        client = tracking.connect()
+        client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            log.warning("MLflow: %s; the %s goes unscored", tracking.reason(error), alias)
+        return None
+    except Exception as error:  # see tracking.try_sync
+        log.warning("MLflow: %s; the %s goes unscored", tracking.reason(error), alias)
+        return None
+    return download(f"models:/{name}@{alias}", folder)
+
+
+def model_of_run(run_id: str) -> str:
+    """The address of the model that a run has logged, for `download`.
+
+    Raises:
+        SrganError: it has none.
+    """
+    outputs = tracking.connect().get_run(run_id).outputs
+    if not outputs or not outputs.model_outputs:
+        raise SrganError(f"run {run_id}: has no model; it gets one by: dvc repro register")
+    return f"models:/{outputs.model_outputs[-1].model_id}"
+
+
+def download(uri: str, folder: Path) -> Path:
+    """Bring the `.onnx` file of ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/MODEL_ID`` into `folder`.
+
+    Raises:
+        SrganError: there is none, or the server cannot be reached.
+    """
+    try:
+        tracking.connect()
+        found = sorted(Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder))).rglob("*.onnx"))
+    except Exception as error:  # see tracking.try_sync
+        raise SrganError(f"{uri}: {tracking.reason(error)}") from error
+    if not found:
+        raise SrganError(f"{uri}: holds no .onnx file")
+    return found[0]
 
 
 def _find(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:

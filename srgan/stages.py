@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -17,7 +19,8 @@ RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 MODELS, REPORTS, CHECKPOINTS = Path("models"), Path("reports"), Path("checkpoints")
 PRETRAINED, GENERATOR = MODELS / "pretrained.safetensors", MODELS / "generator.safetensors"
 LOSSES = {"pretrain": REPORTS / "pretrain.csv", "train": REPORTS / "train.csv"}
-METRICS, TABLE, COMPARISON, REPORT = REPORTS / "metrics.json", REPORTS / "metrics.csv", REPORTS / "comparison.png", REPORTS / "report.html"
+METRICS, TABLE, STATISTICS, GAN = REPORTS / "metrics.json", REPORTS / "metrics.csv", REPORTS / "statistics.json", REPORTS / "gan.csv"
+PICTURES, COMPARISON, REPORT, SPEED = REPORTS / "pictures", REPORTS / "comparison.png", REPORTS / "report.html", REPORTS / "speed.json"
 CARD, EXPORT, REGISTRATION = REPORTS / "data.html", REPORTS / "export.json", REPORTS / "registration.json"
 
 log = logging.getLogger(__name__)
@@ -36,9 +39,11 @@ def download(params: Params) -> None:
         for split, names in (("train", params.data.train), ("test", params.data.test)):
             for entry in catalog.choose(names, split):
                 records = fetch.fetch_data_set(entry, split, folder / split / entry.name, checksums)
-                images += [
-                    {"path": f"{split}/{entry.name}/{record['file']}", "set": entry.name, "split": split} | record for record in records
-                ]
+                for record in records:
+                    paths = {
+                        key: f"{split}/{entry.name}/{record[file]}" for key, file in (("path", "file"), ("lr", "lr")) if file in record
+                    }
+                    images.append({"set": entry.name, "split": split} | record | paths)
                 content[split][entry.name] = {record["sha256"] for record in records}
         for name in content["train"]:
             if content["train"][name] == content["test"].get(name):
@@ -130,7 +135,7 @@ def _fit(
 
     from srgan import metrics, models, tracking
     from srgan.data.crops import Crops
-    from srgan.data.manifest import pairs
+    from srgan.data.manifest import images_of, pairs
     from srgan.data.store import Store
     from srgan.training import distributed
     from srgan.training.checkpoint import Checkpoints
@@ -145,7 +150,7 @@ def _fit(
         store = Store(PREPARED)
         crops = Crops(store, options.batch, options.patch, options.seed, distributed.rank(), distributed.size())
         otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
-        lpips = metrics.open_lpips(options.lpips, otherwise, pick_device())
+        lpips = metrics.open_lpips(["alex"] if options.lpips else [], otherwise, pick_device()).get("alex")
         if not all(distributed.gathered([lpips is not None])) and lpips:
             log.warning("LPIPS is unavailable on other machines; %s", otherwise)
             lpips = None
@@ -161,7 +166,10 @@ def _fit(
         )
         # What a checkpoint must share with a run that resumes it. The number of processes is not among it.
         machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), lpips is not None]
-        inputs = [store.sha256, sha256(PREPARED / "manifest.json"), start]
+        validated = [
+            (image["set"], image["name"], image["source_sha256"], image["lr_sha256"]) for image in images_of(PREPARED, "validation")
+        ]
+        inputs = [store.sha256, validated, start]
         kept = {key: value for key, value in to_dict(options).items() if key not in ("nproc_per_node", "recompute")}
         signature = digest([kept, models.describe(generator), inputs, machine])
         folder = CHECKPOINTS / stage
@@ -194,38 +202,71 @@ def export(params: Params) -> None:
 
 
 def evaluate(params: Params) -> None:
-    """Score bicubic, both generators and the exported file, and write the report, in ``reports/``."""
-    from srgan import evaluation, metrics, models, pictures, tracking
+    """Score bicubic, both generators, the champion and the exported files on the test images, in ``reports/``."""
+    from srgan import evaluation, metrics, models, registry, tracking
     from srgan.data.degrade import bicubic_upscale
     from srgan.data.manifest import pairs, read_manifest
     from srgan.inference import Upscaler
+    from srgan.training.device import pick_device
+
+    scale = read_manifest(PREPARED)["scale"]
+    training = _training(params)
+    for stale in (REPORT, SPEED):  # they tell of the former scores
+        stale.unlink(missing_ok=True)
+    device = pick_device()
+    pretrained, _ = models.load_generator(PRETRAINED, made_by="pretrain")
+    gan, _ = models.load_generator(GENERATOR, made_by="train")
+    shown: dict[str, evaluation.Enlarge] = {
+        "bicubic": partial(bicubic_upscale, scale=scale),
+        "pretrained": partial(models.enlarge, pretrained.to(device)),
+        "gan": partial(models.enlarge, gan.to(device)),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        champion = registry.try_download(_registered_name(params, scale), "champion", Path(folder))
+        if champion:
+            shown["champion"] = Upscaler(champion, threads=1).upscale
+        exported = {f"onnx-{precision}": Upscaler(path, threads=1).upscale for precision, path in _exported(params, scale).items()}
+        lpips = metrics.open_lpips(params.evaluate.lpips, "then score again with: dvc repro -sf evaluate", device)
+        test = pairs(PREPARED, "test")
+        table = evaluation.score(test, shown | exported, scale, lpips)
+        chosen = evaluation.choose(table, "gan")
+        evaluation.write_pictures(PICTURES, COMPARISON, [pair for pair in test if (pair.set, pair.name) in chosen], shown, table)
+    for path, rows in ((TABLE, table), (GAN, table[table["model"] == "gan"])):
+        with atomic_file(path) as temporary:
+            rows.round(4).to_csv(temporary, index=False)
+    write_json(STATISTICS, evaluation.statistics(table))
+    summary = evaluation.summarise(table)
+    write_json(METRICS, summary)
+    log.info("\n%s", evaluation.text_table(summary))
+    tracking.try_sync(training, "FINISHED")
+
+
+def report(params: Params) -> None:
+    """Write the page of scores and pictures, ``reports/report.html``, and measure what the exported files cost."""
+    import pandas as pd
+
+    from srgan import speed, tracking
+    from srgan.data.manifest import read_manifest
     from srgan.report import write_report
 
     manifest = read_manifest(PREPARED)
-    scale = manifest["scale"]
     training = _training(params)
-
-    pretrained, _ = models.load_generator(PRETRAINED, made_by="pretrain")
-    gan, _ = models.load_generator(GENERATOR, made_by="train")
-    enlargers = {
-        "bicubic": partial(bicubic_upscale, scale=scale),
-        "pretrained": partial(models.enlarge, pretrained),
-        "gan": partial(models.enlarge, gan),
-        "onnx-fp32": Upscaler(_exported(params, scale)).upscale,
-    }
-    table, strips = evaluation.score(
-        pairs(PREPARED, "test"),
-        enlargers,
-        scale,
-        metrics.open_lpips(params.evaluate.lpips, "then score again with: dvc repro -sf evaluate"),
+    cost = [speed.measure(path) for path in _exported(params, training.scale).values()]
+    write_json(SPEED, cost)
+    origin = tracking.origin(training) | {"scored on": manifest["test_sha256"][:16], "LR images": manifest["kernel"]}
+    write_report(
+        REPORT,
+        f"{training.name}: super-resolution x{training.scale}",
+        "gan",
+        pd.read_csv(require(TABLE, "evaluate"), dtype={"image": str}),
+        read_json(STATISTICS, made_by="evaluate"),
+        PICTURES,
+        {"this run": tracking.run_of_files(training)},
+        manifest,
+        origin,
+        cost,
     )
-    summary = evaluation.summarise(table)
-    pictures.write_strips(COMPARISON, strips)
-    with atomic_file(TABLE) as temporary:
-        table.round(4).to_csv(temporary, index=False)
-    write_report(REPORT, table, summary, COMPARISON, LOSSES, manifest, training.params)
-    write_json(METRICS, summary)
-    log.info("\n%s\n\nLook at %s", evaluation.text_table(summary), REPORT)
+    log.info("Look at %s", REPORT)
     tracking.try_sync(training, "FINISHED")
 
 
@@ -234,9 +275,9 @@ def register(params: Params) -> None:
     from srgan import registry
 
     training = _training(params)
-    path = _exported(params, training.scale)
+    path = _exported(params, training.scale)["fp32"]
     read_json(METRICS, made_by="evaluate")  # an unscored model is not to be registered
-    name = f"{params.register.name}-x{training.scale}"
+    name = _registered_name(params, training.scale)
     tags = {"srgan.key": training.key, "sr.objective": "gan", "sr.train_data_sha256": training.data_sha256}
     version = registry.register(path, training, name, params.register.alias, tags)
     # Neither version nor run id: both depend on the server, and an out must follow from its dependencies alone.
@@ -246,7 +287,7 @@ def register(params: Params) -> None:
 
 
 STAGES: dict[str, Callable[[Params], None]] = {
-    function.__name__: function for function in (download, prepare, pretrain, train, export, evaluate, register)
+    function.__name__: function for function in (download, prepare, pretrain, train, export, evaluate, report, register)
 }
 
 
@@ -261,6 +302,56 @@ def sync(params: Params) -> None:
         register(params)
 
 
+def compare(params: Params, names: list[str], page: Path, chosen: str | None = None) -> None:
+    """Score the models of several runs on the same images, those that are prepared here, and lay them side by side on one page.
+
+    Args:
+        params: the configuration here.
+        names: of the runs, see `srgan.runs.find`.
+        page: where the page goes.
+        chosen: one of the sets; None for all test images.
+    """
+    from srgan import evaluation, metrics, runs, source
+    from srgan.data.degrade import bicubic_upscale
+    from srgan.data.manifest import pairs, read_manifest
+    from srgan.inference import Upscaler
+    from srgan.report import write_report
+    from srgan.training.device import pick_device
+
+    manifest = read_manifest(PREPARED)
+    scale = manifest["scale"]
+    test = [pair for pair in pairs(PREPARED, "test") if chosen in (None, pair.set)]
+    if not test:
+        sets = ", ".join(dict.fromkeys(pair.set for pair in pairs(PREPARED, "test")))
+        raise SrganError(f"no test images of '{chosen}' are prepared here, but of {sets}; name others under data.test in params.yaml")
+    with tempfile.TemporaryDirectory() as folder:
+        models: dict[str, evaluation.Enlarge] = {"bicubic": partial(bicubic_upscale, scale=scale)}
+        found = {}
+        for number, name in enumerate(names):
+            label = re.sub(r"[^\w.@-]+", "-", name).strip("-") or str(number)
+            label = f"{label}-{number}" if label in models or label == "original" else label
+            found[label] = runs.find(name, Path(folder) / str(number))
+            upscaler = Upscaler(found[label].model, threads=1)
+            if upscaler.scale != scale:
+                raise SrganError(f"{name}: enlarges by {upscaler.scale}, the images here are prepared for {scale}; set prepare.scale")
+            models[label] = upscaler.upscale
+            log.info("%s: %s", label, found[label].origin)
+        lpips = metrics.open_lpips(params.evaluate.lpips, "the comparison goes without", pick_device())
+        table = evaluation.score(test, models, scale, lpips)
+        *_, main = models
+        shown = evaluation.choose(table, main)
+        pictures = Path(folder) / "pictures"
+        drawn = [pair for pair in test if (pair.set, pair.name) in shown]
+        evaluation.write_pictures(pictures, Path(folder) / "comparison.png", drawn, models, table)
+        first = next(iter(found))
+        statistics = evaluation.statistics(table, ("bicubic", first) if len(found) > 1 else ("bicubic",))
+        origin = {label: run.origin for label, run in found.items()}
+        origin |= {"compared at revision": source.revision() or "none", "scored on": manifest["test_sha256"][:16]}
+        told = {label: run.run for label, run in found.items()}
+        write_report(page, f"Comparison of {', '.join(found)}", main, table, statistics, pictures, told, manifest, origin, [])
+    log.info("\n%s\n\nLook at %s", evaluation.text_table(evaluation.summarise(table)), page)
+
+
 def last_export() -> Path:
     """The newest float32 model under ``models/``."""
     found = sorted(MODELS.glob("*-fp32.onnx"), key=os.path.getmtime)
@@ -269,10 +360,15 @@ def last_export() -> Path:
     return found[-1]
 
 
-def _exported(params: Params, scale: int) -> Path:
+def _exported(params: Params, scale: int) -> dict[str, Path]:
+    """The exported files by their precision."""
     from srgan.export import file_name
 
-    return require(MODELS / file_name(scale, params.export.name, params.model.name), "export")
+    return {"fp32": require(MODELS / file_name(scale, params.export.name, params.model.name), "export")}
+
+
+def _registered_name(params: Params, scale: int) -> str:
+    return f"{params.register.name}-x{scale}"
 
 
 def _training(params: Params, stage: str | None = None) -> Any:
@@ -297,8 +393,10 @@ def _training(params: Params, stage: str | None = None) -> Any:
         data_name="+".join(params.data.train),
         data_sha256=manifest["train_sha256"],
         losses=LOSSES if stage != "pretrain" else {"pretrain": LOSSES["pretrain"]},
+        pictures={name: CHECKPOINTS / name / "pictures" for name in LOSSES if stage in (None, "train", name)},
         scores=METRICS if stage is None else None,
-        artifacts=(TABLE, COMPARISON, REPORT, EXPORT) if stage is None else (),
+        cost=SPEED if stage is None else None,
+        artifacts=(TABLE, STATISTICS, COMPARISON, PICTURES, REPORT, EXPORT) if stage is None else (),
     )
     if stage is None:
         from srgan.models import read_metadata

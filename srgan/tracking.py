@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -23,11 +22,15 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import mlflow
+import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from PIL import Image
 
+from srgan import __version__, source
 from srgan.files import digest, read_json, sha256
+from srgan.report import Run
 from srgan.training.log import validation_csv
 
 EXPERIMENT = "srgan"
@@ -50,8 +53,10 @@ class Training:
     data_sha256: str
     # Only files that this training wrote: until it is through, those of the one before it still lie about.
     losses: dict[str, Path]  # stage -> CSV; that of the validation lies beside it
+    pictures: dict[str, Path]  # stage -> folder with the pictures of each validation, step-N.png
     scores: Path | None  # metrics.json
-    artifacts: tuple[Path, ...]  # pictures, report, tables
+    cost: Path | None  # speed.json
+    artifacts: tuple[Path, ...]  # pictures, report, tables; files or folders
 
     @property
     def key(self) -> str:
@@ -113,9 +118,8 @@ def find_run(client: MlflowClient, training: Training) -> str:
 
 def _source_tags() -> dict[str, str]:
     tags = {}
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        tags["mlflow.source.git.commit"] = commit
+    if commit := source.revision():
+        tags["mlflow.source.git.commit"] = commit.split()[0]
     if Path("dvc.lock").is_file():
         tags["dvc.lock"] = sha256("dvc.lock")[:16]
     return tags
@@ -135,17 +139,38 @@ def sync(training: Training) -> str:
     tags = client.get_run(run_id).data.tags
     for (stage, _), path in _curves(training).items():
         _send_curve(client, run_id, stage, path, tags.get(f"srgan.sent.{path.name}", ""))
-    for path in (*([training.scores] if training.scores else []), *training.artifacts):
+    for stage, folder in training.pictures.items():
+        _send_pictures(client, run_id, stage, folder, int(tags.get(f"srgan.sent.{stage}.pictures", -1)))
+    figures = {training.scores: _flat_scores, training.cost: _flat_cost}
+    for path in (*(path for path in figures if path), *training.artifacts):
         tag = f"srgan.sent.{path.name}"
-        if not path.is_file() or tags.get(tag) == (current := sha256(path)[:16]):
+        if not path.exists() or tags.get(tag) == (current := _digest(path)):
             continue
-        if path == training.scores:
-            scores = _flat_scores(read_json(path, made_by="evaluate"))
+        if path in figures:
             now = int(time.time() * 1000)
-            client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in scores.items()])
-        client.log_artifact(run_id, str(path))
+            found = figures[path](read_json(path, made_by="evaluate"))
+            client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in found.items()])
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), path.name)
+        else:
+            client.log_artifact(run_id, str(path))
         client.set_tag(run_id, tag, current)
     return run_id
+
+
+def _digest(path: Path) -> str:
+    inside = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return digest([(str(file.relative_to(path.parent)), sha256(file)) for file in inside])[:16]
+
+
+def _send_pictures(client: MlflowClient, run_id: str, stage: str, folder: Path, sent: int) -> None:
+    """The pictures of the validations after step `sent`, each under its step."""
+    for path in sorted(folder.glob("step-*.png")):
+        step = int(path.stem.removeprefix("step-"))
+        if step > sent:
+            with Image.open(path) as picture:
+                client.log_image(run_id, picture, key=f"{stage}/validation", step=step, synchronous=True)
+            client.set_tag(run_id, f"srgan.sent.{stage}.pictures", str(step))
 
 
 def _curves(training: Training) -> dict[tuple[str, str], Path]:
@@ -202,6 +227,66 @@ def _flat_scores(scores: dict[str, dict[str, dict[str, float | None]]]) -> dict[
             prefix = set_name if model == "gan" else f"{set_name}/{model}"
             flat |= {f"{prefix}/{name}": value for name, value in figures.items() if value is not None}
     return flat
+
+
+def _flat_cost(cost: list[dict[str, Any]]) -> dict[str, float]:
+    """``cost/onnx-fp32/seconds_per_megapixel`` and so on."""
+    return {
+        f"cost/onnx-{row['file'].removesuffix('.onnx').rpartition('-')[2]}/{name}": row[name]
+        for row in cost
+        for name in ("seconds_per_megapixel", "peak_memory_mb", "megabytes")
+    }
+
+
+def origin(training: Training) -> dict[str, str]:
+    """Where a result comes from, for people: revision, digests, the way to its run."""
+    return {
+        "training": training.key,
+        "git revision": source.revision() or "none",
+        "trained on": f"{training.data_name}, {training.data_sha256[:16]}",
+        "made": f"{time.strftime('%Y-%m-%d %H:%M')} with srgan {__version__} on Python {platform.python_version()}",
+        "MLflow": f"the run tagged {KEY_TAG} = {training.key}; see it with: make mlflow",
+    }
+
+
+def run_of_files(training: Training) -> Run:
+    """Curves and settings of a training, from its files."""
+    found: dict[str, dict[str, pd.DataFrame]] = {"losses": {}, "validation": {}}
+    for (stage, kind), path in _curves(training).items():
+        if path.is_file():
+            found[kind][stage] = pd.read_csv(path)
+    return Run(training.params, **found)
+
+
+def run_of_server(name: str) -> tuple[str, Run]:
+    """A run of the server by its id or name (the newest, if several bear it): its id, and its curves and settings.
+
+    Raises:
+        LookupError: there is none.
+    """
+    client = connect()
+    try:
+        found = client.get_run(name)
+    except MlflowException:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        quoted = name.replace("'", "")
+        runs = client.search_runs([experiment.experiment_id], f"run_name = '{quoted}'", max_results=1) if experiment else []
+        if not runs:
+            raise LookupError(f"no run '{name}' at {reason(Exception(tracking_uri()))}") from None
+        found = runs[0]
+    run_id = found.info.run_id
+    tables: dict[str, dict[str, dict[int, dict[str, float]]]] = {"losses": {}, "validation": {}}
+    for key in found.data.metrics:
+        stage, _, figure = key.partition("/")
+        if stage in ("pretrain", "train"):
+            kind = "validation" if figure.startswith("val_") else "losses"
+            for point in client.get_metric_history(run_id, key):
+                tables[kind].setdefault(stage, {}).setdefault(point.step, {"step": point.step})[figure] = point.value
+    frames = {
+        kind: {stage: pd.DataFrame([rows[step] for step in sorted(rows)]) for stage, rows in stages.items()}
+        for kind, stages in tables.items()
+    }
+    return run_id, Run(dict(found.data.params), **frames)
 
 
 def try_sync(training: Training, status: str) -> str | None:

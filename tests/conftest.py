@@ -34,7 +34,7 @@ TINY = {
     }.items()},
     "train.discriminator.features": 4,
     "train.discriminator.depth": 2,
-    "evaluate.lpips": False,
+    "evaluate.lpips": [],
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -56,7 +57,7 @@ def test_the_border_does_not_count(images):
 
 def test_ssim_says_what_is_too_small():
     with pytest.raises(ValueError, match="at least 11x11"):
-        metrics.ssim(np.zeros((10, 20)), np.zeros((10, 20)))
+        metrics.compare(np.zeros((10, 20)), np.zeros((10, 20)))
 
 
 TABLE = {  # DESIGN's figures for bicubic with 8-bit LR images: PSNR-Y, SSIM-Y
@@ -90,12 +91,66 @@ def empty_cache(tmp_path, monkeypatch):
     return tmp_path / "hub" / "checkpoints"
 
 
-def test_lpips_of_the_examples_is_the_published(mirror, empty_cache):
-    lpips = metrics.Lpips()
+@pytest.mark.parametrize(("network", "first", "second"), [("alex", 0.7219, 0.1376), ("squeeze", 0.7110, 0.1479)])
+def test_lpips_of_the_examples_is_the_published(mirror, empty_cache, network, first, second):
+    lpips = metrics.Lpips(network)
     folder = mirror / "weights" / "lpips-examples"
     reference = read_rgb(folder / "ex_ref.png")
-    assert lpips(reference, read_rgb(folder / "ex_p0.png")) == pytest.approx(0.7219, abs=0.001)
-    assert lpips(reference, read_rgb(folder / "ex_p1.png")) == pytest.approx(0.1376, abs=0.001)
+    assert lpips(reference, read_rgb(folder / "ex_p0.png")) == pytest.approx(first, abs=0.001)
+    assert lpips(reference, read_rgb(folder / "ex_p1.png")) == pytest.approx(second, abs=0.001)
+
+
+def random_backbone(name):
+    """Weights that know nothing, named as torchvision names them."""
+    from srgan import torchvision_import  # noqa: F401 (must come before lpips)
+
+    import lpips  # isort: skip
+
+    torch.manual_seed(0)
+    state = lpips.LPIPS(net=name, pnet_rand=True, verbose=False).net.state_dict()
+    return {"features" + key[key.index(".") :]: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("network", "size"), [("alex", (300, 517)), ("squeeze", (300, 517)), ("alex", (256, 384)), ("squeeze", (401, 90)), ("vgg", (70, 270))]
+)
+def test_lpips_in_tiles_is_that_of_the_whole_image(monkeypatch, network, size):
+    monkeypatch.setattr(fetch, "load_weights", lambda _: random_backbone(network))
+    lpips = metrics.Lpips(network)
+    random = np.random.default_rng(0)
+    hr_image = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+    sr_image = np.clip(hr_image + random.normal(0, np.linspace(0, 60, size[1])[None, :, None], hr_image.shape), 0, 255).astype(np.uint8)
+    tensors = (torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1 for image in (sr_image, hr_image))
+    with torch.inference_mode():
+        expected = float(metrics.lpips_network(network)(*tensors))  # the package's own
+    assert lpips(sr_image, hr_image) == pytest.approx(expected, rel=1e-5)
+    monkeypatch.setattr(metrics, "_TILE", 128)
+    assert lpips(sr_image, hr_image) == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_the_scores_do_not_see():
+    random = np.random.default_rng(0)
+    hr_image = cv2.GaussianBlur(random.integers(0, 256, (301, 200, 3), dtype=np.uint8), (0, 0), 2)
+    same = metrics.look(hr_image, hr_image, 4)
+    assert (same["color_shift"], same["sharpness"]) == (0, 1)
+    tinted = hr_image.copy()
+    tinted[..., 0] += 5
+    assert metrics.look(tinted, hr_image, 4)["color_shift"] == pytest.approx(5)
+    assert metrics.look(cv2.GaussianBlur(hr_image, (0, 0), 3), hr_image, 4)["sharpness"] < 0.7
+    gridded = hr_image.copy()
+    gridded[::4, ::4] += 16
+    strength = metrics.look(gridded, hr_image, 4)["checkerboard"]
+    assert strength > 20 * same["checkerboard"]
+    assert strength == pytest.approx(16 * np.sqrt(1 / 16 * 15 / 16), rel=0.15)  # of a spike in one of 16 places
+    # In strips or at once: the same.
+    tensor = torch.from_numpy(gridded).permute(2, 0, 1)[None].float() / 255
+    assert strength == pytest.approx(float(metrics.checkerboard(tensor, 4)), rel=1e-4)
+
+
+def test_strips_change_nothing(monkeypatch, images):
+    whole = metrics.psnr_ssim(*images, border=3)
+    monkeypatch.setattr(metrics, "_ROWS", 7)
+    assert metrics.psnr_ssim(*images, border=3) == pytest.approx(whole, rel=1e-7)
 
 
 def at(entry, base):

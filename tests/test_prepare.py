@@ -235,6 +235,51 @@ def test_a_share_of_the_training_images_can_be_the_test(tmp_path):
     assert len(pairs(tmp_path / "out", "test")) == parts.count("test")
 
 
+@pytest.fixture
+def own_pairs(tmp_path):
+    """A user's folder of HR images and of LR images that another degradation made."""
+    for number in range(3):
+        hr_image = picture(number, 48, 64)
+        write_png(tmp_path / "mine" / "HR" / f"{number}.png", hr_image)
+        write_png(tmp_path / "mine" / "LR" / f"{number}x4.png", hr_image[1::4, 2::4])
+    return tmp_path / "mine"
+
+
+def test_a_set_may_bring_its_own_lr_images(own_pairs, tmp_path):
+    write_params(tmp_path, {"data.test": ["sample", str(own_pairs)]})
+    for stage in ("download", "prepare"):
+        run("srgan", stage, cwd=tmp_path)
+    prepared = tmp_path / "data" / "prepared"
+    found = [pair for pair in pairs(prepared, "test") if pair.set == "mine"]
+    assert [pair.name for pair in found] == ["0", "1", "2"]
+    for number, pair in enumerate(found):
+        assert (read_rgb(pair.hr) == picture(number, 48, 64)).all()
+        assert (read_rgb(pair.lr) == picture(number, 48, 64)[1::4, 2::4]).all()
+    # Other LR images are another test.
+    before = json.loads((prepared / "manifest.json").read_text())
+    write_png(own_pairs / "LR" / "1x4.png", picture(1, 48, 64)[::4, ::4])
+    for stage in ("download", "prepare"):
+        run("srgan", stage, cwd=tmp_path)
+    after = json.loads((prepared / "manifest.json").read_text())
+    assert after["test_sha256"] != before["test_sha256"]
+    assert after["train_sha256"] == before["train_sha256"]
+
+
+def test_pairs_that_do_not_fit_are_told(own_pairs, tmp_path):
+    write_params(tmp_path, {"data.test": ["sample", str(own_pairs)]})
+    write_png(own_pairs / "LR" / "1x4.png", picture(1, 24, 32))
+    run("srgan", "download", cwd=tmp_path)
+    failed = run("srgan", "prepare", cwd=tmp_path, check=False)
+    assert failed.returncode == 1
+    assert "test/mine/HR/1.png: its LR image is of 32x24 pixels, at scale 4 it has to be 16x12" in failed.stderr
+    (own_pairs / "LR" / "1x4.png").write_bytes(b"no image")
+    run("srgan", "download", cwd=tmp_path)
+    assert "its LR image: not an image that can be read" in run("srgan", "prepare", cwd=tmp_path, check=False).stderr
+    (own_pairs / "LR" / "1x4.png").unlink()
+    failed = run("srgan", "download", cwd=tmp_path, check=False)
+    assert "HR/1.png has no partner of that name in the other of the folders HR and LR" in failed.stderr
+
+
 def test_grey_images_stay_grey_where_they_are_scored(tmp_path):
     grey = picture(50)[..., 0]
     raw = make_raw(tmp_path / "raw", {f"train/own/{n}.png": picture(n)[..., 0] for n in range(4)} | {"test/own/grey.png": grey})

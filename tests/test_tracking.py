@@ -33,7 +33,15 @@ def test_the_run_holds_parameters_curves_scores_pictures_and_data(project):
     assert found.data.metrics["sample/psnr_y"] == scores["gan"]["psnr_y"]
     assert found.data.metrics["sample/bicubic/psnr_y"] == scores["bicubic"]["psnr_y"]
     files = {file.path for file in mlflow.list_artifacts(found.info.run_id)}
-    assert {"metrics.json", "metrics.csv", "comparison.png", "report.html", "export.json"} <= files
+    assert {"metrics.json", "metrics.csv", "statistics.json", "comparison.png", "pictures", "report.html", "export.json"} <= files
+    assert found.data.metrics["cost/onnx-fp32/seconds_per_megapixel"] > 0
+    views = {file.path for file in mlflow.list_artifacts(found.info.run_id, "pictures/sample/coffee")}
+    assert {f"pictures/sample/coffee/{view}.png" for view in ("bicubic", "gan", "original")} <= views
+    # By step: what each validation looked like.
+    shown = sorted(file.path for file in mlflow.list_artifacts(found.info.run_id, "images") if file.path.endswith(".png"))
+    assert [name.split("+")[:3] for name in shown] == [
+        [f"images/{stage}~validation", "step", str(step)] for stage in ("pretrain", "train") for step in (0, 3, 6)
+    ]
     (data,) = found.inputs.dataset_inputs
     manifest = json.loads((project / "data/prepared/manifest.json").read_text())
     assert (data.dataset.name, data.dataset.digest) == ("sample", manifest["train_sha256"][:32])
@@ -67,6 +75,7 @@ def test_twice_is_once(copy_of_project):
     assert after.info.run_id == before.info.run_id
     assert len(mlflow.get_metric_history(after.info.run_id, "train/loss_pixel")) == 3
     assert len(mlflow.get_metric_history(after.info.run_id, "sample/psnr_y")) == 1
+    assert len([file for file in mlflow.list_artifacts(after.info.run_id, "images") if file.path.endswith(".png")]) == 6
     assert len(mlflow.search_model_versions("name = 'srgan-x4'")) == 1
 
 

@@ -382,6 +382,12 @@ WEIGHTS = {
             ),
         ),
         Weights(
+            "vgg16",
+            "VGG16 on ImageNet, for LPIPS",
+            _TORCHVISION,
+            (_torchvision("vgg16-397923af.pth", 553_433_881, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),),
+        ),
+        Weights(
             "squeezenet",
             "SqueezeNet 1.1 on ImageNet, for LPIPS",
             _TORCHVISION,

@@ -79,7 +79,8 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
     """Bring one split of a data set into `folder`, which does not exist yet.
 
     Returns:
-        A record per image: `file` (path below `folder`), `sha256`, `group`, `licence`.
+        A record per image: `file` (path below `folder`), `sha256`, `group`, `licence`; of a set that brings its own LR images, `lr` and
+        `lr_sha256` too.
 
     Raises:
         SrganError: no source has it whole and unchanged; the message tells of each.
@@ -273,10 +274,33 @@ def _mirror() -> str:
 
 
 def _records(entry: DataSet, folder: Path) -> list[dict[str, str]]:
-    return [
-        {"file": path.relative_to(folder).as_posix(), "sha256": sha256(path), "group": "", "licence": entry.licence}
-        for path in _images_below(folder)
-    ]
+    found = []
+    for hr_path, lr_path in _pairs(entry, folder, _images_below(folder)):
+        record = {"file": hr_path.relative_to(folder).as_posix(), "sha256": sha256(hr_path), "group": "", "licence": entry.licence}
+        if lr_path:
+            record |= {"lr": lr_path.relative_to(folder).as_posix(), "lr_sha256": sha256(lr_path)}
+        found.append(record)
+    return found
+
+
+def _pairs(entry: DataSet, folder: Path, images: list[Path]) -> list[tuple[Path, Path | None]]:
+    """HR images, with the LR images of a set that has them: in folders HR and LR, under one name, which may end in ``x4`` or so."""
+
+    def key(path: Path) -> tuple[str, str]:
+        *parents, _ = path.relative_to(folder).parts
+        side = next((part.lower() for part in parents if part.lower() in ("hr", "lr")), "")
+        stem = re.sub(r"x\d$", "", path.stem) if side == "lr" else path.stem
+        return side, "/".join([*(part for part in parents if part.lower() != side), stem])
+
+    keys = {path: key(path) for path in images}
+    if {side for side, _ in keys.values()} != {"hr", "lr"}:
+        return [(path, None) for path in images]
+    lr_paths = {name: path for path, (side, name) in keys.items() if side == "lr"}
+    hr_paths = {name: path for path, (side, name) in keys.items() if side == "hr"}
+    alone = sorted(str((hr_paths | lr_paths)[name].relative_to(folder)) for name in hr_paths.keys() ^ lr_paths.keys())
+    if alone:
+        raise SrganError(f"data set '{entry.name}': {alone[0]} has no partner of that name in the other of the folders HR and LR")
+    return [(path, lr_paths[name]) for name, path in hr_paths.items()]
 
 
 def _is_image(name: str) -> bool:

@@ -34,11 +34,16 @@ def read_manifest(prepared: Path) -> dict[str, Any]:
     return manifest
 
 
+def images_of(prepared: Path, part: Part) -> list[dict[str, Any]]:
+    """The manifest's records of a part, in a fixed order."""
+    found = [image for image in read_manifest(prepared)["images"] if image["part"] == part]
+    return sorted(found, key=lambda image: (image["set"], image["name"]))
+
+
 def pairs(prepared: Path, part: Literal["validation", "test"]) -> list[Pair]:
     """The HR/LR pairs of a part, in a fixed order."""
     found = []
-    for image in read_manifest(prepared)["images"]:
-        if image["part"] == part:
-            folder, file = prepared / part / image["set"], f"{image['name']}.png"
-            found.append(Pair(image["set"], image["name"], folder / "hr" / file, folder / "lr" / file))
-    return sorted(found, key=lambda pair: (pair.set, pair.name))
+    for image in images_of(prepared, part):
+        folder, file = prepared / part / image["set"], f"{image['name']}.png"
+        found.append(Pair(image["set"], image["name"], folder / "hr" / file, folder / "lr" / file))
+    return found

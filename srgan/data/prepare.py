@@ -112,6 +112,7 @@ class _Task:
     scale: int
     kernel: degrade.Kernel
     references: Path | None  # what training images are compared with
+    lr_source: Path | None = None  # where the set brings its own LR images
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,17 @@ def _prepare_one(task: _Task) -> _Done:
     if task.references and (shows := _references(task.references).find(leaks.fingerprint(image), pixels)):
         return _Done(task, pixels=pixels, size=image.shape[:2], shows=shows)
     hr_image = degrade.modcrop(image, task.scale)
-    lr_image = degrade.bicubic_downscale(hr_image, task.scale, task.kernel)
+    if task.lr_source is None:
+        lr_image = degrade.bicubic_downscale(hr_image, task.scale, task.kernel)
+    else:
+        try:
+            lr_image = read_image(task.lr_source)
+        except SrganError as error:
+            return _Done(task, bad=f"its LR image: {str(error).removeprefix(f'{task.lr_source}: ').partition(';')[0]}")
+        height, width = (side // task.scale for side in hr_image.shape[:2])
+        if lr_image.shape[:2] != (height, width):
+            size = f"{lr_image.shape[1]}x{lr_image.shape[0]}"
+            return _Done(task, bad=f"its LR image is of {size} pixels, at scale {task.scale} it has to be {width}x{height}")
     place = task.folder / task.part / task.set
     lr_sha256 = _write_png(place / "lr" / f"{task.name}.png", lr_image)
     size = hr_image.shape[:2]
@@ -273,12 +284,14 @@ class _Preparation:
         training = [record for record in sources if record["split"] == "train"]
         assigned = split(training, options.validation, options.test, options.seed)
         parts = dict(zip((record["path"] for record in training), assigned, strict=True))
-        groups: dict[str, list[str]] = {}  # a set's training and test images, which share its name
+        groups: dict[str, dict[str, str]] = {}  # a set's training and test images, which share its name
         for record in sources:
-            groups.setdefault(record["set"], []).append(record["path"])
+            inside = record["path"].split("/", 2)[2]
+            plain = "/".join(part for part in inside.split("/") if part.lower() != "hr") if "lr" in record else inside
+            groups.setdefault(record["set"], {})[record["path"]] = plain
         names: dict[str, str] = {}
         for group in groups.values():
-            names |= dict(zip(group, unique_names([path.split("/", 2)[2] for path in group]), strict=True))
+            names |= dict(zip(group, unique_names(list(group.values())), strict=True))
         self.tasks = [
             _Task(
                 number,
@@ -290,6 +303,7 @@ class _Preparation:
                 options.scale,
                 options.kernel,
                 None,
+                require(raw / record["lr"], "download") if "lr" in record else None,
             )
             for number, record in enumerate(sources)
         ]
@@ -391,8 +405,14 @@ class _Preparation:
                 why = f"{len(self.leaks)} show held-out pictures, " if self.leaks else ""
                 message = f"no {part} image is left ({why}{len(self.skipped)} cannot be used); name more data in params.yaml"
                 raise NotPrepared(message, left_out)
+        given = {record["path"]: [record["lr_sha256"]] for record in self.sources if "lr" in record}  # LR images that were not made here
         learned_from = sorted(image["source_sha256"] for image in images if image["part"] == "train")
-        scored = sorted([image["set"], image["name"], image["source_sha256"]] for image in images if image["part"] == "test")
+        learned_from += sorted(given[image["source"]][0] for image in images if image["part"] == "train" and image["source"] in given)
+        scored = sorted(
+            [image["set"], image["name"], image["source_sha256"], *given.get(image["source"], [])]
+            for image in images
+            if image["part"] == "test"
+        )
         degraded = [options.scale, options.kernel]
         return {
             "scale": options.scale,

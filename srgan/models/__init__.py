@@ -20,6 +20,9 @@ from srgan.models.discriminators import PatchDiscriminator, UnetDiscriminator, V
 from srgan.models.rrdb import RRDB
 from srgan.models.srcnn import SRCNN
 from srgan.models.srresnet import SRResNet
+from srgan.tiles import in_tiles
+
+TILE = 512  # LR pixels of a side
 
 GENERATORS: dict[str, Callable[..., nn.Module]] = {"compact": Compact, "srresnet": SRResNet, "rrdb": RRDB, "srcnn": SRCNN}
 DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {"patch": PatchDiscriminator, "vgg": VggDiscriminator, "unet": UnetDiscriminator}
@@ -103,12 +106,19 @@ def _read(path: str | Path, made_by: str, weights: bool) -> tuple[dict[str, str]
 
 
 @torch.inference_mode()
-def enlarge(model: nn.Module, lr_image: np.ndarray) -> np.ndarray:
-    """Enlarge an `(H, W, 3)` uint8 image, wherever the model is, to `(scale * H, scale * W, 3)` uint8, clipped and rounded."""
+def enlarge(model: nn.Module, lr_image: np.ndarray, tile: int = TILE) -> np.ndarray:
+    """Enlarge an `(H, W, 3)` uint8 image, wherever the model is, to `(scale * H, scale * W, 3)` uint8, clipped and rounded.
+
+    Images larger than `tile` are cut into such squares, which overlap by the model's receptive field: the result is that of the whole.
+    """
     device = next(model.parameters()).device
-    pixels = torch.from_numpy(lr_image).to(device).permute(2, 0, 1)[None].float().div_(255)
-    sr_image = model(pixels)[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return sr_image.permute(1, 2, 0).cpu().numpy()
+
+    def run(image: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float().div_(255)
+        sr_image = model(pixels)[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
+        return sr_image.permute(1, 2, 0).cpu().numpy()
+
+    return in_tiles(run, lr_image, model.scale, tile, model.receptive_field)
 
 
 def describe(model: nn.Module) -> tuple[str, dict[str, Any]]:

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Mapping
 
 from torch import Tensor
-from torch.nn import functional
+
+from srgan import metrics
 
 EXPLODES = 10.0  # a step whose pixel loss is so many times its running mean has diverged
 MEMORY = 0.99  # of that running mean, for each step
@@ -18,26 +19,16 @@ def picture_figures(sr_image: Tensor, hr_image: Tensor, scale: int) -> dict[str,
 
     - `sr_min`, `sr_max`: the range of the output; it should hardly leave 0..1.
     - `color_shift`: the largest difference of the mean of a colour over the batch, in 8-bit levels.
-    - `checkerboard`: strength of a grid that repeats every `scale` pixels, in 8-bit levels, see `checkerboard`.
+    - `checkerboard`: strength of a grid that repeats every `scale` pixels, in 8-bit levels, see
+      `srgan.metrics.checkerboard`.
     """
     sr_image, hr_image = sr_image.detach().float(), hr_image.detach()
-    shift = (sr_image - hr_image).mean(dim=(0, 2, 3)).abs().max() * 255
-    return {"sr_min": sr_image.amin(), "sr_max": sr_image.amax(), "color_shift": shift, "checkerboard": checkerboard(sr_image, scale)}
-
-
-def checkerboard(image: Tensor, scale: int) -> Tensor:
-    """Strength of a fixed grid in `(N, 3, H, W)` images in 0..1: standard deviation in 8-bit levels.
-
-    Each pixel minus the mean of its neighbours, averaged over all positions of the grid's `scale` x `scale` cell: what photographs show
-    there cancels out, what the upsampling stamps on every cell remains (Odena et al. 2016, "Deconvolution and checkerboard artifacts").
-    """
-    grey = image.mean(dim=1, keepdim=True)
-    detail = (grey - functional.avg_pool2d(grey, 3, stride=1, padding=1, count_include_pad=False))[..., scale:-scale, scale:-scale]
-    height, width = (size // scale * scale for size in detail.shape[2:])
-    if not height or not width:
-        return grey.new_zeros(())
-    cells = detail[..., :height, :width].reshape(-1, height // scale, scale, width // scale, scale)
-    return cells.mean(dim=(0, 1, 3)).std(correction=0) * 255
+    return {
+        "sr_min": sr_image.amin(),
+        "sr_max": sr_image.amax(),
+        "color_shift": metrics.color_shift(sr_image, hr_image),
+        "checkerboard": metrics.checkerboard(sr_image, scale),
+    }
 
 
 class Watch:

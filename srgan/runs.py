@@ -1,0 +1,97 @@
+"""Trainings by name, wherever their models lie: in this folder, in git and DVC, in MLflow, in a file."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from srgan import registry, tracking
+from srgan.errors import SrganError
+from srgan.files import require
+from srgan.params import flatten
+from srgan.report import Run
+from srgan.training.log import validation_csv
+
+WORKSPACE = "workspace"
+EXPORT = "reports/export.json"
+LOSSES = {stage: Path(f"reports/{stage}.csv") for stage in ("pretrain", "train")}
+SECTIONS = ("data.", "prepare.", "model.", "pretrain.", "train.")  # of the parameters that are compared
+
+
+@dataclass(frozen=True)
+class Found:
+    """A training: its model, what it left behind, and where it was found."""
+
+    model: Path
+    run: Run
+    origin: str
+
+
+def find(name: str, folder: Path) -> Found:
+    """Find a training, and bring its model here.
+
+    Args:
+        name: ``workspace``; an `.onnx` file; ``models:/NAME@ALIAS``; a git revision or DVC experiment of this project, whose outs DVC's
+            cache or remote holds; or the id or name of an MLflow run.
+        folder: for the model, if it has to be brought.
+
+    Raises:
+        SrganError: nothing bears this name, or its model is not to be had; the message says where was searched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if name.endswith(".onnx"):
+        return Found(require(name, "export"), Run({}), f"the file {name}")
+    if name.startswith("models:/"):
+        return Found(registry.download(name, folder), Run({}), f"MLflow, {name}")
+    reasons = []
+    for search in (_in_dvc, _in_mlflow):
+        try:
+            return search(name, folder)
+        except LookupError as error:
+            reasons.append(str(error))
+    raise SrganError(f"'{name}': {'; '.join(reasons)}")
+
+
+def _in_dvc(name: str, folder: Path) -> Found:
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    try:
+        files = DVCFileSystem(rev=None if name == WORKSPACE else name)
+        files.repo  # noqa: B018 (opens it; without, a wrong revision would show later and otherwise)
+    except (DvcException, SCMError, OSError) as error:
+        raise LookupError(f"no revision or experiment of git and DVC ({tracking.reason(error)})") from error
+    try:
+        exported = json.loads(files.read_text(EXPORT))
+        model = folder / exported["file"]
+        files.get_file(f"models/{exported['file']}", str(model))
+        tables = {
+            path: pd.read_csv(io.StringIO(files.read_text(path.as_posix())))
+            for path in [*LOSSES.values(), *map(validation_csv, LOSSES.values())]
+        }
+        settings = flatten(yaml.safe_load(files.read_text("params.yaml")))
+    except (DvcException, OSError, KeyError, ValueError) as error:
+        raise SrganError(
+            f"revision '{name}': its results are not here ({tracking.reason(error)}); bring them with: dvc fetch --all-commits, "
+            "or make them with: dvc repro"
+        ) from error
+    run = Run(
+        {key: value for key, value in settings.items() if key.startswith(SECTIONS)},
+        {stage: tables[path] for stage, path in LOSSES.items()},
+        {stage: tables[validation_csv(path)] for stage, path in LOSSES.items()},
+    )
+    return Found(model, run, "this folder" if name == WORKSPACE else f"git and DVC, {name}")
+
+
+def _in_mlflow(name: str, folder: Path) -> Found:
+    try:
+        run_id, run = tracking.run_of_server(name)
+    except LookupError:
+        raise
+    except Exception as error:  # see tracking.try_sync
+        raise LookupError(f"MLflow: {tracking.reason(error)}") from error
+    return Found(registry.download(registry.model_of_run(run_id), folder), run, f"MLflow, run {run_id}")

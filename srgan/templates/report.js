@@ -1,0 +1,226 @@
+"use strict";
+document.documentElement.classList.add("scripted");
+
+const BRIGHTEST = 64; // levels of error that are drawn white
+const RAMP = [[0, 0, 0], [66, 10, 104], [187, 55, 84], [249, 142, 9], [252, 255, 210]];
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+// What a view differs in from the original: the mean over the colours, as a picture.
+async function errorMap(view, original) {
+  await Promise.all([view.decode(), original.decode()]);
+  const canvas = document.createElement("canvas");
+  canvas.width = original.naturalWidth;
+  canvas.height = original.naturalHeight;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const pixels = [original, view].map((image) => {
+    context.drawImage(image, 0, 0);
+    return context.getImageData(0, 0, canvas.width, canvas.height);
+  });
+  const [first, second] = pixels.map((image) => image.data);
+  for (let i = 0; i < first.length; i += 4) {
+    const error = (Math.abs(first[i] - second[i]) + Math.abs(first[i + 1] - second[i + 1]) + Math.abs(first[i + 2] - second[i + 2])) / 3;
+    const at = clamp(error / BRIGHTEST, 0, 1) * (RAMP.length - 1);
+    const step = Math.min(Math.floor(at), RAMP.length - 2);
+    for (let colour = 0; colour < 3; colour++) {
+      first[i + colour] = RAMP[step][colour] + (at - step) * (RAMP[step + 1][colour] - RAMP[step][colour]);
+    }
+  }
+  context.putImageData(pixels[0], 0, 0);
+  return canvas.toDataURL();
+}
+
+class Card {
+  constructor(element) {
+    this.element = element;
+    this.stage = element.querySelector(".stage");
+    this.panes = [...element.querySelectorAll(".pane")];
+    this.pictures = new Map([...element.querySelectorAll("[data-view]")].map((figure) => [figure.dataset.view, figure.querySelector("img")]));
+    this.errors = new Map(); // view -> promise of its error map
+    this.zoom = 1;
+    this.x = this.y = 0.5; // what lies in the middle of every pane, as shares of the picture
+    this.borders = { a: 33, b: 67 };
+    this.pointers = new Map();
+    this.fill();
+    this.listen();
+    this.moveBorder("a", 33);
+    this.move();
+  }
+
+  // -- which view is where --
+
+  fill() {
+    const names = [...this.pictures.keys()];
+    const models = names.filter((name) => name !== "original");
+    const main = this.element.querySelector(".error");
+    const chosen = { left: models[0], middle: models[models.length - 1], right: "original" };
+    for (const pick of this.element.querySelectorAll(".pick")) {
+      pick.append(...names.map((name) => new Option(name)), ...models.map((name) => new Option(`error of ${name}`)));
+      pick.value = chosen[pick.dataset.part];
+      pick.addEventListener("change", () => this.show(pick.dataset.part, pick.value));
+      this.show(pick.dataset.part, pick.value);
+    }
+    const shown = document.body.dataset.main && models.includes(document.body.dataset.main) ? document.body.dataset.main : models[models.length - 1];
+    this.error(shown).then((source) => (main.querySelector("img").src = source));
+  }
+
+  error(name) {
+    if (!this.errors.has(name)) this.errors.set(name, errorMap(this.pictures.get(name), this.pictures.get("original")));
+    return this.errors.get(name);
+  }
+
+  async show(part, name) {
+    this.stage.querySelector(`.tag.${part}`).textContent = name;
+    const source = name.startsWith("error of ") ? await this.error(name.slice(9)) : this.pictures.get(name).src;
+    this.stage.querySelector(`.part.${part} img`).src = source;
+  }
+
+  // -- borders between the parts --
+
+  moveBorder(which, percent) {
+    this.borders[which] = clamp(percent, 0, 100);
+    const { a, b } = this.borders;
+    if (a > b) this.borders[which === "a" ? "b" : "a"] = this.borders[which]; // one pushes the other
+    for (const name of ["a", "b"]) {
+      this.stage.style.setProperty(`--${name}`, `${this.borders[name]}%`);
+      this.stage.querySelector(`.handle.${name}`).setAttribute("aria-valuenow", Math.round(this.borders[name]));
+    }
+  }
+
+  // -- zoom and place: one state for all panes of the card --
+
+  move() {
+    const room = 0.5 / this.zoom;
+    this.x = clamp(this.x, room, 1 - room);
+    this.y = clamp(this.y, room, 1 - room);
+    const style = this.element.style;
+    style.setProperty("--zoom", this.zoom);
+    style.setProperty("--x", `${(0.5 - this.x * this.zoom) * 100}%`);
+    style.setProperty("--y", `${(0.5 - this.y * this.zoom) * 100}%`);
+    this.element.classList.toggle("zoomed", this.zoom > 1);
+    this.element.classList.toggle("crisp", this.zoom / this.oneToOne() >= 1.5);
+    this.element.querySelector("output").textContent = `${Math.round((100 * this.zoom) / this.oneToOne())} %`;
+  }
+
+  // The zoom at which a pixel of the picture is a pixel of the page, in the stage.
+  oneToOne() {
+    const picture = this.pictures.get("original");
+    return (picture.naturalWidth || 1) / (this.stage.clientWidth || 1);
+  }
+
+  // Zoom so that the place under the pointer, given in shares of its pane, stays there.
+  zoomTo(zoom, atX = 0.5, atY = 0.5) {
+    const next = clamp(zoom, 1, 32);
+    this.x += (atX - 0.5) * (1 / this.zoom - 1 / next);
+    this.y += (atY - 0.5) * (1 / this.zoom - 1 / next);
+    this.zoom = next;
+    this.move();
+  }
+
+  pan(right, down) {
+    this.x += right / this.zoom;
+    this.y += down / this.zoom;
+    this.move();
+  }
+
+  // -- what people do --
+
+  listen() {
+    for (const handle of this.stage.querySelectorAll(".handle")) {
+      const which = handle.classList.contains("a") ? "a" : "b";
+      handle.addEventListener("pointerdown", (event) => {
+        handle.setPointerCapture(event.pointerId);
+        event.stopPropagation();
+      });
+      handle.addEventListener("pointermove", (event) => {
+        if (!handle.hasPointerCapture(event.pointerId)) return;
+        const box = this.stage.getBoundingClientRect();
+        this.moveBorder(which, ((event.clientX - box.left) / box.width) * 100);
+      });
+      handle.addEventListener("keydown", (event) => {
+        const now = this.borders[which];
+        const to = { ArrowLeft: now - 2, ArrowDown: now - 2, ArrowRight: now + 2, ArrowUp: now + 2, Home: 0, End: 100 }[event.key];
+        if (to === undefined) return;
+        this.moveBorder(which, to);
+        event.preventDefault();
+        event.stopPropagation();
+      });
+      handle.addEventListener("dblclick", (event) => event.stopPropagation());
+    }
+    for (const pane of this.panes) {
+      const share = (event) => {
+        const box = pane.getBoundingClientRect();
+        return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+      };
+      pane.addEventListener("dblclick", (event) => this.zoomTo(this.zoom * (event.shiftKey ? 0.5 : 2), ...share(event)));
+      pane.addEventListener("wheel", (event) => {
+        if (!event.ctrlKey) return; // the page scrolls
+        event.preventDefault();
+        this.zoomTo(this.zoom * Math.exp(-event.deltaY / 200), ...share(event));
+      }, { passive: false });
+      pane.addEventListener("pointerdown", (event) => {
+        this.pointers.set(event.pointerId, share(event));
+        pane.setPointerCapture(event.pointerId);
+      });
+      pane.addEventListener("pointermove", (event) => {
+        const before = this.pointers.get(event.pointerId);
+        if (!before) return;
+        const now = share(event);
+        const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
+        if (other) { // pinch: as the fingers part, so the picture grows
+          const apart = (place) => Math.hypot(place[0] - other[0], place[1] - other[1]);
+          this.zoomTo((this.zoom * apart(now)) / Math.max(apart(before), 1e-3), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
+        } else {
+          this.pan(before[0] - now[0], before[1] - now[1]);
+        }
+        this.pointers.set(event.pointerId, now);
+      });
+      for (const end of ["pointerup", "pointercancel"]) pane.addEventListener(end, (event) => this.pointers.delete(event.pointerId));
+    }
+    this.stage.addEventListener("keydown", (event) => {
+      const act = {
+        "+": () => this.zoomTo(this.zoom * 1.5), "=": () => this.zoomTo(this.zoom * 1.5), "-": () => this.zoomTo(this.zoom / 1.5),
+        0: () => this.zoomTo(1), 1: () => this.zoomTo(this.oneToOne()),
+        ArrowLeft: () => this.pan(-0.1, 0), ArrowRight: () => this.pan(0.1, 0), ArrowUp: () => this.pan(0, -0.1), ArrowDown: () => this.pan(0, 0.1),
+      }[event.key];
+      const scrolls = event.key.startsWith("Arrow") && this.zoom === 1;
+      if (!act || scrolls || event.ctrlKey || event.metaKey || event.altKey) return;
+      act();
+      event.preventDefault();
+    });
+    for (const button of this.element.querySelectorAll("[data-zoom]")) {
+      const zooms = { in: () => this.zoom * 1.5, out: () => this.zoom / 1.5, fit: () => 1, one: () => this.oneToOne() };
+      button.addEventListener("click", () => this.zoomTo(zooms[button.dataset.zoom]()));
+    }
+    const original = this.pictures.get("original");
+    if (!original.complete) original.addEventListener("load", () => this.move());
+    new ResizeObserver(() => this.move()).observe(this.stage);
+  }
+}
+
+// Cards are made when they come near: decoding and error maps of all at once would hold the page up.
+const made = new Map();
+const nearby = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (!entry.isIntersecting || made.has(entry.target)) continue;
+    made.set(entry.target, new Card(entry.target));
+    nearby.unobserve(entry.target);
+  }
+}, { rootMargin: "800px" });
+const cards = [...document.querySelectorAll(".card")];
+cards.forEach((card) => nearby.observe(card));
+
+document.getElementById("order").addEventListener("change", (event) => {
+  const worth = (card) => JSON.parse(card.dataset.worth)[event.target.value] ?? Infinity; // the least comes first
+  const sorted = event.target.value === "name" ? cards : [...cards].sort((first, second) => worth(first) - worth(second));
+  document.getElementById("cards").append(...sorted);
+});
+
+document.addEventListener("keydown", (event) => {
+  if (!["j", "k"].includes(event.key) || event.ctrlKey || event.metaKey || event.target.matches("select, input")) return;
+  const shown = [...document.querySelectorAll(".card")];
+  const tops = shown.map((card) => card.getBoundingClientRect().top);
+  const next = event.key === "j" ? tops.findIndex((top) => top > 20) : tops.findLastIndex((top) => top < -20);
+  if (next < 0) return;
+  shown[next].scrollIntoView();
+  shown[next].querySelector(".stage").focus({ preventScroll: true });
+});

@@ -1,0 +1,125 @@
+"""A headless Chromium, spoken to by its own protocol: pages are used as people use them, with mouse, touch and keys."""
+
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+FOUND = next((path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None)
+
+
+class Page:
+    """A page in a Chromium of its own. Use as a context manager."""
+
+    def __init__(self, path: Path, width: int, height: int, phone: bool = False) -> None:
+        if FOUND is None:
+            pytest.skip("no Chromium is installed")
+        self.address, self.size, self.phone = path.resolve().as_uri(), (width, height), phone
+        self.errors: list[str] = []
+        self.number = 0
+
+    def __enter__(self) -> "Page":
+        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        width, height = self.size
+        self.process = subprocess.Popen(
+            [FOUND, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+             "--remote-debugging-port=0", f"--user-data-dir={self.profile.name}", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        announced = Path(self.profile.name, "DevToolsActivePort")
+        deadline = time.monotonic() + 60
+        while not announced.is_file() or not announced.read_text().count("\n"):
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        port = announced.read_text().splitlines()[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
+            target = next(page for page in json.load(answer) if page["type"] == "page")
+        self.socket = connect(target["webSocketDebuggerUrl"], max_size=None)
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=self.phone)
+        if self.phone:
+            self.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        self.call("Page.navigate", url=self.address)
+        self.until("document.readyState === 'complete'")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+        self.process.kill()
+        self.process.wait()
+        self.profile.cleanup()
+
+    def call(self, method: str, **params: object) -> dict:
+        """A command of the DevTools protocol."""
+        self.number += 1
+        self.socket.send(json.dumps({"id": self.number, "method": method, "params": params}))
+        while True:
+            message = json.loads(self.socket.recv(timeout=60))
+            if message.get("id") == self.number:
+                assert "error" not in message, message
+                return message["result"]
+            self._note(message)
+
+    def _note(self, message: dict) -> None:
+        method, params = message.get("method"), message.get("params", {})
+        if method == "Runtime.exceptionThrown":
+            self.errors.append(str(params["exceptionDetails"]))
+        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
+            self.errors.append(str(params["args"]))
+        elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
+            self.errors.append(str(params["entry"]))
+        elif method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(("data:", self.address)):
+            self.errors.append(f"asks for {params['request']['url']}")
+
+    def js(self, expression: str) -> object:
+        """The value of an expression in the page; of a promise, what it comes to."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def until(self, condition: str, seconds: float = 30) -> None:
+        """Wait for a condition of the page."""
+        deadline = time.monotonic() + seconds
+        while not self.js(condition):
+            assert time.monotonic() < deadline, condition
+            time.sleep(0.05)
+
+    def box(self, selector: str) -> tuple[float, float, float, float]:
+        """Left, top, width and height of an element, scrolled into view."""
+        self.js(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center'}})")
+        found = self.js(
+            f"(({{x, y, width, height}}) => [x, y, width, height])(document.querySelector({selector!r}).getBoundingClientRect())"
+        )
+        return tuple(found)  # type: ignore[arg-type,return-value]
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the mouse, move it, let it go."""
+        for kind, (x, y) in (("mousePressed", start), ("mouseMoved", start), ("mouseMoved", end), ("mouseReleased", end)):
+            self.call(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=0 if kind == "mouseReleased" else 1, clickCount=1
+            )
+
+    def touch_drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """The same with a finger."""
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": start[0], "y": start[1]}])
+        self.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": end[0], "y": end[1]}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def key(self, key: str) -> None:
+        """Press and release a key, such as ``ArrowLeft`` or ``+``."""
+        text = {"text": key} if len(key) == 1 else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+    def picture(self, path: Path) -> None:
+        """Write what is in view as PNG."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
