@@ -202,7 +202,7 @@ def text_table(summary: Summary) -> str:
 
 
 def choose(table: pd.DataFrame, model: str, count: int = SHOWN) -> list[tuple[str, str]]:
-    """Set and image of those to show: all, or else the worst of `model` and as many again, evenly over the rest.
+    """Set and image of those to show, of each set its share: all, or else the worst of `model` and as many again, evenly over the rest.
 
     The worst are those with the highest LPIPS or, where that could not be had, with the least gain in PSNR-Y over bicubic.
     """
@@ -210,12 +210,15 @@ def choose(table: pd.DataFrame, model: str, count: int = SHOWN) -> list[tuple[st
     worth = -rows["lpips"]
     if worth.isna().any():
         worth = rows["psnr_y"] - table[table["model"] == "bicubic"].set_index(["set", "image"])["psnr_y"]
-    order = worth.sort_values(kind="stable").index.tolist()
-    if len(order) > count:
-        rest = order[count // 2 :]
-        evenly = np.linspace(0, len(rest) - 1, count - count // 2).round().astype(int)
-        order = order[: count // 2] + [rest[at] for at in evenly]
-    return sorted(order)
+    sets = list(dict.fromkeys(table["set"]))
+    share = max(count // len(sets), 2)
+    chosen = []
+    for name in sets:
+        order = [(name, image) for image in worth[name].sort_values(kind="stable").index]
+        rest = order[share // 2 :]
+        evenly = np.linspace(0, len(rest) - 1, min(share - share // 2, len(rest))).round().astype(int)
+        chosen += order[: share // 2] + [rest[at] for at in evenly]
+    return sorted(chosen)
 
 
 def write_pictures(folder: Path, comparison: Path, pairs: list[Pair], models: Mapping[str, Enlarge], table: pd.DataFrame) -> None:

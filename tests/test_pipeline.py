@@ -92,11 +92,20 @@ def test_another_set_to_score_with_trains_nothing_anew(copy_of_project):
     folder.mkdir()
     with Image.open(copy_of_project / "data/prepared/test/sample/hr/coffee.png") as image:
         image.crop((100, 100, 260, 220)).resize((200, 150)).save(folder / "cup.png")
+    run("git", "add", "dvc.lock", cwd=copy_of_project)
+    run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "before", cwd=copy_of_project)
     write_params(copy_of_project, {"data.test": ["sample", "mine"]})
     assert ran(run("dvc", "repro", "report", cwd=copy_of_project).stdout) == ["download", "prepare", "evaluate", "report"]
     assert set(json.loads((copy_of_project / "reports" / "metrics.json").read_text())) == {"sample", "mine"}
     page = (copy_of_project / "reports" / "report.html").read_text()
     assert 'id="mine/cup"' in page
+    changes = json.loads(run("dvc", "metrics", "diff", "--json", "HEAD", cwd=copy_of_project).stdout)
+    assert "mine.gan.psnr_y" in str(changes)
+    assert "sample.gan.psnr_y" not in str(changes)
+    run("dvc", "plots", "diff", "HEAD", "-o", "dvc_plots", cwd=copy_of_project)
+    html = (copy_of_project / "dvc_plots" / "index.html").read_text()
+    assert "PSNR-Y of the GAN on the test images" in html
+    assert '"cup"' in html
 
 
 def test_the_champion_is_scored_beside(copy_of_project):

@@ -36,9 +36,8 @@ def opened(page):
 
 def choose(page, selector, value):
     """Pick an entry of a list."""
-    page.js(
-        f"(() => {{ const list = document.querySelector('{selector}'); list.value = '{value}'; list.dispatchEvent(new Event('change')); }})()"
-    )
+    found = f"document.querySelector('{selector}')"
+    page.js(f"{found}.value = '{value}'; {found}.dispatchEvent(new Event('change'))")
 
 
 def places(state):
