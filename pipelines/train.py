@@ -3,10 +3,14 @@
 Without a configured server Prefect starts a temporary one; with ``PREFECT_API_URL`` set, the run shows there.
 """
 
+import os
 import signal
 import sys
 from pathlib import Path
 from typing import Any
+
+# Before prefect is imported: its temporary server takes more than the usual 20 s to start where cores are few and busy.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
 
 from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State

@@ -4,20 +4,19 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import psutil
 import torch
-from scipy.stats import bootstrap
 
 from srgan import metrics, pictures
 from srgan.data.images import as_rgb, encode_png, read_image, read_rgb
 from srgan.data.manifest import Pair
+from srgan.figures import FIGURES, goodness
 from srgan.files import atomic_folder, write_json
 from srgan.progress import Progress
 
@@ -28,41 +27,6 @@ RESAMPLES = 9999  # of the bootstrap
 NAMED = 3  # worst and best images that are listed
 SHOWN = 24  # images in the report
 DETAIL = 1000  # pixels of a side: of larger images the report shows such a detail
-
-
-@dataclass(frozen=True)
-class Figure:
-    """How a figure is written, and when it is good."""
-
-    label: str
-    digits: int
-    better: Literal["higher", "lower", "one"]  # one: as near to 1 as can be
-    unit: str = ""
-
-    @property
-    def title(self) -> str:
-        """The label, with the unit if there is one."""
-        return f"{self.label}, {self.unit}" if self.unit else self.label
-
-
-FIGURES = {
-    "psnr_y": Figure("PSNR-Y", 2, "higher", "dB"),
-    "ssim_y": Figure("SSIM-Y", 4, "higher"),
-    "psnr_rgb": Figure("PSNR-RGB", 2, "higher", "dB"),
-    "ssim_rgb": Figure("SSIM-RGB", 4, "higher"),
-    "lpips": Figure("LPIPS", 4, "lower"),  # on AlexNet, as papers give it
-    "lpips_vgg": Figure("LPIPS-VGG", 4, "lower"),
-    "lpips_squeeze": Figure("LPIPS-Squeeze", 4, "lower"),
-    "color_shift": Figure("colour shift", 2, "lower"),
-    "checkerboard": Figure("checkerboard", 3, "lower"),
-    "sharpness": Figure("sharpness", 3, "one"),
-}
-
-
-def goodness(figure: str, value: Any) -> Any:
-    """A figure, or many, turned so that more is better."""
-    better = FIGURES[figure].better
-    return value if better == "higher" else -value if better == "lower" else -abs(value - 1)
 
 
 # -- scores ----------------------------------------------------------------------------------------------------------------
@@ -181,8 +145,9 @@ def _intervals(figures: pd.DataFrame) -> dict[str, tuple[float, float | None, fl
     means = {str(name): round(float(value), 5) for name, value in whole.mean().items()}
     if len(whole) < 2:
         return {name: (mean, None, None) for name, mean in means.items()}
-    found = bootstrap((whole.to_numpy(),), np.mean, n_resamples=RESAMPLES, axis=0, method="percentile", rng=0).confidence_interval
-    bounds = zip(np.round(found.low, 5).tolist(), np.round(found.high, 5).tolist(), strict=True)
+    drawn = np.random.default_rng(0).integers(len(whole), size=(RESAMPLES, len(whole)))
+    resampled = [column[drawn].mean(axis=1) for column in whole.to_numpy().T]
+    bounds = np.percentile(resampled, (2.5, 97.5), axis=1).T.round(5).tolist()
     return {name: (mean, low, high) for (name, mean), (low, high) in zip(means.items(), bounds, strict=True)}
 
 

@@ -17,14 +17,15 @@ from srgan.errors import SrganError
 from srgan.files import atomic_file, sha256
 
 CONTRACT = 1
+PRECISIONS = ("fp32", "fp16", "int8")
 OPSET, IR_VERSION = 18, 10
 TOLERANCE = 1e-4  # largest difference from torch that is accepted, on a range of 0..1
 PROBES = ((1, 1, 1), (1, 33, 7), (2, 17, 31), (1, 97, 101))  # batch, height, width
 
 
-def file_name(scale: int, name: str, arch: str) -> str:
-    """Name of the float32 file, for example ``4x-demo-compact-fp32.onnx``."""
-    return f"{scale}x-{name}-{arch}-fp32.onnx"
+def file_name(scale: int, name: str, arch: str, precision: str = "fp32") -> str:
+    """Name of an exported file, for example ``4x-demo-compact-fp32.onnx``."""
+    return f"{scale}x-{name}-{arch}-{precision}.onnx"
 
 
 def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from srgan import files
+from srgan.curves import Curves
 from srgan.data.images import read_rgb
-from srgan.evaluation import FIGURES, goodness
+from srgan.figures import FIGURES, goodness
 
 LOSSLESS = 3_000_000  # pixels, all views together, that are stored without loss
 QUALITY = 95  # of JPEG, beyond that
 CARD_FIGURES = ("psnr_y", "ssim_y", "lpips")  # beside each picture
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a training leaves behind besides the model: curves and settings."""
-
-    parameters: dict[str, Any]
-    losses: dict[str, pd.DataFrame] = field(default_factory=dict)  # stage -> a row for each logged step
-    validation: dict[str, pd.DataFrame] = field(default_factory=dict)  # stage -> a row for each validation
 
 
 def write_report(
@@ -38,7 +29,7 @@ def write_report(
     table: pd.DataFrame,
     statistics: dict[str, Any],
     pictures: Path,
-    runs: dict[str, Run],
+    runs: dict[str, Curves],
     manifest: dict[str, Any],
     origin: dict[str, Any],
     cost: list[dict[str, Any]],
@@ -161,7 +152,7 @@ def _pixels(path: Path) -> int:
 
 def _data_uri(path: Path, lossless: bool) -> str:
     kind, buffer = "webp" if lossless else "jpeg", io.BytesIO()
-    options = {"lossless": True, "quality": 50, "exact": True} if lossless else {"quality": QUALITY, "subsampling": 0}
+    options = {"lossless": True, "quality": 0, "method": 1, "exact": True} if lossless else {"quality": QUALITY, "subsampling": 0}
     Image.fromarray(read_rgb(path)).save(buffer, format=kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
@@ -169,7 +160,7 @@ def _data_uri(path: Path, lossless: bool) -> str:
 # -- curves ----------------------------------------------------------------------------------------------------------------
 
 
-def _curves(runs: dict[str, Run]) -> str:
+def _curves(runs: dict[str, Curves]) -> str:
     """Losses and validation scores over the steps, as an SVG element; several runs share the axes. Equal tables make equal text."""
     stages = list(dict.fromkeys(stage for run in runs.values() for stage in run.validation))
     if not stages:

@@ -9,11 +9,10 @@ import pandas as pd
 import yaml
 
 from srgan import registry, tracking
+from srgan.curves import Curves, read_curves
 from srgan.errors import SrganError
 from srgan.files import require
 from srgan.params import flatten
-from srgan.report import Run
-from srgan.training.log import validation_csv
 
 WORKSPACE = "workspace"
 EXPORT = "reports/export.json"
@@ -26,7 +25,7 @@ class Found:
     """A training: its model, what it left behind, and where it was found."""
 
     model: Path
-    run: Run
+    curves: Curves
     origin: str
 
 
@@ -43,9 +42,9 @@ def find(name: str, folder: Path) -> Found:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if name.endswith(".onnx"):
-        return Found(require(name, "export"), Run({}), f"the file {name}")
+        return Found(require(name, "export"), Curves({}), f"the file {name}")
     if name.startswith("models:/"):
-        return Found(registry.download(name, folder), Run({}), f"MLflow, {name}")
+        return Found(registry.download(name, folder), Curves({}), f"MLflow, {name}")
     reasons = []
     for search in (_in_dvc, _in_mlflow):
         try:
@@ -69,29 +68,22 @@ def _in_dvc(name: str, folder: Path) -> Found:
         exported = json.loads(files.read_text(EXPORT))
         model = folder / exported["file"]
         files.get_file(f"models/{exported['file']}", str(model))
-        tables = {
-            path: pd.read_csv(io.StringIO(files.read_text(path.as_posix())))
-            for path in [*LOSSES.values(), *map(validation_csv, LOSSES.values())]
-        }
         settings = flatten(yaml.safe_load(files.read_text("params.yaml")))
+        kept = {key: value for key, value in settings.items() if key.startswith(SECTIONS)}
+        curves = read_curves(kept, LOSSES, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
     except (DvcException, OSError, KeyError, ValueError) as error:
         raise SrganError(
             f"revision '{name}': its results are not here ({tracking.reason(error)}); bring them with: dvc fetch --all-commits, "
             "or make them with: dvc repro"
         ) from error
-    run = Run(
-        {key: value for key, value in settings.items() if key.startswith(SECTIONS)},
-        {stage: tables[path] for stage, path in LOSSES.items()},
-        {stage: tables[validation_csv(path)] for stage, path in LOSSES.items()},
-    )
-    return Found(model, run, "this folder" if name == WORKSPACE else f"git and DVC, {name}")
+    return Found(model, curves, "this folder" if name == WORKSPACE else f"git and DVC, {name}")
 
 
 def _in_mlflow(name: str, folder: Path) -> Found:
     try:
-        run_id, run = tracking.run_of_server(name)
+        run_id, curves = tracking.curves_of_server(name)
     except LookupError:
         raise
     except Exception as error:  # see tracking.try_sync
         raise LookupError(f"MLflow: {tracking.reason(error)}") from error
-    return Found(registry.download(registry.model_of_run(run_id), folder), run, f"MLflow, run {run_id}")
+    return Found(registry.download(registry.model_of_run(run_id), folder), curves, f"MLflow, run {run_id}")

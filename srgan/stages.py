@@ -211,8 +211,6 @@ def evaluate(params: Params) -> None:
 
     scale = read_manifest(PREPARED)["scale"]
     training = _training(params)
-    for stale in (REPORT, SPEED):  # they tell of the former scores
-        stale.unlink(missing_ok=True)
     device = pick_device()
     pretrained, _ = models.load_generator(PRETRAINED, made_by="pretrain")
     gan, _ = models.load_generator(GENERATOR, made_by="train")
@@ -226,7 +224,7 @@ def evaluate(params: Params) -> None:
         if champion:
             shown["champion"] = Upscaler(champion, threads=1).upscale
         exported = {f"onnx-{precision}": Upscaler(path, threads=1).upscale for precision, path in _exported(params, scale).items()}
-        lpips = metrics.open_lpips(params.evaluate.lpips, "then score again with: dvc repro -sf evaluate", device)
+        lpips = metrics.open_lpips(params.evaluate.lpips, "then score again with: dvc repro -sf evaluate; dvc repro", device)
         test = pairs(PREPARED, "test")
         table = evaluation.score(test, shown | exported, scale, lpips)
         chosen = evaluation.choose(table, "gan")
@@ -246,6 +244,7 @@ def report(params: Params) -> None:
     import pandas as pd
 
     from srgan import speed, tracking
+    from srgan.curves import read_curves
     from srgan.data.manifest import read_manifest
     from srgan.report import write_report
 
@@ -261,7 +260,7 @@ def report(params: Params) -> None:
         pd.read_csv(require(TABLE, "evaluate"), dtype={"image": str}),
         read_json(STATISTICS, made_by="evaluate"),
         PICTURES,
-        {"this run": tracking.run_of_files(training)},
+        {"this run": read_curves(training.params, LOSSES)},
         manifest,
         origin,
         cost,
@@ -347,7 +346,7 @@ def compare(params: Params, names: list[str], page: Path, chosen: str | None = N
         statistics = evaluation.statistics(table, ("bicubic", first) if len(found) > 1 else ("bicubic",))
         origin = {label: run.origin for label, run in found.items()}
         origin |= {"compared at revision": source.revision() or "none", "scored on": manifest["test_sha256"][:16]}
-        told = {label: run.run for label, run in found.items()}
+        told = {label: run.curves for label, run in found.items()}
         write_report(page, f"Comparison of {', '.join(found)}", main, table, statistics, pictures, told, manifest, origin, [])
     log.info("\n%s\n\nLook at %s", evaluation.text_table(evaluation.summarise(table)), page)
 
@@ -362,9 +361,11 @@ def last_export() -> Path:
 
 def _exported(params: Params, scale: int) -> dict[str, Path]:
     """The exported files by their precision."""
-    from srgan.export import file_name
+    from srgan.export import PRECISIONS, file_name
 
-    return {"fp32": require(MODELS / file_name(scale, params.export.name, params.model.name), "export")}
+    paths = {precision: MODELS / file_name(scale, params.export.name, params.model.name, precision) for precision in PRECISIONS}
+    require(paths["fp32"], "export")
+    return {precision: path for precision, path in paths.items() if path.is_file()}
 
 
 def _registered_name(params: Params, scale: int) -> str:
@@ -399,7 +400,7 @@ def _training(params: Params, stage: str | None = None) -> Any:
         artifacts=(TABLE, STATISTICS, COMPARISON, PICTURES, REPORT, EXPORT) if stage is None else (),
     )
     if stage is None:
-        from srgan.models import read_metadata
+        from srgan.weights import read_metadata
 
         if read_metadata(GENERATOR, made_by="train").get("sr.train_run") != training.key:
             raise SrganError(f"{GENERATOR}: trained with other parameters or data than params.yaml now names; run: dvc repro")

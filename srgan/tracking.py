@@ -29,9 +29,9 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from srgan import __version__, source
+from srgan.curves import Curves
 from srgan.files import digest, read_json, sha256
-from srgan.report import Run
-from srgan.training.log import validation_csv
+from srgan.training.tables import validation_csv
 
 EXPERIMENT = "srgan"
 HOME = Path("mlflow")  # of the local store
@@ -140,7 +140,8 @@ def sync(training: Training) -> str:
     for (stage, _), path in _curves(training).items():
         _send_curve(client, run_id, stage, path, tags.get(f"srgan.sent.{path.name}", ""))
     for stage, folder in training.pictures.items():
-        _send_pictures(client, run_id, stage, folder, int(tags.get(f"srgan.sent.{stage}.pictures", -1)))
+        last = validation_csv(training.losses[stage]).with_suffix(".png")
+        _send_pictures(client, run_id, stage, folder, last, int(tags.get(f"srgan.sent.{stage}.pictures", -1)))
     figures = {training.scores: _flat_scores, training.cost: _flat_cost}
     for path in (*(path for path in figures if path), *training.artifacts):
         tag = f"srgan.sent.{path.name}"
@@ -163,9 +164,12 @@ def _digest(path: Path) -> str:
     return digest([(str(file.relative_to(path.parent)), sha256(file)) for file in inside])[:16]
 
 
-def _send_pictures(client: MlflowClient, run_id: str, stage: str, folder: Path, sent: int) -> None:
+def _send_pictures(client: MlflowClient, run_id: str, stage: str, folder: Path, last: Path, sent: int) -> None:
     """The pictures of the validations after step `sent`, each under its step."""
-    for path in sorted(folder.glob("step-*.png")):
+    found = sorted(folder.glob("step-*.png"))
+    if not found or not last.is_file() or sha256(found[-1]) != sha256(last):
+        return  # of another training: DVC has brought this one's results from its cache
+    for path in found:
         step = int(path.stem.removeprefix("step-"))
         if step > sent:
             with Image.open(path) as picture:
@@ -249,16 +253,7 @@ def origin(training: Training) -> dict[str, str]:
     }
 
 
-def run_of_files(training: Training) -> Run:
-    """Curves and settings of a training, from its files."""
-    found: dict[str, dict[str, pd.DataFrame]] = {"losses": {}, "validation": {}}
-    for (stage, kind), path in _curves(training).items():
-        if path.is_file():
-            found[kind][stage] = pd.read_csv(path)
-    return Run(training.params, **found)
-
-
-def run_of_server(name: str) -> tuple[str, Run]:
+def curves_of_server(name: str) -> tuple[str, Curves]:
     """A run of the server by its id or name (the newest, if several bear it): its id, and its curves and settings.
 
     Raises:
@@ -286,7 +281,7 @@ def run_of_server(name: str) -> tuple[str, Run]:
         kind: {stage: pd.DataFrame([rows[step] for step in sorted(rows)]) for stage, rows in stages.items()}
         for kind, stages in tables.items()
     }
-    return run_id, Run(dict(found.data.params), **frames)
+    return run_id, Curves(dict(found.data.params), **frames)
 
 
 def try_sync(training: Training, status: str) -> str | None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,17 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def run(*command: str | Path, cwd: Path, check: bool = True, timeout: float = 200, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would; with `check`, a failure shows its output. `srgan` is spared its start: see `forked.py`."""
+    """Run a command as a user would; with `check`, a failure shows its output.
+
+    `srgan` is spared its start, also where `dvc` calls it: see `forked.py`.
+    """
     arguments = list(map(str, command))
     if arguments[0] == "srgan":
         done = _forked(arguments, cwd, environment(**MALLOC, **env), timeout)
+    elif arguments[0] == "dvc":
+        with _shim() as folder:
+            env["PATH"] = os.pathsep.join([folder, environment()["PATH"]])
+            done = subprocess.run(arguments, cwd=cwd, env=environment(**MALLOC, **env), capture_output=True, text=True, timeout=timeout)
     else:
         done = subprocess.run(arguments, cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=timeout)
     assert not check or done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -86,19 +94,58 @@ def _server() -> subprocess.Popen[str]:
     return server
 
 
-def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+def _ask(request: dict[str, object], timeout: float) -> int:
+    """Let the server run a command; its exit code."""
     server = _server()
     assert server.stdin
     assert server.stdout
+    print(json.dumps(request), file=server.stdin, flush=True)
+    child = int(server.stdout.readline())
+    late = threading.Timer(timeout, os.kill, (child, signal.SIGKILL))
+    late.start()
+    code = int(server.stdout.readline())
+    late.cancel()
+    return code
+
+
+def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-        request = {"arguments": arguments[1:], "cwd": str(cwd), "env": env, "out": out.name, "err": err.name}
-        print(json.dumps(request), file=server.stdin, flush=True)
-        child = int(server.stdout.readline())
-        late = threading.Timer(timeout, os.kill, (child, signal.SIGKILL))
-        late.start()
-        code = int(server.stdout.readline())
-        late.cancel()
+        code = _ask({"arguments": arguments[1:], "cwd": str(cwd), "env": env, "out": out.name, "err": err.name}, timeout)
         return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
+
+
+SHIM = """#!{python} -SE
+import json, os, sys
+own = f"/proc/{{os.getpid()}}/fd/"
+request = {{"arguments": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ), "out": own + "1", "err": own + "2"}}
+with open("{folder}/ask", "w") as ask:
+    print(json.dumps(request), file=ask)
+with open("{folder}/answer") as answer:
+    sys.exit(int(answer.read()))
+"""
+
+
+@contextlib.contextmanager
+def _shim() -> Iterator[str]:
+    """A folder with a command `srgan` that lets the server do its work."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "srgan").write_text(SHIM.format(python=sys.executable, folder=folder))
+        (folder / "srgan").chmod(0o755)
+        for pipe in ("ask", "answer"):
+            os.mkfifo(folder / pipe)
+
+        def serve() -> None:
+            while line := (folder / "ask").read_text():
+                (folder / "answer").write_text(str(_ask(json.loads(line), 200)))
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        try:
+            yield name
+        finally:
+            (folder / "ask").write_text("")  # opened and closed: the end
+            server.join()
 
 
 def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path:

@@ -116,17 +116,18 @@ def test_a_patch_larger_than_the_images_is_explained(copy_of_project):
 
 
 def test_lpips_without_weights_is_null_and_said_once(copy_of_project, tmp_path):
-    write_params(copy_of_project, TINY | {"evaluate.lpips": True})
+    write_params(copy_of_project, TINY | {"evaluate.lpips": ["alex"]})
     empty = {"TORCH_HOME": str(tmp_path / "hub"), "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     done = run("srgan", "evaluate", cwd=copy_of_project, **empty)
-    assert done.stderr.count("LPIPS is unavailable") == 1
+    assert done.stderr.count("LPIPS (alex) is unavailable") == 1
     assert "alexnet-owt-7be5be79.pth" in done.stderr
     assert '"lpips": null' in (copy_of_project / "reports/metrics.json").read_text()
-    assert "unavailable" in (copy_of_project / "reports/report.html").read_text()
+    run("srgan", "report", cwd=copy_of_project)
+    assert "Not to be had: LPIPS" in (copy_of_project / "reports/report.html").read_text()
 
 
 def test_lpips_with_the_mirrors_weights_is_a_number(copy_of_project, tmp_path, mirror):
-    write_params(copy_of_project, TINY | {"evaluate.lpips": True})
+    write_params(copy_of_project, TINY | {"evaluate.lpips": ["alex"]})
     run("srgan", "evaluate", cwd=copy_of_project, TORCH_HOME=str(tmp_path / "hub"), SRGAN_MIRROR=str(mirror.resolve()))
     import json
 

@@ -10,6 +10,7 @@ from srgan import evaluation, metrics, models
 from srgan.data import degrade
 from srgan.data.images import as_rgb, read_image, read_rgb, write_png
 from srgan.data.manifest import Pair
+from srgan.figures import FIGURES, goodness
 from srgan.tiles import in_tiles
 
 
@@ -47,7 +48,7 @@ def test_scores_do_not_depend_on_the_number_of_cores(tmp_path, monkeypatch):
         tables.append(evaluation.score(pairs, {"bicubic": bicubic, "ours": enlarge}, 4, {}))
         assert (len(seen) > 1) == (cores > 1)
     pd.testing.assert_frame_equal(*tables, check_exact=True)
-    assert list(tables[0].columns) == ["set", "model", "image", *evaluation.FIGURES]
+    assert list(tables[0].columns) == ["set", "model", "image", *FIGURES]
     assert list(tables[0]["image"][:4]) == ["image0", "image0", "image1", "image1"]
     assert tables[0]["lpips"].isna().all()
 
@@ -68,7 +69,7 @@ def table_of(values):
         for model, images in values.items()
         for image, (psnr, lpips) in images.items()
     ]
-    return pd.DataFrame(rows).reindex(columns=["set", "model", "image", *evaluation.FIGURES])
+    return pd.DataFrame(rows).reindex(columns=["set", "model", "image", *FIGURES])
 
 
 def test_statistics_pair_the_images_and_name_the_worst():
@@ -100,9 +101,9 @@ def test_one_image_has_no_interval_and_equal_images_no_mean():
 
 
 def test_a_figure_is_good_when_it_should_be():
-    assert evaluation.goodness("psnr_y", 30) > evaluation.goodness("psnr_y", 29)
-    assert evaluation.goodness("lpips", 0.1) > evaluation.goodness("lpips", 0.2)
-    assert evaluation.goodness("sharpness", 0.9) > evaluation.goodness("sharpness", 1.3)
+    assert goodness("psnr_y", 30) > goodness("psnr_y", 29)
+    assert goodness("lpips", 0.1) > goodness("lpips", 0.2)
+    assert goodness("sharpness", 0.9) > goodness("sharpness", 1.3)
 
 
 def test_of_many_images_the_worst_are_shown_and_some_of_the_rest():

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, environment, write_params
 from pipelines import stages
 
-STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "register"]
+STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "report", "register"]
 
 
 def test_the_graph_is_dvcs_own(project):

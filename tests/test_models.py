@@ -163,6 +163,8 @@ def test_compact_has_the_community_names():
 
 def test_enlarging_clips_and_rounds():
     class Constant(torch.nn.Module):
+        scale, receptive_field = 1, 0
+
         def __init__(self, value):
             super().__init__()
             self.value = torch.nn.Parameter(torch.tensor(value))

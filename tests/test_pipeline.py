@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sys
 import time
 
 import pandas as pd
@@ -95,7 +94,11 @@ def test_another_set_to_score_with_trains_nothing_anew(copy_of_project):
     run("git", "add", "dvc.lock", cwd=copy_of_project)
     run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "before", cwd=copy_of_project)
     write_params(copy_of_project, {"data.test": ["sample", "mine"]})
-    assert ran(run("dvc", "repro", "report", cwd=copy_of_project).stdout) == ["download", "prepare", "evaluate", "report"]
+    for stage in ("download", "prepare"):
+        run("srgan", stage, cwd=copy_of_project)
+    assert not {"pretrain", "train"} & set(json.loads(run("dvc", "status", "--json", cwd=copy_of_project).stdout))
+    for stage in ("evaluate", "report"):
+        run("srgan", stage, cwd=copy_of_project)
     assert set(json.loads((copy_of_project / "reports" / "metrics.json").read_text())) == {"sample", "mine"}
     page = (copy_of_project / "reports" / "report.html").read_text()
     assert 'id="mine/cup"' in page
@@ -185,8 +188,8 @@ def test_the_comparison_shows_bicubic_ours_and_the_original(project):
 def test_equal_inputs_give_equal_outs(project, tmp_path):
     """Every out is a function of its dependencies: so two runs on one machine write the same lock file."""
     again = make_project(tmp_path / "again")
-    code = "from srgan import params, stages\nfor stage in stages.STAGES.values(): stage(params.load())"
-    run(sys.executable, "-c", code, cwd=again)  # one interpreter for all stages: a matter of seconds
+    for stage in STAGES:
+        run("srgan", stage, cwd=again)
     for name in ("data", "models", "reports"):
         files = [path.relative_to(project) for path in (project / name).rglob("*") if path.is_file()]
         assert files

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from srgan.errors import SrganError
-from srgan.files import atomic_file, require
+from srgan.files import atomic_file
 from srgan.models import community
 from srgan.models.compact import Compact
 from srgan.models.discriminators import PatchDiscriminator, UnetDiscriminator, VggDiscriminator
@@ -21,6 +21,7 @@ from srgan.models.rrdb import RRDB
 from srgan.models.srcnn import SRCNN
 from srgan.models.srresnet import SRResNet
 from srgan.tiles import in_tiles
+from srgan.weights import read_metadata
 
 TILE = 512  # LR pixels of a side
 
@@ -54,7 +55,11 @@ def load_generator(path: str | Path, made_by: str) -> tuple[nn.Module, dict[str,
     Returns:
         The network in evaluation mode, and the header's metadata.
     """
-    metadata, state = _read(path, made_by, weights=True)
+    metadata = read_metadata(path, made_by)
+    try:
+        state = load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise SrganError(f"{path}: not a readable safetensors file ({error}); make it again with: dvc repro -sf {made_by}") from error
     return generator_of(state, path).eval(), metadata
 
 
@@ -88,21 +93,6 @@ def start_from(path: str | Path, model: nn.Module) -> None:
     if (name, config) != wanted:
         raise SrganError(f"{path}: holds {name} {config}, params.yaml names {wanted[0]} {wanted[1]}; change one")
     model.load_state_dict(found.state_dict())
-
-
-def read_metadata(path: str | Path, made_by: str) -> dict[str, str]:
-    """The metadata that `save_generator` was given, without reading the weights."""
-    return _read(path, made_by, weights=False)[0]
-
-
-def _read(path: str | Path, made_by: str, weights: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
-    path = require(path, made_by)
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("srgan", "{}"))
-            return metadata, {key: file.get_tensor(key) for key in file.keys()} if weights else {}  # noqa: SIM118 (not a dict)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise SrganError(f"{path}: not a readable safetensors file ({error}); make it again with: dvc repro -sf {made_by}") from error
 
 
 @torch.inference_mode()

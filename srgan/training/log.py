@@ -1,7 +1,6 @@
 """What a training tells: two CSVs for machines, pictures, lines or a bar with rate and time left for people."""
 
 import contextlib
-import csv
 import datetime
 import logging
 import shutil
@@ -16,19 +15,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from srgan.pictures import write_strips
 from srgan.training.signs import Watch
+from srgan.training.tables import Row, Table, validation_csv
 
 log = logging.getLogger(__name__)
-
-Row = dict[str, float]
 
 TOLD = (  # of the figures of a row, to people; the CSV has all
     "loss_pixel", "loss_perceptual", "loss_adversarial", "loss_tv", "loss_discriminator", "real_accuracy", "fake_accuracy",
 )  # fmt: skip
-
-
-def validation_csv(path: Path) -> Path:
-    """``train_validation.csv`` beside ``train.csv``: two tables, since a table with empty cells plots badly."""
-    return path.with_stem(path.stem + "_validation")
 
 
 class TrainingLog:
@@ -52,8 +45,8 @@ class TrainingLog:
         """Begin, or go on, after `step`, with the rows so far. Once begun, begins anew."""
         self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._rows = _Table(self.path, rows)
-        self._scores = _Table(validation_csv(self.path), scores)
+        self._rows = Table(self.path, rows)
+        self._scores = Table(validation_csv(self.path), scores)
         self._seen = list(scores)
         self._first = step
         self._begin = time.monotonic()
@@ -123,23 +116,3 @@ class SilentLog:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
-
-
-class _Table:
-    """A CSV whose rows are on disk as soon as they are written; the keys of the first are its header."""
-
-    def __init__(self, path: Path, rows: list[Row]) -> None:
-        self._file = path.open("w", newline="", encoding="utf-8")
-        self._writer: csv.DictWriter[str] | None = None
-        for row in rows:
-            self.write(row)
-
-    def write(self, row: Row) -> None:
-        if self._writer is None:
-            self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
-            self._writer.writeheader()
-        self._writer.writerow(row)
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()

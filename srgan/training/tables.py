@@ -1,0 +1,33 @@
+"""The CSVs that a training writes."""
+
+import csv
+from pathlib import Path
+
+Row = dict[str, float]
+
+
+def validation_csv(path: Path) -> Path:
+    """``train_validation.csv`` beside ``train.csv``: two tables, since a table with empty cells plots badly."""
+    return path.with_stem(path.stem + "_validation")
+
+
+class Table:
+    """A CSV whose rows are on disk as soon as they are written; the keys of the first are its header."""
+
+    def __init__(self, path: Path, rows: list[Row]) -> None:
+        self._file = path.open("w", newline="", encoding="utf-8")
+        self._writer: csv.DictWriter[str] | None = None
+        for row in rows:
+            self.write(row)
+
+    def write(self, row: Row) -> None:
+        """Append a row."""
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow(row)
+        self._file.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
