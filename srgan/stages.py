@@ -40,10 +40,8 @@ def download(params: Params) -> None:
             for entry in catalog.choose(names, split):
                 records = fetch.fetch_data_set(entry, split, folder / split / entry.name, checksums)
                 for record in records:
-                    paths = {
-                        key: f"{split}/{entry.name}/{record[file]}" for key, file in (("path", "file"), ("lr", "lr")) if file in record
-                    }
-                    images.append({"set": entry.name, "split": split} | record | paths)
+                    inside = {key: f"{split}/{entry.name}/{record[key]}" for key in ("file", "lr") if key in record}
+                    images.append({"path": inside.pop("file"), "set": entry.name, "split": split} | record | inside)
                 content[split][entry.name] = {record["sha256"] for record in records}
         for name in content["train"]:
             if content["train"][name] == content["test"].get(name):
