@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,8 @@ from srgan.progress import Progress
 
 Enlarge = Callable[[np.ndarray], np.ndarray]  # (H, W, 3) uint8 -> (scale * H, scale * W, 3) uint8; called from several threads at once
 
-MEMORY = 2 << 30  # bytes that scoring one image may take; more images are scored at once only where there is so much for each
+MEMORY = 4 << 30  # bytes that scoring one image may take; more images are scored at once only where there is so much for each
+CPU = torch.device("cpu")
 RESAMPLES = 9999  # of the bootstrap
 NAMED = 3  # worst and best images that are listed
 SHOWN = 24  # images in the report
@@ -32,7 +34,9 @@ DETAIL = 1000  # pixels of a side: of larger images the report shows such a deta
 # -- scores ----------------------------------------------------------------------------------------------------------------
 
 
-def score(pairs: list[Pair], models: Mapping[str, Enlarge], scale: int, lpips: Mapping[str, metrics.Lpips]) -> pd.DataFrame:
+def score(
+    pairs: list[Pair], models: Mapping[str, Enlarge], scale: int, lpips: Mapping[str, metrics.Lpips], device: torch.device = CPU
+) -> pd.DataFrame:
     """Score every model on every pair, on all cores: one image to a core, so that no result depends on their number.
 
     Args:
@@ -40,6 +44,7 @@ def score(pairs: list[Pair], models: Mapping[str, Enlarge], scale: int, lpips: M
         models: by the names that the table gives them.
         scale: HR size / LR size; also the width of the border that PSNR and SSIM leave out.
         lpips: by the names of their networks (`srgan.metrics.open_lpips`).
+        device: where models and LPIPS compute; one that is no CPU gets one image at a time.
 
     Returns:
         A table with the columns `set`, `model`, `image` and `FIGURES`; a figure that could not be had is missing.
@@ -50,17 +55,25 @@ def score(pairs: list[Pair], models: Mapping[str, Enlarge], scale: int, lpips: M
         hr_image = as_rgb(original)
         found = []
         for name, enlarge in models.items():
-            sr_image = enlarge(lr_image)
+            with turn:
+                sr_image = enlarge(lr_image)
             row: dict[str, Any] = {"set": pair.set, "model": name, "image": pair.name}
             row |= metrics.psnr_ssim(sr_image, original, border=scale) | metrics.look(sr_image, hr_image, scale)
-            row |= {"lpips" if net == "alex" else f"lpips_{net}": judge(sr_image, hr_image) for net, judge in lpips.items()}
+            with turn:
+                row |= {"lpips" if net == "alex" else f"lpips_{net}": judge(sr_image, hr_image) for net, judge in lpips.items()}
             found.append(row)
         progress.add(1)
         return found
 
+    turn = _turn(device)
     with Progress("evaluate", len(pairs), "image") as progress, _side_by_side(len(pairs)) as pool:
         table = pd.DataFrame([row for rows_ in pool.map(rows, pairs) for row in rows_])
     return table.reindex(columns=["set", "model", "image", *FIGURES]).astype(dict.fromkeys(FIGURES, float))
+
+
+def _turn(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """What a thread holds while it uses the device."""
+    return contextlib.nullcontext() if device.type == "cpu" else threading.Lock()
 
 
 @contextlib.contextmanager
@@ -186,7 +199,9 @@ def choose(table: pd.DataFrame, model: str, count: int = SHOWN) -> list[tuple[st
     return sorted(chosen)
 
 
-def write_pictures(folder: Path, comparison: Path, pairs: list[Pair], models: Mapping[str, Enlarge], table: pd.DataFrame) -> None:
+def write_pictures(
+    folder: Path, comparison: Path, pairs: list[Pair], models: Mapping[str, Enlarge], table: pd.DataFrame, device: torch.device = CPU
+) -> None:
     """Write what each model makes of some images, for the report and for a quick look.
 
     Args:
@@ -196,14 +211,17 @@ def write_pictures(folder: Path, comparison: Path, pairs: list[Pair], models: Ma
         pairs: the images to show.
         models: that are shown, bicubic first; the detail is what it loses most of.
         table: of `score`.
+        device: where the models compute.
     """
+    turn = _turn(device)
     captions = {(row.set, row.image, row.model): _caption(row) for row in table.itertuples()}
     strips, index = [], []
     with atomic_folder(folder) as new, Progress("pictures", len(pairs), "image") as progress, _side_by_side(len(pairs)) as pool:
 
         def draw(pair: Pair) -> tuple[dict[str, Any], np.ndarray]:
             hr_image, lr_image = read_rgb(pair.hr), read_rgb(pair.lr)
-            views = {name: enlarge(lr_image) for name, enlarge in models.items()} | {"original": hr_image}
+            with turn:
+                views = {name: enlarge(lr_image) for name, enlarge in models.items()} | {"original": hr_image}
             baseline = next(iter(views.values()))
             of_pair = {name: captions[pair.set, pair.name, name] for name in models}
             strip = pictures.strip(pair.name, views, of_pair, baseline, hr_image)

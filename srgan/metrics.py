@@ -25,6 +25,7 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, "Image qual
 _WINDOW, _SIGMA = 11, 1.5
 _GAUSSIAN = cv2.getGaussianKernel(_WINDOW, _SIGMA, cv2.CV_32F)
 _LUMA = np.array([[65.481 / 255, 128.553 / 255, 24.966 / 255, 16]], np.float32)
+_NO_EDGE = 0.01  # levels a pixel: of two flat images, none is the sharper
 _ROWS = 64  # of a strip: what is computed from it fits into a core's cache, which is two to three times as fast
 
 
@@ -126,7 +127,7 @@ def _cells(image: Tensor, scale: int) -> tuple[Tensor, int]:
     grey = image.mean(dim=1, keepdim=True)
     detail = (grey - functional.avg_pool2d(grey, 3, stride=1, padding=1, count_include_pad=False))[..., scale:-scale, scale:-scale]
     height, width = (size // scale * scale for size in detail.shape[2:])
-    cells = detail[..., :height, :width].reshape(-1, height // scale, scale, width // scale, scale)
+    cells = detail[..., :height, :width].reshape(len(detail), height // scale, scale, width // scale, scale)
     return cells.sum(dim=(0, 1, 3)), cells.numel() // scale**2
 
 
@@ -147,7 +148,7 @@ def look(sr_image: np.ndarray, hr_image: np.ndarray, scale: int) -> dict[str, fl
     return {
         "color_shift": float(shift),
         "checkerboard": float(cells.div(max(count, 1)).std(correction=0) * 255),
-        "sharpness": _gradient(sr_image) / max(_gradient(hr_image), 1e-9),
+        "sharpness": (_gradient(sr_image) + _NO_EDGE) / (_gradient(hr_image) + _NO_EDGE),
     }
 
 
@@ -164,7 +165,8 @@ def _gradient(image: np.ndarray) -> float:
 # -- LPIPS -----------------------------------------------------------------------------------------------------------------
 
 LPIPS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet"}  # network -> its weights in the catalogue
-_TILE, _CONTEXT = 1024, 128  # pixels; multiples of the networks' strides, and more than half of what a feature sees
+_STRIDES = {"alex": (4, 8, 16, 16, 16), "vgg": (1, 2, 4, 8, 16), "squeeze": (2, 4, 8, 16, 16, 16, 16)}  # pixels between features, by layer
+_TILE, _CONTEXT = 768, 128  # pixels; multiples of the strides, and more than half of what a feature sees
 
 
 def lpips_network(name: str, trained: bool = True) -> torch.nn.Module:
@@ -208,13 +210,14 @@ class Lpips:
     def __init__(self, name: str = "alex", device: torch.device | None = None) -> None:
         self._device = device or torch.device("cpu")
         self._network = lpips_network(name).to(self._device)
+        self._strides = _STRIDES[name]
 
     @torch.inference_mode()
     def __call__(self, sr_image: np.ndarray, hr_image: np.ndarray, border: int = 0) -> float:
         """Distance of two `(H, W, 3)` uint8 images, a border cut from both."""
         images = [crop_border(image, border) for image in (sr_image, hr_image)]
         height, width = images[0].shape[:2]
-        totals, counts = [0.0] * self._network.L, [0] * self._network.L
+        totals, counts = [0.0] * len(self._strides), [0] * len(self._strides)
         for top in range(0, height, _TILE):
             for left in range(0, width, _TILE):
                 above, before = max(top - _CONTEXT, 0), max(left - _CONTEXT, 0)
@@ -222,12 +225,12 @@ class Lpips:
                 tiles = [torch.from_numpy(np.ascontiguousarray(image[seen])).to(self._device) for image in images]
                 for layer, map_ in enumerate(self._maps(*(tile.permute(2, 0, 1)[None].float() / 127.5 - 1 for tile in tiles))):
                     # Of each layer's map, the part that belongs to the tile itself; the last tile has all that follows.
-                    stride = 2 ** round(math.log2(tiles[0].shape[0] / map_.shape[0]))
+                    stride = self._strides[layer]
                     first, second = (top - above) // stride, (left - before) // stride
                     down = first + _TILE // stride if top + _TILE < height else None
                     across = second + _TILE // stride if left + _TILE < width else None
                     own = map_[first:down, second:across]
-                    totals[layer] += float(own.sum(dtype=torch.float64))
+                    totals[layer] += float(own.cpu().sum(dtype=torch.float64))  # Apple's GPUs have no float64
                     counts[layer] += own.numel()
         return sum(total / count for total, count in zip(totals, counts, strict=True))
 

@@ -49,18 +49,20 @@ def register(path: Path, training: tracking.Training, name: str, alias: str, tag
     return {"name": name, "version": int(version.version), "alias": alias, "run_id": run_id}
 
 
-def try_download(name: str, alias: str, folder: Path) -> Path | None:
-    """Bring the version of `name` that bears `alias` into `folder`; None if there is none or, with a warning, if nobody answers."""
+def find(name: str, alias: str, folder: Path) -> Path | None:
+    """Bring the version of `name` that bears `alias` into `folder`; None if there is none.
+
+    Raises:
+        SrganError: the server cannot be reached, or has lost the file.
+    """
     try:
-        client = tracking.connect()
-        client.get_model_version_by_alias(name, alias)
+        tracking.connect().get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            log.warning("MLflow: %s; the %s goes unscored", tracking.reason(error), alias)
-        return None
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise SrganError(f"MLflow: {tracking.reason(error)}") from error
     except Exception as error:  # see tracking.try_sync
-        log.warning("MLflow: %s; the %s goes unscored", tracking.reason(error), alias)
-        return None
+        raise SrganError(f"MLflow: {tracking.reason(error)}") from error
     return download(f"models:/{name}@{alias}", folder)
 
 

@@ -55,7 +55,7 @@ def write_report(
     stored = {name: run.parameters for name, run in runs.items()}
     names = list(dict.fromkeys(key for parameters in stored.values() for key in parameters))
     rows = [(name, [parameters.get(name, "") for parameters in stored.values()]) for name in names]
-    compared = [(name, values, len({str(value) for value in values}) > 1) for name, values in rows]
+    compared = [(name, values, len({_plain(value) for value in values if value != ""}) > 1) for name, values in rows]
     loader = jinja2.PackageLoader("srgan", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = environment.get_template("report.html").render(
@@ -82,6 +82,14 @@ def write_report(
         cost=cost,
     )
     files.write_text(path, text)
+
+
+def _plain(value: Any) -> Any:
+    """A value as it compares: one run's file says 2e-4, another's record 0.0002."""
+    try:
+        return float(str(value))  # and True is no 1
+    except ValueError:
+        return str(value)
 
 
 def _verdict(statistics: dict[str, Any], main: str) -> list[str]:

@@ -6,13 +6,14 @@ import re
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from srgan import __version__, launch
 from srgan.errors import SrganError
-from srgan.files import atomic_file, atomic_folder, digest, read_json, require, sha256, write_json
+from srgan.files import atomic_file, atomic_folder, digest, read_json, read_state, require, sha256, write_json
 from srgan.params import Params, Pretrain, Train, flatten, to_dict
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
@@ -201,7 +202,7 @@ def export(params: Params) -> None:
 
 def evaluate(params: Params) -> None:
     """Score bicubic, both generators, the champion and the exported files on the test images, in ``reports/``."""
-    from srgan import evaluation, metrics, models, registry, tracking
+    from srgan import evaluation, metrics, models, tracking
     from srgan.data.degrade import bicubic_upscale
     from srgan.data.manifest import pairs, read_manifest
     from srgan.inference import Upscaler
@@ -218,15 +219,15 @@ def evaluate(params: Params) -> None:
         "gan": partial(models.enlarge, gan.to(device)),
     }
     with tempfile.TemporaryDirectory() as folder:
-        champion = registry.try_download(_registered_name(params, scale), "champion", Path(folder))
+        champion = _champion(params, scale, Path(folder))
         if champion:
-            shown["champion"] = Upscaler(champion, threads=1).upscale
+            shown["champion"] = champion.upscale
         exported = {f"onnx-{precision}": Upscaler(path, threads=1).upscale for precision, path in _exported(params, scale).items()}
         lpips = metrics.open_lpips(params.evaluate.lpips, "then score again with: dvc repro -sf evaluate; dvc repro", device)
         test = pairs(PREPARED, "test")
-        table = evaluation.score(test, shown | exported, scale, lpips)
+        table = evaluation.score(test, shown | exported, scale, lpips, device)
         chosen = evaluation.choose(table, "gan")
-        evaluation.write_pictures(PICTURES, COMPARISON, [pair for pair in test if (pair.set, pair.name) in chosen], shown, table)
+        evaluation.write_pictures(PICTURES, COMPARISON, [pair for pair in test if (pair.set, pair.name) in chosen], shown, table, device)
     for path, rows in ((TABLE, table), (GAN, table[table["model"] == "gan"])):
         with atomic_file(path) as temporary:
             rows.round(4).to_csv(temporary, index=False)
@@ -244,18 +245,25 @@ def report(params: Params) -> None:
     from srgan import speed, tracking
     from srgan.curves import read_curves
     from srgan.data.manifest import read_manifest
+    from srgan.figures import FIGURES
     from srgan.report import write_report
 
     manifest = read_manifest(PREPARED)
     training = _training(params)
     cost = [speed.measure(path) for path in _exported(params, training.scale).values()]
-    write_json(SPEED, cost)
+    write_json(SPEED, {"training": training.key, "files": cost})
     origin = tracking.origin(training) | {"scored on": manifest["test_sha256"][:16], "LR images": manifest["kernel"]}
     write_report(
         REPORT,
         f"{training.name}: super-resolution x{training.scale}",
         "gan",
-        pd.read_csv(require(TABLE, "evaluate"), dtype={"image": str}),
+        # Names are text: an image may be called 007, or NA.
+        pd.read_csv(
+            require(TABLE, "evaluate"),
+            dtype=dict.fromkeys(("set", "model", "image"), str),
+            keep_default_na=False,
+            na_values={figure: [""] for figure in FIGURES},
+        ),
         read_json(STATISTICS, made_by="evaluate"),
         PICTURES,
         {"this run": read_curves(training.params, LOSSES)},
@@ -264,7 +272,7 @@ def report(params: Params) -> None:
         cost,
     )
     log.info("Look at %s", REPORT)
-    tracking.try_sync(training, "FINISHED")
+    tracking.try_sync(_training(params), "FINISHED")
 
 
 def register(params: Params) -> None:
@@ -317,6 +325,8 @@ def compare(params: Params, names: list[str], page: Path, chosen: str | None = N
 
     manifest = read_manifest(PREPARED)
     scale = manifest["scale"]
+    if runs.WORKSPACE in names:
+        _training(params)  # its settings are those of params.yaml, if it was trained with them
     test = [pair for pair in pairs(PREPARED, "test") if chosen in (None, pair.set)]
     if not test:
         sets = ", ".join(dict.fromkeys(pair.set for pair in pairs(PREPARED, "test")))
@@ -334,12 +344,12 @@ def compare(params: Params, names: list[str], page: Path, chosen: str | None = N
             models[label] = upscaler.upscale
             log.info("%s: %s", label, found[label].origin)
         lpips = metrics.open_lpips(params.evaluate.lpips, "the comparison goes without", pick_device())
-        table = evaluation.score(test, models, scale, lpips)
+        table = evaluation.score(test, models, scale, lpips, pick_device())
         *_, main = models
         shown = evaluation.choose(table, main)
         pictures = Path(folder) / "pictures"
         drawn = [pair for pair in test if (pair.set, pair.name) in shown]
-        evaluation.write_pictures(pictures, Path(folder) / "comparison.png", drawn, models, table)
+        evaluation.write_pictures(pictures, Path(folder) / "comparison.png", drawn, models, table, pick_device())
         first = next(iter(found))
         statistics = evaluation.statistics(table, ("bicubic", first) if len(found) > 1 else ("bicubic",))
         origin = {label: run.origin for label, run in found.items()}
@@ -364,6 +374,19 @@ def _exported(params: Params, scale: int) -> dict[str, Path]:
     paths = {precision: MODELS / file_name(scale, params.export.name, params.model.name, precision) for precision in PRECISIONS}
     require(paths["fp32"], "export")
     return {precision: path for precision, path in paths.items() if path.is_file()}
+
+
+def _champion(params: Params, scale: int, folder: Path) -> Any:
+    """The registered champion, ready to enlarge; None if there is none or, with a warning, if it is not to be had."""
+    from srgan import registry
+    from srgan.inference import Upscaler
+
+    try:
+        path = registry.find(_registered_name(params, scale), "champion", folder)
+        return Upscaler(path, threads=1) if path else None
+    except SrganError as error:
+        log.warning("the champion goes unscored: %s", error)
+        return None
 
 
 def _registered_name(params: Params, scale: int) -> str:
@@ -394,12 +417,14 @@ def _training(params: Params, stage: str | None = None) -> Any:
         losses=LOSSES if stage != "pretrain" else {"pretrain": LOSSES["pretrain"]},
         pictures={name: CHECKPOINTS / name / "pictures" for name in LOSSES if stage in (None, "train", name)},
         scores=METRICS if stage is None else None,
-        cost=SPEED if stage is None else None,
-        artifacts=(TABLE, STATISTICS, COMPARISON, PICTURES, REPORT, EXPORT) if stage is None else (),
+        artifacts=(TABLE, STATISTICS, COMPARISON, PICTURES, EXPORT) if stage is None else (),
     )
     if stage is None:
         from srgan.weights import read_metadata
 
         if read_metadata(GENERATOR, made_by="train").get("sr.train_run") != training.key:
             raise SrganError(f"{GENERATOR}: trained with other parameters or data than params.yaml now names; run: dvc repro")
+        # Page and cost are no outs, so DVC leaves those of another training lying.
+        if (read_state(SPEED) or {}).get("training") == training.key:
+            training = replace(training, cost=SPEED, artifacts=(*training.artifacts, REPORT))
     return training

@@ -55,8 +55,8 @@ class Training:
     losses: dict[str, Path]  # stage -> CSV; that of the validation lies beside it
     pictures: dict[str, Path]  # stage -> folder with the pictures of each validation, step-N.png
     scores: Path | None  # metrics.json
-    cost: Path | None  # speed.json
     artifacts: tuple[Path, ...]  # pictures, report, tables; files or folders
+    cost: Path | None = None  # speed.json
 
     @property
     def key(self) -> str:
@@ -233,11 +233,11 @@ def _flat_scores(scores: dict[str, dict[str, dict[str, float | None]]]) -> dict[
     return flat
 
 
-def _flat_cost(cost: list[dict[str, Any]]) -> dict[str, float]:
+def _flat_cost(cost: dict[str, Any]) -> dict[str, float]:
     """``cost/onnx-fp32/seconds_per_megapixel`` and so on."""
     return {
         f"cost/onnx-{row['file'].removesuffix('.onnx').rpartition('-')[2]}/{name}": row[name]
-        for row in cost
+        for row in cost["files"]
         for name in ("seconds_per_megapixel", "peak_memory_mb", "megabytes")
     }
 

@@ -111,9 +111,10 @@ def random_backbone(name):
     return {"features" + key[key.index(".") :]: value for key, value in state.items()}
 
 
-@pytest.mark.parametrize(
-    ("network", "size"), [("alex", (300, 517)), ("squeeze", (300, 517)), ("alex", (256, 384)), ("squeeze", (401, 90)), ("vgg", (70, 270))]
-)
+TILED = [(network, size) for network in ("alex", "squeeze") for size in ((300, 517), (401, 90), (48, 400), (47, 270))]
+
+
+@pytest.mark.parametrize(("network", "size"), [*TILED, ("vgg", (47, 270))])
 def test_lpips_in_tiles_is_that_of_the_whole_image(monkeypatch, network, size):
     monkeypatch.setattr(fetch, "load_weights", lambda _: random_backbone(network))
     lpips = metrics.Lpips(network)
@@ -137,6 +138,10 @@ def test_what_the_scores_do_not_see():
     tinted[..., 0] += 5
     assert metrics.look(tinted, hr_image, 4)["color_shift"] == pytest.approx(5)
     assert metrics.look(cv2.GaussianBlur(hr_image, (0, 0), 3), hr_image, 4)["sharpness"] < 0.7
+    flat = np.full_like(hr_image, 100)
+    touched = flat.copy()
+    touched[50, 50] += 2
+    assert metrics.look(touched, flat, 4)["sharpness"] < 2  # one pixel makes no image thousands of times as sharp
     gridded = hr_image.copy()
     gridded[::4, ::4] += 16
     strength = metrics.look(gridded, hr_image, 4)["checkerboard"]
@@ -145,6 +150,10 @@ def test_what_the_scores_do_not_see():
     # In strips or at once: the same.
     tensor = torch.from_numpy(gridded).permute(2, 0, 1)[None].float() / 255
     assert strength == pytest.approx(float(metrics.checkerboard(tensor, 4)), rel=1e-4)
+
+
+def test_no_patch_is_too_small_for_the_grid():
+    assert float(metrics.checkerboard(torch.rand(2, 3, 8, 8), 4)) == 0
 
 
 def test_strips_change_nothing(monkeypatch, images):

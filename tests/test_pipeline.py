@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 import time
 
 import pandas as pd
@@ -11,7 +13,7 @@ import yaml
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from conftest import make_project, run, write_params
+from conftest import environment, make_project, run, write_params
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "report", "register"]
 
@@ -80,35 +82,47 @@ def test_scores_have_the_published_form(project):
     against = statistics["against"]["bicubic"]["psnr_y"]
     assert against["difference"] == pytest.approx(scores["sample"]["gan"]["psnr_y"] - scores["sample"]["bicubic"]["psnr_y"], abs=1e-3)
     assert against["low"] <= against["difference"] <= against["high"]
-    (cost,) = json.loads((project / "reports" / "speed.json").read_text())
+    (cost,) = json.loads((project / "reports" / "speed.json").read_text())["files"]
     assert cost["file"] == "4x-demo-compact-fp32.onnx"
     assert cost["seconds_per_megapixel"] > 0
     assert 50 < cost["peak_memory_mb"] < 4000
 
 
+def test_the_peak_memory_is_the_models_not_ours(project):
+    model = project / "models" / "4x-demo-compact-fp32.onnx"
+    code = f"""
+from pathlib import Path
+from srgan import speed
+ballast = bytearray(b"1") * (1 << 30)
+print(speed.measure(Path("{model}"))["peak_memory_mb"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
+    assert float(done.stdout) < 700  # this process alone holds 1 GB
+
+
 def test_another_set_to_score_with_trains_nothing_anew(copy_of_project):
-    folder = copy_of_project / "mine"
+    folder = copy_of_project / "007"  # names are text, whatever they look like
     folder.mkdir()
     with Image.open(copy_of_project / "data/prepared/test/sample/hr/coffee.png") as image:
-        image.crop((100, 100, 260, 220)).resize((200, 150)).save(folder / "cup.png")
+        image.crop((100, 100, 260, 220)).resize((200, 150)).save(folder / "NA.png")
     run("git", "add", "dvc.lock", cwd=copy_of_project)
     run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "before", cwd=copy_of_project)
-    write_params(copy_of_project, {"data.test": ["sample", "mine"]})
+    write_params(copy_of_project, {"data.test": ["sample", "007"]})
     for stage in ("download", "prepare"):
         run("srgan", stage, cwd=copy_of_project)
     assert not {"pretrain", "train"} & set(json.loads(run("dvc", "status", "--json", cwd=copy_of_project).stdout))
     for stage in ("evaluate", "report"):
         run("srgan", stage, cwd=copy_of_project)
-    assert set(json.loads((copy_of_project / "reports" / "metrics.json").read_text())) == {"sample", "mine"}
+    assert set(json.loads((copy_of_project / "reports" / "metrics.json").read_text())) == {"sample", "007"}
     page = (copy_of_project / "reports" / "report.html").read_text()
-    assert 'id="mine/cup"' in page
+    assert 'id="007/NA"' in page
     changes = json.loads(run("dvc", "metrics", "diff", "--json", "HEAD", cwd=copy_of_project).stdout)
-    assert "mine.gan.psnr_y" in str(changes)
+    assert "007.gan.psnr_y" in str(changes)
     assert "sample.gan.psnr_y" not in str(changes)
     run("dvc", "plots", "diff", "HEAD", "-o", "dvc_plots", cwd=copy_of_project)
     html = (copy_of_project / "dvc_plots" / "index.html").read_text()
     assert "PSNR-Y of the GAN on the test images" in html
-    assert '"cup"' in html
+    assert '"NA"' in html
 
 
 def test_the_champion_is_scored_beside(copy_of_project):
@@ -120,6 +134,12 @@ def test_the_champion_is_scored_beside(copy_of_project):
     assert scores["champion"] == scores["onnx-fp32"]
     against = json.loads((copy_of_project / "reports" / "statistics.json").read_text())["sample"]["onnx-fp32"]["against"]["champion"]
     assert against["psnr_y"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "wins": 0}
+    # A champion whose file is lost costs its row, not the scores.
+    (lost,) = (copy_of_project / "mlflow" / "artifacts").rglob("*.onnx")
+    lost.unlink()
+    done = run("srgan", "evaluate", cwd=copy_of_project)
+    assert "the champion goes unscored" in done.stderr
+    assert "champion" not in json.loads((copy_of_project / "reports" / "metrics.json").read_text())["sample"]
 
 
 def test_the_test_images_were_never_trained_on(project):

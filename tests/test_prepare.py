@@ -162,7 +162,7 @@ def test_what_cannot_be_used_is_listed_and_skipped_up_to_a_limit(tmp_path, caplo
     reasons = {bad["image"]: bad["reason"] for bad in manifest["skipped"]}
     assert "truncated" in reasons["train/own/cut.png"]
     assert reasons["train/own/text.jpg"] == "not an image that can be read"
-    assert reasons["train/own/tiny.png"] == "90x31 pixels, smaller than 32x32"
+    assert reasons["train/own/tiny.png"] == "88x28 pixels, smaller than 32x32"
     assert "skipped train/own/cut.png" in caplog.text
     assert len(manifest["images"]) == 6
 
@@ -242,6 +242,8 @@ def own_pairs(tmp_path):
         hr_image = picture(number, 48, 64)
         write_png(tmp_path / "mine" / "HR" / f"{number}.png", hr_image)
         write_png(tmp_path / "mine" / "LR" / f"{number}x4.png", hr_image[1::4, 2::4])
+    write_png(tmp_path / "mine" / "HR" / "box1.png", picture(7, 48, 64))
+    write_png(tmp_path / "mine" / "LR" / "box1.png", picture(7, 48, 64)[::4, ::4])
     return tmp_path / "mine"
 
 
@@ -251,8 +253,8 @@ def test_a_set_may_bring_its_own_lr_images(own_pairs, tmp_path):
         run("srgan", stage, cwd=tmp_path)
     prepared = tmp_path / "data" / "prepared"
     found = [pair for pair in pairs(prepared, "test") if pair.set == "mine"]
-    assert [pair.name for pair in found] == ["0", "1", "2"]
-    for number, pair in enumerate(found):
+    assert [pair.name for pair in found] == ["0", "1", "2", "box1"]
+    for number, pair in enumerate(found[:3]):
         assert (read_rgb(pair.hr) == picture(number, 48, 64)).all()
         assert (read_rgb(pair.lr) == picture(number, 48, 64)[1::4, 2::4]).all()
     # Other LR images are another test.
@@ -275,6 +277,14 @@ def test_pairs_that_do_not_fit_are_told(own_pairs, tmp_path):
     (own_pairs / "LR" / "1x4.png").write_bytes(b"no image")
     run("srgan", "download", cwd=tmp_path)
     assert "its LR image: not an image that can be read" in run("srgan", "prepare", cwd=tmp_path, check=False).stderr
+    write_png(own_pairs / "preview.png", picture(9))
+    failed = run("srgan", "download", cwd=tmp_path, check=False)
+    assert "preview.png lies beside the folders HR and LR" in failed.stderr
+    (own_pairs / "preview.png").unlink()
+    write_png(own_pairs / "LR" / "1.png", picture(1, 12, 16))  # beside 1x4.png: which one is it?
+    failed = run("srgan", "download", cwd=tmp_path, check=False)
+    assert "LR/1x4.png has no partner of that name" in failed.stderr
+    (own_pairs / "LR" / "1.png").unlink()
     (own_pairs / "LR" / "1x4.png").unlink()
     failed = run("srgan", "download", cwd=tmp_path, check=False)
     assert "HR/1.png has no partner of that name in the other of the folders HR and LR" in failed.stderr

@@ -162,6 +162,12 @@ def test_runs_are_compared_wherever_they_lie(copy_of_project):
     first = store.get_run(store.get_model_version("srgan-x4", "1").run_id)
     done = run("srgan", "compare", "first", first.info.run_name, "workspace", "models:/srgan-x4/1", cwd=project)
     assert "Look at reports/compare.html" in done.stderr
+    # What the page of the former training tells is not this one's.
+    run("srgan", "sync", cwd=project)
+    newest = store.search_runs([first.info.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]
+    assert newest.info.run_id != first.info.run_id
+    assert not {"report.html", "speed.json"} & {file.path for file in store.list_artifacts(newest.info.run_id)}
+    assert "cost/onnx-fp32/megabytes" not in newest.data.metrics
     labels = ["first", first.info.run_name, "workspace", "models-srgan-x4-1"]
     with Page(project / "reports" / "compare.html", 1280, 900) as browser:
         opened(browser)
@@ -173,8 +179,7 @@ def test_runs_are_compared_wherever_they_lie(copy_of_project):
         assert by_label["workspace"] != by_label["first"]
         changed = browser.js("[...document.querySelectorAll('tr.differs')].map((row) => row.innerText.split('\\t'))")
         values = {row[0]: row[1:4] for row in changed}
-        assert values["train.steps"] == ["6", "6", "4"]
-        assert values["train.losses.adversarial.weight"] == ["0.02", "0.02", "0.5"]
+        assert values == {"train.steps": ["6", "6", "4"], "train.losses.adversarial.weight": ["0.02", "0.02", "0.5"]}
         assert browser.js("document.querySelector('#training + svg') !== null")
         assert not browser.errors
 

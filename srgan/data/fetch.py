@@ -285,22 +285,31 @@ def _records(entry: DataSet, folder: Path) -> list[dict[str, str]]:
 
 def _pairs(entry: DataSet, folder: Path, images: list[Path]) -> list[tuple[Path, Path | None]]:
     """HR images, with the LR images of a set that has them: in folders HR and LR, under one name, which may end in ``x4`` or so."""
-
-    def key(path: Path) -> tuple[str, str]:
-        *parents, _ = path.relative_to(folder).parts
+    named = []
+    for path in images:
+        parents = path.relative_to(folder).parts[:-1]
         side = next((part.lower() for part in parents if part.lower() in ("hr", "lr")), "")
-        stem = re.sub(r"x\d$", "", path.stem) if side == "lr" else path.stem
-        return side, "/".join([*(part for part in parents if part.lower() != side), stem])
-
-    keys = {path: key(path) for path in images}
-    if {side for side, _ in keys.values()} != {"hr", "lr"}:
+        named.append((side, "/".join([*(part for part in parents if part.lower() != side), path.stem]), path))
+    if not {"hr", "lr"} <= {side for side, _, _ in named}:
         return [(path, None) for path in images]
-    lr_paths = {name: path for path, (side, name) in keys.items() if side == "lr"}
-    hr_paths = {name: path for path, (side, name) in keys.items() if side == "hr"}
-    alone = sorted(str((hr_paths | lr_paths)[name].relative_to(folder)) for name in hr_paths.keys() ^ lr_paths.keys())
-    if alone:
-        raise SrganError(f"data set '{entry.name}': {alone[0]} has no partner of that name in the other of the folders HR and LR")
-    return [(path, lr_paths[name]) for name, path in hr_paths.items()]
+    sides: dict[str, dict[str, Path]] = {"hr": {}, "lr": {}}
+    for side, name, path in named:
+        if not side:
+            raise SrganError(f"data set '{entry.name}': {path.relative_to(folder)} lies beside the folders HR and LR; take it away")
+        if name in sides[side]:
+            raise SrganError(f"data set '{entry.name}': {sides[side][name].name} and {path.name} bear one name; rename one")
+        sides[side][name] = path
+    hr_paths, lr_paths = sides["hr"], sides["lr"]
+    partners = {
+        name: next((key for key in (name, *(f"{name}x{scale}" for scale in range(2, 9))) if key in lr_paths), "") for name in hr_paths
+    }
+    left = [hr_paths[name] for name, key in partners.items() if not key]
+    left += [path for key, path in lr_paths.items() if key not in partners.values()]
+    if left:
+        raise SrganError(
+            f"data set '{entry.name}': {left[0].relative_to(folder)} has no partner of that name in the other of the folders HR and LR"
+        )
+    return [(path, lr_paths[partners[name]]) for name, path in hr_paths.items()]
 
 
 def _is_image(name: str) -> bool:

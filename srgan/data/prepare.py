@@ -133,12 +133,12 @@ def _prepare_one(task: _Task) -> _Done:
         image = read_image(task.source)
     except SrganError as error:
         return _Done(task, bad=str(error).removeprefix(f"{task.source}: ").partition(";")[0])
-    if min(image.shape[:2]) < SMALLEST:
-        return _Done(task, bad=f"{image.shape[1]}x{image.shape[0]} pixels, smaller than {SMALLEST}x{SMALLEST}")
+    hr_image = degrade.modcrop(image, task.scale)
+    if min(hr_image.shape[:2]) < SMALLEST:
+        return _Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {SMALLEST}x{SMALLEST}")
     pixels = hashlib.sha256(f"{image.shape}".encode() + image.data).hexdigest()
     if task.references and (shows := _references(task.references).find(leaks.fingerprint(image), pixels)):
         return _Done(task, pixels=pixels, size=image.shape[:2], shows=shows)
-    hr_image = degrade.modcrop(image, task.scale)
     if task.lr_source is None:
         lr_image = degrade.bicubic_downscale(hr_image, task.scale, task.kernel)
     else:

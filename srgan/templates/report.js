@@ -52,14 +52,14 @@ class Card {
     const names = [...this.pictures.keys()];
     const models = names.filter((name) => name !== "original");
     const main = this.element.querySelector(".error");
-    const chosen = { left: models[0], middle: models[models.length - 1], right: "original" };
+    const shown = models.includes(document.body.dataset.main) ? document.body.dataset.main : models[models.length - 1];
+    const chosen = { left: models[0], middle: shown, right: "original" };
     for (const pick of this.element.querySelectorAll(".pick")) {
       pick.append(...names.map((name) => new Option(name)), ...models.map((name) => new Option(`error of ${name}`)));
       pick.value = chosen[pick.dataset.part];
       pick.addEventListener("change", () => this.show(pick.dataset.part, pick.value));
       this.show(pick.dataset.part, pick.value);
     }
-    const shown = document.body.dataset.main && models.includes(document.body.dataset.main) ? document.body.dataset.main : models[models.length - 1];
     this.error(shown).then((source) => (main.querySelector("img").src = source));
   }
 
