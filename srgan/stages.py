@@ -425,6 +425,7 @@ def _training(params: Params, stage: str | None = None) -> Any:
         if read_metadata(GENERATOR, made_by="train").get("sr.train_run") != training.key:
             raise SrganError(f"{GENERATOR}: trained with other parameters or data than params.yaml now names; run: dvc repro")
         # Page and cost are no outs, so DVC leaves those of another training lying.
-        if (read_state(SPEED) or {}).get("training") == training.key:
+        measured = read_state(SPEED)
+        if isinstance(measured, dict) and measured.get("training") == training.key:
             training = replace(training, cost=SPEED, artifacts=(*training.artifacts, REPORT))
     return training

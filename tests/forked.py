@@ -3,10 +3,23 @@
 A line of JSON on its input is a request; the answer is the child's number, then its exit code, a line each.
 """
 
+import importlib
 import json
 import os
 import sys
 import traceback
+
+IMPORTED = [
+    *(f"srgan.{name}" for name in ("evaluation", "export", "inference", "planning", "registry", "report", "tracking", "training.trainer")),
+    # What is else imported at its first use.
+    "torch._dynamo",
+    "torch.onnx._internal.exporter._core",
+    "onnxscript",
+    "matplotlib.backends.backend_svg",
+    "mlflow.onnx",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+]
 
 
 def main() -> None:
@@ -14,14 +27,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     before = set(os.environ)
 
-    import srgan.evaluation
-    import srgan.export
-    import srgan.inference
-    import srgan.planning
-    import srgan.registry
-    import srgan.report
-    import srgan.tracking
-    import srgan.training.trainer  # noqa: F401
+    for module in IMPORTED:
+        importlib.import_module(module)
     from srgan import cli
 
     set_by_imports = {name: value for name, value in os.environ.items() if name not in before}
