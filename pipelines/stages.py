@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import networkx
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 STOP_SECONDS = 30.0  # what a stage gets to write its checkpoint before it is killed
@@ -26,6 +27,15 @@ def graph(root: Path) -> dict[str, list[str]]:
         stages = repo.index.graph  # edges point from a stage to what it depends on
         order = list(networkx.topological_sort(stages.reverse(copy=True)))
         return {stage.name: sorted(before.name for before in stages.successors(stage)) for stage in order}
+
+
+def _unchanged(stage: str, root: Path) -> bool:
+    """Whether DVC would skip the stage. Asked here it takes a tenth of the time that starting `dvc` does."""
+    try:
+        with Repo(str(root)) as repo, repo.lock:
+            return not repo.stage.load_one(name=stage).changed()
+    except DvcException:  # a broken dvc.yaml, another DVC at work: `dvc repro` says it better
+        return False
 
 
 def reproduce(stage: str, root: Path, tell: Callable[[str], None]) -> bool:
@@ -45,6 +55,9 @@ def reproduce(stage: str, root: Path, tell: Callable[[str], None]) -> bool:
     Raises:
         StageFailed: with the stage's own error message.
     """
+    if _unchanged(stage, root):
+        tell(f"Stage '{stage}' didn't change, skipping")
+        return False
     environment = os.environ | {
         # `srgan` and `dvc` are those of this interpreter, whether or not its environment is activated.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),

@@ -11,6 +11,7 @@ from typing import Any
 
 # Before prefect is imported: its temporary server takes more than the usual 20 s to start where cores are few and busy.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # it need not report home, nor complain where there is no network
 
 from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State
