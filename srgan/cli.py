@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("-o", "--output", type=Path, default=stages.REPORTS / "compare.html", help="the page (default: %(default)s)")
     command.add_argument("--set", help="score on this set alone (default: all test images)")
-    command.set_defaults(run=lambda options: stages.compare(params.load(options.params), options.runs, options.output, options.set))
+    command.set_defaults(run=_compare)
 
     text = "Enlarge a photograph with an exported model"
     command = commands.add_parser("upscale", help=text, description=text, parents=[common])
@@ -178,6 +178,12 @@ def _plan(options: argparse.Namespace) -> None:
         print(f"{name}:")
         for stage in ("pretrain", "train"):
             print(f"  {planning.plan(loaded, stage)}", flush=True)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from srgan import comparison
+
+    comparison.compare(params.load(options.params), options.runs, options.output, options.set)
 
 
 def _upscale(options: argparse.Namespace) -> None:

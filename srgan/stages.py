@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -96,7 +95,7 @@ def pretrain(params: Params) -> None:
         models.start_from(options.start, generator)
         start = sha256(options.start)
         log.info("pretrain: starts from %s", options.start)
-    training = _training(params, "pretrain")
+    training = current_training(params, "pretrain")
     kept = {name: value for name, value in training.params.items() if not name.startswith("train.")}
     metadata = {"sr.objective": "psnr", "sr.train_run": digest([kept, training.data_sha256])[:16]}
     _fit(training, options, generator, None, None, PRETRAINED, metadata, start)
@@ -115,7 +114,7 @@ def train(params: Params) -> None:
     config = {key: value for key, value in to_dict(options.discriminator).items() if key != "learning_rate"}
     discriminator = models.build_discriminator(config.pop("name"), **config)
     perceptual = open_perceptual(options.losses.perceptual)
-    training = _training(params, "train")
+    training = current_training(params, "train")
     metadata = {"sr.objective": "gan", "sr.train_run": training.key}
     _fit(training, options, generator, discriminator, perceptual, GENERATOR, metadata, sha256(PRETRAINED))
 
@@ -209,7 +208,7 @@ def evaluate(params: Params) -> None:
     from srgan.training.device import pick_device
 
     scale = read_manifest(PREPARED)["scale"]
-    training = _training(params)
+    training = current_training(params)
     device = pick_device()
     pretrained, _ = models.load_generator(PRETRAINED, made_by="pretrain")
     gan, _ = models.load_generator(GENERATOR, made_by="train")
@@ -249,7 +248,7 @@ def report(params: Params) -> None:
     from srgan.report import write_report
 
     manifest = read_manifest(PREPARED)
-    training = _training(params)
+    training = current_training(params)
     cost = [speed.measure(path) for path in _exported(params, training.scale).values()]
     write_json(SPEED, {"training": training.key, "files": cost})
     origin = tracking.origin(training) | {"scored on": manifest["test_sha256"][:16], "LR images": manifest["kernel"]}
@@ -272,14 +271,14 @@ def report(params: Params) -> None:
         cost,
     )
     log.info("Look at %s", REPORT)
-    tracking.try_sync(_training(params), "FINISHED")
+    tracking.try_sync(current_training(params), "FINISHED")
 
 
 def register(params: Params) -> None:
     """Put the exported model into MLflow's registry: ``reports/registration.json``."""
     from srgan import registry
 
-    training = _training(params)
+    training = current_training(params)
     path = _exported(params, training.scale)["fp32"]
     read_json(METRICS, made_by="evaluate")  # an unscored model is not to be registered
     name = _registered_name(params, training.scale)
@@ -300,63 +299,11 @@ def sync(params: Params) -> None:
     """Bring MLflow up to date with the files: what an outage left out, or what the DVC cache brought to another server."""
     from srgan import tracking
 
-    training = _training(params)
+    training = current_training(params)
     if tracking.try_sync(training, "FINISHED") is None:
         raise SrganError("nothing was sent; start the server, or correct MLFLOW_TRACKING_URI, and run again: srgan sync")
     if REGISTRATION.is_file():
         register(params)
-
-
-def compare(params: Params, names: list[str], page: Path, chosen: str | None = None) -> None:
-    """Score the models of several runs on the same images, those that are prepared here, and lay them side by side on one page.
-
-    Args:
-        params: the configuration here.
-        names: of the runs, see `srgan.runs.find`.
-        page: where the page goes.
-        chosen: one of the sets; None for all test images.
-    """
-    from srgan import evaluation, metrics, runs, source
-    from srgan.data.degrade import bicubic_upscale
-    from srgan.data.manifest import pairs, read_manifest
-    from srgan.inference import Upscaler
-    from srgan.report import write_report
-    from srgan.training.device import pick_device
-
-    manifest = read_manifest(PREPARED)
-    scale = manifest["scale"]
-    if runs.WORKSPACE in names:
-        _training(params)  # its settings are those of params.yaml, if it was trained with them
-    test = [pair for pair in pairs(PREPARED, "test") if chosen in (None, pair.set)]
-    if not test:
-        sets = ", ".join(dict.fromkeys(pair.set for pair in pairs(PREPARED, "test")))
-        raise SrganError(f"no test images of '{chosen}' are prepared here, but of {sets}; name others under data.test in params.yaml")
-    with tempfile.TemporaryDirectory() as folder:
-        models: dict[str, evaluation.Enlarge] = {"bicubic": partial(bicubic_upscale, scale=scale)}
-        found = {}
-        for number, name in enumerate(names):
-            label = re.sub(r"[^\w.@-]+", "-", name).strip("-") or str(number)
-            label = f"{label}-{number}" if label in models or label == "original" else label
-            found[label] = runs.find(name, Path(folder) / str(number))
-            upscaler = Upscaler(found[label].model, threads=1)
-            if upscaler.scale != scale:
-                raise SrganError(f"{name}: enlarges by {upscaler.scale}, the images here are prepared for {scale}; set prepare.scale")
-            models[label] = upscaler.upscale
-            log.info("%s: %s", label, found[label].origin)
-        lpips = metrics.open_lpips(params.evaluate.lpips, "the comparison goes without", pick_device())
-        table = evaluation.score(test, models, scale, lpips, pick_device())
-        *_, main = models
-        shown = evaluation.choose(table, main)
-        pictures = Path(folder) / "pictures"
-        drawn = [pair for pair in test if (pair.set, pair.name) in shown]
-        evaluation.write_pictures(pictures, Path(folder) / "comparison.png", drawn, models, table, pick_device())
-        first = next(iter(found))
-        statistics = evaluation.statistics(table, ("bicubic", first) if len(found) > 1 else ("bicubic",))
-        origin = {label: run.origin for label, run in found.items()}
-        origin |= {"compared at revision": source.revision() or "none", "scored on": manifest["test_sha256"][:16]}
-        told = {label: run.curves for label, run in found.items()}
-        write_report(page, f"Comparison of {', '.join(found)}", main, table, statistics, pictures, told, manifest, origin, [])
-    log.info("\n%s\n\nLook at %s", evaluation.text_table(evaluation.summarise(table)), page)
 
 
 def last_export() -> Path:
@@ -393,7 +340,7 @@ def _registered_name(params: Params, scale: int) -> str:
     return f"{params.register.name}-x{scale}"
 
 
-def _training(params: Params, stage: str | None = None) -> Any:
+def current_training(params: Params, stage: str | None = None) -> Any:
     """What the tracker is to know.
 
     Args:

@@ -10,7 +10,7 @@ import sys
 import traceback
 
 IMPORTED = [
-    *(f"srgan.{name}" for name in ("evaluation", "export", "inference", "planning", "registry", "report", "tracking", "training.trainer")),
+    *(f"srgan.{name}" for name in ("comparison", "export", "planning", "speed", "training.trainer")),
     # What is else imported at its first use.
     "torch._dynamo",
     "torch.onnx._internal.exporter._core",
