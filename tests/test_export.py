@@ -12,12 +12,32 @@ import torch
 from srgan import export, models
 from srgan.errors import SrganError
 
+SMALL = {
+    "compact": {"features": 8, "depth": 2},
+    "srresnet": {"features": 8, "depth": 1, "upsampling": "pixelshuffle"},
+    "rrdb": {"features": 8, "growth": 4, "depth": 1},
+    "srcnn": {"features": 8},
+}
+SUBJECTS = [(name, scale, SMALL[name]) for name in SMALL for scale in (2, 3, 4, 8)]
+SUBJECTS += [
+    ("srresnet", 3, SMALL["srresnet"] | {"upsampling": "nearest"}),
+    ("srresnet", 4, SMALL["srresnet"] | {"upsampling": "transposed"}),
+]
 
-@pytest.fixture(scope="module", params=[2, 3, 4])
+
+@pytest.fixture(scope="module", params=SUBJECTS, ids=lambda subject: f"{subject[0]}-x{subject[1]}{subject[2].get('upsampling', '')}")
 def exported(request, tmp_path_factory):
+    name, scale, config = request.param
     torch.manual_seed(0)
-    model = models.build_generator("compact", scale=request.param, features=8, depth=2).eval()
-    path = tmp_path_factory.mktemp("onnx") / export.file_name(request.param, "t", "compact")
+    model = models.build_generator(name, scale=scale, **config).eval()
+    with torch.no_grad():
+        for layer in model.modules():  # as after a training: no two slopes and statistics alike
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.1)
+                layer.running_var.uniform_(0.5, 2)
+            elif isinstance(layer, torch.nn.PReLU):
+                layer.weight.uniform_(0.1, 0.4)
+    path = tmp_path_factory.mktemp("onnx") / export.file_name(scale, "t", name)
     result = export.export_onnx(path, model, {"sr.objective": "gan", "sr.license": "none"})
     return path, model, result
 
@@ -64,11 +84,34 @@ def test_the_file_stands_alone_and_tells_nothing_of_this_machine(exported, tmp_p
     metadata = onnxruntime.InferenceSession(alone, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
     assert metadata["sr.contract"] == "1"
     assert metadata["sr.scale"] == str(model.scale)
-    assert json.loads(metadata["sr.arch_config"]) == {"scale": model.scale, "features": 8, "depth": 2}
-    assert metadata["sr.tile_overlap"] == "4"
+    name, config = models.describe(model)
+    assert metadata["sr.arch"] == name
+    assert json.loads(metadata["sr.arch_config"]) == config
+    assert metadata["sr.tile_overlap"] == str(model.receptive_field)
     assert metadata["sr.objective"] == "gan"
     content = Path(alone).read_bytes()
     assert not re.search(rb"\.py|site-packages|/home/|/root|/tmp|stack_trace", content)
+
+
+def test_the_graph_is_made_faster_and_stays_the_same(tmp_path):
+    torch.manual_seed(0)
+    model = models.build_generator("srresnet", scale=4, features=8, depth=2, upsampling="pixelshuffle").eval()
+    kinds, results = {}, {}
+    image = torch.rand(2, 3, 19, 23)
+    for plain in (False, True):
+        path = tmp_path / f"{plain}.onnx"
+        export.export_onnx(path, model, {}, plain=plain)
+        kinds[plain] = {node.op_type for node in onnx.load(path).graph.node}
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (results[plain],) = session.run(None, {"input": image.numpy()})
+    assert kinds[False] == {"Conv", "LeakyRelu", "Add", "DepthToSpace"}  # nothing is made anew at each run
+    assert "PRelu" in kinds[True]
+    last = [node for node in onnx.load(tmp_path / "False.onnx").graph.node if node.op_type in ("Conv", "DepthToSpace")][-1]
+    assert last.op_type == "DepthToSpace"  # the last convolution comes before the last shuffle
+    last = [node for node in onnx.load(tmp_path / "True.onnx").graph.node if node.op_type in ("Conv", "DepthToSpace")][-1]
+    assert last.op_type == "Conv"
+    assert np.abs(results[False] - results[True]).max() < 1e-5
+    assert model.plain is False
 
 
 def test_a_model_that_differs_is_not_written(tmp_path, monkeypatch):

@@ -199,6 +199,13 @@ def test_all_outs_can_be_pushed_and_pulled(copy_of_project, tmp_path):
     assert (copy_of_project / "reports" / "report.html").is_file()
 
 
+def test_scores_made_where_there_is_no_page_come_with_one(copy_of_project):
+    """As in a clone: its lock file knows these very scores, so DVC would not run the stage that writes the page."""
+    (copy_of_project / "reports" / "report.html").unlink()
+    run("srgan", "evaluate", cwd=copy_of_project)
+    assert (copy_of_project / "reports" / "report.html").is_file()
+
+
 def test_the_comparison_shows_bicubic_ours_and_the_original(project):
     with Image.open(project / "reports" / "comparison.png") as picture:
         assert picture.width == 4 * (96 * 3 + 6) - 6

@@ -46,10 +46,9 @@ class SRCNN(nn.Module):
 
     def forward(self, lr_image: torch.Tensor) -> torch.Tensor:
         """Enlarge by `scale`."""
-        batch, colours, height, width = lr_image.shape
-        padded = functional.pad(lr_image, (2, 2, 2, 2), mode="replicate").reshape(batch * colours, 1, height + 4, width + 4)
-        phases = functional.conv2d(padded, self.bicubic.to(padded.dtype))
-        image = functional.pixel_shuffle(phases, self.scale).reshape(batch, colours, self.scale * height, self.scale * width)
+        padded = functional.pad(lr_image, (2, 2, 2, 2), mode="replicate")
+        kernels = self.bicubic.to(padded.dtype).repeat(3, 1, 1, 1)  # each colour for itself
+        image = functional.pixel_shuffle(functional.conv2d(padded, kernels, groups=3), self.scale)
         hidden = functional.relu(self.conv2(functional.relu(self.conv1(image))))
         return self.conv3(hidden)
 

@@ -1,0 +1,54 @@
+"""How fast exported models enlarge: ``python benchmarks/inference.py`` (about three minutes on two cores).
+
+SRResNet x4 on an image of 480x320 pixels, whole: PyTorch in float32, the network exported as it is written, and our export, all in this
+process and in turn; medians count. The last lines are ``ratio NAME VALUE`` (above 1: ours is faster) and ``value NAME VALUE``: how far
+the results are from PyTorch's.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from data import in_turn, photograph
+from srgan import export, models
+
+ROUNDS = 5
+
+
+def main() -> None:
+    """Compare and print the figures last."""
+    torch.manual_seed(0)
+    model = models.build_generator("srresnet", scale=4, features=64, depth=16, upsampling="pixelshuffle").eval()
+    model.plain = True  # eager PyTorch runs the network as it is written
+    image = photograph(0, 320, 480).transpose(2, 0, 1)[None].astype(np.float32) / 255
+    tensor = torch.from_numpy(image)
+    sessions = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, plain in (("ours", False), ("plain", True)):
+            path = Path(folder) / f"{name}.onnx"
+            export.export_onnx(path, model, {}, plain=plain)
+            sessions[name] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def eager() -> np.ndarray:
+        with torch.inference_mode():
+            return model(tensor).numpy()
+
+    def run(name: str) -> np.ndarray:
+        return sessions[name].run(None, {"input": image})[0]
+
+    expected = eager()
+    differences = {name: float(np.abs(run(name) - expected).max()) for name in sessions}
+    seconds = in_turn({"eager": eager, "plain": lambda: run("plain"), "ours": lambda: run("ours")}, ROUNDS)
+    for name, taken in seconds.items():
+        print(f"{name:6} {taken:.2f} s, {1920 * 1280 / 1e6 / taken:.2f} megapixels/s")
+    print(f"ratio onnx_vs_eager {seconds['eager'] / seconds['ours']:.2f}")
+    print(f"ratio onnx_vs_plain_export {seconds['plain'] / seconds['ours']:.2f}")
+    for name, difference in differences.items():
+        print(f"value difference_{name} {difference:.1e}")
+
+
+if __name__ == "__main__":
+    main()
