@@ -273,7 +273,7 @@ def report(params: Params) -> None:
         cost,
     )
     log.info("Look at %s", REPORT)
-    tracking.try_sync(current_training(params), "FINISHED")
+    tracking.try_sync(current_training(params), "FINISHED")  # asked anew: page and cost belong to it now
 
 
 def register(params: Params) -> None:
