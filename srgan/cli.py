@@ -6,9 +6,11 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from pathlib import Path
+from typing import Any
 
 from srgan import __version__, launch, listing, params, profiles, stages
 from srgan.errors import LostOthers, SrganError
@@ -26,6 +28,17 @@ Before a long training:
   srgan profile use srgan-div2k        # the paper's settings
   srgan plan                           # what they take in memory and time on this machine
 """
+UPSCALE_EPILOG = """\
+examples:
+  srgan upscale photo.jpg -o big.png
+  srgan upscale holiday/ -o large/ --format webp
+  srgan upscale 'scans/**/*.tif' -o large/ --outscale 2.5
+  srgan upscale - -o - < photo.jpg > big.png
+"""
+PROVIDERS = ("auto", "cuda", "tensorrt", "openvino", "cpu")  # srgan.inference's, not imported for every command's sake
+FORMATS = ("png", "jpg", "webp", "tif", "avif")  # what may follow the dot
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -87,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
         text = _first_sentence(function)
         command = commands.add_parser(name, help=text, description=text, parents=[common, staged])
         command.set_defaults(run=_run_stage, function=function)
+        if name == "export":
+            command.add_argument("checkpoint", nargs="?", type=Path, help="weights to export instead of the pipeline's: .safetensors, .pth")
+            command.add_argument("-o", "--output", type=Path, help="of a checkpoint (default: beside it)")
+            command.add_argument("--name", default="", help="of a checkpoint's model (default: the file's)")
+            command.add_argument("--license", default="", help="of a checkpoint's weights")
+            command.add_argument("--plain", action="store_true", help="of a checkpoint: leave the graph as the network is written")
+            command.set_defaults(run=_export)
         if name == "prepare":
             command.add_argument("--processes", type=_positive, help="that work at once (default: one for each core)")
 
@@ -132,13 +152,70 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--set", help="score on this set alone (default: all test images)")
     command.set_defaults(run=_compare)
 
-    text = "Enlarge a photograph with an exported model"
-    command = commands.add_parser("upscale", help=text, description=text, parents=[common])
-    command.add_argument("input", type=Path, help="the photograph")
-    command.add_argument("-o", "--output", type=Path, required=True, help="where the result goes; its suffix chooses the format")
-    command.add_argument("--model", type=Path, help="an .onnx file (default: the newest in models/)")
-    command.set_defaults(run=_upscale)
+    text = "Mix the weights of two generators of one network, such as pretrained and GAN"
+    command = commands.add_parser("interpolate", help=text, description=text, parents=[common])
+    command.add_argument("first", type=Path, help="weights: .safetensors, .pth")
+    command.add_argument("second", type=Path, help="weights of the same network")
+    command.add_argument("--alpha", type=_share, required=True, help="share of the second, 0..1")
+    command.add_argument("-o", "--output", type=Path, required=True, help="a .safetensors file")
+    command.set_defaults(run=_interpolate)
+
+    _add_upscale(commands, common)
     return parser
+
+
+def _add_upscale(commands: Any, common: argparse.ArgumentParser) -> None:
+    text = "Enlarge photographs with an exported model"
+    command = commands.add_parser(
+        "upscale",
+        help=text,
+        description=f"{text}. Colour profile, EXIF, XMP, resolution, transparency, greyscale and 16 bits are kept.",
+        epilog=UPSCALE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+    )
+    add = command.add_argument
+    add(
+        "input", nargs="+", metavar="INPUT", help="files, folders (with all that is in them), patterns such as 'a/**/*.jpg', or - for stdin"
+    )
+    add("-o", "--output", required=True, help="a file, for one photograph; else a folder; or - for stdout")
+    add("--model", help="an .onnx file, or models:/NAME@ALIAS of MLflow's registry (default: the newest in models/)")
+    add("--provider", default="auto", choices=PROVIDERS, help="what runs the model (default: CUDA where it works, else the CPU)")
+    add("--strict-provider", action="store_true", help="fail where the provider does not work, instead of taking the next best")
+    add("--tile", type=_positive, help="side of the squares the model sees, in pixels (default: what free memory allows)")
+    add("--outscale", type=_factor, help="size of the result / size of the photograph, such as 2.5: the model, then Lanczos")
+    add("--format", choices=FORMATS, help="suffix of results in a folder or on stdout (default: the photograph's; png)")
+    add("--quality", type=_quality, default=95, help="1..100, of JPEG, WebP and AVIF (default: %(default)s)")
+    add("--lossless", action="store_true", help="WebP and AVIF without loss")
+    add("--overwrite", action="store_true", help="in a folder, make results anew that are there already")
+    add("--no-provenance", action="store_true", help="do not say in the picture's XMP which model enlarged it")
+    command.set_defaults(run=_upscale)
+
+
+def _factor(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 64:
+        raise argparse.ArgumentTypeError(f"needs a number above 0 and at most 64, not '{text}'")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"needs a number from 0 to 1, not '{text}'")
+    return value
+
+
+def _quality(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"needs a whole number from 1 to 100, not '{text}'")
+    return int(text)
 
 
 def _positive(text: str) -> int:
@@ -169,6 +246,26 @@ def _run_stage(options: argparse.Namespace) -> None:
     options.function(loaded)
 
 
+def _export(options: argparse.Namespace) -> None:
+    if options.checkpoint:
+        from srgan import convert
+
+        convert.export_checkpoint(options.checkpoint, options.output, options.name, options.license, options.plain)
+        return
+    of_checkpoints = [name for name in ("output", "name", "license", "plain") if getattr(options, name)]
+    if of_checkpoints:
+        raise SrganError(f"--{of_checkpoints[0]} is for a checkpoint; for the pipeline it is set in {options.params}, under export")
+    _run_stage(options)
+
+
+def _interpolate(options: argparse.Namespace) -> None:
+    from srgan import convert
+
+    if options.output.suffix != ".safetensors":
+        raise SrganError(f"{options.output}: weights are written as .safetensors")
+    convert.interpolate(options.first, options.second, options.alpha, options.output)
+
+
 def _plan(options: argparse.Namespace) -> None:
     launch.restart_with_malloc()
     from srgan import planning
@@ -187,8 +284,34 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _upscale(options: argparse.Namespace) -> None:
+    from srgan import upscaling
     from srgan.inference import Upscaler
+    from srgan.photographs import Options
 
-    upscaler = Upscaler(options.model or stages.last_export())
-    upscaler.upscale_file(options.input, options.output)
-    print(f"{options.output}: x{upscaler.scale} by {upscaler.path.name} on {upscaler.provider}", file=sys.stderr)
+    settings = Options(options.outscale, options.quality, options.lossless, not options.no_provenance)
+    suffix = f".{options.format}" if options.format else None
+    one = _one_file(options.input, options.output)
+    jobs = [] if one else upscaling.plan(options.input, options.output, suffix)  # a wrong name shows before the model is loaded
+    with tempfile.TemporaryDirectory() as folder:
+        model = options.model or stages.last_export()
+        if str(model).startswith("models:/"):
+            from srgan import registry
+
+            model = registry.download(str(model), Path(folder))
+        upscaler = Upscaler(model, options.provider, options.strict_provider, options.tile)
+        log.info("x%d by %s on %s", upscaler.scale, upscaler.path.name, upscaler.provider)
+        if one:
+            upscaling.run_one(upscaler, options.input[0], options.output, settings, suffix or ".png")
+            return
+        failures = upscaling.run(upscaler, jobs, settings, options.overwrite)
+    if failures:
+        raise SrganError("\n  ".join([f"{len(failures)} of {len(jobs)} images failed:", *failures]))
+
+
+def _one_file(inputs: list[str], output: str) -> bool:
+    """Whether one photograph goes to one file, or through a pipe."""
+    if "-" in (*inputs, output):
+        if len(inputs) > 1 or (inputs[0] != "-" and not Path(inputs[0]).is_file()):
+            raise SrganError("-: a pipe carries one photograph; name one file, or a folder for the results")
+        return True
+    return len(inputs) == 1 and Path(inputs[0]).is_file() and bool(Path(output).suffix) and not Path(output).is_dir()

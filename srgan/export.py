@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str], plain: b
     Raises:
         SrganError: the file's results differ from torch's by more than `TOLERANCE`.
     """
-    proto = _clean(_to_proto(model, plain), contract_metadata(model) | metadata)
+    proto = _to_proto(model, plain)
+    proto = _clean(proto, contract_metadata(model) | {"sr.memory_per_pixel": str(memory_per_pixel(proto))} | metadata)
     with atomic_file(path) as temporary:
         onnx.save_model(proto, temporary, save_as_external_data=False)
         onnx.checker.check_model(temporary, full_check=True)
@@ -73,6 +75,30 @@ def contract_metadata(model: nn.Module) -> dict[str, str]:
         "sr.precision": "fp32",
         "sr.tool_version": __version__,
     }
+
+
+def memory_per_pixel(proto: onnx.ModelProto) -> int:
+    """Bytes that the activations take at most while the graph runs, for each pixel of the input.
+
+    An activation lives from the node that makes it to the last that reads it.
+    """
+    side, proto = 64, onnx.ModelProto.FromString(proto.SerializeToString())
+    for axis, size in zip(proto.graph.input[0].type.tensor_type.shape.dim, (1, 3, side, side), strict=True):
+        axis.dim_value = size
+    del proto.graph.value_info[:]
+    for axis in proto.graph.output[0].type.tensor_type.shape.dim:
+        axis.Clear()
+    graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
+    sizes = {
+        value.name: math.prod(axis.dim_value for axis in value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.output)
+    }
+    last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
+    held, most = 3 * side**2, 0
+    for index, node in enumerate(graph.node):
+        held += sum(sizes.get(name, 0) for name in node.output)
+        most = max(most, held)
+        held -= sum(sizes.get(name, 0) for name in set(node.input) if last_use[name] == index)
+    return 4 * most // side**2
 
 
 def check_parity(path: Path, model: nn.Module) -> dict[str, float]:

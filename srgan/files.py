@@ -19,6 +19,31 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
+def _sweep(path: Path) -> None:
+    """Remove what processes that were killed outright have left beside `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = left.name.split(".")[-2]
+        if number.isdecimal() and (not psutil.pid_exists(int(number)) or left == _temporary(path)):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_file(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside `path`, for what is needed on the way to it; it is gone after the block."""
+    raw = Path(f"{path}.raw")
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    for name in (Path(path), raw):
+        _sweep(name)
+    scratch = _temporary(raw)
+    try:
+        yield scratch
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there becomes `path` when the block ends well.
@@ -46,10 +71,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         path = path.resolve()  # what it points to is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of a process that was killed outright
-        number = left.name.split(".")[-2]
-        if number.isdecimal() and (not psutil.pid_exists(int(number)) or left == temporary):
-            shutil.rmtree(left, ignore_errors=True)
+    _sweep(path)
     temporary.mkdir()
     try:
         yield temporary

@@ -334,9 +334,14 @@ class Export:
 
     name: str  # part of the file's name: {scale}x-{name}-{arch}-fp32.onnx
     license: str  # of the weights, written into the file
+    plain: bool  # the graph as the network is written: the same results, slower
+    fp16: bool  # a file in float16 too, for GPUs
+    int8: bool  # a file in int8 too
+    int8_max_drop_db: float  # PSNR-Y that it may lose; above, it is not written
 
     def __post_init__(self) -> None:
         _check(re.fullmatch(r"[A-Za-z0-9_.]+", self.name) is not None, "name", "may hold letters, digits, '_' and '.' only")
+        _check(self.int8_max_drop_db >= 0, "int8_max_drop_db", "must be at least 0")
 
 
 @dataclasses.dataclass(frozen=True)

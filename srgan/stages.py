@@ -17,11 +17,14 @@ from srgan.params import Params, Pretrain, Train, flatten, to_dict
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 MODELS, REPORTS, CHECKPOINTS = Path("models"), Path("reports"), Path("checkpoints")
+REDUCED = MODELS / "reduced"
 PRETRAINED, GENERATOR = MODELS / "pretrained.safetensors", MODELS / "generator.safetensors"
 LOSSES = {"pretrain": REPORTS / "pretrain.csv", "train": REPORTS / "train.csv"}
 METRICS, TABLE, STATISTICS, GAN = REPORTS / "metrics.json", REPORTS / "metrics.csv", REPORTS / "statistics.json", REPORTS / "gan.csv"
 PICTURES, COMPARISON, REPORT, SPEED = REPORTS / "pictures", REPORTS / "comparison.png", REPORTS / "report.html", REPORTS / "speed.json"
 CARD, EXPORT, REGISTRATION = REPORTS / "data.html", REPORTS / "export.json", REPORTS / "registration.json"
+
+CALIBRATION = 16  # crops that int8 learns its ranges from
 
 log = logging.getLogger(__name__)
 
@@ -183,20 +186,32 @@ def _fit(
 
 
 def export(params: Params) -> None:
-    """Write the generator as ONNX, checked against PyTorch: ``models/*.onnx``.
+    """Write the generator as ONNX, checked against PyTorch: ``models/*.onnx``, in lower precisions ``models/reduced/``.
 
-    The contract is in docs/onnx.md; size, digest and differences go to ``reports/export.json``.
+    The contract is in docs/onnx.md; sizes, digests and differences go to ``reports/export.json``.
     """
-    from srgan import models
+    from srgan import models, precision
+    from srgan.data.crops import Crops
+    from srgan.data.manifest import pairs
+    from srgan.data.store import Store
     from srgan.export import export_onnx, file_name
 
+    options = params.export
     generator, metadata = models.load_generator(GENERATOR, made_by="train")
     arch, _ = models.describe(generator)
-    path = MODELS / file_name(generator.scale, params.export.name, arch)
-    described = {"sr.name": params.export.name, "sr.license": params.export.license, "sr.weights_sha256": sha256(GENERATOR)}
-    result = export_onnx(path, generator, metadata | described)
-    write_json(EXPORT, result)
+    path = MODELS / file_name(generator.scale, options.name, arch)
+    described = {"sr.name": options.name, "sr.license": options.license, "sr.weights_sha256": sha256(GENERATOR)}
+    result = export_onnx(path, generator, metadata | described, options.plain)
     log.info("%s: %.0f kB, at most %.1e from torch", path, result["bytes"] / 1000, max(result["max_difference"].values()))
+    with atomic_folder(REDUCED) as folder:
+        reduced, validation = {}, pairs(PREPARED, "validation")
+        if options.fp16:
+            reduced["fp16"] = precision.write_fp16(folder / file_name(generator.scale, options.name, arch, "fp16"), path, validation)
+        if options.int8:
+            _, crops = Crops(Store(PREPARED), CALIBRATION, params.train.patch, seed=0)(0)
+            out = folder / file_name(generator.scale, options.name, arch, "int8")
+            reduced["int8"] = precision.write_int8(out, path, validation, crops[:, :32, :32], options.int8_max_drop_db)
+    write_json(EXPORT, result | {"reduced": reduced})
 
 
 def evaluate(params: Params) -> None:
@@ -320,7 +335,8 @@ def _exported(params: Params, scale: int) -> dict[str, Path]:
     """The exported files by their precision."""
     from srgan.export import PRECISIONS, file_name
 
-    paths = {precision: MODELS / file_name(scale, params.export.name, params.model.name, precision) for precision in PRECISIONS}
+    folders = {precision: MODELS if precision == "fp32" else REDUCED for precision in PRECISIONS}
+    paths = {name: folder / file_name(scale, params.export.name, params.model.name, name) for name, folder in folders.items()}
     require(paths["fp32"], "export")
     return {precision: path for precision, path in paths.items() if path.is_file()}
 

@@ -56,6 +56,17 @@ def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path
     return path
 
 
+def write_model(folder: Path, scale: int = 2, objective: str = "gan") -> Path:
+    """A tiny exported model with random weights."""
+    from srgan import export, models
+
+    torch.manual_seed(1)
+    model = models.build_generator("compact", scale=scale, features=8, depth=2).eval()
+    path = folder / export.file_name(scale, "t", "compact")
+    export.export_onnx(path, model, {"sr.objective": objective, "sr.name": "t"})
+    return path
+
+
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a user who has activated this interpreter's environment and configured nothing."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PREFECT_", "SRGAN_", "DVC_"))}

@@ -12,7 +12,6 @@ from srgan.data.images import as_rgb, read_image, read_rgb, write_png
 from srgan.data.manifest import Pair
 from srgan.figures import FIGURES, goodness
 from srgan.models.layers import before_shuffle
-from srgan.tiles import in_tiles
 
 
 def make_pairs(folder, count, size=(60, 80), scale=4):
@@ -137,20 +136,6 @@ def test_large_images_are_shown_by_a_detail(tmp_path, monkeypatch):
     assert record["views"] == ["bicubic", "gan", "original"]
     detail = read_rgb(tmp_path / "pictures" / "made" / "image0" / "original.png")
     assert (detail == original[record["top"] :, record["left"] :][:32, :32]).all()
-
-
-@pytest.mark.parametrize("tile", [7, 16, 200])
-def test_tiles_equal_the_whole(tile):
-    torch.manual_seed(0)
-    network = models.build_generator("srresnet", scale=2, features=8, depth=1, upsampling="pixelshuffle").eval()
-    image = np.random.default_rng(0).integers(0, 256, (40, 33, 3), dtype=np.uint8)
-    whole = models.enlarge(network, image)
-    tiles = models.enlarge(network, image, tile=tile)
-    assert whole.shape == (80, 66, 3)
-    assert np.abs(whole.astype(int) - tiles).max() <= 1  # the order of a sum may turn a rounding
-    seen = []
-    in_tiles(lambda piece: seen.append(piece.shape) or piece, image, 1, tile, 3)
-    assert max(max(shape[:2]) for shape in seen) <= max(tile + 6, 33) if tile < 40 else seen == [image.shape]
 
 
 # -- agreement with what others publish ------------------------------------------------------------------------------------

@@ -1,23 +1,27 @@
-import io
+import logging
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
-from PIL import Image, ImageCms
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from conftest import run
-from srgan import export, models
+from conftest import write_model
+from srgan import inference
 from srgan.errors import SrganError
 from srgan.inference import Upscaler
 
 
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
-    torch.manual_seed(1)
-    model = models.build_generator("compact", scale=2, features=8, depth=2).eval()
-    path = tmp_path_factory.mktemp("m") / "2x-t-compact-fp32.onnx"
-    export.export_onnx(path, model, {})
-    return path
+    return write_model(tmp_path_factory.mktemp("m"))
+
+
+@pytest.fixture(scope="module")
+def upscaler(model_path):
+    return Upscaler(model_path)
 
 
 @pytest.fixture
@@ -26,81 +30,177 @@ def photograph():
     return np.kron(random.integers(0, 256, (9, 12, 3)), np.ones((5, 5, 1))).astype(np.uint8)
 
 
-def test_tiles_give_what_the_whole_image_gives(model_path, photograph):
-    whole = Upscaler(model_path, tile=4096).upscale(photograph)
-    assert whole.shape == (90, 120, 3)
-    for tile in (1, 7, 16, 45):
-        difference = np.abs(Upscaler(model_path, tile=tile).upscale(photograph).astype(int) - whole)
-        assert difference.max() <= 1  # a value between two levels may round either way
+def test_the_result_is_what_the_file_says(upscaler, model_path, photograph):
+    session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
+    (raw,) = session.run(None, {"input": photograph.transpose(2, 0, 1)[None].astype(np.float32) / 255})
+    expected = np.rint(raw[0].transpose(1, 2, 0).clip(0, 1) * 255).astype(np.uint8)
+    result = upscaler.upscale(photograph)
+    assert result.dtype == np.uint8
+    assert np.array_equal(result, expected)
+    assert upscaler.scale == 2
+    assert upscaler.provider == "CPUExecutionProvider"
 
 
-def test_one_pixel_is_enough(model_path):
-    assert Upscaler(model_path).upscale(np.zeros((1, 1, 3), np.uint8)).shape == (2, 2, 3)
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 80), width=st.integers(1, 80), tile=st.sampled_from([None, 32, 61]))
+def test_any_size_in_tiles_is_the_whole_image(model_path, upscaler, height, width, tile):
+    image = np.random.default_rng(height * 100 + width).random((height, width, 3), dtype=np.float32)
+    (raw,) = upscaler.run(image.transpose(2, 0, 1)[None].copy())
+    assert upscaler.reach * 4 <= 32
+    result = Upscaler(model_path, tile=tile).upscale(image)
+    assert result.shape == (2 * height, 2 * width, 3)
+    assert np.abs(result - raw.transpose(1, 2, 0).clip(0, 1)).max() < 1e-5
 
 
-def test_files_keep_their_kind(model_path, tmp_path, photograph):
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_kind_and_channels_come_back(upscaler, kind, channels):
+    full = 1 if kind == np.float32 else np.iinfo(kind).max
+    image = (np.random.default_rng(0).random((11, 7, *channels)) * full).astype(kind)
+    result = upscaler.upscale(image)
+    assert result.dtype == kind
+    assert result.shape == (22, 14, *channels)
+
+
+def test_sixteen_bits_are_finer_than_eight(upscaler):
+    ramp = np.linspace(20000, 21000, 64, dtype=np.uint16)[None].repeat(16, 0)
+    assert len(np.unique(upscaler.upscale(ramp))) > 30
+
+
+def test_white_stays_white(upscaler):
+    assert (upscaler.upscale(np.full((20, 30, 3), 255, np.uint8)) == 255).all()
+    assert (upscaler.upscale(np.full((20, 30), 65535, np.uint16)) == 65535).all()
+    half = np.full((40, 40, 3), 255, np.uint8)
+    half[:, :20] = 90
+    result = upscaler.upscale(half)
+    assert (result[:, 42:] == 255).all()
+    assert (result[:, :30] < 255).all()
+
+
+def test_what_is_transparent_does_not_shine_through(upscaler):
+    image = np.zeros((30, 30, 4), np.uint8)  # a grey square on black that nobody can see
+    image[10:20, 10:20] = (130, 130, 130, 255)
+    result = upscaler.upscale(image)
+    seen = result[..., 3] > 0
+    flat = upscaler.upscale(np.full((30, 30, 3), 130, np.uint8))
+    assert np.abs(result[seen][:, :3].astype(int) - flat[seen]).max() <= 1
+    assert set(np.unique(result[24:36, 24:36, 3])) == {255}
+    assert result[0, 0, 3] == 0
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4)), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)])
+def test_other_arrays_are_refused_by_name(upscaler, image):
+    with pytest.raises(SrganError, match="cannot be enlarged; wanted is"):
+        upscaler.upscale(image)
+
+
+def test_short_memory_halves_the_tile_and_changes_nothing(model_path, caplog, monkeypatch):
+    image = np.random.default_rng(0).random((150, 170, 3), dtype=np.float32)
+    upscaler = Upscaler(model_path, tile=512)
+    expected = upscaler.upscale(image)
+    given_shapes, engine = [], upscaler._engine
+
+    def scarce(tensor):
+        given_shapes.append(tensor.shape[2:])
+        if max(tensor.shape[2:]) > 64:
+            raise onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException("BFCArena::AllocateRawInternal Failed to allocate memory")
+        return engine.run(tensor)
+
+    upscaler._engine = inference._Engine(scarce, engine.provider, engine.metadata)
+    with caplog.at_level(logging.WARNING):
+        result = upscaler.upscale(image)
+    assert np.abs(result - expected).max() < 1e-5
+    assert given_shapes[0] == (150, 170)
+    assert upscaler.tile <= 64
+    assert "memory is short: goes on in tiles of 85 pixels" in caplog.text
+    tried = len(given_shapes)
+    upscaler.upscale(image)  # the next one does not try in vain
+    assert max(max(shape) for shape in given_shapes[tried:]) <= 64
+
+
+def test_memory_that_is_not_there_at_all_is_told(model_path):
     upscaler = Upscaler(model_path)
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    rgb = Image.fromarray(photograph)
-    rgb.save(tmp_path / "rgb.png", icc_profile=profile)
-    rgb.convert("L").save(tmp_path / "grey.png")
-    rgba = rgb.copy()
-    rgba.putalpha(Image.fromarray(np.tile(np.linspace(0, 255, 60).astype(np.uint8), (45, 1))))
-    rgba.save(tmp_path / "rgba.png")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held upright
-    rgb.save(tmp_path / "turned.jpg", exif=exif)
 
-    for source, target, mode, size in (
-        ("rgb.png", "a.png", "RGB", (120, 90)),
-        ("grey.png", "b.png", "L", (120, 90)),
-        ("rgba.png", "c.png", "RGBA", (120, 90)),
-        ("rgba.png", "d.jpg", "RGB", (120, 90)),
-        ("turned.jpg", "e.webp", "RGB", (90, 120)),
-    ):
-        upscaler.upscale_file(tmp_path / source, tmp_path / target)
-        with Image.open(tmp_path / target) as result:
-            assert (result.mode, result.size) == (mode, size), target
-            assert not result.getexif().get(0x0112), target
-            if target == "a.png":
-                assert result.info["icc_profile"] == profile
+    def none(tensor):
+        raise MemoryError
+
+    upscaler._engine = inference._Engine(none, "none", {})
+    with pytest.raises(SrganError, match="pixels at a time take more memory than is free"):
+        upscaler.upscale(np.zeros((100, 100, 3), np.uint8))
 
 
-def test_sixteen_bit_grey_keeps_its_greys(model_path, tmp_path):
-    ramp = np.tile(np.linspace(0, 65535, 32).astype(np.uint16), (8, 1))
-    Image.fromarray(ramp).save(tmp_path / "deep.png")
-    Upscaler(model_path).upscale_file(tmp_path / "deep.png", tmp_path / "out.png")
-    with Image.open(tmp_path / "out.png") as result:
-        assert result.mode == "L"
-        assert 100 < np.asarray(result).mean() < 155
+def test_the_tile_follows_the_memory(model_path, monkeypatch):
+    assert Upscaler(model_path).tile == inference.LARGEST
+
+    class Little:
+        available = 2e6
+
+    monkeypatch.setattr(inference.psutil, "virtual_memory", Little)
+    tile = Upscaler(model_path).tile
+    assert inference.SMALLEST <= tile < 128
+    assert tile**2 * int(Upscaler(model_path).metadata["sr.memory_per_pixel"]) <= 1e6
 
 
-def test_a_format_that_is_too_small_is_refused_before_the_work(model_path, tmp_path):
-    Image.new("L", (9000, 1)).save(tmp_path / "wide.png")
-    with pytest.raises(SrganError, match="WEBP ends at 16383 pixels a side, this needs 18000"):
-        Upscaler(model_path).upscale_file(tmp_path / "wide.png", tmp_path / "out.webp")
+def test_engines_that_compile_see_one_shape_alone(model_path, photograph):
+    upscaler = Upscaler(model_path, tile=40)
+    expected, shapes = upscaler.upscale(photograph), []
+    engine = upscaler._engine
+
+    def compiled(tensor):
+        shapes.append(tensor.shape)
+        return engine.run(tensor)
+
+    upscaler._engine, upscaler._compiles = inference._Engine(compiled, "TensorrtExecutionProvider", engine.metadata), True
+    result = upscaler.upscale(photograph)
+    upscaler.upscale(photograph[:7, :9])
+    assert set(shapes) == {(1, 3, 40, 40)}
+    assert np.array_equal(result, expected)
+    assert upscaler.upscale(photograph[:7, :9]).shape == (14, 18, 3)
 
 
-def test_errors_are_told_by_name(model_path, tmp_path):
+def test_a_provider_that_does_not_work_is_replaced_or_refused(model_path, caplog):
+    if torch.cuda.is_available():
+        pytest.skip("CUDA works here")
+    with caplog.at_level(logging.WARNING):
+        assert Upscaler(model_path, provider="cuda").provider == "CPUExecutionProvider"
+    assert "provider cuda does not work here" in caplog.text
+    for provider in ("cuda", "tensorrt"):
+        with pytest.raises(SrganError, match=f"provider {provider} does not work here: "):
+            Upscaler(model_path, provider=provider, strict=True)
+    with pytest.raises(SrganError, match=r"no provider is called 'tpu'; there are auto, cuda"):
+        Upscaler(model_path, provider="tpu")
+
+
+def test_openvino_enlarges_as_well(model_path, upscaler, photograph):
+    pytest.importorskip("openvino")
+    other = Upscaler(model_path, provider="openvino", strict=True)
+    assert other.provider == "OpenVINO"
+    assert np.abs(other.upscale(photograph).astype(int) - upscaler.upscale(photograph)).max() <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_enlarges_as_well(model_path, upscaler, photograph):
+    other = Upscaler(model_path, provider="cuda", strict=True)
+    assert other.provider == "CUDAExecutionProvider"
+    assert np.abs(other.upscale(photograph).astype(int) - Upscaler(model_path, provider="cpu").upscale(photograph)).max() <= 1
+
+
+def test_memory_is_given_back_and_taken_again(upscaler, photograph):
+    before = upscaler.upscale(photograph)
+    upscaler.release()
+    assert np.array_equal(upscaler.upscale(photograph), before)
+
+
+def test_files_that_are_no_models_are_told_by_name(tmp_path, model_path):
     with pytest.raises(SrganError, match=r"x\.onnx: no such file"):
         Upscaler(tmp_path / "x.onnx")
     (tmp_path / "x.onnx").write_bytes(b"not a model")
-    with pytest.raises(SrganError, match=r"x\.onnx: not a model that ONNX Runtime can load"):
-        Upscaler(tmp_path / "x.onnx")
-    Image.new("RGB", (4, 4)).save(tmp_path / "in.png")
-    with pytest.raises(SrganError, match=r"no picture format is called '\.xyz'"):
-        Upscaler(model_path).upscale_file(tmp_path / "in.png", tmp_path / "out.xyz")
-    good = io.BytesIO()
-    Image.effect_noise((64, 64), 50).save(good, format="PNG")
-    (tmp_path / "cut.png").write_bytes(good.getvalue()[:1500])
-    with pytest.raises(SrganError, match=r"cut\.png: .*truncated"):
-        Upscaler(model_path).upscale_file(tmp_path / "cut.png", tmp_path / "out.png")
-    assert not (tmp_path / "out.png").exists()
-
-
-def test_the_command_uses_the_exported_model(project, tmp_path):
-    Image.new("RGB", (20, 10), (200, 30, 30)).save(tmp_path / "photo.jpg")
-    done = run("srgan", "upscale", tmp_path / "photo.jpg", "-o", tmp_path / "out.png", cwd=project)
-    with Image.open(tmp_path / "out.png") as result:
-        assert result.size == (80, 40)
-    assert "x4 by 4x-demo-compact-fp32.onnx on " in done.stderr
+    for provider in ("cpu", "openvino"):
+        with pytest.raises(SrganError, match=r"x\.onnx: not a model that \w+ ?\w* can load"):
+            Upscaler(tmp_path / "x.onnx", provider=provider)
+    foreign = onnx.load(model_path)
+    del foreign.metadata_props[:]
+    onnx.save_model(foreign, tmp_path / "foreign.onnx")
+    with pytest.raises(SrganError, match=r"foreign\.onnx: not a model of contract 1 \(sr\.contract is None\)"):
+        Upscaler(tmp_path / "foreign.onnx")

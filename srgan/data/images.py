@@ -15,98 +15,169 @@ several frames            the first
 ========================  ==========================================================================================
 """
 
+import contextlib
 import io
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from srgan.errors import SrganError
 from srgan.files import atomic_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of files that a data set is made of
+ORIENTATION, EXIF_IFD, GPS_IFD, XMP_TAG = 0x0112, 0x8769, 0x8825, 700
 
 
-def open_image(path: str | Path) -> Image.Image:
-    """Open and fully decode an image by the rules above; its mode is L, LA, RGB or RGBA.
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image file, upright, with what else the file tells.
+
+    Attributes:
+        pixels: `(H, W)` if it is greyscale, else `(H, W, 3)` RGB; uint8, or uint16 if the file has 16 bits a channel.
+        alpha: `(H, W)` of the same type, 0 where it is transparent; None if the file has no transparency.
+        icc_profile: what the colours of `pixels` mean.
+        exif: its tags, without the orientation, which has been applied.
+        xmp: the packet as it was.
+        dpi: pixels an inch, across and down.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None
+    icc_profile: bytes | None
+    exif: Image.Exif
+    xmp: bytes | None
+    dpi: tuple[float, float] | None
+
+
+def open_picture(source: str | Path | BinaryIO) -> Picture:
+    """Open and fully decode an image by the rules above, but keep transparency and 16 bits.
 
     Raises:
         SrganError: the file is missing, truncated, no image, or of a kind that is refused.
     """
+    name = str(source if isinstance(source, str | Path) else getattr(source, "name", "the image"))
     try:
         # Not by its path: Pillow 13 then maps uncompressed TIFF files, and those that lie on their side come out scrambled.
-        with Path(path).open("rb") as file, Image.open(file) as image:
-            deep = any(";16" in str(tile.args) for tile in image.tile)  # Pillow itself would cut the lower 8 bits off
-            image.load()
-            return ImageOps.exif_transpose(_eight_bits(path, image) if deep else _plain(image))
+        with Path(source).open("rb") if isinstance(source, str | Path) else contextlib.nullcontext(source) as file:
+            return _decoded(file)
     except FileNotFoundError as error:
-        raise SrganError(f"{path}: no such file") from error
+        raise SrganError(f"{name}: no such file") from error
     except IsADirectoryError as error:
-        raise SrganError(f"{path}: is a folder, not an image") from error
+        raise SrganError(f"{name}: is a folder, not an image") from error
     except PermissionError:
         raise
     except Exception as error:  # broken files make decoders raise nearly anything
         # Pillow's own messages name the reason ("image file is truncated"), seldom the file.
         told = isinstance(error, OSError | ValueError | Image.DecompressionBombError | ImageCms.PyCMSError) and str(error)
         reason = told if told and "cannot identify" not in told else "not an image that can be read"
-        raise SrganError(f"{path}: {reason}; replace the file or take it out") from error
+        raise SrganError(f"{name}: {reason}; replace the file or take it out") from error
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """To L, LA, RGB or RGBA."""
-    mode = image.mode
-    if mode in ("I", "F"):
-        raise ValueError(f"pixels of 32 bits (mode {mode}) have no defined range")
-    if mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.uint32)
-        grey = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
-        if isinstance(hidden := image.info.get("transparency"), int):
-            grey.putalpha(Image.fromarray(np.where(deep == hidden, 0, 255).astype(np.uint8)))
-        return _with_exif(grey, image)
-    if mode in ("CMYK", "LAB"):
-        profile, converted = image.info.get("icc_profile"), None
-        if profile and mode == "CMYK":
-            source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
-        converted = converted or image.convert("RGB")
-        converted.info.pop("icc_profile", None)  # it described other channels than the ones there are now
-        return _with_exif(converted, image)
-    if mode in ("LA", "La", "PA", "RGBa") or image.has_transparency_data:
-        return image.convert("LA" if mode in ("L", "LA", "La", "1") else "RGBA")
-    if mode in ("1", "L"):
-        return image.convert("L")
-    return image.convert("RGB")
+def _decoded(file: BinaryIO) -> Picture:
+    with Image.open(file) as image:
+        deep = any(";16" in str(tile.args) for tile in image.tile)  # Pillow itself would cut the lower 8 bits off
+        image.load()
+        info, exif = dict(image.info), image.getexif()
+        for part in (EXIF_IFD, GPS_IFD):
+            exif.get_ifd(part)  # read while the file is open
+        xmp = info.get("xmp") or (image.tag_v2.get(XMP_TAG) if image.format == "TIFF" else None)  # type: ignore[attr-defined]
+        if image.mode in ("CMYK", "LAB"):
+            image = _to_srgb(image)
+            info.pop("icc_profile", None)  # it described other channels than the ones there are now
+        pixels, alpha = _sixteen_bits(image, file) if deep or image.mode.startswith("I;16") else _eight_bits(image)
+    orientation = exif.pop(ORIENTATION, 1)
+    dpi = info.get("dpi")
+    return Picture(
+        _upright(pixels, orientation),
+        None if alpha is None else _upright(alpha, orientation),
+        info.get("icc_profile"),
+        exif,
+        xmp.encode() if isinstance(xmp, str) else xmp,
+        (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
+    )
 
 
-def _eight_bits(path: str | Path, image: Image.Image) -> Image.Image:
-    """An image of 16 bits a channel, read again by OpenCV, which keeps them."""
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo the EXIF orientation: how the rows and columns of the stored image lie (EXIF 2.32, 4.6.4 A)."""
+    if orientation in (2, 3):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4):
+        pixels = pixels[::-1]
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode != "CMYK":
+        return image.convert("RGB")
+    source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+    assert converted is not None
+    return converted
+
+
+def _eight_bits(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels and alpha."""
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of 32 bits (mode {image.mode}) have no defined range")
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.mode in ("LA", "La", "PA", "RGBa") or image.has_transparency_data:
+        image = image.convert("LA" if grey else "RGBA")
+        return np.array(image.convert("L" if grey else "RGB")), np.array(image.getchannel("A"))
+    return np.array(image.convert("L" if grey else "RGB")), None
+
+
+def _sixteen_bits(image: Image.Image, file: BinaryIO) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels and alpha; several channels are read again by OpenCV, which keeps them."""
     if image.format == "TIFF" and (tags := image.tag_v2) and (tags.get(262) == 0 or tags.get(284) == 2):  # type: ignore[attr-defined]
         raise ValueError("16 bits with white as zero, or with the colours apart, are not supported; save it in another way")
     if image.mode.startswith("I;16"):
-        return _plain(image)
-    deep = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if deep is None or deep.dtype != np.uint16:
+        grey = np.array(image).astype(np.uint16)
+        hidden = image.info.get("transparency")
+        return grey, np.where(grey == hidden, 0, 65535).astype(np.uint16) if isinstance(hidden, int) else None
+    file.seek(0)
+    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise ValueError("its 16-bit pixels cannot be read")
-    pixels = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    return _with_exif(Image.fromarray(pixels), image)
+    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
+    colours = pixels[..., 2::-1]  # OpenCV has blue first
+    return np.ascontiguousarray(colours[..., 0] if image.mode == "LA" else colours), alpha
 
 
-def _with_exif(image: Image.Image, original: Image.Image) -> Image.Image:
-    image.info["exif"] = original.getexif().tobytes()
-    return image
+def rounded_to_8(pixels: np.ndarray) -> np.ndarray:
+    """uint8 of uint8 or uint16."""
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def on_white(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Pixels as they look on white paper: `(H, W)` or `(H, W, 3)`, and alpha `(H, W)`, all uint8."""
+    if alpha is None:
+        return pixels
+    image = Image.fromarray(as_rgb(pixels))
+    image.putalpha(Image.fromarray(alpha))
+    laid = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(laid.convert("L" if pixels.ndim == 2 else "RGB"))  # a copy: torch wants to own what it wraps
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image as uint8 sRGB: `(H, W)` if it is greyscale, else `(H, W, 3)`; transparency is laid on white."""
-    image = open_image(path)
-    if "A" in image.getbands():
-        grey = image.mode == "LA"
-        ground = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(ground, image.convert("RGBA")).convert("L" if grey else "RGB")
-    return np.array(image)  # a copy: torch wants to own what it wraps
+    """Read an image as uint8 sRGB: `(H, W)` if it is greyscale, else `(H, W, 3)`; transparency is laid on white.
+
+    Raises:
+        SrganError: see `open_picture`.
+    """
+    picture = open_picture(path)
+    alpha = None if picture.alpha is None else rounded_to_8(picture.alpha)
+    return on_white(rounded_to_8(picture.pixels), alpha)
 
 
 def read_rgb(path: str | Path) -> np.ndarray:

@@ -20,10 +20,10 @@ from srgan.models.discriminators import PatchDiscriminator, UnetDiscriminator, V
 from srgan.models.rrdb import RRDB
 from srgan.models.srcnn import SRCNN
 from srgan.models.srresnet import SRResNet
-from srgan.tiles import in_tiles
+from srgan.tiles import enlarged
 from srgan.weights import read_metadata
 
-TILE = 512  # LR pixels of a side
+TILE = 768  # LR pixels of a side
 
 GENERATORS: dict[str, Callable[..., nn.Module]] = {"compact": Compact, "srresnet": SRResNet, "rrdb": RRDB, "srcnn": SRCNN}
 DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {"patch": PatchDiscriminator, "vgg": VggDiscriminator, "unet": UnetDiscriminator}
@@ -99,7 +99,7 @@ def start_from(path: str | Path, model: nn.Module) -> None:
 def enlarge(model: nn.Module, lr_image: np.ndarray, tile: int = TILE) -> np.ndarray:
     """Enlarge an `(H, W, 3)` uint8 image, wherever the model is, to `(scale * H, scale * W, 3)` uint8, clipped and rounded.
 
-    Images larger than `tile` are cut into such squares, which overlap by the model's receptive field: the result is that of the whole.
+    Images of more pixels than a square of side `tile` are cut into tiles, see `srgan.tiles.strips`.
     """
     device = next(model.parameters()).device
 
@@ -108,7 +108,7 @@ def enlarge(model: nn.Module, lr_image: np.ndarray, tile: int = TILE) -> np.ndar
         sr_image = model(pixels)[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
         return sr_image.permute(1, 2, 0).cpu().numpy()
 
-    return in_tiles(run, lr_image, model.scale, tile, model.receptive_field)
+    return enlarged(run, lr_image, model.scale, tile, model.receptive_field)
 
 
 def describe(model: nn.Module) -> tuple[str, dict[str, Any]]:
