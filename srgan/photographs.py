@@ -16,8 +16,10 @@ several frames            the first
 ========================  ==========================================================================================
 """
 
+import errno
 import logging
 import math
+import os
 import shutil
 import struct
 import zlib
@@ -101,6 +103,18 @@ def upscale_file(
     size = max(round(width * factor), 1), max(round(height * factor), 1)
     if max(size) > LONGEST.get(form, max(size)):
         raise SrganError(f"{target}: {form} ends at {LONGEST[form]} pixels a side, this needs {max(size)}; use .png or .tif")
+    try:
+        _enlarge(upscaler, picture, target, form, options, size, told)
+    except OSError as error:
+        error.filename = error.filename or str(target)  # writing itself does not name the file
+        raise
+    return size
+
+
+def _enlarge(
+    upscaler: Upscaler, picture: Picture, target: Path, form: str, options: Options, size: tuple[int, int], told: Callable[[int, int], None]
+) -> None:
+    height, width = (side * upscaler.scale for side in picture.pixels.shape[:2])
     with scratch_file(target) as raw:  # not in /tmp, which may be made of memory
         channels, kind = _write_raw(raw, upscaler, picture, form, told)
         upscaler.release()  # the encoder needs some, too
@@ -113,10 +127,11 @@ def upscale_file(
             try:
                 _save(image, temporary, form, options, _tags(picture, upscaler, options, size))
             except pyvips.Error as error:
+                if os.strerror(errno.ENOSPC) in str(error):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
                 raise SrganError(f"{target}: could not be written: {' '.join(str(error).split())}") from error
             finally:
                 del image  # the raw file is open as long as it lives
-    return size
 
 
 def format_of(target: Path) -> str:
@@ -152,12 +167,12 @@ def _write_raw(raw: Path, upscaler: Upscaler, picture: Picture, form: str, told:
                 see_through = _rows_of_alpha(alpha, upscaler.scale, top, len(band))
                 band = on_white(band, see_through) if form in OPAQUE else np.dstack([band, see_through])
             top += len(band)
-            np.ascontiguousarray(band).tofile(file)
+            file.write(np.ascontiguousarray(band).data)
     return channels, kind
 
 
 def _resize_raw(raw: Path, shape: tuple[int, int, int], kind: type, size: tuple[int, int]) -> None:
-    """Replace a file of pixels by the image in another size (width, height), by Lanczos in strips that equal the whole."""
+    """Replace a file of pixels by the image in another size (width, height), by Lanczos in strips that equal the whole but for rounding."""
     pixels, (width, height) = np.memmap(raw, kind, "r", shape=shape), size
     step = shape[0] / height
     reach = math.ceil(3 * max(step, 1)) + 1  # rows that Lanczos of three lobes looks at
@@ -167,17 +182,16 @@ def _resize_raw(raw: Path, shape: tuple[int, int, int], kind: type, size: tuple[
                 bottom = min(top + ROWS, height)
                 first, last = max(math.floor(top * step) - reach, 0), min(math.ceil(bottom * step) + reach, shape[0])
                 box = (0, top * step - first, shape[1], min(bottom * step, shape[0]) - first)
-                _lanczos(np.asarray(pixels[first:last]), (width, bottom - top), box).tofile(file)
+                file.write(np.ascontiguousarray(_lanczos(np.asarray(pixels[first:last]), (width, bottom - top), box)).data)
         del pixels  # or the file could not be replaced on Windows
         new.replace(raw)
 
 
 def _lanczos(pixels: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
-    """Pillow's, which has it for 8 bits and for float; premultiplied by alpha where there is one."""
+    """By Pillow, which knows 8 bits and float32."""
     if pixels.dtype == np.uint8:
-        return np.asarray(
-            Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).resize(size, Image.Resampling.LANCZOS, box)
-        )
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box))
     planes = [Image.fromarray(np.float32(pixels[..., channel])) for channel in range(pixels.shape[2])]
     resized = np.dstack([np.asarray(plane.resize(size, Image.Resampling.LANCZOS, box)) for plane in planes])
     return np.rint(np.clip(resized, 0, 65535)).astype(np.uint16)
@@ -214,6 +228,11 @@ def _tags(picture: Picture, upscaler: Upscaler, options: Options, size: tuple[in
     details = exif.get_ifd(EXIF_IFD)
     if PIXEL_WIDTH in details:
         details[PIXEL_WIDTH], details[PIXEL_HEIGHT] = size
+    try:
+        exif.tobytes()
+    except Exception as error:  # values of types that no writer expects
+        log.warning("its EXIF is damaged (%s); it is left out", error)
+        exif = Image.Exif()
     xmp = upright(picture.xmp) if picture.xmp else None
     if options.provenance:
         try:
@@ -225,7 +244,8 @@ def _tags(picture: Picture, upscaler: Upscaler, options: Options, size: tuple[in
 
 
 def _save(image: Any, path: Path, form: str, options: Options, tags: _Tags) -> None:
-    dpi = tags.dpi or (72, 72)  # formats that must name a resolution get what viewers assume
+    # Formats that must name a resolution get what viewers assume, and so do damaged ones.
+    dpi = tags.dpi if tags.dpi and max(tags.dpi) < 1e6 else (72, 72)
     image = image.copy(xres=dpi[0] / 25.4, yres=dpi[1] / 25.4)
     blob = pyvips.GValue.blob_type
     if tags.icc_profile:

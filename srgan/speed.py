@@ -49,11 +49,11 @@ def _measure_here(path: Path) -> dict[str, Any]:
         "runs": len(seconds),
         "megabytes": path.stat().st_size / 1e6,
         "seconds_per_megapixel": float(np.median(seconds)) / ((SIDE * upscaler.scale) ** 2 / 1e6),
-        "peak_memory_mb": _peak_memory() / 1e6,
+        "peak_memory_mb": peak_memory() / 1e6,
     }
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Bytes that this process has held at most."""
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset

@@ -118,7 +118,8 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
             except Exception as error:  # one of thousands of files may provoke anything
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                text = str(error) if isinstance(error, SrganError) else f"{type(error).__name__}: {error}"
+                told = error.strerror if isinstance(error, OSError) else None
+                text = str(error) if isinstance(error, SrganError) else told or f"{type(error).__name__}: {error}"
                 failures.append(text if str(job.source) in text else f"{job.source}: {text}")
                 log.debug("%s", failures[-1], exc_info=True)
             progress.add(1)

@@ -34,15 +34,3 @@ def test_the_store_can_be_read_as_documented(project, monkeypatch):
     names: dict = {}
     exec(compile(code, "docs/data.md", "exec"), names)
     assert (names["hr_image"] == Store(project / "data/prepared").hr[0]).all()
-
-
-def test_the_python_example_runs(project, tmp_path, monkeypatch):
-    from PIL import Image
-
-    code = re.search(r"```python\n(import numpy.*?)```", (ROOT / "docs" / "onnx.md").read_text(), flags=re.S).group(1)
-    (tmp_path / "models").symlink_to(project / "models")
-    Image.new("RGB", (9, 7), (10, 200, 90)).save(tmp_path / "photo.jpg")
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "docs/onnx.md", "exec"), {})
-    with Image.open(tmp_path / "big.png") as result:
-        assert result.size == (36, 28)

@@ -52,6 +52,22 @@ def test_onnx_and_torch_agree_at_odd_sizes(exported):
         assert np.abs(actual - model(image).detach().numpy()).max() < 1e-4
 
 
+def test_other_runtimes_and_fixed_sizes_agree(exported):
+    path, model, _ = exported
+    fixed = onnx.load(path)
+    for axis, size in zip(fixed.graph.input[0].type.tensor_type.shape.dim, (1, 3, 11, 17), strict=True):
+        axis.dim_value = size
+    image = torch.rand(1, 3, 11, 17)
+    expected = model(image).detach().numpy()
+    static = onnxruntime.InferenceSession(fixed.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert np.abs(static.run(None, {"input": image.numpy()})[0] - expected).max() < 1e-4
+    openvino = pytest.importorskip("openvino")
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert np.abs(compiled([image.numpy()])[0] - expected).max() < 1e-4
+    batch = torch.rand(2, 3, 8, 9)
+    assert np.abs(compiled([batch.numpy()])[0] - model(batch).detach().numpy()).max() < 1e-4
+
+
 def test_names_types_opset_and_shapes_are_the_contracts(exported):
     path, model, _ = exported
     proto = onnx.load(path)

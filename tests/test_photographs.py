@@ -202,6 +202,16 @@ def test_damaged_xmp_is_told_and_replaced(upscaler, tmp_path, caplog):
     assert "XMP is damaged" in caplog.text
 
 
+def test_damaged_exif_is_told_and_left_out(upscaler, tmp_path, caplog):
+    latitude = bytes([0, 2, 0, 5, 0, 0, 0, 3])  # GPS tag 2: three rational numbers
+    whole = from_a_camera().tobytes()
+    assert whole.count(latitude) == 1
+    damaged = whole.replace(latitude, bytes([0, 2, 0, 2, 0, 0, 0, 3]))  # that are text now
+    result = enlarged(upscaler, stored(tmp_path / "in.webp", exif=damaged), tmp_path / "out.webp")
+    assert 0x010F not in result.exif
+    assert "EXIF is damaged" in caplog.text
+
+
 def test_other_programs_read_the_xmp_of_a_png(upscaler, tmp_path):
     enlarged(upscaler, stored(tmp_path / "in.png"), tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
