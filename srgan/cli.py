@@ -152,6 +152,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--set", help="score on this set alone (default: all test images)")
     command.set_defaults(run=_compare)
 
+    text = "Make the challenger the champion, if its scores allow"
+    command = commands.add_parser("promote", help=text, description=f"{text}; exits with 3 if they do not.", parents=[common, staged])
+    command.add_argument("--dry-run", action="store_true", help="decide, but change nothing")
+    command.add_argument("--force", action="store_true", help="whatever the scores say; needs --reason")
+    command.add_argument("--reason", default="", help="why, for whoever asks later")
+    command.set_defaults(run=_promote)
+    text = "Make the champion before this one the champion again"
+    command = commands.add_parser("rollback", help=text, description=text, parents=[common, staged])
+    command.add_argument("--reason", default="", help="why, for whoever asks later")
+    command.set_defaults(run=_rollback)
+
     text = "Mix the weights of two generators of one network, such as pretrained and GAN"
     command = commands.add_parser("interpolate", help=text, description=text, parents=[common])
     command.add_argument("first", type=Path, help="weights: .safetensors, .pth")
@@ -281,6 +292,28 @@ def _compare(options: argparse.Namespace) -> None:
     from srgan import comparison
 
     comparison.compare(params.load(options.params), options.runs, options.output, options.set)
+
+
+def _promote(options: argparse.Namespace) -> None:
+    if options.force != bool(options.reason):
+        raise SrganError("--force and --reason go together: whoever overrules the scores says why")
+    from srgan import promotion
+
+    decision = promotion.promote(params.load(options.params), options.dry_run, options.reason)
+    for check in decision.checks:
+        print(f"  {'holds ' if check.passed else 'BROKEN'}  {check.name}: {check.found} (wanted: {check.wanted})")
+    before = f"version {decision.champion}" if decision.champion else "none"
+    dry = " (dry run)" if options.dry_run else ""
+    print(f"{decision.model}: version {decision.challenger}, champion before: {before}: {decision.verdict}{dry}\n  {decision.reason}")
+    if decision.verdict == "held":
+        sys.exit(3)
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    from srgan import promotion
+
+    former, restored = promotion.rollback(params.load(options.params), options.reason)
+    print(f"version {restored} is the champion again, version {former} no longer")
 
 
 def _upscale(options: argparse.Namespace) -> None:

@@ -101,6 +101,12 @@ def _side_by_side(images: int) -> Iterator[ThreadPoolExecutor]:
 Summary = dict[str, dict[str, dict[str, float | None]]]
 
 
+def read_table(path: str | Path) -> pd.DataFrame:
+    """A table of `score`, from its CSV. Names are text: an image may be called 007, or NA."""
+    names = dict.fromkeys(("set", "model", "image"), str)
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values={figure: [""] for figure in FIGURES})
+
+
 def summarise(table: pd.DataFrame) -> Summary:
     """Means as ``{SET: {MODEL: {figure: value}}}``; a figure that could not be had is None. Infinite PSNR (equal images) is None too."""
     means = table.groupby(["set", "model"], sort=False)[list(FIGURES)].mean()
@@ -131,7 +137,7 @@ def statistics(table: pd.DataFrame, references: tuple[str, ...] = ("bicubic", "c
         result[str(set_name)] = {}
         for name, figures in models.items():
             found: dict[str, Any] = {"images": len(figures), "figures": {}, "against": {}}
-            for figure, (mean, low, high) in _intervals(figures).items():
+            for figure, (mean, low, high) in intervals(figures).items():
                 order = goodness(figure, figures[figure]).sort_values(kind="stable").index.tolist()
                 count = min(NAMED, len(order) // 2)
                 named = {"worst": order[:count], "best": order[::-1][:count]}
@@ -146,13 +152,13 @@ def statistics(table: pd.DataFrame, references: tuple[str, ...] = ("bicubic", "c
                             "high": high,
                             "wins": int((goodness(figure, figures[figure]) > goodness(figure, theirs[figure])).sum()),
                         }
-                        for figure, (mean, low, high) in _intervals(figures - theirs).items()
+                        for figure, (mean, low, high) in intervals(figures - theirs).items()
                     }
             result[str(set_name)][name] = found
     return result
 
 
-def _intervals(figures: pd.DataFrame) -> dict[str, tuple[float, float | None, float | None]]:
+def intervals(figures: pd.DataFrame) -> dict[str, tuple[float, float | None, float | None]]:
     """Mean and 95 % interval of each column that has all its values."""
     whole = figures.loc[:, np.isfinite(figures).all()]
     means = {str(name): round(float(value), 5) for name, value in whole.mean().items()}

@@ -366,6 +366,22 @@ class Register:
 
 
 @dataclasses.dataclass(frozen=True)
+class Promote:
+    """When a challenger becomes the champion."""
+
+    metric: Literal["lpips", "lpips_vgg", "lpips_squeeze", "psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"]  # has to be better
+    max_psnr_y_drop: float  # dB that the mean may be below the champion's
+    max_color_shift_rise: float  # levels above the champion's
+    max_checkerboard_rise: float
+    max_time_ratio: float  # seconds per megapixel / the champion's
+    max_size_ratio: float  # bytes of the file / the champion's
+
+    def __post_init__(self) -> None:
+        for key in ("max_psnr_y_drop", "max_color_shift_rise", "max_checkerboard_rise", "max_time_ratio", "max_size_ratio"):
+            _check(getattr(self, key) >= 0, key, "must be at least 0")
+
+
+@dataclasses.dataclass(frozen=True)
 class Params:
     """The whole of ``params.yaml``."""
 
@@ -377,6 +393,7 @@ class Params:
     export: Export
     evaluate: Evaluate
     register: Register
+    promote: Promote
 
     def __post_init__(self) -> None:
         _check(len(self.data.test) > 0 or self.prepare.test > 0, "data.test", "needs a data set, or prepare.test a share above 0")

@@ -148,7 +148,8 @@ def judge(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict[str, 
         checks.append(Check(figure, f"at most {limit:g} worse", told, worse <= limit))
     parity = tags.get(registry.DIFFERENCE_TAG)
     told = f"differs by {float(parity):.1e}" if parity else "never measured"
-    checks.append(Check("onnx_parity", f"the file differs from PyTorch by less than {TOLERANCE:g}", told, bool(parity and float(parity) < TOLERANCE)))
+    wanted = f"the file differs from PyTorch by less than {TOLERANCE:g}"
+    checks.append(Check("onnx_parity", wanted, told, bool(parity and float(parity) < TOLERANCE)))
     if role == CHAMPION:
         for figure, limit, title in (
             ("seconds_per_megapixel", rules.max_time_ratio, "time per megapixel"),
@@ -181,7 +182,9 @@ def _scores(params: Params, manifest: dict[str, Any], contenders: dict[str, Any]
         if known is None or known[needed].isna().any():
             upscaler = Upscaler(files[role], provider="auto", threads=1)
             if upscaler.scale != manifest["scale"]:
-                raise SrganError(f"version {found.version} enlarges by {upscaler.scale}, the images here are prepared for {manifest['scale']}")
+                raise SrganError(
+                    f"version {found.version} enlarges by {upscaler.scale}, the images here are prepared for {manifest['scale']}"
+                )
             anew[role] = upscaler.upscale
         else:
             tables.append(known.assign(model=role))

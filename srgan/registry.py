@@ -1,12 +1,20 @@
 """The model registry: versions found by what they hold, named by aliases."""
 
+import contextlib
 import logging
+import os
+import platform
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import onnx
+import pandas as pd
 from mlflow import onnx as mlflow_onnx
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -14,19 +22,32 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 
-from srgan import tracking
+from srgan import evaluation, tracking
 from srgan.errors import SrganError
 from srgan.files import sha256
 
 DIGEST_TAG = "srgan.onnx_sha256"
+TEST_TAG = "srgan.test_sha256"  # the images that the version's scores are of
+DIFFERENCE_TAG = "srgan.onnx_difference"  # from PyTorch, at most
+CHAMPIONS_TAG = "srgan.champions"  # of the registered model: its champions in order, the present one last
+LOCK_TAG = "srgan.promotion"  # of the registered model: who is at work
+LOCK_SECONDS, SETTLE_SECONDS = 120.0, 1.0
 
 log = logging.getLogger(__name__)
 
 
-def register(path: Path, training: tracking.Training, name: str, alias: str, tags: dict[str, str]) -> dict[str, Any]:
+def register(path: Path, training: tracking.Training, name: str, alias: str, tags: dict[str, str], table: pd.DataFrame) -> dict[str, Any]:
     """Put an `.onnx` file into the registry as a new version of `name`, and point `alias` to it.
 
     The same file twice makes no second version.
+
+    Args:
+        path: the file.
+        training: whose it is.
+        name: of the registered model.
+        alias: for the version.
+        tags: of the version.
+        table: the file's scores, per image.
 
     Returns:
         `name`, `version`, `alias`, `run_id`.
@@ -37,16 +58,20 @@ def register(path: Path, training: tracking.Training, name: str, alias: str, tag
     try:
         client = tracking.connect()
         run_id = tracking.sync(training)
-        version = _find(client, name, sha256(path)) or _create(client, path, run_id, name)
-        for key, value in tags.items():
-            client.set_model_version_tag(name, version.version, key, value)
-        client.set_registered_model_alias(name, alias, version.version)
+        found = _find(client, name, sha256(path)) or _create(client, path, run_id, name)
+        place = Path(_scores_path(sha256(path)))
+        with tempfile.TemporaryDirectory() as folder:
+            table.to_csv(Path(folder) / place.name, index=False)
+            client.log_artifact(run_id, str(Path(folder) / place.name), str(place.parent))
+        for key, value in tags.items():  # after the scores that they speak of
+            client.set_model_version_tag(name, found.version, key, value)
+        client.set_registered_model_alias(name, alias, found.version)
         client.set_terminated(run_id, "FINISHED")
     except Exception as error:  # see tracking.try_sync
         raise SrganError(
             f"MLflow's registry refused {path}: {tracking.reason(error)}; the model is safe, run again: dvc repro register"
         ) from error
-    return {"name": name, "version": int(version.version), "alias": alias, "run_id": run_id}
+    return {"name": name, "version": int(found.version), "alias": alias, "run_id": run_id}
 
 
 def find(name: str, alias: str, folder: Path) -> Path | None:
@@ -55,15 +80,112 @@ def find(name: str, alias: str, folder: Path) -> Path | None:
     Raises:
         SrganError: the server cannot be reached, or has lost the file.
     """
+    return download(f"models:/{name}@{alias}", folder) if version(name, alias) else None
+
+
+def version(name: str, alias: str) -> ModelVersion | None:
+    """The version of `name` that bears `alias`; None if there is none.
+
+    Raises:
+        SrganError: the server cannot be reached.
+    """
     try:
-        tracking.connect().get_model_version_by_alias(name, alias)
+        return tracking.connect().get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise SrganError(f"MLflow: {tracking.reason(error)}") from error
     except Exception as error:  # see tracking.try_sync
         raise SrganError(f"MLflow: {tracking.reason(error)}") from error
-    return download(f"models:/{name}@{alias}", folder)
+
+
+def scores(found: ModelVersion, test_sha256: str) -> pd.DataFrame | None:
+    """The scores per image that were registered with a version; None if there are none, or they are of other images."""
+    if found.tags.get(TEST_TAG) != test_sha256 or not found.run_id:
+        return None
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = tracking.connect().download_artifacts(found.run_id, _scores_path(found.tags[DIGEST_TAG]), folder)
+            return evaluation.read_table(path)
+    except Exception as error:  # see tracking.try_sync
+        log.warning("MLflow: the scores of version %s cannot be had (%s)", found.version, tracking.reason(error))
+        return None
+
+
+def tag(name: str, number: str, tags: dict[str, str]) -> None:
+    """Set tags of a version.
+
+    Raises:
+        SrganError: the server cannot be reached or refuses.
+    """
+    try:
+        client = tracking.connect()
+        for key, value in tags.items():
+            client.set_model_version_tag(name, str(number), key, value)
+    except Exception as error:  # see tracking.try_sync
+        raise SrganError(f"MLflow: {tracking.reason(error)}") from error
+
+
+def crown(name: str, number: str, former: str | None) -> None:
+    """Make a version the champion, if `former` still is (None: if there still is none).
+
+    Raises:
+        SrganError: another promotion is at work or came first, or the server cannot be reached; the champion is then as that left it.
+    """
+    with _promotion(name) as client:
+        now = version(name, "champion")
+        if (str(now.version) if now else None) != (str(former) if former else None):
+            other = f"version {now.version} became the champion" if now else "the champion was taken away"
+            raise SrganError(f"{name}: {other} meanwhile; nothing was changed, decide again: srgan promote")
+        line = [entry for entry in _champions(client, name) if entry not in (str(number), str(former))]
+        line += [str(former)] if former else []  # also one that was made the champion by hand
+        client.set_registered_model_tag(name, CHAMPIONS_TAG, ",".join([*line, str(number)]))
+        client.set_registered_model_alias(name, "champion", str(number))
+
+
+def uncrown(name: str) -> tuple[str, str]:
+    """Give the alias ``champion`` back to the one before. Returns the versions that had and have it.
+
+    Raises:
+        SrganError: there was none before, another promotion is at work, or the server cannot be reached.
+    """
+    with _promotion(name) as client:
+        now = version(name, "champion")
+        line = _champions(client, name)
+        if now is None or len(line) < 2 or line[-1] != str(now.version):
+            raise SrganError(f"{name}: there is no former champion to go back to ({CHAMPIONS_TAG}: {','.join(line) or 'none'})")
+        client.set_registered_model_alias(name, "champion", line[-2])
+        client.set_registered_model_tag(name, CHAMPIONS_TAG, ",".join(line[:-1]))
+        return line[-1], line[-2]
+
+
+def _champions(client: MlflowClient, name: str) -> list[str]:
+    return [entry for entry in client.get_registered_model(name).tags.get(CHAMPIONS_TAG, "").split(",") if entry]
+
+
+@contextlib.contextmanager
+def _promotion(name: str) -> Iterator[MlflowClient]:
+    """Be the only one who changes the champion. MLflow has no locks: who finds his own mark after a moment has come first."""
+    own = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    try:
+        client = tracking.connect()
+        mark = client.get_registered_model(name).tags.get(LOCK_TAG, "")
+        whose, _, since = mark.rpartition("@")
+        if mark and time.time() - float(since) < LOCK_SECONDS:
+            raise SrganError(f"{name}: another promotion is at work ({whose}); nothing was changed, try again in a minute")
+        client.set_registered_model_tag(name, LOCK_TAG, f"{own}@{time.time():.0f}")
+        time.sleep(SETTLE_SECONDS)
+        winner = client.get_registered_model(name).tags.get(LOCK_TAG, "").rpartition("@")[0]
+        if winner != own:
+            raise SrganError(f"{name}: another promotion came first ({winner}); nothing was changed, decide again: srgan promote")
+        try:
+            yield client
+        finally:
+            client.delete_registered_model_tag(name, LOCK_TAG)
+    except SrganError:
+        raise
+    except Exception as error:  # see tracking.try_sync
+        raise SrganError(f"MLflow: {tracking.reason(error)}; see who is the champion with: make mlflow") from error
 
 
 def model_of_run(run_id: str) -> str:
@@ -94,9 +216,13 @@ def download(uri: str, folder: Path) -> Path:
     return found[0]
 
 
+def _scores_path(digest: str) -> str:
+    return f"scores/{digest[:16]}.csv"
+
+
 def _find(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
     found = client.search_model_versions(f"name = '{name}'")
-    return next((version for version in found if version.tags.get(DIGEST_TAG) == digest), None)
+    return next((one for one in found if one.tags.get(DIGEST_TAG) == digest), None)
 
 
 def _create(client: MlflowClient, path: Path, run_id: str, name: str) -> ModelVersion:

@@ -256,12 +256,9 @@ def evaluate(params: Params) -> None:
 
 def report(params: Params) -> None:
     """Write the page of scores and pictures, ``reports/report.html``, and measure what the exported files cost."""
-    import pandas as pd
-
     from srgan import speed, tracking
     from srgan.curves import read_curves
     from srgan.data.manifest import read_manifest
-    from srgan.figures import FIGURES
     from srgan.report import write_report
 
     manifest = read_manifest(PREPARED)
@@ -273,13 +270,7 @@ def report(params: Params) -> None:
         REPORT,
         f"{training.name}: super-resolution x{training.scale}",
         "gan",
-        # Names are text: an image may be called 007, or NA.
-        pd.read_csv(
-            require(TABLE, "evaluate"),
-            dtype=dict.fromkeys(("set", "model", "image"), str),
-            keep_default_na=False,
-            na_values={figure: [""] for figure in FIGURES},
-        ),
+        _table(),
         read_json(STATISTICS, made_by="evaluate"),
         PICTURES,
         {"this run": read_curves(training.params, LOSSES)},
@@ -294,13 +285,17 @@ def report(params: Params) -> None:
 def register(params: Params) -> None:
     """Put the exported model into MLflow's registry: ``reports/registration.json``."""
     from srgan import registry
+    from srgan.data.manifest import read_manifest
 
     training = current_training(params)
     path = _exported(params, training.scale)["fp32"]
-    read_json(METRICS, made_by="evaluate")  # an unscored model is not to be registered
-    name = _registered_name(params, training.scale)
+    table = _table()  # an unscored model is not to be registered
+    name = registered_name(params, training.scale)
     tags = {"srgan.key": training.key, "sr.objective": "gan", "sr.train_data_sha256": training.data_sha256}
-    version = registry.register(path, training, name, params.register.alias, tags)
+    tags[registry.TEST_TAG] = read_manifest(PREPARED)["test_sha256"]
+    tags[registry.DIFFERENCE_TAG] = str(max(read_json(EXPORT, made_by="export")["max_difference"].values()))
+    scores = table[table["model"] == "onnx-fp32"]
+    version = registry.register(path, training, name, params.register.alias, tags, scores)
     # Neither version nor run id: both depend on the server, and an out must follow from its dependencies alone.
     record = {"model": name, "alias": params.register.alias, "key": training.key, "file": path.name, "sha256": sha256(path)}
     write_json(REGISTRATION, record)
@@ -321,6 +316,13 @@ def sync(params: Params) -> None:
         raise SrganError("nothing was sent; start the server, or correct MLFLOW_TRACKING_URI, and run again: srgan sync")
     if REGISTRATION.is_file():
         register(params)
+
+
+def _table() -> Any:
+    """The scores per image."""
+    from srgan.evaluation import read_table
+
+    return read_table(require(TABLE, "evaluate"))
 
 
 def last_export() -> Path:
@@ -347,14 +349,15 @@ def _champion(params: Params, scale: int, folder: Path) -> Any:
     from srgan.inference import Upscaler
 
     try:
-        path = registry.find(_registered_name(params, scale), "champion", folder)
+        path = registry.find(registered_name(params, scale), "champion", folder)
         return Upscaler(path, threads=1) if path else None
     except SrganError as error:
         log.warning("the champion goes unscored: %s", error)
         return None
 
 
-def _registered_name(params: Params, scale: int) -> str:
+def registered_name(params: Params, scale: int) -> str:
+    """The name of the model in the registry."""
     return f"{params.register.name}-x{scale}"
 
 

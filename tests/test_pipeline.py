@@ -67,7 +67,7 @@ def test_a_stage_depends_on_its_own_keys_only(copy_of_project):
 def test_scores_have_the_published_form(project):
     scores = json.loads((project / "reports" / "metrics.json").read_text())
     assert list(scores) == ["sample"]
-    assert list(scores["sample"]) == ["bicubic", "pretrained", "gan", "onnx-fp32"]
+    assert list(scores["sample"]) == ["bicubic", "pretrained", "gan", "onnx-fp32", "onnx-fp16"]
     for figures in scores["sample"].values():
         assert list(figures) == FIGURES
         assert figures["lpips"] is None  # not asked for here
@@ -130,7 +130,7 @@ def test_the_champion_is_scored_beside(copy_of_project):
     store.set_registered_model_alias("srgan-x4", "champion", "1")
     run("srgan", "evaluate", cwd=copy_of_project)
     scores = json.loads((copy_of_project / "reports" / "metrics.json").read_text())["sample"]
-    assert list(scores) == ["bicubic", "pretrained", "gan", "champion", "onnx-fp32"]
+    assert list(scores) == ["bicubic", "pretrained", "gan", "champion", "onnx-fp32", "onnx-fp16"]
     assert scores["champion"] == scores["onnx-fp32"]
     against = json.loads((copy_of_project / "reports" / "statistics.json").read_text())["sample"]["onnx-fp32"]["against"]["champion"]
     assert against["psnr_y"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "wins": 0}
