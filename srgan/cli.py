@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -12,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from srgan import __version__, launch, listing, params, profiles, stages
+from srgan import __version__, files, launch, listing, params, profiles, stages
 from srgan.errors import LostOthers, SrganError
 
 EPILOG = """\
@@ -57,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(options, str(error))
     except OSError as error:
         # Files are written under a temporary name, such as .raw.4711.tmp for raw; people know the other.
-        place = re.sub(r"\.([^/\\]+)\.\d+\.tmp", r"\1", f"{error.filename}: " if error.filename else "")
+        place = files.final_name(f"{error.filename}: " if error.filename else "")
         _fail(options, f"{place}{error.strerror or error}; check that it may be written and that the disk has room")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -347,4 +346,5 @@ def _one_file(inputs: list[str], output: str) -> bool:
         if len(inputs) > 1 or (inputs[0] != "-" and not Path(inputs[0]).is_file()):
             raise SrganError("-: a pipe carries one photograph; name one file, or a folder for the results")
         return True
-    return len(inputs) == 1 and Path(inputs[0]).is_file() and bool(Path(output).suffix) and not Path(output).is_dir()
+    folder = output.endswith(("/", os.sep)) or Path(output).is_dir() or not Path(output).suffix
+    return len(inputs) == 1 and Path(inputs[0]).is_file() and not folder

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,18 @@ from srgan.errors import SrganError
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    name = path.name if len(os.fsencode(path.name)) < 200 else digest(path.name)  # a name has 255 bytes at most
+    return path.with_name(f".{name}.{os.getpid()}.tmp")
+
+
+def final_name(text: str) -> str:
+    """A text in which people's names stand for temporary ones: such as raw for .raw.4711.tmp."""
+    return re.sub(r"\.([^/\\]+?)(\.pixels)?\.\d+\.tmp", r"\1", text)
 
 
 def _sweep(path: Path) -> None:
     """Remove what processes that were killed outright have left beside `path`."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for left in path.parent.glob(glob.escape(_temporary(path).name.removesuffix(f".{os.getpid()}.tmp")) + ".*.tmp"):
         number = left.name.split(".")[-2]
         if number.isdecimal() and (not psutil.pid_exists(int(number)) or left == _temporary(path)):
             if left.is_dir():
@@ -33,7 +40,7 @@ def _sweep(path: Path) -> None:
 @contextmanager
 def scratch_file(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path`, for what is needed on the way to it; it is gone after the block."""
-    raw = Path(f"{path}.raw")
+    raw = Path(f"{path}.pixels")
     raw.parent.mkdir(parents=True, exist_ok=True)
     for name in (Path(path), raw):
         _sweep(name)

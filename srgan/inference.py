@@ -64,6 +64,7 @@ class Upscaler:
         self.scale, self.reach = int(self.metadata["sr.scale"]), int(self.metadata["sr.tile_overlap"])
         self.tile = tile or self._affordable_tile()
         self.sha256 = sha256(self.path)
+        self._short = False  # of memory, once it was
         self._compiles = self.provider.startswith("Tensorrt")  # for each shape anew, which takes minutes
 
     def upscale(self, image: np.ndarray) -> np.ndarray:
@@ -144,16 +145,16 @@ class Upscaler:
             SrganError: even small tiles do not fit.
         """
         height, width = tensor.shape[2:]
-        side = max(height, width)
-        try:
-            return self._engine.run(tensor)
-        except Exception as error:  # each runtime has its own
-            if not _is_out_of_memory(error):
-                raise
-            if side < 2 * SMALLEST:
-                raise SrganError(f"{self.path}: even {width}x{height} pixels at a time take more memory than is free") from error
-        self.tile = min(self.tile, side // 2)
-        log.warning("memory is short: goes on in tiles of %d pixels", self.tile)
+        if not self._short or height * width <= self.tile**2:
+            try:
+                return self._engine.run(tensor)
+            except Exception as error:  # each runtime has its own
+                if not _is_out_of_memory(error):
+                    raise
+                if max(height, width) < 2 * SMALLEST:
+                    raise SrganError(f"{self.path}: even {width}x{height} pixels at a time take more memory than is free") from error
+            self.tile, self._short = min(self.tile, max(height, width) // 2), True
+            log.warning("memory is short: goes on in tiles of %d pixels", self.tile)
 
         def smaller(piece: np.ndarray) -> np.ndarray:
             return self.run(np.ascontiguousarray(piece.transpose(2, 0, 1)[None]))[0].transpose(1, 2, 0)

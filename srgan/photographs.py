@@ -20,9 +20,6 @@ import errno
 import logging
 import math
 import os
-import shutil
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,26 +27,23 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyvips
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
-from srgan.data.images import EXIF_IFD, GPS_IFD, ORIENTATION, XMP_TAG, Picture, on_white, open_picture, rounded_to_8
+from srgan.data.images import Picture, as_rgb, on_white, open_picture, rounded_to_8
 from srgan.errors import SrganError
 from srgan.files import atomic_file, scratch_file
 from srgan.inference import Upscaler, enlarge_alpha, without_fringes
-from srgan.provenance import add_provenance, upright
+from srgan.metadata import Metadata, collect, embed
 
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".avif": "avif"}
 LONGEST = {"jpeg": 65500, "webp": 16383, "avif": 16384}  # pixels a side that the format, or its encoder, can hold
-DEEP, LOSSLESS, OPAQUE = ("png", "tiff"), ("webp", "avif"), ("jpeg",)
-# EXIF tags that describe the former file's layout (TIFF 6.0, sections 3 to 8 and 11 to 22), and what is written anew from elsewhere.
-LAYOUT = {254, 255, *range(256, 267), 273, 277, 278, 279, 280, 281, 282, 283, 284, *range(288, 294), 296, 297, 301, 317, 318, 319, 320}
-LAYOUT |= {*range(321, 326), 330, 332, 336, 337, *range(338, 347), 347, *range(512, 522), *range(529, 533), XMP_TAG, 33723, 34377, 34675}
+DEEP, OPAQUE = ("png", "tiff"), ("jpeg",)
 ROWS = 256  # that are resized at once
-PIXEL_WIDTH, PIXEL_HEIGHT = 0xA002, 0xA003  # EXIF
+
+KEEP_EXIF, KEEP_XMP, KEEP_ICC = 1, 2, 8  # libvips' flags
 
 pyvips.cache_set_max(0)  # it would keep former files open
 logging.getLogger("pyvips").setLevel(logging.WARNING)  # it tells of its threads
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,11 +115,12 @@ def _enlarge(
         if size != (width, height):
             _resize_raw(raw, (height, width, channels), kind, size)
         deep = kind == np.uint16
-        image = pyvips.Image.rawload(str(raw), *size, channels, format="ushort" if deep else "uchar")
+        image = pyvips.Image.rawload(os.fsencode(raw), *size, channels, format="ushort" if deep else "uchar")
         image = image.copy(interpretation=("grey16" if deep else "b-w") if channels < 3 else ("rgb16" if deep else "srgb"))
+        metadata = collect(picture, size, form, upscaler.metadata if options.provenance else None, upscaler.sha256)
         with atomic_file(target) as temporary:
             try:
-                _save(image, temporary, form, options, _tags(picture, upscaler, options, size))
+                _save(image, temporary, form, options, metadata)
             except pyvips.Error as error:
                 if os.strerror(errno.ENOSPC) in str(error):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
@@ -153,7 +148,9 @@ def _write_raw(raw: Path, upscaler: Upscaler, picture: Picture, form: str, told:
     if alpha is not None:
         pixels = without_fringes(pixels, alpha)
         alpha = rounded_to_8(alpha) if kind == np.uint8 else alpha
-    channels = (1 if pixels.ndim == 2 else 3) + (alpha is not None and form not in OPAQUE)
+    # Hardly any program reads 16-bit grey with alpha from a TIFF file.
+    coloured = pixels.ndim == 3 or (alpha is not None and form == "tiff" and kind == np.uint16)
+    channels = (3 if coloured else 1) + (alpha is not None and form not in OPAQUE)
     total, tile, top = upscaler.count(pixels), 0, 0
 
     def done() -> None:
@@ -165,7 +162,7 @@ def _write_raw(raw: Path, upscaler: Upscaler, picture: Picture, form: str, told:
         for band in upscaler.strips(pixels, kind, done):
             if alpha is not None:
                 see_through = _rows_of_alpha(alpha, upscaler.scale, top, len(band))
-                band = on_white(band, see_through) if form in OPAQUE else np.dstack([band, see_through])
+                band = on_white(band, see_through) if form in OPAQUE else np.dstack([as_rgb(band) if coloured else band, see_through])
             top += len(band)
             file.write(np.ascontiguousarray(band).data)
     return channels, kind
@@ -204,115 +201,27 @@ def _rows_of_alpha(alpha: np.ndarray, scale: int, top: int, rows: int) -> np.nda
     return enlarge_alpha(alpha[first : end + 2], scale)[top - first * scale :][:rows]
 
 
-# -- what belongs to a photograph ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Tags:
-    icc_profile: bytes | None
-    exif: Image.Exif
-    xmp: bytes | None
-    dpi: tuple[float, float] | None
-
-
-def _tags(picture: Picture, upscaler: Upscaler, options: Options, size: tuple[int, int]) -> _Tags:
-    exif = Image.Exif()
-    for tag, value in picture.exif.items():
-        if tag not in LAYOUT and tag not in (EXIF_IFD, GPS_IFD):
-            exif[tag] = value
-    for part in (EXIF_IFD, GPS_IFD):
-        if inside := picture.exif.get_ifd(part):
-            exif.get_ifd(part).update(inside)
-    if len(exif) or exif.get_ifd(EXIF_IFD):
-        exif[ORIENTATION] = 1
-    details = exif.get_ifd(EXIF_IFD)
-    if PIXEL_WIDTH in details:
-        details[PIXEL_WIDTH], details[PIXEL_HEIGHT] = size
-    try:
-        exif.tobytes()
-    except Exception as error:  # values of types that no writer expects
-        log.warning("its EXIF is damaged (%s); it is left out", error)
-        exif = Image.Exif()
-    xmp = upright(picture.xmp) if picture.xmp else None
-    if options.provenance:
-        try:
-            xmp = add_provenance(xmp, upscaler.metadata, upscaler.sha256)
-        except SrganError as error:
-            log.warning("%s; it is left out", error)
-            xmp = add_provenance(None, upscaler.metadata, upscaler.sha256)
-    return _Tags(picture.icc_profile, exif, xmp, picture.dpi)
-
-
-def _save(image: Any, path: Path, form: str, options: Options, tags: _Tags) -> None:
-    # Formats that must name a resolution get what viewers assume, and so do damaged ones.
-    dpi = tags.dpi if tags.dpi and max(tags.dpi) < 1e6 else (72, 72)
-    image = image.copy(xres=dpi[0] / 25.4, yres=dpi[1] / 25.4)
-    blob = pyvips.GValue.blob_type
-    if tags.icc_profile:
-        image.set_type(blob, "icc-profile-data", tags.icc_profile)
-    if tags.xmp and form != "png":
-        image.set_type(blob, "xmp-data", tags.xmp)
-    exif = bool(len(tags.exif) or tags.exif.get_ifd(EXIF_IFD) or tags.exif.get_ifd(GPS_IFD))
-    if exif and form != "tiff":
-        image.set_type(blob, "exif-data", tags.exif.tobytes())
+def _save(image: Any, path: Path, form: str, options: Options, metadata: Metadata) -> None:
+    image = image.copy(xres=metadata.dpi[0] / 25.4, yres=metadata.dpi[1] / 25.4)
+    blob, name = pyvips.GValue.blob_type, os.fsencode(path)  # a name need not be UTF-8
+    if metadata.icc_profile:
+        image.set_type(blob, "icc-profile-data", metadata.icc_profile)
+    if metadata.xmp and form not in ("png", "jpeg"):
+        image.set_type(blob, "xmp-data", metadata.xmp)
+    keep = KEEP_XMP | KEEP_ICC
     match form:
         case "png":
-            image.pngsave(str(path), compression=3, filter="paeth")
-            if tags.xmp:
-                _insert_xmp(path, tags.xmp)
+            image.pngsave(name, compression=3, filter="paeth", keep=keep)
         case "tiff":
             large = image.width * image.height * image.bands * (2 if image.format == "ushort" else 1) > 2**32 - 2**24
-            image.tiffsave(str(path), compression="deflate", predictor="horizontal", bigtiff=large)
-            if exif and not large:
-                _append_exif(path, tags.exif)
+            image.tiffsave(name, compression="deflate", predictor="horizontal", bigtiff=large, keep=keep)
         case "jpeg":
             # Colour in full resolution at high quality: halved, as is usual, it would undo what was just enlarged.
-            image.jpegsave(str(path), Q=options.quality, subsample_mode="auto")
+            image.jpegsave(name, Q=options.quality, subsample_mode="auto", keep=keep)
         case "webp":
-            image.webpsave(str(path), Q=options.quality, lossless=options.lossless, smart_subsample=True)
+            image.webpsave(name, Q=options.quality, lossless=options.lossless, smart_subsample=True, keep=keep)
         case "avif":
-            image.heifsave(str(path), compression="av1", Q=options.quality, lossless=options.lossless, effort=2)
-
-
-def _insert_xmp(path: Path, xmp: bytes) -> None:
-    """As the iTXt chunk that the XMP specification (part 3, 1.1.5) asks for, behind the header; libvips writes another kind of chunk."""
-    content = b"iTXtXML:com.adobe.xmp\0\0\0\0\0" + xmp
-    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
-    plain = path.with_name(f"{path.name}.plain")
-    path.replace(plain)
-    try:
-        with plain.open("rb") as source, path.open("wb") as target:
-            target.write(source.read(33))  # signature and IHDR
-            target.write(chunk)
-            shutil.copyfileobj(source, target, 1 << 20)
-    finally:
-        plain.unlink()
-
-
-def _append_exif(path: Path, exif: Image.Exif) -> None:
-    """Give a TIFF file tags that libvips does not write: a new directory behind its pixels, with the former one's entries and these."""
-    with path.open("rb+") as file:
-        header = file.read(8)
-        order = "<" if header[:2] == b"II" else ">"
-
-        def entries(directory: bytes) -> dict[int, bytes]:
-            (number,) = struct.unpack_from(f"{order}H", directory)
-            found = (directory[2 + 12 * index : 14 + 12 * index] for index in range(number))
-            return {struct.unpack_from(f"{order}H", entry)[0]: entry for entry in found}
-
-        file.seek(struct.unpack_from(f"{order}I", header, 4)[0])
-        former = entries(file.read(2 + 12 * 65535))
-        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
-        for tag, value in exif.items():
-            tags[tag] = value
-        for part in (EXIF_IFD, GPS_IFD):
-            if inside := exif.get_ifd(part):
-                tags[part] = inside
-        offset = file.seek(0, 2)
-        offset += file.write(b"\0" * (offset % 2))  # directories begin at even places
-        added = tags.tobytes(offset)
-        merged = sorted((entries(added) | former).items())
-        file.write(added)
-        file.write(struct.pack(f"{order}H", len(merged)) + b"".join(entry for _, entry in merged) + struct.pack(f"{order}I", 0))
-        file.seek(4)
-        file.write(struct.pack(f"{order}I", offset + len(added)))
+            if metadata.exif:  # its boxes are libvips' business
+                image.set_type(blob, "exif-data", b"Exif\0\0" + metadata.exif)
+            image.heifsave(name, compression="av1", Q=options.quality, lossless=options.lossless, effort=2, keep=keep | KEEP_EXIF)
+    embed(path, form, metadata, (image.width, image.height), alpha=image.bands in (2, 4))

@@ -14,11 +14,12 @@ STRENGTH = ("algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "
 
 
 def upright(xmp: bytes) -> bytes:
-    """The packet with its orientation, if it names one, set to upright."""
+    """The packet with its orientation, if it names one, set to upright, and without the pointer to a second packet, which is not kept."""
+    xmp = re.sub(rb"\s*xmpNote:HasExtendedXMP=([\"'])[0-9A-Fa-f]*\1", b"", xmp)
     return re.sub(rb"(tiff:Orientation(?:>|=[\"']))[0-9](?=[<\"'])", rb"\g<1>1", xmp)
 
 
-def add_provenance(xmp: bytes | None, metadata: dict[str, str], digest: str) -> bytes:
+def add_provenance(xmp: bytes | None, metadata: dict[str, str], digest: str, former: bytes = b"") -> bytes:
     """Say in XMP that a model enlarged the picture, and which; everything else that the packet says stays.
 
     ``Iptc4xmpExt:DigitalSourceType`` becomes ``compositeWithTrainedAlgorithmicMedia`` for a model trained as a GAN, which adds detail, and
@@ -29,6 +30,7 @@ def add_provenance(xmp: bytes | None, metadata: dict[str, str], digest: str) -> 
         xmp: the packet of the picture; None if it has none.
         metadata: the model's `sr.*` entries.
         digest: SHA-256 of the model file.
+        former: a packet that cannot be kept, but whose word on the picture's origin counts.
 
     Raises:
         SrganError: `xmp` cannot be read.
@@ -41,7 +43,8 @@ def add_provenance(xmp: bytes | None, metadata: dict[str, str], digest: str) -> 
     if not descriptions:
         descriptions = [ElementTree.SubElement(rdf, f"{{{RDF}}}Description", {f"{{{RDF}}}about": ""})]
     kind = STRENGTH[metadata.get("sr.objective") != "psnr"]
-    said_before = [value.rpartition("/")[2] for value in _taken(descriptions, "DigitalSourceType")]
+    said_before = [re.split(r"[/:]", value.rstrip("/"))[-1] for value in _taken(descriptions, "DigitalSourceType")]
+    said_before += [name for name in STRENGTH if re.search(rf"(?<![A-Za-z]){name}".encode(), former.replace(b"\0", b""))]
     kind = max([kind, *said_before], key=lambda name: STRENGTH.index(name) if name in STRENGTH else -1)
     name = f"{metadata['sr.scale']}x-{metadata.get('sr.name', 'unnamed')}-{metadata['sr.arch']}-{metadata.get('sr.precision', 'fp32')}"
     version = f"srgan {metadata.get('sr.tool_version', __version__)}, run {metadata.get('sr.train_run', 'unknown')}, sha256 {digest}"
@@ -62,13 +65,15 @@ def add_provenance(xmp: bytes | None, metadata: dict[str, str], digest: str) -> 
 
 def _parsed(xmp: bytes) -> ElementTree.Element:
     try:
-        events = ElementTree.iterparse(BytesIO(xmp.strip(b"\x00 \r\n\t")), events=("start-ns",))
+        # In UTF-8 it may be padded with zeros; in UTF-16 they are half of the letters.
+        text = xmp if xmp[:2] in (b"\xff\xfe", b"\xfe\xff") or b"<\0" in xmp[:8] or b"\0<" in xmp[:8] else xmp.strip(b"\x00 \r\n\t")
+        events = ElementTree.iterparse(BytesIO(text), events=("start-ns",))
         for _, (prefix, address) in events:
             if prefix and not re.fullmatch(r"ns\d+", prefix):  # reserved by ElementTree
                 ElementTree.register_namespace(prefix, address)
         assert events.root is not None
         return events.root
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise SrganError(f"its XMP is damaged ({error})") from error
 
 
@@ -79,6 +84,6 @@ def _taken(descriptions: list[ElementTree.Element], key: str) -> list[str]:
         if (value := description.attrib.pop(f"{{{EXT}}}{key}", None)) is not None:
             values.append(value)
         for element in description.findall(f"{{{EXT}}}{key}"):
-            values.append(element.text or element.get(f"{{{RDF}}}resource") or "")
+            values.append("".join(element.itertext()).strip() or element.get(f"{{{RDF}}}resource", ""))
             description.remove(element)
     return [value.strip() for value in values if value.strip()]

@@ -4,14 +4,18 @@ import errno
 import glob
 import io
 import logging
+import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
+from PIL import Image
 
 from srgan.data.images import SUFFIXES
 from srgan.errors import SrganError
@@ -54,6 +58,7 @@ def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]
     for name in inputs:
         for source, inside in _searched(name, folder):
             found.setdefault(source, inside)
+    photographs = {source.resolve() for source in found}
     if not found:
         raise SrganError(f"{', '.join(inputs)}: no images there; looked for {', '.join(READABLE)}")
     jobs: dict[Path, Job] = {}
@@ -62,7 +67,8 @@ def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]
         target = folder / inside.with_suffix(suffix or own)
         if target in jobs:
             raise SrganError(f"{source} and {jobs[target].source} would both become {target}; enlarge them into two folders")
-        _spare(source, target)
+        if target.resolve() in photographs:
+            raise SrganError(f"{target}: a result would take this photograph's place; choose another folder")
         jobs[target] = Job(source, target)
     return list(jobs.values())
 
@@ -74,14 +80,16 @@ def _searched(name: str, folder: Path) -> Iterator[tuple[Path, Path]]:
         yield path, Path(path.name)
         return
     if path.is_dir():
-        root, sources = path, path.rglob("*")
+        root, sources = path, _inside(path)
     elif glob.has_magic(name):
         root = Path(*path.parts[: next(index for index, part in enumerate(path.parts) if glob.has_magic(part))])
         sources = root.glob(str(path.relative_to(root)))
     else:
         raise SrganError(f"{name}: no such file or folder")
     results = folder.resolve()
-    inside_root = results != root.resolve() and results.is_relative_to(root.resolve())
+    if results == root.resolve():
+        raise SrganError(f"{folder}: holds the photographs; the results need a folder of their own")
+    inside_root = results.is_relative_to(root.resolve())
     for source in sorted(sources):
         inside = source.relative_to(root)
         hidden = any(part.startswith(".") for part in inside.parts)
@@ -90,9 +98,30 @@ def _searched(name: str, folder: Path) -> Iterator[tuple[Path, Path]]:
             yield source, inside
 
 
+def _inside(folder: Path) -> Iterator[Path]:
+    """All files in a folder and its folders; linked ones are not entered."""
+
+    def unreadable(error: OSError) -> None:
+        raise SrganError(f"{error.filename}: {error.strerror}; mend its permissions, or take it out") from error
+
+    for place, _, names in os.walk(folder, onerror=unreadable):
+        yield from (Path(place) / name for name in names)
+
+
 def _spare(source: Path, target: Path) -> None:
     if target.exists() and target.samefile(source):
         raise SrganError(f"{target}: the result would take the photograph's place; choose another name or folder")
+
+
+@contextmanager
+def _large_images() -> Iterator[None]:
+    """Let Pillow open what the memory holds: its own limit is for servers that strangers send images to."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max(before or 0, psutil.virtual_memory().available // 16)
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool = False) -> list[str]:
@@ -108,19 +137,19 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
         What went wrong, a line for each file that failed.
     """
     failures, skipped = [], 0
-    with Progress("upscale", len(jobs), "image") as progress:
+    with Progress("upscale", len(jobs), "image") as progress, _large_images():
         for job in jobs:
             try:
-                if not overwrite and job.target.exists() and job.target.stat().st_mtime >= job.source.stat().st_mtime:
+                if not overwrite and job.target.is_file() and job.target.stat().st_mtime >= job.source.stat().st_mtime:
                     skipped += 1
                 else:
                     upscale_file(upscaler, job.source, job.target, options)
             except Exception as error:  # one of thousands of files may provoke anything
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                told = error.strerror if isinstance(error, OSError) else None
+                told = f"{error.filename or job.source}: {error.strerror}" if isinstance(error, OSError) else None
                 text = str(error) if isinstance(error, SrganError) else told or f"{type(error).__name__}: {error}"
-                failures.append(text if str(job.source) in text else f"{job.source}: {text}")
+                failures.append(text if str(job.source) in text or str(job.target) in text else f"{job.source}: {text}")
                 log.debug("%s", failures[-1], exc_info=True)
             progress.add(1)
     done = len(jobs) - skipped - len(failures)
@@ -146,7 +175,7 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
     elif output != STREAM:
         _spare(Path(source), Path(output))
     start = time.monotonic()
-    with ExitStack() as stack:
+    with ExitStack() as stack, _large_images():
         bar: Progress | None = None
 
         def told(_: int, total: int) -> None:

@@ -111,6 +111,7 @@ def test_short_memory_halves_the_tile_and_changes_nothing(model_path, caplog, mo
         result = upscaler.upscale(image)
     assert np.abs(result - expected).max() < 1e-5
     assert given_shapes[0] == (150, 170)
+    assert sum(max(shape) > 64 for shape in given_shapes) <= 2  # 150 and 85: not again for each tile
     assert upscaler.tile <= 64
     assert "memory is short: goes on in tiles of 85 pixels" in caplog.text
     tried = len(given_shapes)

@@ -1,12 +1,15 @@
 """Real files of every kind, enlarged and opened again."""
 
 import io
+import os
+import struct
 
 import cv2
 import numpy as np
 import pytest
 import pyvips
 import skimage.data
+import tifffile
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from conftest import write_model
@@ -160,6 +163,46 @@ def test_sixteen_bits_stay(upscaler, tmp_path, origin, kind):
     assert result.pixels.dtype == np.uint8
 
 
+def deep_tiff(path, extra, alpha):
+    pixels = np.dstack([CAT.astype(np.uint16) * 257, np.full(CAT.shape[:2], alpha, np.uint16)])
+    if extra == "assocalpha":
+        pixels[..., :3] = pixels[..., :3].astype(np.uint32) * alpha // 65535
+    tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=[extra])
+    return path
+
+
+def test_the_fourth_channel_of_a_sixteen_bit_tiff_is_what_it_says(upscaler, tmp_path):
+    for extra, alpha in (("unassalpha", 30000), ("assocalpha", 30000), ("unspecified", 0)):
+        picture = open_picture(deep_tiff(tmp_path / "in.tif", extra, alpha))
+        assert np.abs(picture.pixels / 257 - CAT).max() < 0.02, extra
+        assert picture.alpha is None if extra == "unspecified" else (picture.alpha == alpha).all()
+
+
+def test_rarer_kinds_of_sixteen_bits(upscaler, tmp_path):
+    grey = CAT[..., 0].astype(np.uint16)
+    tifffile.imwrite(tmp_path / "cmyk.tif", np.dstack([65535 - CAT.astype(np.uint16) * 257, grey * 0]), photometric="separated")
+    result = enlarged(upscaler, tmp_path / "cmyk.tif", tmp_path / "out.png")
+    assert np.abs(result.pixels.mean((0, 1)) - upscaler.upscale(CAT).mean((0, 1))).max() < 2
+    alpha = pyvips.Image.new_from_array(np.dstack([grey * 257, grey * 0 + 40000])).copy(interpretation="grey16")
+    alpha.pngsave(str(tmp_path / "la.png"))
+    for suffix in (".png", ".tif"):
+        result = enlarged(upscaler, tmp_path / "la.png", tmp_path / f"la{suffix}-out{suffix}")
+        assert result.pixels.dtype == np.uint16
+        assert (result.alpha == 40000).all()
+        assert result.pixels.ndim == (2 if suffix == ".png" else 3)
+    Image.fromarray(grey * 257).save(tmp_path / "hidden.png", transparency=int(grey[0, 0]) * 257)
+    assert enlarged(upscaler, tmp_path / "hidden.png", tmp_path / "hidden.tif").alpha.min() == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["a [b] {c}? %d.png", "ü" * 100 + ".png", "x" * 250 + ".png", os.fsdecode(b"caf\xe9.png"), "two\nlines.png"]
+)
+def test_any_name_will_do(upscaler, tmp_path, name):
+    target = tmp_path / "out" / name
+    assert enlarged(upscaler, stored(tmp_path / "in.png"), target, outscale=1.5).pixels.shape == (90, 135, 3)
+    assert [path.name for path in target.parent.iterdir()] == [name]
+
+
 def test_white_paper_stays_white(upscaler, tmp_path):
     for suffix in SUFFIXES:
         result = enlarged(upscaler, stored(tmp_path / "in.png", np.full((40, 50, 3), 255, np.uint8)), tmp_path / f"out{suffix}")
@@ -200,6 +243,109 @@ def test_damaged_xmp_is_told_and_replaced(upscaler, tmp_path, caplog):
     result = enlarged(upscaler, stored(tmp_path / "in.jpg", xmp=b"<x:xmpmeta"), tmp_path / "out.jpg")
     assert b"DigitalSourceType" in result.xmp
     assert "XMP is damaged" in caplog.text
+
+
+def block(order, *, note=b"Canon"):
+    """An EXIF block as a camera writes it: tags that few programs know, text that is no ASCII, a maker note, a thumbnail."""
+    pack = "<" if order == "II" else ">"
+    text, comment = "© Müller".encode(), b"UNICODE\0" + "héllo".encode("utf-16-le" if order == "II" else "utf-16-be")
+    data = bytearray(order.encode() + struct.pack(f"{pack}HI", 42, 8))
+    tail, size = bytearray(), 8 + (2 + 12 * 5 + 4) + (2 + 12 * 4 + 4) + (2 + 12 + 4) + (2 + 4)
+
+    def stored(content):
+        tail.extend(content + b"\0" * (len(content) % 2))
+        return size + len(tail) - len(content) - len(content) % 2
+
+    def entry(tag, kind, count, value):
+        inline = struct.pack(f"{pack}HH", value, 0) if kind == 3 else value if isinstance(value, bytes) else struct.pack(f"{pack}I", value)
+        return struct.pack(f"{pack}HHI", tag, kind, count) + inline
+
+    details, interop, thumbnail = 8 + 66, 8 + 66 + 54, 8 + 66 + 54 + 18
+    directories = [
+        ([entry(0x0112, 3, 1, 6), entry(0x4746, 3, 1, 5), entry(0x8298, 2, len(text) + 1, stored(text + b"\0")),
+          entry(0x8769, 4, 1, details), entry(0x9C9B, 1, 4, b"a\0\0\0")], thumbnail),
+        ([entry(0x927C, 7, len(note), stored(note)), entry(0x9286, 7, len(comment), stored(comment)),
+          entry(0xA002, 3, 1, 90), entry(0xA005, 4, 1, interop)], 0),
+        ([entry(1, 2, 4, b"R98\0")], 0),
+        ([], 0),
+    ]  # fmt: skip
+    for entries, following in directories:
+        data += struct.pack(f"{pack}H", len(entries)) + b"".join(entries) + struct.pack(f"{pack}I", following)
+    assert len(data) == size
+    return bytes(data + tail)
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_exif_stays_byte_for_byte_but_for_what_became_untrue(upscaler, tmp_path, suffix, order):
+    exif = block(order)
+    source = stored(tmp_path / "in.jpg", exif=b"Exif\0\0" + exif)
+    result = enlarged(upscaler, source, tmp_path / f"out{suffix}")
+    assert result.pixels.shape == (180, 120, 3)
+    assert len(result.exif_block) == len(exif)
+    different = [n for n, (a, b) in enumerate(zip(exif, result.exif_block, strict=True)) if a != b]
+    assert len(different) <= 2 + 2 + 1  # orientation, width, the thumbnail's place
+    assert result.exif[0x4746] == 5
+    assert result.exif[0x8298].encode("latin-1") == "© Müller".encode()
+    assert result.exif.get_ifd(0x8769)[0xA002] == 120
+    assert result.exif.get_ifd(0x8769)[0x927C] == b"Canon"
+
+
+@pytest.mark.parametrize("order", ["II", "MM"])
+def test_a_tiff_gets_the_same_tags(upscaler, tmp_path, order):
+    result = enlarged(upscaler, stored(tmp_path / "in.png", exif=b"Exif\0\0" + block(order)), tmp_path / "out.tif")
+    assert result.exif[0x4746] == 5
+    assert result.exif[0x8298].encode("latin-1") == "© Müller".encode()
+    details = result.exif.get_ifd(0x8769)
+    assert details[0x927C] == b"Canon"
+    assert 0xA005 not in details  # its place would be in the pixels now
+    again = enlarged(upscaler, tmp_path / "out.tif", tmp_path / "again.jpg")
+    assert again.exif[0x8298].encode("latin-1") == "© Müller".encode()
+
+
+def test_exif_that_a_jpeg_cannot_hold_is_told(upscaler, tmp_path, caplog):
+    source = stored(tmp_path / "in.png", exif=b"Exif\0\0" + block("II", note=bytes(80_000)))
+    assert len(enlarged(upscaler, source, tmp_path / "out.png").exif_block) > 80_000
+    assert enlarged(upscaler, source, tmp_path / "out.jpg").exif_block is None
+    assert "more than a JPEG holds; it is left out" in caplog.text
+
+
+def packet(inner, attribute=""):
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+        f' xmlns:e="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" {attribute}>{inner}</rdf:Description></rdf:RDF></x:xmpmeta>'
+    ).encode()
+
+
+TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+
+@pytest.mark.parametrize(
+    "xmp",
+    [
+        packet("", f'e:DigitalSourceType="{TRAINED}"'),
+        packet(f"<e:DigitalSourceType>{TRAINED}/</e:DigitalSourceType>"),
+        packet(f'<e:DigitalSourceType rdf:resource="{TRAINED}">\n</e:DigitalSourceType>'),
+        packet(f"<e:DigitalSourceType><rdf:Bag><rdf:li>{TRAINED}</rdf:li></rdf:Bag></e:DigitalSourceType>"),
+        packet(f"<e:DigitalSourceType>{TRAINED}</e:DigitalSourceType>").decode().encode("utf-16"),
+        packet(f"<e:DigitalSourceType>{TRAINED}</e:DigitalSourceType>") + b" " * 40_000 + b"\0" * 100,
+        packet(f"<e:DigitalSourceType>{TRAINED}</e:DigitalSourceType><e:Event>{'x' * 64_900}</e:Event>"),  # too long with ours
+        packet(f"<e:DigitalSourceType>{TRAINED}</e:DigitalSourceType>")[:-5],  # damaged
+        b'<?xml version="1.0" encoding="bogus"?>' + packet(f"<e:DigitalSourceType>{TRAINED}</e:DigitalSourceType>"),
+    ],
+    ids=["attribute", "slash", "resource", "bag", "utf-16", "padded", "long", "damaged", "encoding"],
+)
+def test_what_was_generated_stays_generated(upscaler, tmp_path, xmp):
+    result = enlarged(upscaler, stored(tmp_path / "in.jpg", xmp=xmp), tmp_path / "out.jpg")
+    assert result.xmp.count(b"DigitalSourceType>http") == 1
+    assert b"/trainedAlgorithmicMedia<" in result.xmp
+
+
+def test_xmp_as_other_programs_put_it_into_a_png(upscaler, tmp_path):
+    image = pyvips.Image.new_from_array(CAT).copy()
+    image.set_type(pyvips.GValue.blob_type, "xmp-data", XMP)
+    image.pngsave(str(tmp_path / "in.png"))
+    assert b"a negative" in enlarged(upscaler, tmp_path / "in.png", tmp_path / "out.png").xmp
 
 
 def test_damaged_exif_is_told_and_left_out(upscaler, tmp_path, caplog):
@@ -245,7 +391,7 @@ def test_every_format_is_tried_here():
 def test_what_cannot_be_written_leaves_nothing(upscaler, tmp_path, monkeypatch):
     former = tmp_path / "out.png"
     former.write_bytes(b"a former result")
-    monkeypatch.setattr("srgan.photographs._insert_xmp", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr("srgan.photographs.embed", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
         upscale_file(upscaler, stored(tmp_path / "in.png"), former)
     assert former.read_bytes() == b"a former result"

@@ -86,6 +86,30 @@ def test_several_files_patterns_and_formats(model, folder):
     assert results(folder / "some") == ["sub/b.webp", "sub/deep/c.webp"]
 
 
+def test_a_folder_may_have_a_dot(model, folder):
+    run("srgan", "upscale", "in/a.jpg", "-o", "v1.0/", "--model", model, cwd=folder)
+    run("srgan", "upscale", "in/a.jpg", "-o", "v1.0", "--model", model, cwd=folder)
+    assert results(folder / "v1.0") == ["a.jpg"]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_a_locked_folder_is_told(folder):
+    (folder / "in" / "sub").chmod(0)
+    try:
+        with pytest.raises(SrganError, match="in/sub: Permission denied; mend its permissions"):
+            plan([str(folder / "in")], str(folder / "out"))
+    finally:
+        (folder / "in" / "sub").chmod(0o755)
+
+
+def test_a_large_photograph_is_no_bomb(model, tmp_path, monkeypatch):
+    CAT.save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    upscaler = Upscaler(model)
+    assert run_jobs(upscaler, plan([str(tmp_path / "large.png")], str(tmp_path / "out")), Options()) == []
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
 def test_through_pipes(model, tmp_path):
     command = [sys.executable, "-m", "srgan", "upscale", "-", "-o", "-", "--model", str(model)]
     buffer = io.BytesIO()
@@ -104,8 +128,13 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
     (folder / "in" / "big").mkdir()
     CAT.save(folder / "in" / "big" / "a.jpg")
     assert plan([str(folder / "in")], str(folder / "in" / "big")) == inside  # its own results are no photographs
-    with pytest.raises(SrganError, match="would take the photograph's place"):
+    with pytest.raises(SrganError, match="holds the photographs; the results need a folder of their own"):
         plan([str(folder / "in")], str(folder / "in"))
+    (folder / "o" / "x" / "x").mkdir(parents=True)
+    CAT.save(folder / "o" / "x" / "a.png")
+    CAT.save(folder / "o" / "x" / "x" / "a.png")
+    with pytest.raises(SrganError, match=r"o/x/a\.png: a result would take this photograph's place"):
+        plan([str(folder / "o" / "x")], str(folder / "o"))
     with pytest.raises(SrganError, match="no such file or folder"):
         plan([str(folder / "nothing")], "out")
     with pytest.raises(SrganError, match=r"no images there; looked for \.png"):
@@ -176,7 +205,7 @@ def test_what_cannot_be_written_is_told_in_a_sentence(model, folder):
     done = subprocess.run(["sh", "-c", f"trap '' XFSZ; {limited}"], cwd=folder, env=environment(), capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "in/a.jpg: File too large" in done.stderr
+    assert "out/a.jpg: File too large" in done.stderr
     assert results(folder / "out") == []
 
 

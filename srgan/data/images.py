@@ -17,6 +17,7 @@ several frames            the first
 
 import contextlib
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -41,6 +42,7 @@ class Picture:
         alpha: `(H, W)` of the same type, 0 where it is transparent; None if the file has no transparency.
         icc_profile: what the colours of `pixels` mean.
         exif: its tags, without the orientation, which has been applied.
+        exif_block: the same as it stands in the file, orientation included, beginning with its byte order; None in TIFF files.
         xmp: the packet as it was.
         dpi: pixels an inch, across and down.
     """
@@ -49,6 +51,7 @@ class Picture:
     alpha: np.ndarray | None
     icc_profile: bytes | None
     exif: Image.Exif
+    exif_block: bytes | None
     xmp: bytes | None
     dpi: tuple[float, float] | None
 
@@ -68,8 +71,8 @@ def open_picture(source: str | Path | BinaryIO) -> Picture:
         raise SrganError(f"{name}: no such file") from error
     except IsADirectoryError as error:
         raise SrganError(f"{name}: is a folder, not an image") from error
-    except PermissionError:
-        raise
+    except PermissionError as error:
+        raise SrganError(f"{name}: may not be read (permission denied)") from error
     except Exception as error:  # broken files make decoders raise nearly anything
         # Pillow's own messages name the reason ("image file is truncated"), seldom the file.
         told = isinstance(error, OSError | ValueError | Image.DecompressionBombError | ImageCms.PyCMSError) and str(error)
@@ -79,16 +82,19 @@ def open_picture(source: str | Path | BinaryIO) -> Picture:
 
 def _decoded(file: BinaryIO) -> Picture:
     with Image.open(file) as image:
-        deep = any(";16" in str(tile.args) for tile in image.tile)  # Pillow itself would cut the lower 8 bits off
+        stored = str([tile.args for tile in image.tile])
+        deep = ";16" in stored  # Pillow itself would cut the lower 8 bits off
         image.load()
         info, exif = dict(image.info), image.getexif()
         for part in (EXIF_IFD, GPS_IFD):
             exif.get_ifd(part)  # read while the file is open
-        xmp = info.get("xmp") or (image.tag_v2.get(XMP_TAG) if image.format == "TIFF" else None)  # type: ignore[attr-defined]
+        xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _raw_profile(info.get("Raw profile type xmp", ""))
+        if image.format == "TIFF":
+            xmp = image.tag_v2.get(XMP_TAG)  # type: ignore[attr-defined]
         if image.mode in ("CMYK", "LAB"):
-            image = _to_srgb(image)
+            image, deep = _to_srgb(image), False
             info.pop("icc_profile", None)  # it described other channels than the ones there are now
-        pixels, alpha = _sixteen_bits(image, file) if deep or image.mode.startswith("I;16") else _eight_bits(image)
+        pixels, alpha = _sixteen_bits(image, file, stored) if deep or image.mode.startswith("I;16") else _eight_bits(image)
     orientation = exif.pop(ORIENTATION, 1)
     dpi = info.get("dpi")
     return Picture(
@@ -96,7 +102,8 @@ def _decoded(file: BinaryIO) -> Picture:
         None if alpha is None else _upright(alpha, orientation),
         info.get("icc_profile"),
         exif,
-        xmp.encode() if isinstance(xmp, str) else xmp,
+        info["exif"].removeprefix(b"Exif\0\0") if info.get("exif") and "Raw profile type exif" not in info else None,
+        xmp.encode("latin-1", "xmlcharrefreplace") if isinstance(xmp, str) else xmp,
         (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
     )
 
@@ -137,21 +144,36 @@ def _eight_bits(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     return np.array(image.convert("L" if grey else "RGB")), None
 
 
-def _sixteen_bits(image: Image.Image, file: BinaryIO) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels and alpha; several channels are read again by OpenCV, which keeps them."""
-    if image.format == "TIFF" and (tags := image.tag_v2) and (tags.get(262) == 0 or tags.get(284) == 2):  # type: ignore[attr-defined]
-        raise ValueError("16 bits with white as zero, or with the colours apart, are not supported; save it in another way")
+def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels and alpha; several channels are read again by OpenCV, which keeps them. `stored` is how Pillow calls the file's pixels."""
+    extra = 2  # what a fourth channel is: 0 nothing known, 1 alpha that the colours are multiplied by, 2 alpha (TIFF 6.0, section 18)
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        if tags.get(262) == 0 or tags.get(284) == 2:
+            raise ValueError("16 bits with white as zero, or with the colours apart, are not supported; save it in another way")
+        extra = (*tags.get(338, ()), 2)[0]
     if image.mode.startswith("I;16"):
         grey = np.array(image).astype(np.uint16)
+        if ";12" in stored:  # in 0..4095
+            grey = ((grey.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
         hidden = image.info.get("transparency")
         return grey, np.where(grey == hidden, 0, 65535).astype(np.uint16) if isinstance(hidden, int) else None
     file.seek(0)
     pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise ValueError("its 16-bit pixels cannot be read")
-    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
-    colours = pixels[..., 2::-1]  # OpenCV has blue first
-    return np.ascontiguousarray(colours[..., 0] if image.mode == "LA" else colours), alpha
+    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 and extra else None
+    colours = np.ascontiguousarray(pixels[..., 2::-1])  # OpenCV has blue first
+    if alpha is not None and extra == 1:
+        whole = colours.astype(np.uint32) * 65535 // np.maximum(alpha, 1)[..., None]
+        colours = np.minimum(whole, 65535).astype(np.uint16)
+    return np.ascontiguousarray(colours[..., 0]) if "LA;16" in stored else colours, alpha
+
+
+def _raw_profile(text: str | bytes) -> bytes | None:
+    """What a PNG's ``Raw profile type ...`` holds: a name, a length, and hexadecimal digits."""
+    found = re.fullmatch(r"\s*\w+\s+\d+\s+([0-9a-fA-F\s]*)", text if isinstance(text, str) else text.decode("latin-1"))
+    return bytes.fromhex(found[1]) if found else None
 
 
 def rounded_to_8(pixels: np.ndarray) -> np.ndarray:
