@@ -95,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"srgan {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_stages, _add_data, _add_profiles, _add_tools, _add_models):
+        add(commands, common, staged)
+    _add_upscale(commands, common)
+    return parser
+
+
+def _add_stages(commands: Any, common: argparse.ArgumentParser, staged: argparse.ArgumentParser) -> None:
     for name, function in (stages.STAGES | {"sync": stages.sync}).items():
         text = _first_sentence(function)
         command = commands.add_parser(name, help=text, description=text, parents=[common, staged])
@@ -109,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "prepare":
             command.add_argument("--processes", type=_positive, help="that work at once (default: one for each core)")
 
+
+def _add_data(commands: Any, common: argparse.ArgumentParser, staged: argparse.ArgumentParser) -> None:
     text = "What there is to train on and to score with"
     data = commands.add_parser("data", help=text, description=text)
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -121,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("names", nargs="*", metavar="name", help="(default: those that the parameter file names)")
     action.set_defaults(run=lambda options: print(listing.licences(options.names or _named(options.params))))
 
+
+def _add_profiles(commands: Any, common: argparse.ArgumentParser, staged: argparse.ArgumentParser) -> None:
     text = "Ready-made parameter files, from the demo to the papers' settings"
     profile = commands.add_parser("profile", help=text, description=text)
     actions = profile.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -133,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("name")
     action.set_defaults(run=lambda options: print(profiles.use(options.name, options.params)))
 
+
+def _add_tools(commands: Any, common: argparse.ArgumentParser, staged: argparse.ArgumentParser) -> None:
     text = "What the training takes in memory and time, measured with a few steps on random pixels"
     command = commands.add_parser("plan", help=text, description=text, parents=[common, staged])
     command.add_argument("profiles", nargs="*", metavar="profile", help="(default: the parameter file)")
@@ -151,6 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--set", help="score on this set alone (default: all test images)")
     command.set_defaults(run=_compare)
 
+
+def _add_models(commands: Any, common: argparse.ArgumentParser, staged: argparse.ArgumentParser) -> None:
     text = "Make the challenger the champion, if its scores allow"
     command = commands.add_parser("promote", help=text, description=f"{text}; exits with 3 if they do not.", parents=[common, staged])
     command.add_argument("--dry-run", action="store_true", help="decide, but change nothing")
@@ -169,9 +184,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--alpha", type=_share, required=True, help="share of the second, 0..1")
     command.add_argument("-o", "--output", type=Path, required=True, help="a .safetensors file")
     command.set_defaults(run=_interpolate)
-
-    _add_upscale(commands, common)
-    return parser
 
 
 def _add_upscale(commands: Any, common: argparse.ArgumentParser) -> None:
