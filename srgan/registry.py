@@ -16,11 +16,12 @@ import numpy as np
 import onnx
 import pandas as pd
 from mlflow import onnx as mlflow_onnx
+from mlflow import pyfunc
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, Schema, TensorSpec
 
 from srgan import evaluation, tracking
 from srgan.errors import SrganError
@@ -28,6 +29,7 @@ from srgan.files import sha256
 
 DIGEST_TAG = "srgan.onnx_sha256"
 TEST_TAG = "srgan.test_sha256"  # the images that the version's scores are of
+IMAGES, TWIN_TAG = "-images", "srgan.version"  # a version's twin takes and returns image files; the tag names the version
 DIFFERENCE_TAG = "srgan.onnx_difference"  # from PyTorch, at most
 CHAMPIONS_TAG = "srgan.champions"  # of the registered model: its champions in order, the present one last
 LOCK_TAG = "srgan.promotion"  # of the registered model: who is at work
@@ -36,7 +38,9 @@ LOCK_SECONDS, SETTLE_SECONDS = 120.0, 1.0
 log = logging.getLogger(__name__)
 
 
-def register(path: Path, training: tracking.Training, name: str, alias: str, tags: dict[str, str], table: pd.DataFrame) -> dict[str, Any]:
+def register(
+    path: Path, training: tracking.Training, name: str, alias: str, tags: dict[str, str], table: pd.DataFrame, card: str
+) -> dict[str, Any]:
     """Put an `.onnx` file into the registry as a new version of `name`, and point `alias` to it.
 
     The same file twice makes no second version.
@@ -48,6 +52,7 @@ def register(path: Path, training: tracking.Training, name: str, alias: str, tag
         alias: for the version.
         tags: of the version.
         table: the file's scores, per image.
+        card: the model card, which becomes the version's description.
 
     Returns:
         `name`, `version`, `alias`, `run_id`.
@@ -63,9 +68,13 @@ def register(path: Path, training: tracking.Training, name: str, alias: str, tag
         with tempfile.TemporaryDirectory() as folder:
             table.to_csv(Path(folder) / place.name, index=False)
             client.log_artifact(run_id, str(Path(folder) / place.name), str(place.parent))
+        if not _twin(client, name, found.version):
+            _create_twin(client, path, run_id, name, found.version)
+        client.log_text(run_id, card, "MODEL_CARD.md")
+        client.update_model_version(name, found.version, card)
         for key, value in tags.items():  # after the scores that they speak of
             client.set_model_version_tag(name, found.version, key, value)
-        client.set_registered_model_alias(name, alias, found.version)
+        _give_alias(client, name, alias, found.version)
         client.set_terminated(run_id, "FINISHED")
     except Exception as error:  # see tracking.try_sync
         raise SrganError(
@@ -140,7 +149,7 @@ def crown(name: str, number: str, former: str | None) -> None:
         line = [entry for entry in _champions(client, name) if entry not in (str(number), str(former))]
         line += [str(former)] if former else []  # also one that was made the champion by hand
         client.set_registered_model_tag(name, CHAMPIONS_TAG, ",".join([*line, str(number)]))
-        client.set_registered_model_alias(name, "champion", str(number))
+        _give_alias(client, name, "champion", str(number))
 
 
 def uncrown(name: str) -> tuple[str, str]:
@@ -154,9 +163,16 @@ def uncrown(name: str) -> tuple[str, str]:
         line = _champions(client, name)
         if now is None or len(line) < 2 or line[-1] != str(now.version):
             raise SrganError(f"{name}: there is no former champion to go back to ({CHAMPIONS_TAG}: {','.join(line) or 'none'})")
-        client.set_registered_model_alias(name, "champion", line[-2])
+        _give_alias(client, name, "champion", line[-2])
         client.set_registered_model_tag(name, CHAMPIONS_TAG, ",".join(line[:-1]))
         return line[-1], line[-2]
+
+
+def _give_alias(client: MlflowClient, name: str, alias: str, number: str) -> None:
+    """To a version, and to its twin that takes image files (`srgan.service`)."""
+    client.set_registered_model_alias(name, alias, str(number))
+    if twin := _twin(client, name, number):
+        client.set_registered_model_alias(f"{name}{IMAGES}", alias, twin.version)
 
 
 def _champions(client: MlflowClient, name: str) -> list[str]:
@@ -214,6 +230,27 @@ def download(uri: str, folder: Path) -> Path:
     if not found:
         raise SrganError(f"{uri}: holds no .onnx file")
     return found[0]
+
+
+def _twin(client: MlflowClient, name: str, number: str) -> ModelVersion | None:
+    """The version of ``NAME-images`` that takes and returns image files."""
+    found = client.search_model_versions(f"name = '{name}{IMAGES}'")
+    return next((one for one in found if one.tags.get(TWIN_TAG) == str(number)), None)
+
+
+def _create_twin(client: MlflowClient, path: Path, run_id: str, name: str, number: str) -> None:
+    package = Path(__file__).parent
+    with mlflow.start_run(run_id=run_id):
+        info = pyfunc.log_model(
+            name="service",  # not images: so MLflow calls the folder of the pictures by step
+            python_model=str(package / "service.py"),
+            artifacts={"model": str(path)},
+            code_paths=[str(package)],
+            signature=ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema([ColSpec("binary", "image")])),
+            pip_requirements=["mlflow", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "psutil", "pyvips[binary]"],
+            registered_model_name=f"{name}{IMAGES}",
+        )
+    client.set_model_version_tag(f"{name}{IMAGES}", str(info.registered_model_version), TWIN_TAG, str(number))
 
 
 def _scores_path(digest: str) -> str:

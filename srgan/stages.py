@@ -12,7 +12,7 @@ from typing import Any
 
 from srgan import __version__, launch
 from srgan.errors import SrganError
-from srgan.files import atomic_file, atomic_folder, digest, read_json, read_state, require, sha256, write_json
+from srgan.files import atomic_file, atomic_folder, digest, read_json, read_state, require, sha256, write_json, write_text
 from srgan.params import Params, Pretrain, Train, flatten, to_dict
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
@@ -23,6 +23,7 @@ LOSSES = {"pretrain": REPORTS / "pretrain.csv", "train": REPORTS / "train.csv"}
 METRICS, TABLE, STATISTICS, GAN = REPORTS / "metrics.json", REPORTS / "metrics.csv", REPORTS / "statistics.json", REPORTS / "gan.csv"
 PICTURES, COMPARISON, REPORT, SPEED = REPORTS / "pictures", REPORTS / "comparison.png", REPORTS / "report.html", REPORTS / "speed.json"
 CARD, EXPORT, REGISTRATION = REPORTS / "data.html", REPORTS / "export.json", REPORTS / "registration.json"
+MODEL_CARD = REPORTS / "MODEL_CARD.md"
 
 CALIBRATION = 16  # crops that int8 learns its ranges from
 
@@ -283,9 +284,12 @@ def report(params: Params) -> None:
 
 
 def register(params: Params) -> None:
-    """Put the exported model into MLflow's registry: ``reports/registration.json``."""
+    """Put the exported model into MLflow's registry: ``reports/registration.json``, with a card, ``MODEL_CARD.md``."""
+    import onnx
+
     from srgan import registry
     from srgan.data.manifest import read_manifest
+    from srgan.model_card import model_card
 
     training = current_training(params)
     path = _exported(params, training.scale)["fp32"]
@@ -295,7 +299,11 @@ def register(params: Params) -> None:
     tags[registry.TEST_TAG] = read_manifest(PREPARED)["test_sha256"]
     tags[registry.DIFFERENCE_TAG] = str(max(read_json(EXPORT, made_by="export")["max_difference"].values()))
     scores = table[table["model"] == "onnx-fp32"]
-    version = registry.register(path, training, name, params.register.alias, tags, scores)
+    described = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    statistics, exported = read_json(STATISTICS, made_by="evaluate"), read_json(EXPORT, made_by="export")
+    card = model_card(described, read_manifest(PREPARED), statistics, exported)
+    write_text(MODEL_CARD, card)
+    version = registry.register(path, training, name, params.register.alias, tags, scores, card)
     # Neither version nor run id: both depend on the server, and an out must follow from its dependencies alone.
     record = {"model": name, "alias": params.register.alias, "key": training.key, "file": path.name, "sha256": sha256(path)}
     write_json(REGISTRATION, record)

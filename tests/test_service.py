@@ -1,0 +1,91 @@
+"""The registered model, served by MLflow and called as the documentation says."""
+
+import base64
+import contextlib
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+import skimage.data
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+from conftest import ROOT, environment
+from srgan.inference import Upscaler
+
+
+@contextlib.contextmanager
+def served(folder, model):
+    """`mlflow models serve`; yields its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["models", "serve", "-m", model, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    env = environment(MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow/mlflow.db")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", *command],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1):
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail(process.stdout.read().decode())
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def test_a_photograph_by_curl_in_one_line(copy_of_project, tmp_path):
+    if not shutil.which("curl"):
+        pytest.skip("needs curl")
+    photograph = skimage.data.chelsea()[:40, :60]
+    Image.fromarray(photograph).save(tmp_path / "photo.png", dpi=(300, 300))
+    (line,) = re.findall(r"^curl .*$", (ROOT / "docs" / "promotion.md").read_text(), re.MULTILINE)
+    with served(copy_of_project, "models:/srgan-x4-images@challenger") as port:
+        line = line.replace("127.0.0.1:5001", f"127.0.0.1:{port}")
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment(), check=True, timeout=60)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations",
+            data=b'{"dataframe_records": [{"image": "' + base64.b64encode(b"no image") + b'"}]}',
+            headers={"Content-Type": "application/json"},
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        assert refused.value.code in (400, 500)
+    with Image.open(tmp_path / "big.png") as result:
+        expected = Upscaler(copy_of_project / "models" / "4x-demo-compact-fp32.onnx").upscale(photograph)
+        assert np.array_equal(np.asarray(result), expected)
+        assert result.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
+
+
+def test_the_card_describes_the_version(project):
+    store = MlflowClient(f"sqlite:///{project}/mlflow/mlflow.db")
+    card = (project / "reports" / "MODEL_CARD.md").read_text()
+    version = store.get_model_version_by_alias("srgan-x4", "challenger")
+    assert version.description == card
+    for heading in ("Intended use", "Limits", "Data", "Scores", "Worst cases"):
+        assert f"## {heading}\n" in card
+    assert "It invents detail" in card
+    assert "research only (the training photographs include Middlebury Stereo 2014)" in card
+    assert "| train | sample |" in card
+    twin = store.get_model_version_by_alias("srgan-x4-images", "challenger")
+    assert twin.tags["srgan.version"] == str(version.version)
+    assert io.StringIO(card).readline() == "# demo: super-resolution x4\n"
