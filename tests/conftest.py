@@ -35,6 +35,7 @@ TINY = {
     }.items()},
     "train.discriminator.features": 4,
     "train.discriminator.depth": 2,
+    "export.fp16": False,
     "evaluate.lpips": [],
 }  # fmt: skip
 

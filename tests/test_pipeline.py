@@ -67,7 +67,7 @@ def test_a_stage_depends_on_its_own_keys_only(copy_of_project):
 def test_scores_have_the_published_form(project):
     scores = json.loads((project / "reports" / "metrics.json").read_text())
     assert list(scores) == ["sample"]
-    assert list(scores["sample"]) == ["bicubic", "pretrained", "gan", "onnx-fp32", "onnx-fp16"]
+    assert list(scores["sample"]) == ["bicubic", "pretrained", "gan", "onnx-fp32"]
     for figures in scores["sample"].values():
         assert list(figures) == FIGURES
         assert figures["lpips"] is None  # not asked for here
@@ -82,8 +82,8 @@ def test_scores_have_the_published_form(project):
     against = statistics["against"]["bicubic"]["psnr_y"]
     assert against["difference"] == pytest.approx(scores["sample"]["gan"]["psnr_y"] - scores["sample"]["bicubic"]["psnr_y"], abs=1e-3)
     assert against["low"] <= against["difference"] <= against["high"]
-    cost, half = json.loads((project / "reports" / "speed.json").read_text())["files"]
-    assert (cost["file"], half["file"]) == ("4x-demo-compact-fp32.onnx", "4x-demo-compact-fp16.onnx")
+    (cost,) = json.loads((project / "reports" / "speed.json").read_text())["files"]
+    assert cost["file"] == "4x-demo-compact-fp32.onnx"
     assert cost["seconds_per_megapixel"] > 0
     assert 50 < cost["peak_memory_mb"] < 4000
 
@@ -130,12 +130,12 @@ def test_the_champion_is_scored_beside(copy_of_project):
     store.set_registered_model_alias("srgan-x4", "champion", "1")
     run("srgan", "evaluate", cwd=copy_of_project)
     scores = json.loads((copy_of_project / "reports" / "metrics.json").read_text())["sample"]
-    assert list(scores) == ["bicubic", "pretrained", "gan", "champion", "onnx-fp32", "onnx-fp16"]
+    assert list(scores) == ["bicubic", "pretrained", "gan", "champion", "onnx-fp32"]
     assert scores["champion"] == scores["onnx-fp32"]
     against = json.loads((copy_of_project / "reports" / "statistics.json").read_text())["sample"]["onnx-fp32"]["against"]["champion"]
     assert against["psnr_y"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "wins": 0}
     # A champion whose file is lost costs its row, not the scores.
-    (lost,) = (copy_of_project / "mlflow" / "artifacts").rglob("*.onnx")
+    (lost,) = (copy_of_project / "mlflow" / "artifacts").rglob("model.onnx")
     lost.unlink()
     done = run("srgan", "evaluate", cwd=copy_of_project)
     assert "the champion goes unscored" in done.stderr

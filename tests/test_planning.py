@@ -13,7 +13,7 @@ import resource, sys
 from srgan import params, planning
 trainer = planning._trainer(params.load(sys.argv[1]), sys.argv[2])
 import srgan.tracking
-for step in (1, 2, 3):
+for step in (1, 2):
     trainer.step(step)
 print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

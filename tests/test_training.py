@@ -106,6 +106,33 @@ def test_a_step_moves_the_networks_it_should(world, stage):
         assert moved(subject.discriminator, discriminator)
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("srresnet", {"features": 8, "depth": 1, "upsampling": "pixelshuffle"}),
+        ("rrdb", {"features": 8, "growth": 4, "depth": 1}),
+        ("compact", {"features": 8, "depth": 1}),
+        ("srcnn", {"features": 8}),
+    ],
+)
+def test_any_network_learns_any_scale(tmp_path, name, config, scale):
+    sizes = {f"{stage}.patch": 24 for stage in ("pretrain", "train")}
+    loaded = params.load(write_params(tmp_path, sizes | {"prepare.scale": scale}))
+    crops = Crops(make_store(tmp_path, ((48, 96), (48, 48)), scale), 2, 24, 0)
+    generator = models.build_generator(name, scale=scale, **config)
+    discriminator = models.build_discriminator("patch", features=4, depth=2)
+    for stage, judge in (("pretrain", None), ("train", discriminator)):
+        subject = Trainer(getattr(loaded, stage), generator, judge, crops, [])
+        before = weights(subject.generator)
+        for step in (1, 2):
+            subject.step(step)
+        assert moved(subject.generator, before)
+        assert all(math.isfinite(float(value)) for value in subject.sums.values())
+        generator = subject.generator
+    assert models.enlarge(generator.eval(), np.zeros((5, 7, 3), np.uint8)).shape == (5 * scale, 7 * scale, 3)
+
+
 OFF = {
     "train.losses.pixel.weight": 0.0,
     "train.losses.perceptual.weight": 0.0,
