@@ -15,22 +15,24 @@ import psutil
 
 from srgan.errors import SrganError
 
+SCRATCH = ("pixels", "resized", "former")  # what `scratch_file` may be for
 
-def _temporary(path: Path) -> Path:
+
+def _temporary(path: Path, label: str = "") -> Path:
     name = path.name if len(os.fsencode(path.name)) < 200 else digest(path.name)  # a name has 255 bytes at most
-    return path.with_name(f".{name}.{os.getpid()}.tmp")
+    return path.with_name(f".{name}{label}.{os.getpid()}.tmp")
 
 
 def final_name(text: str) -> str:
     """A text in which people's names stand for temporary ones: such as raw for .raw.4711.tmp."""
-    return re.sub(r"\.([^/\\]+?)(\.pixels)?\.\d+\.tmp", r"\1", text)
+    return re.sub(rf"\.([^/\\]+?)(\.(?:{'|'.join(SCRATCH)}))?\.\d+\.tmp", r"\1", text)
 
 
 def _sweep(path: Path) -> None:
     """Remove what processes that were killed outright have left beside `path`."""
     for left in path.parent.glob(glob.escape(_temporary(path).name.removesuffix(f".{os.getpid()}.tmp")) + ".*.tmp"):
         number = left.name.split(".")[-2]
-        if number.isdecimal() and (not psutil.pid_exists(int(number)) or left == _temporary(path)):
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
@@ -38,13 +40,12 @@ def _sweep(path: Path) -> None:
 
 
 @contextmanager
-def scratch_file(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside `path`, for what is needed on the way to it; it is gone after the block."""
-    raw = Path(f"{path}.pixels")
-    raw.parent.mkdir(parents=True, exist_ok=True)
-    for name in (Path(path), raw):
-        _sweep(name)
-    scratch = _temporary(raw)
+def scratch_file(path: str | Path, label: str) -> Iterator[Path]:
+    """Yield a path beside `path`, for what is needed on the way to it, of the kinds in `SCRATCH`; it is gone after the block."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    scratch = _temporary(path, f".{label}")
     try:
         yield scratch
     finally:
@@ -79,6 +80,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     _sweep(path)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a former process with this number
     temporary.mkdir()
     try:
         yield temporary

@@ -35,8 +35,8 @@ class Upscaler:
         provider: what is to run it, of `PROVIDERS`; ``auto`` is CUDA where it works, else the CPU. Where `provider` does not work, a
             warning says why and the CPU takes over.
         strict: then it is an error instead.
-        tile: side of the squares that the model sees, in LR pixels; None: as large as the free memory allows. Where the memory does
-            not suffice, the side is halved.
+        tile: side of the squares that the model sees, in LR pixels, at least `SMALLEST`; None: as large as the free memory allows.
+            Where the memory does not suffice, the side is halved.
         threads: that work on one image on the CPU; 0: one for each core.
 
     Attributes:
@@ -62,6 +62,8 @@ class Upscaler:
         if contract != "1":
             raise SrganError(f"{model}: not a model of contract 1 (sr.contract is {contract}); make one with: srgan export CHECKPOINT")
         self.scale, self.reach = int(self.metadata["sr.scale"]), int(self.metadata["sr.tile_overlap"])
+        if tile is not None and tile < SMALLEST:
+            raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours; it needs at least {SMALLEST}")
         self.tile = tile or self._affordable_tile()
         self.sha256 = sha256(self.path)
         self._short = False  # of memory, once it was

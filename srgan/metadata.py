@@ -19,6 +19,7 @@ from PIL import Image, TiffImagePlugin
 
 from srgan.data.images import EXIF_IFD, GPS_IFD, ORIENTATION, XMP_TAG, Picture
 from srgan.errors import SrganError
+from srgan.files import scratch_file
 from srgan.provenance import add_provenance, upright
 
 # EXIF tags that describe the former file's layout (TIFF 6.0, sections 3 to 8 and 11 to 22), what is written anew from elsewhere, and what
@@ -29,7 +30,7 @@ LAYOUT |= {33550, 33922, 34264, 37724, 50255}
 WIDTH, HEIGHT, PIXEL_WIDTH, PIXEL_HEIGHT, INTEROP = 0x0100, 0x0101, 0xA002, 0xA003, 0xA005
 SHORT, LONG = 3, 4
 SEGMENT = 65533  # bytes that a segment of a JPEG holds
-XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
+EXIF_HEADER, XMP_HEADER = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
 log = logging.getLogger(__name__)
 
@@ -65,31 +66,42 @@ def collect(picture: Picture, size: tuple[int, int], form: str, model: dict[str,
     """
     tags, exif = _tags(picture, size), b""
     try:
-        exif = _patched(picture.exif_block, size) if picture.exif_block else tags.tobytes().removeprefix(b"Exif\0\0")
+        exif = _patched(picture.exif_block, size) if picture.exif_block else tags.tobytes().removeprefix(EXIF_HEADER)
         tags.tobytes()
     except Exception as error:  # values of types, or at places, that nobody expects
-        log.warning("its EXIF is damaged (%s); it is left out", error)
+        log.warning("%s: its EXIF is damaged (%s); it is left out", picture.name, error)
         tags, exif = Image.Exif(), b""
     if not (len(tags) or tags.get_ifd(EXIF_IFD) or tags.get_ifd(GPS_IFD)):
         exif = b""
-    xmp = upright(picture.xmp) if picture.xmp else b""
+    if form == "jpeg" and len(EXIF_HEADER) + len(exif) > SEGMENT:
+        log.warning("%s: its EXIF of %d bytes is more than a JPEG holds; it is left out", picture.name, len(exif))
+        exif = b""
+    xmp = kept = upright(picture.xmp) if picture.xmp else b""
     if model is not None:
         try:
-            whole = add_provenance(xmp, model, digest)
+            xmp = add_provenance(kept, model, digest)
         except SrganError as error:
-            log.warning("%s; it is left out", error)
-            whole = add_provenance(b"", model, digest, xmp)
-        if form == "jpeg" and len(XMP_HEADER) + len(whole) > SEGMENT:
-            log.warning("its XMP of %d bytes is more than a JPEG holds; the model is named, the rest is left out", len(xmp))
-            whole = add_provenance(b"", model, digest, xmp)
-        xmp = whole
+            log.warning("%s: %s; it is left out", picture.name, error)
+            xmp = add_provenance(b"", model, digest, kept)
+    if form == "jpeg" and len(XMP_HEADER) + len(xmp) > SEGMENT:
+        log.warning("%s: its XMP of %d bytes is more than a JPEG holds; it is left out", picture.name, len(kept))
+        xmp = add_provenance(b"", model, digest, kept) if model is not None else b""
     # Formats that must name a resolution get what viewers assume, and so do damaged ones.
     dpi = picture.dpi if picture.dpi and max(picture.dpi) < 1e6 else (72.0, 72.0)
     return Metadata(exif, tags, xmp, picture.icc_profile, dpi)
 
 
-def embed(path: Path, form: str, metadata: Metadata, size: tuple[int, int], alpha: bool) -> None:
-    """Write the EXIF into a file of pixels, and the XMP into a PNG or JPEG; the other formats' XMP libvips has written."""
+def embed(path: Path, target: Path, form: str, metadata: Metadata, size: tuple[int, int], alpha: bool) -> None:
+    """Write the EXIF into a file of pixels, and the XMP into a PNG or JPEG; the other formats' XMP libvips has written.
+
+    Args:
+        path: the file.
+        target: what it is going to be called.
+        form: its format.
+        metadata: what to write.
+        size: width and height.
+        alpha: whether it has an alpha channel.
+    """
     exif = metadata.exif
     match form:
         case "png":
@@ -97,23 +109,20 @@ def embed(path: Path, form: str, metadata: Metadata, size: tuple[int, int], alph
             # The chunk that the XMP specification asks for (part 3, 1.1.5).
             chunks += [_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp)] if metadata.xmp else []
             if chunks:
-                with _rewritten(path) as (source, target):
-                    target.write(source.read(33))  # signature and IHDR
-                    target.write(b"".join(chunks))
+                with _rewritten(path, target) as (source, file):
+                    file.write(source.read(33))  # signature and IHDR
+                    file.write(b"".join(chunks))
         case "jpeg":
-            if len(exif) + 8 > SEGMENT:
-                log.warning("its EXIF of %d bytes is more than a JPEG holds; it is left out", len(exif))
-                exif = b""
-            with _rewritten(path) as (source, target):
+            with _rewritten(path, target) as (source, file):
                 start, marker = source.read(2), source.read(2)
                 if marker == b"\xff\xe0":  # the JFIF header, which libvips writes now and then
                     source.read(struct.unpack(">H", source.read(2))[0] - 2)
                     marker = b""
                 density = (min(round(value), 65535) for value in metadata.dpi)
-                target.write(start + b"\xff\xe0\0\x10JFIF\0\1\1" + struct.pack(">BHHBB", 1, *density, 0, 0))  # 1: pixels an inch
-                for content in (b"Exif\0\0" + exif if exif else b"", XMP_HEADER + metadata.xmp if metadata.xmp else b""):
-                    target.write(b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content if content else b"")
-                target.write(marker)
+                file.write(start + b"\xff\xe0\0\x10JFIF\0\1\1" + struct.pack(">BHHBB", 1, *density, 0, 0))  # 1: pixels an inch
+                for content in (EXIF_HEADER + exif if exif else b"", XMP_HEADER + metadata.xmp if metadata.xmp else b""):
+                    file.write(b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content if content else b"")
+                file.write(marker)
         case "webp" if exif:
             path.write_bytes(_webp_with_exif(path.read_bytes(), exif, size, alpha))
         case "tiff" if exif:
@@ -173,16 +182,13 @@ def _patched(block: bytes, size: tuple[int, int]) -> bytes:
 
 
 @contextmanager
-def _rewritten(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+def _rewritten(path: Path, target: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """The file to read from, and the one that takes its place; what is not read is copied."""
-    former = path.with_name(f"{path.name}.former")
-    path.replace(former)
-    try:
-        with former.open("rb") as source, path.open("wb") as target:
-            yield source, target
-            shutil.copyfileobj(source, target, 1 << 20)
-    finally:
-        former.unlink()
+    with scratch_file(target, "former") as former:
+        path.replace(former)
+        with former.open("rb") as source, path.open("wb") as file:
+            yield source, file
+            shutil.copyfileobj(source, file, 1 << 20)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -109,18 +109,18 @@ def _enlarge(
     upscaler: Upscaler, picture: Picture, target: Path, form: str, options: Options, size: tuple[int, int], told: Callable[[int, int], None]
 ) -> None:
     height, width = (side * upscaler.scale for side in picture.pixels.shape[:2])
-    with scratch_file(target) as raw:  # not in /tmp, which may be made of memory
+    with scratch_file(target, "pixels") as raw:  # not in /tmp, which may be made of memory
         channels, kind = _write_raw(raw, upscaler, picture, form, told)
         upscaler.release()  # the encoder needs some, too
         if size != (width, height):
-            _resize_raw(raw, (height, width, channels), kind, size)
+            _resize_raw(raw, target, (height, width, channels), kind, size)
         deep = kind == np.uint16
         image = pyvips.Image.rawload(os.fsencode(raw), *size, channels, format="ushort" if deep else "uchar")
         image = image.copy(interpretation=("grey16" if deep else "b-w") if channels < 3 else ("rgb16" if deep else "srgb"))
         metadata = collect(picture, size, form, upscaler.metadata if options.provenance else None, upscaler.sha256)
         with atomic_file(target) as temporary:
             try:
-                _save(image, temporary, form, options, metadata)
+                _save(image, temporary, target, form, options, metadata)
             except pyvips.Error as error:
                 if os.strerror(errno.ENOSPC) in str(error):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
@@ -168,12 +168,12 @@ def _write_raw(raw: Path, upscaler: Upscaler, picture: Picture, form: str, told:
     return channels, kind
 
 
-def _resize_raw(raw: Path, shape: tuple[int, int, int], kind: type, size: tuple[int, int]) -> None:
+def _resize_raw(raw: Path, target: Path, shape: tuple[int, int, int], kind: type, size: tuple[int, int]) -> None:
     """Replace a file of pixels by the image in another size (width, height), by Lanczos in strips that equal the whole but for rounding."""
     pixels, (width, height) = np.memmap(raw, kind, "r", shape=shape), size
     step = shape[0] / height
     reach = math.ceil(3 * max(step, 1)) + 1  # rows that Lanczos of three lobes looks at
-    with scratch_file(raw) as new:
+    with scratch_file(target, "resized") as new:
         with new.open("wb") as file:
             for top in range(0, height, ROWS):
                 bottom = min(top + ROWS, height)
@@ -201,7 +201,7 @@ def _rows_of_alpha(alpha: np.ndarray, scale: int, top: int, rows: int) -> np.nda
     return enlarge_alpha(alpha[first : end + 2], scale)[top - first * scale :][:rows]
 
 
-def _save(image: Any, path: Path, form: str, options: Options, metadata: Metadata) -> None:
+def _save(image: Any, path: Path, target: Path, form: str, options: Options, metadata: Metadata) -> None:
     image = image.copy(xres=metadata.dpi[0] / 25.4, yres=metadata.dpi[1] / 25.4)
     blob, name = pyvips.GValue.blob_type, os.fsencode(path)  # a name need not be UTF-8
     if metadata.icc_profile:
@@ -224,4 +224,4 @@ def _save(image: Any, path: Path, form: str, options: Options, metadata: Metadat
             if metadata.exif:  # its boxes are libvips' business
                 image.set_type(blob, "exif-data", b"Exif\0\0" + metadata.exif)
             image.heifsave(name, compression="av1", Q=options.quality, lossless=options.lossless, effort=2, keep=keep | KEEP_EXIF)
-    embed(path, form, metadata, (image.width, image.height), alpha=image.bands in (2, 4))
+    embed(path, target, form, metadata, (image.width, image.height), alpha=image.bands in (2, 4))

@@ -168,6 +168,8 @@ def test_a_provider_that_does_not_work_is_replaced_or_refused(model_path, caplog
     for provider in ("cuda", "tensorrt"):
         with pytest.raises(SrganError, match=f"provider {provider} does not work here: "):
             Upscaler(model_path, provider=provider, strict=True)
+    with pytest.raises(SrganError, match=r"a tile of 8 pixels is too small .* at least 32"):
+        Upscaler(model_path, tile=8)
     with pytest.raises(SrganError, match=r"no provider is called 'tpu'; there are auto, cuda"):
         Upscaler(model_path, provider="tpu")
 

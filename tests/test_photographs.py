@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import subprocess
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import pyvips
 import skimage.data
 import tifffile
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from conftest import write_model
 from srgan.data.images import open_picture
@@ -339,6 +340,26 @@ def test_what_was_generated_stays_generated(upscaler, tmp_path, xmp):
     result = enlarged(upscaler, stored(tmp_path / "in.jpg", xmp=xmp), tmp_path / "out.jpg")
     assert result.xmp.count(b"DigitalSourceType>http") == 1
     assert b"/trainedAlgorithmicMedia<" in result.xmp
+
+
+def test_xmp_that_a_jpeg_cannot_hold_is_told(upscaler, tmp_path, caplog):
+    enlarged(upscaler, stored(tmp_path / "in.jpg", xmp=packet("<e:Event>short</e:Event>")), tmp_path / "long.png")
+    with Image.open(tmp_path / "long.png") as image:
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", packet(f"<e:Event>{'x' * 70_000}</e:Event>").decode())
+        image.save(tmp_path / "long.png", pnginfo=text)
+    assert len(enlarged(upscaler, tmp_path / "long.png", tmp_path / "out.webp", provenance=False).xmp) > 70_000
+    assert enlarged(upscaler, tmp_path / "long.png", tmp_path / "out.jpg", provenance=False).xmp is None
+    assert "long.png: its XMP of " in caplog.text
+    assert b"DigitalSourceType" in enlarged(upscaler, tmp_path / "long.png", tmp_path / "out.jpg").xmp
+
+
+def test_what_a_killed_process_left_is_swept(upscaler, tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for label in ("", ".pixels", ".resized", ".former"):
+        (tmp_path / f".out.png{label}.{ended.pid}.tmp").touch()
+    enlarged(upscaler, stored(tmp_path / "in.png"), tmp_path / "out.png", outscale=3)
 
 
 def test_xmp_as_other_programs_put_it_into_a_png(upscaler, tmp_path):

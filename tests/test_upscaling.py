@@ -15,6 +15,7 @@ import skimage.data
 from PIL import Image
 
 from conftest import environment, run, write_model
+from srgan import cli, inference, photographs
 from srgan.data.images import read_image
 from srgan.errors import SrganError
 from srgan.inference import Upscaler
@@ -41,6 +42,11 @@ def folder(tmp_path):
 
 def results(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_command_offers_what_there_is():
+    assert cli.PROVIDERS == inference.PROVIDERS
+    assert {photographs.FORMATS[f".{suffix}"] for suffix in cli.FORMATS} == set(photographs.FORMATS.values())
 
 
 def test_one_photograph(project, tmp_path):

@@ -38,6 +38,7 @@ class Picture:
     """A decoded image file, upright, with what else the file tells.
 
     Attributes:
+        name: of the file, for messages.
         pixels: `(H, W)` if it is greyscale, else `(H, W, 3)` RGB; uint8, or uint16 if the file has 16 bits a channel.
         alpha: `(H, W)` of the same type, 0 where it is transparent; None if the file has no transparency.
         icc_profile: what the colours of `pixels` mean.
@@ -47,6 +48,7 @@ class Picture:
         dpi: pixels an inch, across and down.
     """
 
+    name: str
     pixels: np.ndarray
     alpha: np.ndarray | None
     icc_profile: bytes | None
@@ -66,7 +68,7 @@ def open_picture(source: str | Path | BinaryIO) -> Picture:
     try:
         # Not by its path: Pillow 13 then maps uncompressed TIFF files, and those that lie on their side come out scrambled.
         with Path(source).open("rb") if isinstance(source, str | Path) else contextlib.nullcontext(source) as file:
-            return _decoded(file)
+            return _decoded(file, name)
     except FileNotFoundError as error:
         raise SrganError(f"{name}: no such file") from error
     except IsADirectoryError as error:
@@ -80,7 +82,7 @@ def open_picture(source: str | Path | BinaryIO) -> Picture:
         raise SrganError(f"{name}: {reason}; replace the file or take it out") from error
 
 
-def _decoded(file: BinaryIO) -> Picture:
+def _decoded(file: BinaryIO, name: str) -> Picture:
     with Image.open(file) as image:
         stored = str([tile.args for tile in image.tile])
         deep = ";16" in stored  # Pillow itself would cut the lower 8 bits off
@@ -98,6 +100,7 @@ def _decoded(file: BinaryIO) -> Picture:
     orientation = exif.pop(ORIENTATION, 1)
     dpi = info.get("dpi")
     return Picture(
+        name,
         _upright(pixels, orientation),
         None if alpha is None else _upright(alpha, orientation),
         info.get("icc_profile"),
