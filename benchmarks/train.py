@@ -14,7 +14,6 @@ import argparse
 import copy
 import dataclasses
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from data import photograph
-from srgan import models, params, profiles
+from srgan import models, params, profiles, speed
 from srgan.data.crops import Crops
 from srgan.data.degrade import bicubic_downscale
 from srgan.data.store import Store, StoreWriter, pack
@@ -220,7 +219,7 @@ def side(name: str, what: str, batch: int, folder: Path, kind: str) -> None:
             subject.step()
         wait()
         print(time.perf_counter() - start, getattr(subject, "waited", 0.0) - waited, flush=True)
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else speed.peak_memory()
     print(peak, flush=True)
 
 
