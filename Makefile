@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test lint format flow mlflow clean
+.PHONY: help install pipeline test lint format flow prefect mlflow clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ pipeline: $(READY)  ## run the whole pipeline: data, training, scores, ONNX, reg
 
 flow: $(READY)  ## the same, as a Prefect flow with a task per stage
 	$(BIN)/python -m pipelines.train
+
+prefect: $(READY)  ## Prefect on http://127.0.0.1:4200: server, worker, schedules
+	$(BIN)/python -m pipelines.server
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -14,6 +14,7 @@ import argparse
 import copy
 import dataclasses
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from data import photograph
-from srgan import models, params, profiles, speed
+from srgan import models, params, profiles
 from srgan.data.crops import Crops
 from srgan.data.degrade import bicubic_downscale
 from srgan.data.store import Store, StoreWriter, pack
@@ -219,7 +220,7 @@ def side(name: str, what: str, batch: int, folder: Path, kind: str) -> None:
             subject.step()
         wait()
         print(time.perf_counter() - start, getattr(subject, "waited", 0.0) - waited, flush=True)
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else speed.peak_memory()
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(peak, flush=True)
 
 

@@ -1,1 +1,15 @@
-"""Prefect flows over the DVC stages. The only folder that imports Prefect."""
+"""Prefect flows over the DVC stages. The only folder that imports Prefect.
+
+Prefect reads its settings when it is imported; those that suit this project are set here, before, and yield to the user's own.
+"""
+
+import os
+
+for _name, _value in {
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its temporary server takes more than the usual 20 where cores are few
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # it need not report home, nor complain where there is no network
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "srgan",  # what the library says shows in the run's log
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # also from threads of its own, which no run belongs to
+    "PREFECT_TASKS_DEFAULT_RETRY_DELAY_SECONDS": "60",
+}.items():
+    os.environ.setdefault(_name, _value)

@@ -5,8 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +12,12 @@ import networkx
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-STOP_SECONDS = 30.0  # what a stage gets to write its checkpoint before it is killed
+from pipelines import workspace
+from srgan.errors import SrganError, Unreachable
+from srgan.strict_yaml import nearest
 
 
-class StageFailed(Exception):
+class StageFailed(SrganError):
     """A stage ended with an error."""
 
 
@@ -29,42 +29,104 @@ def graph(root: Path) -> dict[str, list[str]]:
         return {stage.name: sorted(before.name for before in stages.successors(stage)) for stage in order}
 
 
-def _unchanged(stage: str, root: Path) -> bool:
-    """Whether DVC would skip the stage. Asked here it takes 0.1 s, where starting `dvc` for it takes 0.9."""
+def part(stages: dict[str, list[str]], first: str | None, last: str | None) -> dict[str, list[str]]:
+    """What of a graph lies between two stages, themselves included: what `first` leads to, and what leads to `last`.
+
+    Raises:
+        SrganError: there is no stage of such a name, or none between them.
+    """
+    for name in (first, last):
+        if name and name not in stages:
+            raise SrganError(f"no stage '{name}' in dvc.yaml{nearest(name, list(stages))}")
+    edges = networkx.DiGraph([(before, stage) for stage, earlier in stages.items() for before in earlier])
+    edges.add_nodes_from(stages)
+    kept = set(stages)
+    if first:
+        kept &= {first, *networkx.descendants(edges, first)}
+    if last:
+        kept &= {last, *networkx.ancestors(edges, last)}
+    if not kept:
+        raise SrganError(f"nothing leads from stage '{first}' to stage '{last}'; see: dvc dag")
+    return {stage: [name for name in before if name in kept] for stage, before in stages.items() if stage in kept}
+
+
+def changed(stage: str, root: Path) -> bool:
+    """Whether DVC would not skip the stage. Asked here it takes 0.1 s, where starting `dvc` for it takes 0.9."""
     try:
         with Repo(str(root)) as repo, repo.lock:
-            return not repo.stage.load_one(name=stage).changed()
+            return bool(repo.stage.load_one(name=stage).changed())
     except DvcException:  # a broken dvc.yaml, another DVC at work: `dvc repro` says it better
-        return False
+        return True
 
 
-def reproduce(stage: str, root: Path, tell: Callable[[str], None]) -> bool:
-    """Run one stage if it is out of date: ``dvc repro --single-item STAGE``.
+def reproduce(stage: str, root: Path, tell: Callable[[str], None], force: bool = False) -> bool:
+    """Run one stage by ``dvc repro --single-item STAGE``, if it is out of date.
 
-    The stage has a process group of its own. Whatever ends this function early (a cancelled flow, Ctrl-C), the whole group gets
-    SIGTERM, then time to write a checkpoint, and is gone when the exception goes on.
+    Whatever ends this function early (a cancelled flow, Ctrl-C, SIGKILL), all processes of the stage get SIGTERM, then time to write a
+    checkpoint, and are gone soon after; see `pipelines.guard`.
 
     Args:
         stage: its name in ``dvc.yaml``.
         root: the project's folder.
         tell: called with each line of output.
+        force: run it even if nothing has changed.
 
     Returns:
         Whether the stage ran; False if DVC found it up to date or in its cache.
 
     Raises:
-        StageFailed: with the stage's own error message.
+        Unreachable: a server that the stage needs cannot be reached, with the stage's own error message.
+        StageFailed: anything else, with the stage's own error message.
     """
-    if _unchanged(stage, root):
-        tell(f"Stage '{stage}' didn't change, skipping")
-        return False
+    lines: list[str] = []
+    code = _dvc(["repro", "--single-item", *(["--force"] if force else []), stage], root, lambda line: (lines.append(line), tell(line)))
+    if code:
+        told = [line for line in lines if re.match(r"srgan \w+: error: ", line)] or [line for line in lines if line.startswith("ERROR:")]
+        kind = Unreachable if any(f"exited with {Unreachable.EXIT_CODE}" in line for line in lines) else StageFailed
+        raise kind(f"stage {stage} failed (exit code {code}): {told[0] if told else 'it was killed, or see its output above'}")
+    return any(line.startswith(f"Running stage '{stage}'") for line in lines)
+
+
+def recorded(out: str, root: Path) -> str | None:
+    """The digest that ``dvc.lock`` has of an out; None if it has none yet."""
+    with Repo(str(root)) as repo:
+        found = [each for each in repo.index.outs if Path(each.fs_path) == root / out]
+        return found[0].hash_info.value if found and found[0].hash_info else None
+
+
+def remote(name: str, root: Path) -> None:
+    """Make sure that there is a DVC remote of this name.
+
+    Raises:
+        SrganError: there is none.
+    """
+    with Repo(str(root)) as repo:
+        known = list(repo.config["remote"])
+    if name not in known:
+        raise SrganError(f"no DVC remote '{name}'{nearest(name, known)}; make it with: dvc remote add {name} ADDRESS")
+
+
+def push(name: str, root: Path, tell: Callable[[str], None]) -> None:
+    """Send what the stages made to a DVC remote.
+
+    Raises:
+        Unreachable: it did not take everything; what it took is there, and is not sent again.
+    """
+    lines: list[str] = []
+    if _dvc(["push", "--remote", name], root, lambda line: (lines.append(line), tell(line))):
+        told = next((line for line in lines if line.startswith("ERROR:")), "see the output above")
+        raise Unreachable(f"dvc push to '{name}' failed: {told}")
+
+
+def _dvc(arguments: list[str], root: Path, tell: Callable[[str], object]) -> int:
+    """Run `dvc` under guard, line by line. Returns its exit code."""
     environment = os.environ | {
         # `srgan` and `dvc` are those of this interpreter, whether or not its environment is activated.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
+        [sys.executable, "-m", "pipelines.guard", str(os.getpid()), sys.executable, "-m", "dvc", *arguments],
         cwd=root,
         env=environment,
         stdout=subprocess.PIPE,
@@ -72,47 +134,17 @@ def reproduce(stage: str, root: Path, tell: Callable[[str], None]) -> bool:
         stdin=subprocess.DEVNULL,
         text=True,
         errors="replace",
-        start_new_session=True,
+        pass_fds=workspace.held(),
     )
-    ran, reason = False, ""
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         for line in process.stdout:
             if line := line.rstrip():
-                ran = ran or line.startswith(f"Running stage '{stage}'")
-                if re.match(r"srgan \w+: error: ", line) or (line.startswith("ERROR:") and not reason):
-                    reason = line
                 tell(line)
-        code = process.wait()
+        return process.wait()
     except BaseException:
-        _stop_group(process, tell)
-        raise
-    if code:
-        raise StageFailed(f"stage {stage} failed (exit code {code}): {reason or 'it was killed, or see its output above'}")
-    return ran
-
-
-def _stop_group(process: subprocess.Popen[str], tell: Callable[[str], None]) -> None:
-    """End every process of the group, and wait for all of them: a trainer may outlive the `dvc` that started it."""
-    _signal_group(process, signal.SIGTERM)
-    killer = threading.Timer(STOP_SECONDS, _signal_group, (process, signal.SIGKILL))
-    killer.start()
-    try:
-        assert process.stdout is not None
+        process.send_signal(signal.SIGTERM)
         for line in process.stdout:  # read on: a process that cannot write cannot end
             tell(line.rstrip())
-        end = time.monotonic() + STOP_SECONDS
-        while _signal_group(process, 0) and time.monotonic() < end:
-            process.poll()  # reaps the leader, which would otherwise count as a member for ever
-            time.sleep(0.05)
-    finally:
-        killer.cancel()
-
-
-def _signal_group(process: subprocess.Popen[str], number: int) -> bool:
-    """Send a signal (0: none) to the group. Returns whether there is such a group still."""
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):  # none left; or, on macOS, only ended ones
-        return False
-    return True
+        process.wait()
+        raise

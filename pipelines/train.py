@@ -3,58 +3,119 @@
 Without a configured server Prefect starts a temporary one; with ``PREFECT_API_URL`` set, the run shows there.
 """
 
-import os
+import contextlib
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
-# Before prefect is imported: its temporary server takes more than the usual 20 s to start where cores are few and busy.
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # it need not report home, nor complain where there is no network
-
 from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from pipelines import stages
+from pipelines import artifacts, limits, stages, workspace
+from pipelines.runs import UNREACHABLE, failed, named, working_copy
+from srgan.errors import SrganError
 
-ROOT = Path(__file__).resolve().parent.parent
+LIGHT = ("download", "prepare", "report", "register")  # stages that leave the GPU alone
+RULES: Any = {
+    "cache_policy": NO_CACHE,  # what has changed, DVC knows
+    "retries": 3,  # a minute apart: see pipelines/__init__.py
+    "retry_condition_fn": lambda _task, _run, state: state.name == UNREACHABLE,
+}
 
 
-@task
-def run_stage(stage: str, root: Path) -> State[Any]:
+@task(**RULES)
+def run_stage(stage: str, root: Path, force: bool = False) -> State[Any]:
     """One DVC stage. Its state is `Cached` when there was nothing to do."""
     logger = get_run_logger()
     try:
-        ran = stages.reproduce(stage, root, tell=logger.info)
-    except stages.StageFailed as error:  # a state with a sentence, not a traceback of ours
-        return Failed(message=str(error))
+        ran = force or stages.changed(stage, root)
+        if ran:
+            with contextlib.nullcontext() if stage in LIGHT else limits.gpu():
+                ran = stages.reproduce(stage, root, logger.info, force)
+    except SrganError as error:
+        return failed(error)
     return Completed(name="Completed" if ran else "Cached", message=f"{stage}: {'ran' if ran else 'up to date'}")
 
 
-@flow(name="train", description="The DVC stages of the project, one task each.")
-def train(root: Path = ROOT) -> State[Any]:
-    """Bring every stage up to date, in the order of DVC's own graph."""
+@task(**RULES)
+def push(remote: str, root: Path) -> State[Any]:
+    """Send what the stages made to a DVC remote."""
+    try:
+        stages.push(remote, root, get_run_logger().info)
+    except SrganError as error:
+        return failed(error)
+    return Completed(message=f"pushed to {remote}")
+
+
+def _title(parameters: dict[str, Any]) -> str:
+    changes = [f"{name}={value}" for name, value in (parameters.get("overrides") or {}).items()]
+    ends = [f"{end} {parameters[key]}" for key, end in (("first", "from"), ("last", "to")) if parameters.get(key)]
+    return " ".join(["train", parameters.get("profile") or "", *changes, *ends]).replace("  ", " ").strip()
+
+
+@flow(name="train", description="The DVC stages of the project, one task each.", flow_run_name=named(_title))
+def train(
+    profile: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    first: str | None = None,
+    last: str | None = None,
+    push_to: str | None = None,
+    wait: bool = True,
+) -> State[Any]:
+    """Bring the stages up to date, in the order of DVC's own graph.
+
+    Args:
+        profile: parameters to begin with, such as srgan-div2k; none: params.yaml as it is. They are written to params.yaml and stay there.
+        overrides: parameters to change, such as {"train.steps": 1000}.
+        first: the stage to begin with; those before it are taken as they are.
+        last: the stage to end with.
+        push_to: DVC remote that the results go to.
+        wait: for another run that is at work in this working copy, instead of failing.
+    """
+    try:
+        with working_copy(wait) as logger:
+            return _train(logger, profile, overrides or {}, first, last, push_to)
+    except SrganError as error:
+        return failed(error)
+
+
+def _train(
+    logger: Any, profile: str | None, overrides: dict[str, Any], first: str | None, last: str | None, push_to: str | None
+) -> State[Any]:
+    root = workspace.project()
+    if push_to:
+        stages.remote(push_to, root)
+    if profile or overrides:
+        workspace.set_params(profile, overrides)
     states: dict[str, State[Any]] = {}
-    for stage, before in stages.graph(root).items():
+    for stage, before in stages.part(stages.graph(root), first, last).items():
         run = run_stage.with_options(name=stage, task_run_name=stage)
         states[stage] = run(stage, root, return_state=True, wait_for=[states[name] for name in before])
         if not states[stage].is_completed():
             return Failed(message=f"{states[stage].message}; the stages before it are kept, run the flow again to go on")
+    artifacts.training(logger)
+    if push_to:
+        sent = push(push_to, root, return_state=True)
+        if not sent.is_completed():
+            return Failed(message=f"{sent.message}; the results are here, send them with: dvc push --remote {push_to}")
     ran = [stage for stage, state in states.items() if state.name != "Cached"]
     return Completed(message=f"ran: {', '.join(ran) or 'nothing'}")
 
 
 def main() -> None:
     """Run the flow here and now, on the project in the current folder."""
-    root = Path.cwd()
-    if not (root / "dvc.yaml").is_file():
-        sys.exit(f"pipelines.train: error: {root}/dvc.yaml: no such file; run this in the project's folder")
+    try:
+        workspace.project()
+    except SrganError as error:
+        sys.exit(f"pipelines.train: error: {error}")
     # Prefect ends the flow, then obeys SIGTERM as it finds it. By default that skips Python's clean-up, and with it the end of
     # the temporary server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    state = train(root, return_state=True)
+    limits.create()
+    state = train(return_state=True)
     sys.exit(0 if state.is_completed() else 1)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from srgan import __version__, files, launch, listing, params, profiles, stages
-from srgan.errors import LostOthers, SrganError
+from srgan.errors import SrganError
 
 EPILOG = """\
 The stages, in order; `dvc repro` runs those whose inputs changed:
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; exits with 0, 1 (an error, told in one line), 2 (usage), 75 (`LostOthers`), 130 (Ctrl-C) or 143 (SIGTERM)."""
+    """Run the command; exits with 0, 1, 69 or 75 (an error, told in one line), 2 (usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
     options = _parser().parse_args(arguments)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an orderly end: temporary files go, helper processes too
@@ -50,10 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("py.warnings").setLevel(logging.INFO if options.debug else logging.ERROR)
     try:
         options.run(options)
-    except LostOthers as error:
-        _fail(options, str(error), LostOthers.EXIT_CODE)
     except SrganError as error:
-        _fail(options, str(error))
+        _fail(options, str(error), error.EXIT_CODE)
     except OSError as error:
         # Files are written under a temporary name, such as .raw.4711.tmp for raw; people know the other.
         place = files.final_name(f"{error.filename}: " if error.filename else "")

@@ -100,12 +100,16 @@ def end_with_starter() -> None:
     starter = psutil.Process().parent()
     while starter and not is_worker() and "DVC_STAGE" in starter.environ():
         starter = starter.parent()
-    if starter is None:
-        return
+    if starter:
+        end_with(starter)
+
+
+def end_with(process: psutil.Process) -> None:
+    """Get SIGTERM when another process is gone."""
 
     def watch() -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
-            while starter.status() != psutil.STATUS_ZOMBIE:  # dead, and its own parent has not looked yet
+            while process.status() != psutil.STATUS_ZOMBIE:  # dead, and its own parent has not looked yet
                 time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -24,7 +24,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 from srgan import evaluation, tracking
-from srgan.errors import SrganError
+from srgan.errors import SrganError, Unreachable
 from srgan.files import sha256
 
 DIGEST_TAG = "srgan.onnx_sha256"
@@ -58,7 +58,7 @@ def register(
         `name`, `version`, `alias`, `run_id`.
 
     Raises:
-        SrganError: the server cannot be reached or refuses; nothing is lost, the stage can be run again.
+        Unreachable: the server cannot be reached or refuses; nothing is lost, the stage can be run again.
     """
     try:
         client = tracking.connect()
@@ -77,7 +77,7 @@ def register(
         _give_alias(client, name, alias, found.version)
         client.set_terminated(run_id, "FINISHED")
     except Exception as error:  # see tracking.try_sync
-        raise SrganError(
+        raise Unreachable(
             f"MLflow's registry refused {path}: {tracking.reason(error)}; the model is safe, run again: dvc repro register"
         ) from error
     return {"name": name, "version": int(found.version), "alias": alias, "run_id": run_id}
@@ -87,7 +87,7 @@ def find(name: str, alias: str, folder: Path) -> Path | None:
     """Bring the version of `name` that bears `alias` into `folder`; None if there is none.
 
     Raises:
-        SrganError: the server cannot be reached, or has lost the file.
+        Unreachable: the server cannot be reached, or has lost the file.
     """
     return download(f"models:/{name}@{alias}", folder) if version(name, alias) else None
 
@@ -96,16 +96,16 @@ def version(name: str, alias: str) -> ModelVersion | None:
     """The version of `name` that bears `alias`; None if there is none.
 
     Raises:
-        SrganError: the server cannot be reached.
+        Unreachable: the server cannot be reached.
     """
     try:
         return tracking.connect().get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
-        raise SrganError(f"MLflow: {tracking.reason(error)}") from error
+        raise Unreachable(f"MLflow: {tracking.reason(error)}") from error
     except Exception as error:  # see tracking.try_sync
-        raise SrganError(f"MLflow: {tracking.reason(error)}") from error
+        raise Unreachable(f"MLflow: {tracking.reason(error)}") from error
 
 
 def scores(found: ModelVersion, test_sha256: str) -> pd.DataFrame | None:
@@ -125,14 +125,14 @@ def tag(name: str, number: str, tags: dict[str, str]) -> None:
     """Set tags of a version.
 
     Raises:
-        SrganError: the server cannot be reached or refuses.
+        Unreachable: the server cannot be reached or refuses.
     """
     try:
         client = tracking.connect()
         for key, value in tags.items():
             client.set_model_version_tag(name, str(number), key, value)
     except Exception as error:  # see tracking.try_sync
-        raise SrganError(f"MLflow: {tracking.reason(error)}") from error
+        raise Unreachable(f"MLflow: {tracking.reason(error)}") from error
 
 
 def crown(name: str, number: str, former: str | None) -> None:
@@ -226,7 +226,7 @@ def download(uri: str, folder: Path) -> Path:
         tracking.connect()
         found = sorted(Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder))).rglob("*.onnx"))
     except Exception as error:  # see tracking.try_sync
-        raise SrganError(f"{uri}: {tracking.reason(error)}") from error
+        raise Unreachable(f"{uri}: {tracking.reason(error)}") from error
     if not found:
         raise SrganError(f"{uri}: holds no .onnx file")
     return found[0]

@@ -20,6 +20,7 @@ from typing import Any
 # Before mlflow is imported: with its defaults, each call to a dead server blocks for four minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a model's few files are here before one has read it
 
 import mlflow
 import pandas as pd
@@ -35,6 +36,7 @@ from srgan.training.tables import validation_csv
 
 EXPERIMENT = "srgan"
 HOME = Path("mlflow")  # of the local store
+LOCAL_PAGES = "http://127.0.0.1:5000"  # which `make mlflow` shows
 ROWS = 100  # rows of a curve in one call; the server takes at most 1000 figures
 LIVE_PERIOD = 10.0  # seconds between looks at a growing CSV
 KEY_TAG = "srgan.key"
@@ -251,6 +253,19 @@ def origin(training: Training) -> dict[str, str]:
         "made": f"{time.strftime('%Y-%m-%d %H:%M')} with srgan {__version__} on Python {platform.python_version()}",
         "MLflow": f"the run tagged {KEY_TAG} = {training.key}; see it with: make mlflow",
     }
+
+
+def address(training: Training) -> str | None:
+    """Where MLflow's pages show a training's run; None if there is no such run, or no server to ask."""
+    try:
+        client = connect()
+        runs = client.search_runs([_experiment_id(client)], f"tags.`{KEY_TAG}` = '{training.key}'", max_results=1)
+    except Exception as error:  # see try_sync
+        log.warning("MLflow: %s", reason(error))
+        return None
+    uri = tracking_uri()
+    pages = re.sub(r"//[^/@\s]*@", "//", uri.rstrip("/")) if uri.startswith("http") else LOCAL_PAGES
+    return f"{pages}/#/experiments/{runs[0].info.experiment_id}/runs/{runs[0].info.run_id}" if runs else None
 
 
 def curves_of_server(name: str) -> tuple[str, Curves]:

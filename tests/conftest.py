@@ -163,8 +163,9 @@ def _shim() -> Iterator[str]:
 def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path:
     """A clone's worth of project files with tiny parameters, in a git repository of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "prefect.yaml"):
         shutil.copy(ROOT / name, folder / name)
+    (folder / "pipelines").symlink_to(ROOT / "pipelines")
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore"):
         shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)

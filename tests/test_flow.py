@@ -1,4 +1,4 @@
-"""The Prefect flow on a real project, with the temporary server that Prefect starts by itself."""
+"""The Prefect flows on a real project."""
 
 import os
 import signal
@@ -11,9 +11,12 @@ import psutil
 import pytest
 
 from conftest import ROOT, environment, write_params
-from pipelines import stages
+from pipelines import stages, workspace
+from srgan import params
+from srgan.errors import SrganError
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "report", "register"]
+LONG = {"steps": 100_000, "log_every": 1000, "checkpoint_every": 50, "validate_every": 100_000}
 
 
 def test_the_graph_is_dvcs_own(project):
@@ -24,46 +27,134 @@ def test_the_graph_is_dvcs_own(project):
     assert "export" in graph["evaluate"]
 
 
+def test_a_part_of_the_graph_lies_between_two_stages(project):
+    graph = stages.graph(project)
+    assert list(stages.part(graph, None, None)) == STAGES
+    assert stages.part(graph, "train", "evaluate") == {"train": [], "export": ["train"], "evaluate": ["export", "train"]}
+    assert list(stages.part(graph, None, "prepare")) == ["download", "prepare"]
+    assert list(stages.part(graph, "report", None)) == ["report"]
+    with pytest.raises(SrganError, match=r"no stage 'pretrian' in dvc.yaml; did you mean pretrain\?"):
+        stages.part(graph, "pretrian", None)
+    with pytest.raises(SrganError, match="nothing leads from stage 'export' to stage 'pretrain'"):
+        stages.part(graph, "export", "pretrain")
+
+
+# -- parameters ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_overrides_are_written_and_comments_stay(folder):
+    before = (folder / "params.yaml").read_text()
+    workspace.set_params(None, {"train.steps": 1000, "train.losses.adversarial.weight": 0.25, "data.train": ["sample", "div2k"]})
+    loaded = params.load()
+    assert (loaded.train.steps, loaded.train.losses.adversarial.weight, loaded.data.train) == (1000, 0.25, ("sample", "div2k"))
+    after = (folder / "params.yaml").read_text()
+    comments = [[line.partition("#")[2] for line in text.splitlines() if "#" in line] for text in (before, after)]
+    assert comments[0] == comments[1] != []
+
+
+@pytest.mark.parametrize(
+    ("profile", "overrides", "message"),
+    [
+        (None, {"train.stepz": 10}, r"params.yaml:\d+: .*stepz.* did you mean steps\?"),
+        (None, {"trian.steps": 10}, "overrides: no parameter 'trian.steps' in params.yaml"),
+        (None, {"train.steps.more": 10}, "overrides: no parameter 'train.steps.more' in params.yaml"),
+        (None, {"train.steps": "many"}, r"params.yaml:\d+: .*train.steps"),
+        ("srgan-div2", {}, r"no profile 'srgan-div2'; did you mean srgan-div2k\?"),
+    ],
+)
+def test_what_is_no_parameter_changes_nothing(folder, profile, overrides, message):
+    before = (folder / "params.yaml").read_bytes()
+    with pytest.raises(SrganError, match=message) as caught:
+        workspace.set_params(profile, overrides)
+    assert ".tmp" not in str(caught.value)
+    assert (folder / "params.yaml").read_bytes() == before
+    assert sorted(path.name for path in folder.rglob("*")) == ["params.yaml"]
+
+
+def test_ones_own_parameters_are_kept_beside_a_profile_those_of_a_flow_are_not(folder):
+    own = (folder / "params.yaml").read_text() + "# my own\n"
+    (folder / "params.yaml").write_text(own)
+    workspace.set_params("srgan-div2k", {"train.steps": 70_000})
+    assert (folder / "params.yaml.bak").read_text() == own
+    assert params.load().train.steps == 70_000
+    workspace.set_params("demo", {"train.steps": 800})
+    workspace.set_params("demo", {})
+    assert sorted(path.name for path in folder.glob("params.yaml*")) == ["params.yaml", "params.yaml.bak"]
+
+
+# -- one run at a time -----------------------------------------------------------------------------------------------------
+
+HOLDER = """
+import subprocess, sys, time
+from pipelines import workspace
+with workspace.hold("first", True, print):
+    with workspace.hold("called by it", False, print):  # a flow that the first one calls
+        child = subprocess.Popen(["sleep", sys.argv[1]], pass_fds=workspace.held())
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_busy_working_copy_refuses_or_makes_wait_until_the_last_process_is_gone(folder):
+    (folder / "dvc.yaml").touch()
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, "3"], stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder)
+    assert holder.stdout.readline() == "held\n"
+    who = rf"{folder} is in use by the run 'first' \(process {holder.pid}, since \d\d:\d\d\)"
+    with pytest.raises(workspace.Busy, match=f"{who}; wait for its end"), workspace.hold("second", False, print):
+        pass
+    start, told = time.monotonic(), []
+    holder.kill()  # outright, and what it started lives on
+    holder.wait()
+    with workspace.hold("second", True, told.append):
+        assert 1 < time.monotonic() - start < 30
+    assert len(told) == 1
+    assert told[0].endswith("waiting for its end")
+    with workspace.hold("third", False, print):  # nothing stale is left
+        pass
+
+
+def test_another_folder_is_no_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SrganError, match="run this in the project's folder"), workspace.hold("run", True, print):
+        pass
+
+
+# -- processes -------------------------------------------------------------------------------------------------------------
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(100)"
+
+
+@pytest.mark.parametrize("end", ["terminated", "orphaned", "leader killed"])
+def test_the_guard_ends_the_whole_group(end, monkeypatch):
+    """A shell and a process that ignores SIGTERM: stopped by a signal, by the death of who asked, by the death of the shell alone."""
+    code = "from pipelines import guard; guard.STOP_SECONDS = 1; guard.main()"
+    shell = f'{sys.executable} -c "{STUBBORN}" & echo $!; wait'
+    asker = f"import subprocess, os, sys; subprocess.run([sys.executable, '-c', {code!r}, str(os.getpid()), 'sh', '-c', {shell!r}])"
+    process = subprocess.Popen([sys.executable, "-c", asker], stdout=subprocess.PIPE, text=True, env=environment())
+    lines = [process.stdout.readline(), process.stdout.readline()]
+    (child,) = [psutil.Process(int(line)) for line in lines if line.strip().isdecimal()]
+    leader, (guard,) = child.parent(), psutil.Process(process.pid).children()
+    victim = {"terminated": guard, "orphaned": psutil.Process(process.pid), "leader killed": leader}[end]
+    victim.send_signal(signal.SIGTERM if end == "terminated" else signal.SIGKILL)
+    _, alive = psutil.wait_procs([child, leader, guard], timeout=20)
+    assert alive == []
+    assert process.wait(20) == (-9 if end == "orphaned" else 0)
+
+
 def start(command, folder, **env):
     return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(PYTHONPATH=str(ROOT), **env),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+        command, cwd=folder, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
 
 
-def start_flow(folder, tmp_path):
-    return start([sys.executable, "-m", "pipelines.train"], folder, PREFECT_HOME=str(tmp_path / "prefect"))
-
-
-def test_the_flow_runs_what_changed_and_shows_the_rest_as_cached(copy_of_project, tmp_path):
-    write_params(copy_of_project, {"register.alias": "other"})
-    process = start_flow(copy_of_project, tmp_path)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    for stage in STAGES:
-        state = "Completed" if stage == "register" else "Cached"
-        assert f"Task run '{stage}' - Finished in state {state}" in output, output
-    assert "has the alias other" in output  # what the stage itself said
-
-
-def test_a_failing_stage_fails_the_flow_and_says_why(copy_of_project, tmp_path):
-    path = copy_of_project / "params.yaml"
-    path.write_text(path.read_text().replace("- sample", "- smaple", 1))
-    process = start_flow(copy_of_project, tmp_path)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 1
-    assert "smaple" in output
-    assert "did you mean sample?" in output
-    assert "pipelines/stages.py" not in output  # no traceback through our code
-    assert "Task run 'download' - Finished in state Failed" in output
-    assert "the stages before it are kept" in output
-
-
-def descendants(folder: Path) -> list[psutil.Process]:
+def processes_in(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
@@ -74,31 +165,37 @@ def descendants(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return found
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return list((folder / "checkpoints" / "pretrain").glob("step-*5?.pt"))
+
+
 @pytest.mark.parametrize(("victim", "shell"), [("flow", "/bin/bash"), ("dvc", "/bin/sh")])
 def test_stopping_leaves_no_process_behind_and_the_next_run_goes_on(copy_of_project, tmp_path, monkeypatch, victim, shell):
-    """Either the flow gets SIGTERM, or `dvc` alone is killed outright: the trainer must end, with a checkpoint.
+    """Either the flow (with the server that Prefect starts by itself) gets SIGTERM, or `dvc` alone is killed outright.
 
-    DVC runs commands by $SHELL. Some shells stay as the trainer's parent (dash), others become the trainer (bash).
+    The trainer must end, with a checkpoint. DVC runs commands by $SHELL. Some shells stay as the trainer's parent (dash), others become
+    the trainer (bash).
     """
     monkeypatch.setenv("SHELL", shell)
-    changes = {"steps": 100_000, "log_every": 1000, "checkpoint_every": 50, "validate_every": 100_000}
-    write_params(copy_of_project, {f"pretrain.{key}": value for key, value in changes.items()})
-    if victim == "flow":
-        process = start_flow(copy_of_project, tmp_path)
-    else:
-        process = start([Path(sys.executable).parent / "dvc", "repro", "pretrain"], copy_of_project)
-    folder = copy_of_project / "checkpoints" / "pretrain"
-    end = time.monotonic() + 90
-    while not list(folder.glob("step-*5?.pt")):
-        assert time.monotonic() < end
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.1)
+    write_params(copy_of_project, {f"pretrain.{key}": value for key, value in LONG.items()})
+    flow = [sys.executable, "-m", "pipelines.train"]
+    command = flow if victim == "flow" else [Path(sys.executable).parent / "dvc", "repro", "pretrain"]
+    process = start(command, copy_of_project, PREFECT_HOME=str(tmp_path / "prefect"))
+    wait_for(lambda: checkpoints(copy_of_project) or process.poll() is not None)
     process.send_signal(signal.SIGTERM if victim == "flow" else signal.SIGKILL)
     output, _ = process.communicate(timeout=90)
-    assert process.returncode == (143 if victim == "flow" else -9)
-    end = time.monotonic() + 30
-    while left := descendants(copy_of_project):
-        assert time.monotonic() < end, [p.cmdline() for p in left]
-        time.sleep(0.2)
+    assert process.returncode == (143 if victim == "flow" else -9), output
+    wait_for(lambda: not processes_in(copy_of_project))
     assert "goes on from the checkpoint" in output, output
-    assert max(int(path.stem[5:]) for path in folder.glob("step-*.pt")) >= 50
+    if victim == "flow":
+        for stage in STAGES[:2]:
+            assert f"Task run '{stage}' - Finished in state Cached" in output, output
+    assert max(int(path.stem[5:]) for path in (copy_of_project / "checkpoints" / "pretrain").glob("step-*.pt")) >= 50

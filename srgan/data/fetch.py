@@ -23,7 +23,7 @@ from srgan.data.catalog import WEIGHTS, DataSet, Source, Split
 from srgan.data.images import SUFFIXES
 from srgan.data.transfer import Job, TransferError, transfer
 from srgan.data.unpack import BadArchive, is_archive, unpack
-from srgan.errors import SrganError
+from srgan.errors import SrganError, Unreachable
 from srgan.files import digest, sha256, write_json
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
             raise SrganError(f"data set '{entry.name}': no images in {entry.folder} ({', '.join(SUFFIXES)})")
         log.info("data set %s: %d %s images from %s", entry.name, len(records), split, entry.folder)
         return records
-    reasons = []
+    reasons, kind = [], SrganError
     for place, sources, bring in _ways(entry, split):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -110,13 +110,14 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
         except SrganError as error:
             log.warning("data set %s: not from %s: %s", entry.name, place, error)
             reasons.append(f"{place}: {error}")
+            kind = Unreachable if isinstance(error, Unreachable) else kind
             for file in (file for source in sources for file in source.files if not file.sha256):
                 shutil.rmtree(_kept(file.urls[0]), ignore_errors=True)  # nothing vouches for it: it may be another the next time
             continue
         log.info("data set %s: %d %s images from %s", entry.name, len(records), split, place)
         return records
     hint = "put it under $SRGAN_MIRROR/datasets" if entry.counts else "check the address"
-    raise SrganError(f"data set '{entry.name}' could not be had: {'; '.join(reasons)}; {hint}, then run the same command again")
+    raise kind(f"data set '{entry.name}' could not be had: {'; '.join(reasons)}; {hint}, then run the same command again")
 
 
 def _check(entry: DataSet, split: Split, records: list[dict[str, str]], checksums: Checksums) -> None:

@@ -18,7 +18,7 @@ import requests
 import urllib3
 from filelock import FileLock
 
-from srgan.errors import SrganError
+from srgan.errors import SrganError, Unreachable
 from srgan.files import read_state, sha256, write_json
 from srgan.progress import Progress
 
@@ -32,7 +32,7 @@ TOGETHER = 4  # files at once
 log = logging.getLogger(__name__)
 
 
-class TransferError(SrganError):
+class TransferError(Unreachable):
     """A file could not be had from any of its addresses."""
 
 

@@ -56,14 +56,20 @@ def use(name: str, path: Path) -> str:
     """Write the profile to `path`. A file of one's own that it replaces is kept beside it. Returns what to tell."""
     profile, kept = text(name), ""
     if path.is_file():
-        current = path.read_text(encoding="utf-8")
-        if current == profile:
+        if path.read_text(encoding="utf-8") == profile:
             return f"{path} is {name} already"
-        if current not in map(text, names()):
-            backup, number = path.with_name(f"{path.name}.bak"), 2
-            while backup.exists():
-                backup, number = path.with_name(f"{path.name}.bak{number}"), number + 1
-            shutil.copyfile(path, backup)
+        if backup := keep(path):
             kept = f"; what it was is in {backup}"
     files.write_text(path, profile)
     return f"{path} is now {name}{kept}; run it with: dvc repro"
+
+
+def keep(path: Path) -> Path | None:
+    """Copy a parameter file that is no profile's to a name beside it. Returns that; None if there was nothing to keep."""
+    if path.read_text(encoding="utf-8") in map(text, names()):
+        return None
+    backup, number = path.with_name(f"{path.name}.bak"), 2
+    while backup.exists():
+        backup, number = path.with_name(f"{path.name}.bak{number}"), number + 1
+    shutil.copyfile(path, backup)
+    return backup

@@ -1,0 +1,61 @@
+"""What a training made, on the page of its run: scores, a picture, the ways to more."""
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+from srgan import params
+from srgan.errors import SrganError
+from srgan.figures import FIGURES
+from srgan.files import read_json
+from srgan.stages import COMPARISON, METRICS, REPORT, current_training
+
+if TYPE_CHECKING:
+    from srgan.tracking import Training
+
+WIDTH = 1200  # pixels of the picture, which travels within the artifact
+
+
+def training(logger: Any) -> None:
+    """Put the scores of the finished training in this folder on the run's page. What cannot be had is left out, and said."""
+    try:
+        made = current_training(params.load())
+        scores = read_json(METRICS, made_by="evaluate")
+    except SrganError as error:
+        logger.info("no scores to show: %s", error)
+        return
+    columns = [name for name in FIGURES if any(figures.get(name) is not None for models in scores.values() for figures in models.values())]
+    rows = [
+        {"set": name, "model": model} | {FIGURES[column].title: figures[column] for column in columns}
+        for name, models in scores.items()
+        for model, figures in models.items()
+    ]
+    create_table_artifact(rows, key="scores", description="Means over the test images; `gan` is what was trained.")
+    if COMPARISON.is_file():
+        create_image_artifact(_embedded(), key="before-after", description="Details of test images: bicubic, pre-trained, GAN, original.")
+    create_markdown_artifact(_page(made), key="training", description=f"{made.name}, {made.key}")
+
+
+def _embedded() -> str:
+    with Image.open(COMPARISON) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((WIDTH, WIDTH * 4), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _page(made: "Training") -> str:
+    """The ways to more."""
+    from srgan import tracking
+
+    address = tracking.address(made)
+    local = " (the local store's: open it with `make mlflow`)" if address and address.startswith(tracking.LOCAL_PAGES) else ""
+    origin = [f"- {name}: {value}" for name, value in tracking.origin(made).items() if name != "MLflow"]
+    run = (
+        f"[run and curves]({address}), [report]({address}/artifacts/{REPORT.name}){local}" if address else "no run; `srgan sync` makes one"
+    )
+    return "\n".join([f"# {made.name}", "", f"- MLflow: {run}", f"- report on this machine: `{REPORT.resolve()}`", *origin, ""])

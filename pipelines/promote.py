@@ -1,0 +1,40 @@
+"""The decision about the champion as a Prefect flow."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from pipelines import limits
+from pipelines.runs import failed, named, working_copy
+from srgan import params
+from srgan.errors import SrganError
+
+
+def _title(parameters: dict[str, Any]) -> str:
+    return " ".join(["promote", *(["(dry run)"] if parameters.get("dry_run") else []), *(["by force"] if parameters.get("force") else [])])
+
+
+@flow(name="promote", description="Make the challenger the champion, if its scores allow.", flow_run_name=named(_title))
+def promote(dry_run: bool = False, force: str = "", wait: bool = True) -> State[Any]:
+    """Decide by the rules of params.yaml, as `srgan promote` does; the state's name is the decision.
+
+    Args:
+        dry_run: decide, but change nothing.
+        force: a reason to promote whatever the scores say.
+        wait: for another run that is at work in this working copy, instead of failing.
+    """
+    from srgan import promotion  # brings MLflow, PyTorch and more; a flow that is only listed does without
+
+    try:
+        with working_copy(wait), limits.gpu():
+            decision = promotion.promote(params.load(), dry_run, force)
+            if decision.checks:
+                page = promotion.PAGE.read_text(encoding="utf-8")
+                create_markdown_artifact(page, key="promotion", description=f"{decision.verdict}: {decision.reason}"[:1000])
+    except SrganError as error:
+        return failed(error)
+    told = f"version {decision.challenger} of {decision.model}: {decision.verdict}: {decision.reason}"
+    return Completed(name=decision.verdict.capitalize() + (" (dry run)" if dry_run else ""), message=told)

@@ -1,0 +1,54 @@
+"""The whole loop as a Prefect flow: new data in, a better champion out."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from pipelines import stages, workspace
+from pipelines.promote import promote
+from pipelines.runs import failed, named, working_copy
+from pipelines.train import run_stage, train
+from srgan.errors import SrganError
+
+
+@flow(
+    name="refresh",
+    description="Look at the data sets anew, train if there is reason to, promote what is better.",
+    flow_run_name=named(lambda parameters: f"refresh {parameters.get('profile') or ''}".strip()),
+)
+def refresh(
+    profile: str | None = None, overrides: dict[str, Any] | None = None, push_to: str | None = None, wait: bool = True
+) -> State[Any]:
+    """Fetch and verify the data sets again (their folders and archives may hold more than last time), `train`, `promote`.
+
+    Where data and parameters are what they were, nothing is trained.
+
+    Args:
+        profile: as for `train`.
+        overrides: as for `train`.
+        push_to: as for `train`.
+        wait: for another run that is at work in this working copy, instead of failing.
+    """
+    try:
+        with working_copy(wait) as logger:
+            if profile or overrides:
+                workspace.set_params(profile, overrides or {})
+            root = workspace.project()
+            before = stages.recorded("data/raw", root)
+            look = run_stage.with_options(name="check the data", task_run_name="check the data")
+            checked = look("download", root, force=True, return_state=True)
+            if not checked.is_completed():
+                return Failed(message=f"{checked.message}; the champion stays, and the next run looks again")
+            changed = stages.recorded("data/raw", root) != before
+            logger.info("the data sets %s", "have changed" if changed else "are what they were")
+            trained = train(push_to=push_to, return_state=True)
+            if not trained.is_completed():
+                return Failed(message=f"{trained.message}; the champion stays")
+            decided = promote(return_state=True)
+            if not decided.is_completed():
+                return Failed(message=f"trained, but not decided: {decided.message}")
+    except SrganError as error:
+        return failed(error)
+    return Completed(name=decided.name, message=f"data {'changed' if changed else 'unchanged'}; {trained.message}; {decided.message}")

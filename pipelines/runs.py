@@ -1,0 +1,41 @@
+"""What all flows have in common: whose working copy, what their names say, how an error ends them."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import prefect
+from prefect import get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Failed
+
+from pipelines import workspace
+from srgan.errors import SrganError, Unreachable
+
+UNREACHABLE = "Unreachable"  # the state of a task that a server's outage has stopped
+
+
+def failed(error: SrganError) -> State[Any]:
+    """A state with a sentence, instead of a traceback through our own code."""
+    return Failed(name=UNREACHABLE if isinstance(error, Unreachable) else "Failed", message=str(error))
+
+
+def named(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
+    """For ``flow_run_name``: a name made of the run's parameters."""
+    return lambda: describe(flow_run.parameters)[:200]
+
+
+@contextlib.contextmanager
+def working_copy(wait: bool) -> Iterator[logging.Logger | logging.LoggerAdapter[Any]]:
+    """Have the working copy for this run, and its log.
+
+    Raises:
+        SrganError: this is not the project's folder, or another run is at work and `wait` is false.
+    """
+    logger = get_run_logger()
+    workspace.end_with_worker()
+    logging.getLogger("srgan").setLevel(logging.INFO)
+    with workspace.hold(flow_run.name or "?", wait, logger.info), prefect.tags("srgan"):
+        yield logger

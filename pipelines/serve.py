@@ -1,0 +1,50 @@
+"""Run the deployments of ``prefect.yaml`` on this machine, without a worker: ``python -m pipelines.serve``.
+
+It needs a server: that of ``PREFECT_API_URL``, or one started beside it with ``prefect server start``.
+"""
+
+import os
+import sys
+from typing import Any
+
+os.environ.setdefault("PREFECT_API_URL", "http://127.0.0.1:4200/api")  # a temporary server would take the schedules with it
+
+import prefect
+import yaml
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.flows import load_flow_from_entrypoint
+
+from pipelines import limits, workspace
+from srgan.errors import SrganError
+
+
+def deployments() -> list[RunnerDeployment]:
+    """What ``prefect.yaml`` says, as this process can run it."""
+    listed = yaml.safe_load((workspace.project() / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    return [_deployment(entry) for entry in listed]
+
+
+def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
+    return load_flow_from_entrypoint(entry["entrypoint"]).to_deployment(
+        name=entry["name"],
+        schedules=[CronSchedule(**schedule) for schedule in entry.get("schedules", [])],
+        parameters=entry.get("parameters"),
+        tags=entry.get("tags"),
+        concurrency_limit=ConcurrencyLimitConfig(**entry["concurrency_limit"]) if "concurrency_limit" in entry else None,
+    )
+
+
+def main() -> None:
+    """Serve until Ctrl-C."""
+    try:
+        found = deployments()
+        limits.create()
+    except SrganError as error:
+        sys.exit(f"pipelines.serve: error: {error}")
+    prefect.serve(*found)
+
+
+if __name__ == "__main__":
+    main()

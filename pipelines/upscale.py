@@ -1,0 +1,86 @@
+"""Enlarging folders of photographs as a Prefect flow."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import prefect
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from pipelines import limits, workspace
+from pipelines.runs import failed, named
+from srgan.errors import SrganError
+
+if TYPE_CHECKING:
+    from srgan.inference import Upscaler
+    from srgan.photographs import Options
+    from srgan.upscaling import Job
+
+CHAMPION = "models:/srgan-x4@champion"
+
+
+@task(task_run_name="{title}", cache_policy=NO_CACHE)
+def upscale_shard(upscaler: "Upscaler", jobs: "list[Job]", settings: "Options", overwrite: bool, title: str) -> list[str]:
+    """Some of the photographs. One that fails stops no other; returned are the failures."""
+    from srgan import upscaling
+
+    return upscaling.run(upscaler, jobs, settings, overwrite)
+
+
+@flow(
+    name="batch-upscale",
+    description="Enlarge a folder of photographs with the champion.",
+    flow_run_name=named(lambda parameters: f"upscale {parameters.get('source')} to {parameters.get('target')}"),
+)
+def batch_upscale(
+    source: str,
+    target: str,
+    model: str = CHAMPION,
+    shard: int = 100,
+    format: str | None = None,
+    outscale: float | None = None,
+    overwrite: bool = False,
+) -> State[Any]:
+    """Enlarge what `srgan upscale SOURCE -o TARGET` would, a task for each shard; a run that was stopped goes on where it was.
+
+    Args:
+        source: a folder (with all that is in it), a file or a pattern such as scans/**/*.tif.
+        target: a folder for the results, which need not exist.
+        model: models:/NAME@ALIAS of MLflow's registry, or an .onnx file.
+        shard: photographs in a task.
+        format: suffix of the results, such as webp; none: the photograph's own.
+        outscale: size of the result / size of the photograph; none: the model's scale.
+        overwrite: make results anew that are there already.
+    """
+    from srgan import registry, upscaling  # they bring MLflow and ONNX Runtime; a flow that is only listed does without
+    from srgan.inference import Upscaler
+    from srgan.photographs import Options
+
+    logger = get_run_logger()
+    workspace.end_with_worker()
+    try:
+        jobs = upscaling.plan([source], target, f".{format}" if format else None)
+        with tempfile.TemporaryDirectory() as folder, limits.gpu(), prefect.tags("srgan"):
+            path = registry.download(model, Path(folder)) if model.startswith("models:/") else Path(model)
+            upscaler = Upscaler(path)
+            logger.info("x%d by %s on %s: %d photographs", upscaler.scale, path.name, upscaler.provider, len(jobs))
+            settings = Options(outscale)
+            failures: list[str] = []
+            for start in range(0, len(jobs), shard):
+                some = jobs[start : start + shard]
+                title = f"{start + 1} to {start + len(some)} of {len(jobs)}"
+                failures += upscale_shard(upscaler, some, settings, overwrite, title)
+    except SrganError as error:
+        return failed(error)
+    listed = "\n".join(f"- {failure}" for failure in failures)
+    page = (
+        f"# {len(jobs) - len(failures)} of {len(jobs)} photographs enlarged\n\nFrom `{source}` to `{target}`, by `{model}`.\n\n{listed}\n"
+    )
+    create_markdown_artifact(page, key="upscaled")
+    if failures:
+        return Failed(message=f"{len(failures)} of {len(jobs)} photographs could not be enlarged; the first: {failures[0]}")
+    return Completed(message=f"{len(jobs)} photographs enlarged")
