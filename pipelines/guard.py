@@ -1,8 +1,8 @@
-"""Run a command, and leave nothing of it behind: ``python -m pipelines.guard PARENT COMMAND...``.
+"""Run a command, and leave nothing of it behind: ``python -m pipelines.guard PARENT SECONDS COMMAND...``.
 
 The command gets a process group of its own. When this process gets SIGTERM, or PARENT (the process that asked for the command) is gone,
-the whole group gets SIGTERM, then time to write a checkpoint, then SIGKILL. A process of its own does this because a flow that is killed
-outright can end nothing any more.
+the whole group gets SIGTERM, then SECONDS to write a checkpoint, then SIGKILL. A process of its own does this because a flow that is
+killed outright can end nothing any more.
 """
 
 import os
@@ -11,13 +11,17 @@ import subprocess
 import sys
 import time
 
-STOP_SECONDS = 30.0  # what a stage gets to write its checkpoint before it is killed
 LOOK = 0.1  # seconds between looks at the parent
+
+
+def command(seconds: float, *arguments: str) -> list[str]:
+    """A command under guard, for this process to start."""
+    return [sys.executable, "-m", "pipelines.guard", str(os.getpid()), str(seconds), *arguments]
 
 
 def main() -> None:
     """Exits with the command's code, 143 if the command was stopped."""
-    parent, command = int(sys.argv[1]), sys.argv[2:]
+    parent, seconds, arguments = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
     stopped = False
 
     def stop(*_: object) -> None:
@@ -25,18 +29,18 @@ def main() -> None:
         stopped = True
 
     signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the flow gets it too, and ends this
-    process = subprocess.Popen(command, start_new_session=True)
+    signal.signal(signal.SIGINT, lambda *_: None)  # of a terminal: the flow gets it too, and ends this
+    process = subprocess.Popen(arguments, start_new_session=True)
     while process.poll() is None and not stopped and os.getppid() == parent:
         time.sleep(LOOK)
     code = 143 if process.poll() is None else process.returncode
-    _end_group(process)  # also where the command has ended: a trainer may outlive the `dvc` that started it
+    _end_group(process, seconds)  # also where the command has ended: a trainer may outlive the `dvc` that started it
     sys.exit(code if code >= 0 else 128 - code)
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
+def _end_group(process: subprocess.Popen[bytes], seconds: float) -> None:
     """Return when no process of the group is left."""
-    number, end = signal.SIGTERM, time.monotonic() + STOP_SECONDS
+    number, end = signal.SIGTERM, time.monotonic() + seconds
     while _signal_group(process.pid, number):
         number = 0  # only look
         process.poll()  # reaps the leader, which would otherwise count as a member for ever

@@ -27,7 +27,7 @@ def gpu() -> Iterator[None]:
             # An outage of the server must not end the training that holds the GPU.
             stack.enter_context(concurrency(GPU, lease_duration=LEASE, strict=True, raise_on_lease_renewal_failure=False))
         except ConcurrencySlotAcquisitionError as error:
-            raise SrganError(f"this Prefect server has no concurrency limit '{GPU}'; create it with: python -m pipelines.limits") from error
+            raise SrganError(f"{error}; if this Prefect server has no limit '{GPU}' yet, create it: python -m pipelines.limits") from error
         yield
 
 

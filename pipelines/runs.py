@@ -4,12 +4,16 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
+import httpx
 import prefect
 from prefect import get_run_logger
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
-from prefect.states import Failed
+from prefect.states import Crashed, Failed
 
 from pipelines import workspace
 from srgan.errors import SrganError, Unreachable
@@ -37,5 +41,13 @@ def working_copy(wait: bool) -> Iterator[logging.Logger | logging.LoggerAdapter[
     logger = get_run_logger()
     workspace.end_with_worker()
     logging.getLogger("srgan").setLevel(logging.INFO)
-    with workspace.hold(flow_run.name or "?", wait, logger.info), prefect.tags("srgan"):
+    with workspace.hold(flow_run.name or "?", wait, logger.info, flow_run.id or "", report_killed), prefect.tags("srgan"):
         yield logger
+
+
+def report_killed(identity: str) -> None:
+    """Tell the server of a run that was killed with all that could have told it. It counts as running until then, and keeps others away."""
+    with contextlib.suppress(ValueError, PrefectException, httpx.HTTPError), get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(identity))
+        if run.state and not run.state.is_final():
+            client.set_flow_run_state(run.id, Crashed(message="it was killed"), force=True)

@@ -13,10 +13,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+
+from pipelines import guard
 
 POOL = "srgan"
-START_SECONDS = 180.0
+START_SECONDS = 180.0  # for the server, where cores are few and busy
+STOP_SECONDS = 90.0  # for what a worker runs: a stage may take 30 to write its checkpoint
+SHORT_LIFE = 20.0  # seconds; what ends sooner would do so again
 
 
 def main() -> None:
@@ -24,32 +27,60 @@ def main() -> None:
     port = int(os.environ.get("PREFECT_SERVER_API_PORT", "4200"))
     pages = f"http://127.0.0.1:{port}"
     os.environ["PREFECT_API_URL"] = f"{pages}/api"
+    # Who has the GPU: on disk, not in the server's memory. A server that forgets it in a crash never gives the GPU back.
+    os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        with contextlib.ExitStack() as stack:
-            started = []
-            if _healthy(pages):
-                print(f"the server is up already: {pages}", flush=True)
-            else:
-                server = stack.enter_context(_running("server", "start", "--host", "127.0.0.1", "--port", str(port)))
-                _wait(server, pages)
-                started.append(server)
-                print(f"the server is up: {pages}", flush=True)
-            online = _prepare()
-            _deploy()
-            if online and not started:  # a server that has only just begun takes workers of before for present ones
-                print("a worker is up already", flush=True)
-            else:
-                started.append(stack.enter_context(_running("worker", "start", "--pool", POOL, "--name", f"worker-{os.getpid()}")))
-            if started:
-                print(f"everything is up: open {pages}; end it with Ctrl-C. Start a run with:", flush=True)
-                print(f"  PREFECT_API_URL={os.environ['PREFECT_API_URL']} prefect deployment run train/on-demand", flush=True)
-            while started and all(process.poll() is None for process in started):
-                time.sleep(0.5)
-            if started:
-                sys.exit("pipelines.server: error: the server or the worker has ended, see above; the same command starts it again")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
+        started = []
+        if _healthy(pages):
+            print(f"the server is up already: {pages}", flush=True)
+        else:
+            server = stack.enter_context(Service("server", "server", "start", "--host", "127.0.0.1", "--port", str(port)))
+            _wait(server, pages)
+            started.append(server)
+            print(f"the server is up: {pages}", flush=True)
+        online = _prepare()
+        _look_for_killed()
+        _deploy()
+        if online and not started:  # a server that has only just begun takes workers of before for present ones
+            print("a worker is up already", flush=True)
+        else:
+            started.append(stack.enter_context(Service("worker", "worker", "start", "--pool", POOL)))
+        if started:
+            print(f"everything is up: open {pages}; end it with Ctrl-C. Start a run with:", flush=True)
+            print(f"  PREFECT_API_URL={os.environ['PREFECT_API_URL']} prefect deployment run train/on-demand", flush=True)
+        while started:
+            for service in started:
+                service.revive()
+            time.sleep(0.5)
+
+
+class Service:
+    """A `prefect` command that lasts: started again if it ends; after the block it is gone, with all that it started."""
+
+    def __init__(self, name: str, *arguments: str) -> None:
+        self.name, self.arguments = name, arguments
+
+    def __enter__(self) -> "Service":
+        self.since = time.monotonic()
+        # Out of the way of a terminal's Ctrl-C: the worker is to end before the server, so that its runs can say how they ended.
+        command = guard.command(STOP_SECONDS, sys.executable, "-m", "prefect", *self.arguments)
+        self.process = subprocess.Popen(command, start_new_session=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+    def revive(self) -> None:
+        """Start it again if it has ended, unless it has only just begun."""
+        if self.process.poll() is None:
+            return
+        text = f"the {self.name} has ended (exit code {self.process.returncode})"
+        if time.monotonic() - self.since < SHORT_LIFE:
+            sys.exit(f"pipelines.server: error: {text}, just after its start; see above")
+        print(f"{text}; starting it again", flush=True)
+        self.__enter__()
 
 
 def _prepare() -> bool:
@@ -72,6 +103,14 @@ def _prepare() -> bool:
         return any(worker["status"] == "ONLINE" for worker in answer.json())
 
 
+def _look_for_killed() -> None:
+    """A run that was killed together with its worker still counts as running, and would keep others away."""
+    from pipelines import runs, workspace
+
+    with contextlib.suppress(workspace.Busy), workspace.hold("make prefect", False, print, killed=runs.report_killed):
+        pass
+
+
 def _healthy(pages: str) -> bool:
     try:
         with urllib.request.urlopen(f"{pages}/api/health", timeout=5) as answer:
@@ -82,26 +121,12 @@ def _healthy(pages: str) -> bool:
         return False
 
 
-def _wait(server: subprocess.Popen[bytes], pages: str) -> None:
+def _wait(server: Service, pages: str) -> None:
     end = time.monotonic() + START_SECONDS
     while not _healthy(pages):
-        if server.poll() is not None or time.monotonic() > end:
+        if server.process.poll() is not None or time.monotonic() > end:
             sys.exit(f"pipelines.server: error: the server at {pages} did not start, see above")
         time.sleep(0.5)
-
-
-@contextlib.contextmanager
-def _running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A `prefect` command that lasts; after the block it is gone, and what it started too."""
-    process = subprocess.Popen([sys.executable, "-m", "prefect", *arguments], start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _deploy() -> None:

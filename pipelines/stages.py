@@ -12,9 +12,11 @@ import networkx
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from pipelines import workspace
+from pipelines import guard, workspace
 from srgan.errors import SrganError, Unreachable
 from srgan.strict_yaml import nearest
+
+STOP_SECONDS = 30.0  # what a stage gets to write its checkpoint before it is killed
 
 
 class StageFailed(SrganError):
@@ -126,7 +128,7 @@ def _dvc(arguments: list[str], root: Path, tell: Callable[[str], object]) -> int
         "PYTHONUNBUFFERED": "1",
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.guard", str(os.getpid()), sys.executable, "-m", "dvc", *arguments],
+        guard.command(STOP_SECONDS, sys.executable, "-m", "dvc", *arguments),
         cwd=root,
         env=environment,
         stdout=subprocess.PIPE,

@@ -40,7 +40,9 @@ def project() -> Path:
 
 
 @contextlib.contextmanager
-def hold(run: str, wait: bool, tell: Callable[[str], None]) -> Iterator[None]:
+def hold(
+    run: str, wait: bool, tell: Callable[[str], None], identity: str = "", killed: Callable[[str], None] = lambda identity: None
+) -> Iterator[None]:
     """Have the working copy for oneself. A flow that another one called has it already.
 
     The lock is the kernel's: it goes with the processes that hold it, however they end. The processes that a flow starts hold it too (see
@@ -50,6 +52,8 @@ def hold(run: str, wait: bool, tell: Callable[[str], None]) -> Iterator[None]:
         run: what is at work, for others that come.
         wait: for another run to end.
         tell: called with a line while waiting.
+        identity: of the run on Prefect's server.
+        killed: called with the identity of the run that had the working copy last, if it was killed before it could say so.
 
     Raises:
         Busy: another run is at work, and `wait` is false.
@@ -70,13 +74,17 @@ def hold(run: str, wait: bool, tell: Callable[[str], None]) -> Iterator[None]:
                 told = time.monotonic()
                 tell(f"{who}; waiting for its end")
             time.sleep(LOOK)
+        if left := files.read_state(path):
+            killed(left["id"])
         os.truncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"run": run, "process": os.getpid(), "since": time.strftime("%H:%M")}).encode(), 0)
+        holder = {"run": run, "process": os.getpid(), "since": time.strftime("%H:%M"), "id": identity}
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         _held.append(descriptor)
         try:
             yield
         finally:
             _held.clear()
+            os.truncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

@@ -196,16 +196,21 @@ def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     return folder
 
 
+def copied(project: Path, folder: Path) -> Path:
+    """A copy of the finished project that may be changed."""
+    shutil.copytree(project, folder, symlinks=True, ignore=shutil.ignore_patterns("tmp"))
+    # MLflow's store knows its artefacts by absolute path: let the copy's lie in the copy.
+    with contextlib.closing(sqlite3.connect(folder / "mlflow" / "mlflow.db")) as store:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "storage_location")):
+            store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(project), str(folder)))
+        store.commit()
+    return folder
+
+
 @pytest.fixture
 def copy_of_project(project: Path, tmp_path: Path) -> Path:
     """The finished project, to change at will."""
-    copy = Path(shutil.copytree(project, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns("tmp")))
-    # MLflow's store knows its artefacts by absolute path: let the copy's lie in the copy.
-    with contextlib.closing(sqlite3.connect(copy / "mlflow" / "mlflow.db")) as store:
-        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "storage_location")):
-            store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(project), str(copy)))
-        store.commit()
-    return copy
+    return copied(project, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")

@@ -134,10 +134,9 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 @pytest.mark.parametrize("end", ["terminated", "orphaned", "leader killed"])
 def test_the_guard_ends_the_whole_group(end, monkeypatch):
     """A shell and a process that ignores SIGTERM: stopped by a signal, by the death of who asked, by the death of the shell alone."""
-    code = "from pipelines import guard; guard.STOP_SECONDS = 1; guard.main()"
+    guarded = "from pipelines import guard; import subprocess, sys; subprocess.run(guard.command(1.0, *sys.argv[1:]))"
     shell = f'{sys.executable} -c "{STUBBORN}" & echo $!; wait'
-    asker = f"import subprocess, os, sys; subprocess.run([sys.executable, '-c', {code!r}, str(os.getpid()), 'sh', '-c', {shell!r}])"
-    process = subprocess.Popen([sys.executable, "-c", asker], stdout=subprocess.PIPE, text=True, env=environment())
+    process = subprocess.Popen([sys.executable, "-c", guarded, "sh", "-c", shell], stdout=subprocess.PIPE, text=True, env=environment())
     lines = [process.stdout.readline(), process.stdout.readline()]
     (child,) = [psutil.Process(int(line)) for line in lines if line.strip().isdecimal()]
     leader, (guard,) = child.parent(), psutil.Process(process.pid).children()
