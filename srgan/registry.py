@@ -33,6 +33,7 @@ IMAGES, TWIN_TAG = "-images", "srgan.version"  # a version's twin takes and retu
 DIFFERENCE_TAG = "srgan.onnx_difference"  # from PyTorch, at most
 CHAMPIONS_TAG = "srgan.champions"  # of the registered model: its champions in order, the present one last
 LOCK_TAG = "srgan.promotion"  # of the registered model: who is at work
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what a server that works says of a name it does not know
 LOCK_SECONDS, SETTLE_SECONDS = 120.0, 1.0
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def version(name: str, alias: str) -> ModelVersion | None:
     try:
         return tracking.connect().get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in NOT_THERE:
             return None
         raise Unreachable(f"MLflow: {tracking.reason(error)}") from error
     except Exception as error:  # see tracking.try_sync
@@ -226,7 +227,8 @@ def download(uri: str, folder: Path) -> Path:
         tracking.connect()
         found = sorted(Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder))).rglob("*.onnx"))
     except Exception as error:  # see tracking.try_sync
-        raise Unreachable(f"{uri}: {tracking.reason(error)}") from error
+        kind = SrganError if getattr(error, "error_code", "") in NOT_THERE else Unreachable
+        raise kind(f"{uri}: {tracking.reason(error)}") from error
     if not found:
         raise SrganError(f"{uri}: holds no .onnx file")
     return found[0]

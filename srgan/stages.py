@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from srgan import __version__, launch
+from srgan import __version__, launch, profiles
 from srgan.errors import SrganError
 from srgan.files import atomic_file, atomic_folder, digest, read_json, read_state, require, sha256, write_json, write_text
 from srgan.params import Params, Pretrain, Train, flatten, to_dict
@@ -179,7 +179,7 @@ def _fit(
             trainer.fit(SilentLog(), distributed.SharedCheckpoints(None))
             return
         checkpoints = locked.enter_context(Checkpoints(folder, signature, options.checkpoint_every))
-        with tracking.live(training):
+        with tracking.live(training, stage):
             told = TrainingLog(LOSSES[stage], options.steps, stage, folder / "pictures")
             trained = trainer.fit(told, distributed.SharedCheckpoints(checkpoints))
             models.save_generator(out, trained, metadata | {"sr.train_data_sha256": training.data_sha256})
@@ -391,9 +391,10 @@ def current_training(params: Params, stage: str | None = None) -> Any:
         data_name="+".join(params.data.train),
         data_sha256=manifest["train_sha256"],
         losses=LOSSES if stage != "pretrain" else {"pretrain": LOSSES["pretrain"]},
-        pictures={name: CHECKPOINTS / name / "pictures" for name in LOSSES if stage in (None, "train", name)},
+        folders={name: CHECKPOINTS / name for name in LOSSES if stage in (None, "train", name)},
         scores=METRICS if stage is None else None,
         artifacts=(TABLE, STATISTICS, COMPARISON, PICTURES, EXPORT) if stage is None else (),
+        profile=profiles.like(params),
     )
     if stage is None:
         from srgan.weights import read_metadata

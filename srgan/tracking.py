@@ -26,6 +26,8 @@ import mlflow
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -55,15 +57,20 @@ class Training:
     data_sha256: str
     # Only files that this training wrote: until it is through, those of the one before it still lie about.
     losses: dict[str, Path]  # stage -> CSV; that of the validation lies beside it
-    pictures: dict[str, Path]  # stage -> folder with the pictures of each validation, step-N.png
+    folders: dict[str, Path]  # stage -> folder of its checkpoints, with pictures/step-N.png of each validation
     scores: Path | None  # metrics.json
     artifacts: tuple[Path, ...]  # pictures, report, tables; files or folders
     cost: Path | None = None  # speed.json
+    profile: str = ""  # the ready-made parameters that it has, or nearly has
 
     @property
     def key(self) -> str:
         """Digest of the parameters and the data: equal trainings share a run."""
         return digest([self.params, self.data_sha256])[:16]
+
+    def machine(self, stage: str) -> Path:
+        """CSV of what the machine was busy with while the stage trained."""
+        return self.folders[stage] / f"machine-{self.key}.csv"
 
 
 def tracking_uri() -> str:
@@ -110,7 +117,7 @@ def find_run(client: MlflowClient, training: Training) -> str:
         # The same parameters gave another curve: the code has changed, or a diverging training went back. It gets a run of its own.
         client.update_run(run.info.run_id, "KILLED" if run.info.status == "RUNNING" else run.info.status)
         client.set_tag(run.info.run_id, KEY_TAG, f"{training.key} (superseded)")
-    tags = {KEY_TAG: training.key, "host": platform.node(), **_source_tags()}
+    tags = {KEY_TAG: training.key, "srgan.data_sha256": training.data_sha256, "profile": training.profile, **_tags()}
     run_id = client.create_run(experiment, run_name=f"{training.name}-{training.key[:6]}", tags=tags).info.run_id
     client.log_batch(run_id, params=[Param(name, str(value)) for name, value in training.params.items()])
     data = Dataset(training.data_name, training.data_sha256[:32], "local", "data/prepared")
@@ -118,8 +125,11 @@ def find_run(client: MlflowClient, training: Training) -> str:
     return run_id
 
 
-def _source_tags() -> dict[str, str]:
-    tags = {}
+def _tags() -> dict[str, str]:
+    """Where this is: machine and revision."""
+    import torch
+
+    tags = {"host": platform.node(), "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
     if commit := source.revision():
         tags["mlflow.source.git.commit"] = commit.split()[0]
     if Path("dvc.lock").is_file():
@@ -139,11 +149,12 @@ def sync(training: Training) -> str:
     client = connect()
     run_id = find_run(client, training)
     tags = client.get_run(run_id).data.tags
-    for (stage, _), path in _curves(training).items():
-        _send_curve(client, run_id, stage, path, tags.get(f"srgan.sent.{path.name}", ""))
-    for stage, folder in training.pictures.items():
+    for (stage, kind), path in _curves(training).items():
+        _send_curve(client, run_id, _prefix(stage, kind), path, tags.get(f"srgan.sent.{path.name}", ""))
+    for stage in training.folders:
+        _send_machine(client, run_id, stage, training.machine(stage), int(tags.get(f"srgan.sent.{stage}.machine", 0)))
         last = validation_csv(training.losses[stage]).with_suffix(".png")
-        _send_pictures(client, run_id, stage, folder, last, int(tags.get(f"srgan.sent.{stage}.pictures", -1)))
+        _send_pictures(client, run_id, stage, training.folders[stage] / "pictures", last, int(tags.get(f"srgan.sent.{stage}.pictures", -1)))
     figures = {training.scores: _flat_scores, training.cost: _flat_cost}
     for path in (*(path for path in figures if path), *training.artifacts):
         tag = f"srgan.sent.{path.name}"
@@ -187,6 +198,11 @@ def _curves(training: Training) -> dict[tuple[str, str], Path]:
     return curves
 
 
+def _prefix(stage: str, kind: str) -> str:
+    """Of a curve's metrics: ``train/loss_pixel``, ``val/psnr_y``; of the stage before: ``pretrain/loss_pixel``, ``pretrain/val/psnr_y``."""
+    return stage if kind == "losses" else {"train": "val"}.get(stage, f"{stage}/val")
+
+
 def _rows(path: Path) -> list[str]:
     """The whole lines of a CSV; the last one may be half-written, the trainer is at work."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -207,7 +223,7 @@ def _is_continued(tags: dict[str, str], path: Path) -> bool:
     return _mark(lines[: int(sent.split(":")[0])]) == sent or len(lines) < int(sent.split(":")[0])
 
 
-def _send_curve(client: MlflowClient, run_id: str, stage: str, path: Path, sent: str) -> None:
+def _send_curve(client: MlflowClient, run_id: str, prefix: str, path: Path, sent: str) -> None:
     """Send the lines that were not sent, in batches; the tag that remembers how far goes with each batch."""
     lines = _rows(path)
     done = max(int(sent.split(":")[0]) if sent else 1, 1)  # the first line is the header
@@ -217,12 +233,29 @@ def _send_curve(client: MlflowClient, run_id: str, stage: str, path: Path, sent:
         rows = list(csv.DictReader([lines[0], *lines[done : done + ROWS]]))
         done = min(done + ROWS, len(lines))
         metrics = [
-            Metric(f"{stage}/{name}", float(value), start + int(row["step"]), int(row["step"]))
+            Metric(f"{prefix}/{name.removeprefix('val_')}", float(value), start + int(row["step"]), int(row["step"]))
             for row in rows
             for name, value in row.items()
             if name != "step"
         ]
         client.log_batch(run_id, metrics=metrics, tags=[RunTag(f"srgan.sent.{path.name}", _mark(lines[:done]))])
+
+
+def _send_machine(client: MlflowClient, run_id: str, stage: str, path: Path, done: int) -> None:
+    """What the machine was busy with, under the names by which MLflow's own page of system metrics knows it."""
+    lines = _rows(path)
+    start = int(client.get_run(run_id).info.start_time)
+    while max(done, 1) < len(lines):
+        done = max(done, 1)
+        rows = list(csv.DictReader([lines[0], *lines[done : done + ROWS]]))
+        metrics = [
+            Metric(f"system/{name}", float(value), int(row["time"]), max(0, int(row["time"]) - start) // 1000)  # by seconds
+            for row in rows
+            for name, value in row.items()
+            if name != "time"
+        ]
+        done = min(done + ROWS, len(lines))
+        client.log_batch(run_id, metrics=metrics, tags=[RunTag(f"srgan.sent.{stage}.machine", str(done))])
 
 
 def _flat_scores(scores: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, float]:
@@ -287,11 +320,11 @@ def curves_of_server(name: str) -> tuple[str, Curves]:
     run_id = found.info.run_id
     tables: dict[str, dict[str, dict[int, dict[str, float]]]] = {"losses": {}, "validation": {}}
     for key in found.data.metrics:
-        stage, _, figure = key.partition("/")
-        if stage in ("pretrain", "train"):
-            kind = "validation" if figure.startswith("val_") else "losses"
+        prefix, _, figure = key.rpartition("/")
+        for stage, kind in ((stage, kind) for stage in ("pretrain", "train") for kind in tables if prefix == _prefix(stage, kind)):
+            column = f"val_{figure}" if kind == "validation" and figure != "gap" else figure  # as in the CSV
             for point in client.get_metric_history(run_id, key):
-                tables[kind].setdefault(stage, {}).setdefault(point.step, {"step": point.step})[figure] = point.value
+                tables[kind].setdefault(stage, {}).setdefault(point.step, {"step": point.step})[column] = point.value
     frames = {
         kind: {stage: pd.DataFrame([rows[step] for step in sorted(rows)]) for stage, rows in stages.items()}
         for kind, stages in tables.items()
@@ -321,16 +354,44 @@ def reason(error: Exception) -> str:
     return re.sub(r"//[^/@\s]*@", "//", first) or type(error).__name__
 
 
+class Machine:
+    """Writes down what the machine is busy with: files first, as everything. MLflow's own monitors look, and name what they see."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.monitors: list[Any] = [CPUMonitor()]
+        with contextlib.suppress(Exception):  # no NVIDIA GPU, or no driver; MLflow raises what it likes
+            self.monitors.append(GPUMonitor())
+
+    def look(self) -> None:
+        """Append a row."""
+        seen: dict[str, float] = {"time": int(time.time() * 1000)}
+        for monitor in self.monitors:
+            monitor.collect_metrics()
+            seen |= monitor.aggregate_metrics()
+            monitor.clear_metrics()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            if not file.tell():
+                file.write(",".join(seen) + "\n")
+            file.write(",".join(map(str, seen.values())) + "\n")
+
+
 @contextlib.contextmanager
-def live(training: Training) -> Iterator[None]:
+def live(training: Training, stage: str) -> Iterator[None]:
     """While the block trains, a thread follows the growing CSV; at the end the run is complete and its status set."""
     done = threading.Event()
+    machine = Machine(training.machine(stage))
 
     def follow() -> None:
-        period = LIVE_PERIOD
-        while not done.wait(period):
-            # A dead server is asked ever less often.
-            period = LIVE_PERIOD if try_sync(training, "RUNNING") else min(period * 4, 600)
+        period, due = LIVE_PERIOD, time.monotonic()
+        while not done.wait(LIVE_PERIOD):
+            with contextlib.suppress(OSError):  # a full disk: the training itself will say it
+                machine.look()
+            if time.monotonic() >= due:
+                # A dead server is asked ever less often.
+                period = LIVE_PERIOD if try_sync(training, "RUNNING") else min(period * 4, 600)
+                due = time.monotonic() + period - LIVE_PERIOD / 2
 
     thread = threading.Thread(target=follow, name="mlflow", daemon=True)
     thread.start()

@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -158,6 +160,15 @@ def _shim() -> Iterator[str]:
         finally:
             (folder / "ask").write_text("")  # opened and closed: the end
             server.join()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 90) -> Any:
+    """What the condition gives, once that is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return found
 
 
 def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path:

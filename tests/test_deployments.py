@@ -18,7 +18,7 @@ from PIL import Image
 from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from conftest import copied, environment, run, write_params
+from conftest import copied, environment, run, wait_for, write_params
 from pipelines import stages, workspace
 from pipelines import train as flow_train
 from pipelines.promote import promote
@@ -26,7 +26,7 @@ from pipelines.refresh import refresh
 from pipelines.train import train
 from pipelines.upscale import batch_upscale
 from srgan.errors import Unreachable
-from test_flow import LONG, STAGES, checkpoints, processes_in, wait_for
+from test_flow import LONG, STAGES, checkpoints, processes_in
 
 
 class Server:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import ROOT, environment, write_params
+from conftest import ROOT, environment, wait_for, write_params
 from pipelines import stages, workspace
 from srgan import params
 from srgan.errors import SrganError
@@ -161,14 +161,6 @@ def processes_in(folder: Path) -> list[psutil.Process]:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-    return found
-
-
-def wait_for(condition, seconds=90):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.1)
     return found
 
 

@@ -41,6 +41,17 @@ def listing() -> str:
     return "\n\n".join(paragraphs)
 
 
+def like(loaded: params.Params) -> str:
+    """The profile that parameters have, such as ``demo``, or the nearest: ``demo + 3 changes``."""
+    ours = params.flatten(loaded)
+    changes = {}
+    for name in names():
+        theirs = params.flatten(load(name))
+        changes[name] = sum(ours.get(key) != theirs.get(key) for key in {**ours, **theirs})
+    name = min(changes, key=lambda name: changes[name])
+    return name if not changes[name] else f"{name} + {changes[name]} change{'s' if changes[name] > 1 else ''}"
+
+
 def difference(name: str, path: Path) -> str:
     """A line for each value of `path` that the profile would change."""
     profile, theirs = text(name), params.flatten(load(name))
