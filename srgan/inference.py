@@ -31,7 +31,7 @@ class Upscaler:
     """An exported model, ready to enlarge. Several threads may share one.
 
     Args:
-        model: an `.onnx` file of contract 1 (docs/onnx.md).
+        model: an `.onnx` file of contract 1 (docs/onnx.md), or a function that says where it is now, such as `srgan.registry.Followed`.
         provider: what is to run it, of `PROVIDERS`; ``auto`` is CUDA where it works, else the CPU. Where `provider` does not work, a
             warning says why and the CPU takes over.
         strict: then it is an error instead.
@@ -54,13 +54,23 @@ class Upscaler:
         (120, 80, 3)
     """
 
-    def __init__(self, model: str | Path, provider: str = "auto", strict: bool = False, tile: int | None = None, threads: int = 0) -> None:
-        self.path = require(model, "export")
+    def __init__(
+        self,
+        model: str | Path | Callable[[], Path],
+        provider: str = "auto",
+        strict: bool = False,
+        tile: int | None = None,
+        threads: int = 0,
+    ) -> None:
+        self._source = model if callable(model) else lambda: Path(model)
+        self._options = (provider, strict, tile, threads)
+        self.path = require(self._source(), "export")
+        self._state = _state(self.path)
         self._engine = _open(self.path, provider, strict, threads)
         self.provider, self.metadata = self._engine.provider, self._engine.metadata
         contract = self.metadata.get("sr.contract")
         if contract != "1":
-            raise SrganError(f"{model}: not a model of contract 1 (sr.contract is {contract}); make one with: srgan export CHECKPOINT")
+            raise SrganError(f"{self.path}: not a model of contract 1 (sr.contract is {contract}); make one with: srgan export CHECKPOINT")
         self.scale, self.reach = int(self.metadata["sr.scale"]), int(self.metadata["sr.tile_overlap"])
         if tile is not None and tile < SMALLEST:
             raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours; it needs at least {SMALLEST}")
@@ -164,6 +174,22 @@ class Upscaler:
         images = [tiles.enlarged(smaller, image.transpose(1, 2, 0), self.scale, self.tile, self.reach) for image in tensor]
         return np.stack(images).transpose(0, 3, 1, 2)
 
+    def refresh(self) -> "Upscaler":
+        """The upscaler for the model that is there now: this one, or a new one with the same settings where the file is another.
+
+        For programs that run long: ``upscaler = upscaler.refresh()`` between two photographs takes up a new champion. Threads that are at
+        work go on with the old one. If the new model cannot be had, a warning says why, and the old one stays.
+        """
+        try:
+            if _state(require(self._source(), "export")) == self._state:
+                return self
+            fresh = Upscaler(self._source, *self._options)
+        except (SrganError, OSError) as error:
+            log.warning("the model stays the one of before: %s", error)
+            return self
+        log.info("goes on with %s instead of %s", fresh.path.name, self.path.name)
+        return fresh
+
     def release(self) -> None:
         """Give memory that was needed for the last image back to the system; the next one takes it anew."""
         self._engine.release()
@@ -229,6 +255,12 @@ class _Engine:
     provider: str
     metadata: dict[str, str]
     release: Callable[[], object] = lambda: None
+
+
+def _state(path: Path) -> tuple[Path, int, int]:
+    """Differs where a file is another, or was written anew."""
+    found = path.stat()
+    return path, found.st_mtime_ns, found.st_size
 
 
 def _open(path: Path, provider: str, strict: bool, threads: int) -> _Engine:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import platform
+import re
 import tempfile
 import time
 import uuid
@@ -232,6 +233,34 @@ def download(uri: str, folder: Path) -> Path:
     if not found:
         raise SrganError(f"{uri}: holds no .onnx file")
     return found[0]
+
+
+class Followed:
+    """Where the file of ``models:/NAME@ALIAS`` lies on this machine: called, it asks the registry anew, and brings what it has not yet.
+
+    For `Upscaler`, whose `refresh` then takes up whichever version bears the alias by now. The files go when the object does.
+
+    Raises:
+        SrganError: no version bears the alias, or (`Unreachable`) the server cannot be reached.
+    """
+
+    def __init__(self, uri: str) -> None:
+        found = re.fullmatch(r"models:/([^/@]+)@([^/@]+)", uri)
+        if not found:
+            raise SrganError(f"{uri}: no model that can be followed; name one as models:/NAME@ALIAS")
+        self.name, self.alias = found.groups()
+        self._folder = tempfile.TemporaryDirectory()
+        self._files: dict[str, Path] = {}  # by version
+
+    def __call__(self) -> Path:
+        """The path."""
+        found = version(self.name, self.alias)
+        if found is None:
+            raise SrganError(f"{self.name}: no version has the alias {self.alias}; give it one with: srgan promote")
+        number = str(found.version)
+        if number not in self._files:
+            self._files[number] = download(f"models:/{self.name}/{number}", Path(self._folder.name) / number)
+        return self._files[number]
 
 
 def _twin(client: MlflowClient, name: str, number: str) -> ModelVersion | None:

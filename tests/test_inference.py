@@ -207,3 +207,18 @@ def test_files_that_are_no_models_are_told_by_name(tmp_path, model_path):
     onnx.save_model(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(SrganError, match=r"foreign\.onnx: not a model of contract 1 \(sr\.contract is None\)"):
         Upscaler(tmp_path / "foreign.onnx")
+
+
+def test_a_file_that_is_another_is_taken_up_between_two_photographs(tmp_path, caplog):
+    path = write_model(tmp_path, scale=2)
+    upscaler = Upscaler(path, provider="cpu", tile=64)
+    assert upscaler.refresh() is upscaler
+    (tmp_path / "other").mkdir()
+    write_model(tmp_path / "other", scale=3).replace(path)
+    fresh = upscaler.refresh()
+    assert (upscaler.scale, fresh.scale, fresh.tile) == (2, 3, 64)
+    path.write_bytes(b"no model")
+    assert fresh.refresh() is fresh
+    assert "the model stays the one of before" in caplog.text
+    path.unlink()
+    assert fresh.refresh() is fresh

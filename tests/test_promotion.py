@@ -12,6 +12,7 @@ from conftest import environment, run, write_params
 from srgan import promotion, registry
 from srgan.errors import SrganError
 from srgan.figures import FIGURES
+from srgan.inference import Upscaler
 from srgan.params import Promote
 
 RULES = Promote(
@@ -86,7 +87,8 @@ def champion(folder):
     return str(client(folder).get_model_version_by_alias("srgan-x4", "champion").version)
 
 
-def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project):
+def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, monkeypatch, caplog):
+    monkeypatch.chdir(copy_of_project)
     folder = copy_of_project
     loose = {"promote.metric": "psnr_y", "promote.max_psnr_y_drop": 40.0, "promote.max_checkerboard_rise": 100.0}
     loose |= {"promote.max_color_shift_rise": 200.0, "promote.max_time_ratio": 50.0}
@@ -113,6 +115,8 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project):
     assert "promoted" in run("srgan", "promote", cwd=folder).stdout
     assert champion(folder) == "1"
     assert client(folder).get_model_version("srgan-x4", "1").tags["srgan.decision"] == "promoted"
+    consumer = Upscaler(registry.Followed("models:/srgan-x4@champion"))
+    assert consumer.refresh() is consumer
     assert "version 1 is the champion already" in run("srgan", "promote", cwd=folder).stdout
     done = run("srgan", "rollback", cwd=folder, check=False)
     assert done.returncode == 1
@@ -132,12 +136,20 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project):
     second = client(folder).get_model_version("srgan-x4", "2")
     assert second.tags["srgan.decision.reason"].startswith("forced: the customer's choice")
     assert second.tags["srgan.decision.champion_before"] == "1"
+    newer = consumer.refresh()
+    assert newer.sha256 == second.tags[registry.DIGEST_TAG] != consumer.sha256
+    assert newer.upscale(np.zeros((3, 4, 3), np.uint8)).shape == consumer.upscale(np.zeros((3, 4, 3), np.uint8)).shape == (12, 16, 3)
     assert json.loads(second.tags["srgan.decision.checks"])
 
     done = run("srgan", "rollback", "--reason", "complaints", cwd=folder)
     assert "version 1 is the champion again, version 2 no longer" in done.stdout
     assert champion(folder) == "1"
     assert client(folder).get_model_version("srgan-x4", "2").tags["srgan.decision.reason"] == "complaints"
+    assert newer.refresh().sha256 == consumer.sha256
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert newer.refresh() is newer  # an outage: the model stays
+    assert "the model stays the one of before" in caplog.text
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
     # Other images: both are scored anew.
     write_params(folder, loose | {"train.seed": 5, "prepare.test": 0.1})
@@ -189,7 +201,7 @@ def test_a_promotion_that_died_does_not_block_for_ever(copy_of_project, monkeypa
 
 def test_without_a_server_or_challenger_it_is_said(copy_of_project, tmp_path):
     done = run("srgan", "promote", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert done.returncode == 1
+    assert done.returncode == 69
     assert "MLflow: " in done.stderr
     done = run("srgan", "promote", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/empty.db")
     assert "srgan-x4: no version has the alias challenger; one gets it by: dvc repro register" in done.stderr

@@ -1,0 +1,177 @@
+"""What teams set up: MLflow's server on PostgreSQL with users, the move there from the local store, DVC remotes over SSH."""
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import asyncssh
+import pytest
+from mlflow.tracking import MlflowClient
+
+from conftest import ROOT, environment, run, wait_for
+
+README = (ROOT / "mlflow" / "README.md").read_text()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# -- MLflow ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def postgres(tmp_path_factory):
+    """A real PostgreSQL on loopback; the address of an empty database."""
+    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
+        pytest.skip("no PostgreSQL is installed")
+    folder, port = tmp_path_factory.mktemp("postgres"), free_port()
+    user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
+    if user:
+        for place in (folder, *folder.parents[:2]):
+            place.chmod(0o755)
+        shutil.chown(folder, user)
+
+    def command(*words: object) -> None:
+        done = subprocess.run(list(map(str, words)), user=user, cwd=folder, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    command("initdb", "-D", folder / "data", "-U", "owner", "-A", "trust", "--no-sync")
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
+    command("pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start")
+    command("psql", "-h", "127.0.0.1", "-p", port, "-U", "owner", "postgres", "-c", "CREATE DATABASE mlflow")
+    yield f"postgresql://owner:none@127.0.0.1:{port}/mlflow"
+    command("pg_ctl", "-D", folder / "data", "-m", "immediate", "stop")
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start MLflow's server as the README says; its address."""
+    started = []
+
+    def start(store: str, *options: str, **env: str) -> str:
+        port = free_port()
+        command = [sys.executable, "-m", "mlflow", "server", *options, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        command += ["--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "artifacts")]
+        log = tmp_path / "server.log"
+        with log.open("a") as file:
+            process = subprocess.Popen(
+                command, cwd=tmp_path, stdout=file, stderr=file, start_new_session=True,
+                env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", **env),
+            )  # fmt: skip
+        started.append(process)
+
+        def up() -> bool:
+            assert process.poll() is None, log.read_text()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                    return answer.status == 200
+            except urllib.error.HTTPError as error:
+                return error.code == 401
+            except OSError:
+                return False
+
+        wait_for(up, 120)
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in started:
+        os.killpg(process.pid, 9)
+        process.wait()
+
+
+def test_a_teams_server_with_users_on_postgresql(copy_of_project, postgres, serve, monkeypatch):
+    for option in ("--app-name basic-auth", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", "--host 127.0.0.1"):
+        assert option in README
+    secrets = {"MLFLOW_AUTH_ADMIN_PASSWORD": "long-enough-for-a-test", "MLFLOW_FLASK_SERVER_SECRET_KEY": "0" * 64}
+    uri = serve(postgres, "--app-name", "basic-auth", **secrets)
+    refused = run("srgan", "register", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI=uri)
+    assert refused.returncode == 69
+    assert "the model is safe" in refused.stderr
+    user = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "long-enough-for-a-test"}
+    done = run("srgan", "register", cwd=copy_of_project, MLFLOW_TRACKING_URI=uri, **user)
+    assert "srgan-x4 version 1 has the alias challenger" in done.stderr
+    for name, value in user.items():
+        monkeypatch.setenv(name, value)
+    store = MlflowClient(uri)
+    run_id = store.get_model_version_by_alias("srgan-x4", "challenger").run_id
+    assert "report.html" in {file.path for file in store.list_artifacts(run_id)}
+    assert len(store.get_metric_history(run_id, "train/loss_pixel")) == 3
+
+
+def test_the_local_store_moves_to_postgresql(copy_of_project, postgres, serve, tmp_path, monkeypatch):
+    """By the README's own lines."""
+    if not shutil.which("pgloader"):
+        pytest.skip("no pgloader is installed")
+    commands = README.partition("## Moving from the SQLite store")[2].partition("```\n")[2].partition("```")[0]
+    address = postgres.removeprefix("postgresql://")
+    commands = commands.replace("USER:PASSWORD@127.0.0.1/mlflow", address).replace("psql mlflow", f"psql {postgres}")
+    commands = commands.replace("/srv/mlflow/artifacts", str(tmp_path / "artifacts")).replace("mlflow server", "# mlflow server")
+    serve(postgres)  # makes the tables
+    (tmp_path / "artifacts").mkdir()
+    done = run("bash", "-euc", commands, cwd=copy_of_project)
+    assert not re.search(r"(?i)\berror\b[^s]", done.stdout), done.stdout
+    uri = serve(postgres)
+    before, after = MlflowClient(f"sqlite:///{copy_of_project}/mlflow/mlflow.db"), MlflowClient(uri)
+    ids = [store.get_model_version_by_alias("srgan-x4", "challenger").run_id for store in (before, after)]
+    assert ids[0] == ids[1]
+    old, new = (store.get_run(ids[0]).data for store in (before, after))
+    assert (old.params, old.metrics, old.tags) == (new.params, new.metrics, new.tags)
+    assert len(after.get_metric_history(ids[0], "train/loss_pixel")) == 3
+    assert {file.path for file in before.list_artifacts(ids[0])} == {file.path for file in after.list_artifacts(ids[0])}
+    done = run("srgan", "promote", "--force", "--reason", "test", cwd=copy_of_project, MLFLOW_TRACKING_URI=uri)  # and it goes on
+    assert "version 1, champion before: none: promoted" in done.stdout
+
+
+# -- DVC -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ssh_server(tmp_path):
+    """A real SSH server with SFTP, for files below a folder; its port and the file of the user's key."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(tmp_path / "key")
+    (tmp_path / "key").chmod(0o600)
+    key.write_public_key(tmp_path / "authorized")
+    (tmp_path / "served").mkdir()
+    loop, port = asyncio.new_event_loop(), free_port()
+
+    def sftp(channel: asyncssh.SSHServerChannel) -> asyncssh.SFTPServer:
+        return asyncssh.SFTPServer(channel, chroot=os.fsencode(tmp_path / "served"))
+
+    listening = asyncssh.listen(
+        "127.0.0.1", port, server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        authorized_client_keys=str(tmp_path / "authorized"), sftp_factory=sftp,
+    )  # fmt: skip
+    server = loop.run_until_complete(listening)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield port, tmp_path / "key"
+    loop.call_soon_threadsafe(server.close)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+
+
+def test_push_and_pull_over_ssh(copy_of_project, ssh_server, tmp_path):
+    port, key = ssh_server
+    dvc = lambda *words: run("dvc", *words, cwd=copy_of_project)  # noqa: E731
+    dvc("remote", "add", "-q", "-d", "team", f"ssh://anna@127.0.0.1:{port}/store")
+    dvc("remote", "modify", "--local", "team", "keyfile", key)
+    dvc("remote", "modify", "--local", "team", "allow_agent", "false")
+    dvc("push", "-q")
+    assert len([path for path in (tmp_path / "served" / "store").rglob("*") if path.is_file()]) > 20
+    model = next((copy_of_project / "models").glob("*.onnx"))
+    content = model.read_bytes()
+    for folder in ("models", "reports", ".dvc/cache"):
+        shutil.rmtree(copy_of_project / folder)
+    dvc("pull", "-q")
+    assert model.read_bytes() == content
