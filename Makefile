@@ -7,10 +7,10 @@ READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test lint format flow prefect mlflow clean
+.PHONY: help install pipeline test test-all lint format flow prefect mlflow clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; name a Python of 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -33,6 +33,9 @@ prefect: $(READY)  ## Prefect on http://127.0.0.1:4200: server, worker, schedule
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-all: $(READY)  ## run all tests, also those that kill and restart real processes again and again
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
 lint: $(READY)  ## style, and the arrows between the parts
 	$(BIN)/ruff check

@@ -189,6 +189,7 @@ def no_process_trains(server):
     wait_for(lambda: not [process for process in processes_in(server.folder) if "pretrain" in process.cmdline()], 60)
 
 
+@pytest.mark.slow
 def test_whatever_ends_a_run_leaves_nothing_behind_and_the_next_goes_on(server, monkeypatch):
     """Cancelled; killed outright; killed with its worker and the server: no process, no lock. The server alone killed: it does not mind."""
     overrides = {f"pretrain.{key}": value for key, value in LONG.items()}

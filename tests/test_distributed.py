@@ -85,6 +85,7 @@ def workers(process: subprocess.Popen) -> list[psutil.Process]:
     return [child for child in psutil.Process(process.pid).children(recursive=True) if "RANK" in child.environ()]
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_again_and_again_the_run_ends_well(copy_of_project):
     """A process, the command, `torchrun`'s agent: whatever is ended, nothing is left behind and the next one goes on."""
     write_params(copy_of_project, LONG)
@@ -118,6 +119,7 @@ def test_killed_and_stopped_again_and_again_the_run_ends_well(copy_of_project):
     assert [int(row.split(",")[0]) for row in rows[1:]] == list(range(10, LONG["pretrain.steps"] + 1, 10))
 
 
+@pytest.mark.slow
 def test_one_that_is_told_to_stop_stops_all_and_others_go_on_however_many(tmp_path):
     make_store(tmp_path)
     random = np.random.default_rng(0)

@@ -100,6 +100,7 @@ print(speed.measure(Path("{model}"))["peak_memory_mb"])
     assert float(done.stdout) < 700  # this process alone holds 1 GB
 
 
+@pytest.mark.slow
 def test_another_set_to_score_with_trains_nothing_anew(copy_of_project):
     folder = copy_of_project / "007"  # names are text, whatever they look like
     folder.mkdir()
@@ -212,6 +213,7 @@ def test_the_comparison_shows_bicubic_ours_and_the_original(project):
         assert picture.height == 3 * (96 * 3 + 2 * 22)
 
 
+@pytest.mark.slow
 def test_equal_inputs_give_equal_outs(project, tmp_path):
     """Every out is a function of its dependencies: so two runs on one machine write the same lock file."""
     again = make_project(tmp_path / "again")

@@ -28,6 +28,7 @@ print(planning.plan(params.load(sys.argv[1]), sys.argv[2], probe=False).memory)
 LARGE = {"model": {"name": "srresnet", "features": 64, "depth": 4, "upsampling": "pixelshuffle"}, "train.discriminator.features": 24}
 
 
+@pytest.mark.slow
 def test_the_estimate_of_the_memory_is_near_what_a_training_takes(tmp_path):
     stage = "train"
     path = write_params(tmp_path, LARGE | {f"{stage}.batch": 12, f"{stage}.patch": 96})
@@ -41,6 +42,7 @@ def test_the_estimate_of_the_memory_is_near_what_a_training_takes(tmp_path):
     assert estimate == pytest.approx(measured, rel=0.2)
 
 
+@pytest.mark.slow
 def test_parts_and_recomputation_take_less_memory(tmp_path):
     model = {"model": {"name": "rrdb", "features": 16, "growth": 8, "depth": 4}}
     peaks = {}

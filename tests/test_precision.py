@@ -112,6 +112,7 @@ def test_too_large_activations_are_a_loss(pairs, tmp_path):
     assert record["psnr_y_change"] < -5
 
 
+@pytest.mark.slow
 def test_the_pipeline_writes_scores_and_forgets_them(copy_of_project):
     assert list((copy_of_project / "models" / "reduced").iterdir()) == []
     write_params(copy_of_project, {"export.fp16": True, "export.int8": True, "export.int8_max_drop_db": 5.0})

@@ -171,6 +171,7 @@ except SrganError as error:
 """
 
 
+@pytest.mark.slow
 def test_of_two_promotions_at_once_one_wins_and_both_are_told(copy_of_project):
     folder = copy_of_project
     processes = [

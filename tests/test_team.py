@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import asyncssh
 import pytest
@@ -89,6 +90,7 @@ def serve(tmp_path):
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_teams_server_with_users_on_postgresql(copy_of_project, postgres, serve, monkeypatch):
     for option in ("--app-name basic-auth", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", "--host 127.0.0.1"):
         assert option in README
@@ -108,6 +110,7 @@ def test_a_teams_server_with_users_on_postgresql(copy_of_project, postgres, serv
     assert len(store.get_metric_history(run_id, "train/loss_pixel")) == 3
 
 
+@pytest.mark.slow
 def test_the_local_store_moves_to_postgresql(copy_of_project, postgres, serve, tmp_path, monkeypatch):
     """By the README's own lines."""
     if not shutil.which("pgloader"):
@@ -175,3 +178,29 @@ def test_push_and_pull_over_ssh(copy_of_project, ssh_server, tmp_path):
         shutil.rmtree(copy_of_project / folder)
     dvc("pull", "-q")
     assert model.read_bytes() == content
+
+
+def test_an_experiment_is_tried_compared_and_shared(copy_of_project, tmp_path):
+    """docs/experiments.md, line by line."""
+    dvc = lambda *words, cwd=copy_of_project: run("dvc", *words, cwd=cwd).stdout  # noqa: E731
+    git = lambda *words: run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words, cwd=copy_of_project)  # noqa: E731
+    git("add", ".")
+    git("commit", "-qm", "before")
+    dvc("exp", "run", "-n", "softer", "-S", "train.losses.adversarial.weight=0.005")
+    assert "| params.yaml | train.losses.adversarial.weight | 0.02   | 0.005       |" in dvc("params", "diff", "--md")
+    changed = [line.split("|")[2].strip() for line in dvc("metrics", "diff", "--md").splitlines()[2:] if line]
+    assert "sample.gan.psnr_y" in changed
+    assert "sample.pretrained.psnr_y" not in changed
+    assert dvc("metrics", "diff", "HEAD", "softer", "--md").count("sample.gan.psnr_y") == 1
+    page = Path(dvc("plots", "diff", "HEAD", "softer").strip().removeprefix("file://")).read_text()
+    assert page.count("softer") > 3
+    assert "softer" in dvc("exp", "list")
+    dvc("remote", "add", "-q", "-d", "store", tmp_path / "store")
+    assert "files pushed" in dvc("push")
+    git("add", ".")
+    git("commit", "-qm", "softer")
+    run("git", "clone", "-q", copy_of_project, tmp_path / "clone", cwd=tmp_path)
+    told = dvc("repro", "--pull", cwd=tmp_path / "clone")
+    assert "Data and pipelines are up to date." in told
+    model = next((copy_of_project / "models").glob("*.onnx"))
+    assert (tmp_path / "clone" / "models" / model.name).read_bytes() == model.read_bytes()

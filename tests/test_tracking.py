@@ -187,6 +187,7 @@ def test_a_server_gets_the_same_as_the_local_store(copy_of_project, server):
 OFTEN = "from srgan import tracking; tracking.LIVE_PERIOD = 0.5; from srgan.cli import main; main(['train'])"
 
 
+@pytest.mark.slow
 def test_a_server_killed_in_the_middle_has_everything_once_it_is_back(copy_of_project, server):
     changes = {"steps": 900, "log_every": 1, "validate_every": 300, "checkpoint_every": 900}
     write_params(copy_of_project, {f"train.{key}": value for key, value in changes.items()})
