@@ -1,8 +1,8 @@
 """What tracking costs a training: ``python benchmarks/tracking.py [ROUNDS]`` (some two and a half minutes a round on two cores).
 
 The demo's network learns 1,500 steps on pixels: with MLflow's local store following as always, and with nothing that follows; by turns,
-each in a process of its own, in another order from round to round. The last line is ``value overhead_percent VALUE``: the median of the rounds'
-differences, of the time from the first step until the run is complete in the store.
+each in a process of its own, in another order from round to round. The last line is ``value overhead_percent VALUE``: the median
+of the rounds' differences, of the time from the first step until the run is complete in the store.
 """
 
 import contextlib

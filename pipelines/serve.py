@@ -3,21 +3,22 @@
 It needs a server: that of ``PREFECT_API_URL``, or one started beside it with ``prefect server start``.
 """
 
-import os
 import sys
 from typing import Any
 
-os.environ.setdefault("PREFECT_API_URL", "http://127.0.0.1:4200/api")  # a temporary server would take the schedules with it
-
+import httpx
 import prefect
 import yaml
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipelines import limits, workspace
 from srgan.errors import SrganError
+
+LOCAL = "http://127.0.0.1:4200/api"
 
 
 def deployments() -> list[RunnerDeployment]:
@@ -38,12 +39,15 @@ def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
 
 def main() -> None:
     """Serve until Ctrl-C."""
-    try:
-        found = deployments()
-        limits.create()
-    except SrganError as error:
-        sys.exit(f"pipelines.serve: error: {error}")
-    prefect.serve(*found)
+    with temporary_settings(set_defaults={PREFECT_API_URL: LOCAL}):  # a temporary server would take the schedules with it
+        try:
+            found = deployments()
+            limits.create()
+        except SrganError as error:
+            sys.exit(f"pipelines.serve: error: {error}")
+        except (RuntimeError, httpx.HTTPError):
+            sys.exit(f"pipelines.serve: error: no server answers at {PREFECT_API_URL.value()}; start one with: prefect server start")
+        prefect.serve(*found)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,8 @@ def register(
             client.set_model_version_tag(name, found.version, key, value)
         _give_alias(client, name, alias, found.version)
         client.set_terminated(run_id, "FINISHED")
+    except SrganError:
+        raise
     except Exception as error:  # see tracking.try_sync
         raise Unreachable(
             f"MLflow's registry refused {path}: {tracking.reason(error)}; the model is safe, run again: dvc repro register"

@@ -75,7 +75,8 @@ class Training:
 
 def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI`` if it is set, else a SQLite file under ``mlflow/``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{HOME / 'mlflow.db'}"
+    # In full: MLflow keeps a store open for each address, also when the current folder is another by then.
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{HOME.resolve() / 'mlflow.db'}"
 
 
 def connect() -> MlflowClient:
@@ -88,7 +89,10 @@ def connect() -> MlflowClient:
             raise PermissionError(f"{folder}: not writable")
     for noisy in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    given = "MLFLOW_TRACKING_URI" in os.environ
     mlflow.set_tracking_uri(uri)
+    if not given:  # MLflow puts it there, where it would pass for the user's own
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
     return MlflowClient(uri)
 
 

@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from conftest import copied, environment, run, wait_for, write_params
-from pipelines import stages, workspace
+from pipelines import serve, stages, workspace
 from pipelines import train as flow_train
 from pipelines.promote import promote
 from pipelines.refresh import refresh
@@ -174,6 +174,15 @@ def test_a_triggered_run_shows_its_stages_and_results(server):
     assert "/#/experiments/" in server.call("artifacts/training/latest")["data"]
 
 
+def test_served_without_a_worker_they_are_the_same(here):
+    found = {f"{deployment.flow_name}/{deployment.name}": deployment for deployment in serve.deployments()}
+    assert list(found) == ["refresh/nightly", "train/on-demand", "promote/on-demand", "batch-upscale/on-demand"]
+    (schedule,) = found["refresh/nightly"].schedules
+    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "UTC")
+    assert found["train/on-demand"].concurrency_limit == 1
+    assert found["train/on-demand"].concurrency_options.collision_strategy == "ENQUEUE"
+
+
 # -- stopping, killing, outages --------------------------------------------------------------------------------------------
 
 
@@ -298,12 +307,17 @@ def test_the_loop_refreshes_trains_promotes_and_is_idle_when_nothing_is_new(serv
     state = refresh(return_state=True)
     assert state.name == "Nothing to decide", state
     assert "ran: nothing" in state.message
+
+
+@pytest.mark.slow
+def test_the_loop_finds_new_data(here):
     own = here / "own"
     own.mkdir()
     for n in range(2):
         Image.fromarray(np.random.default_rng(n).integers(0, 256, (64, 64, 3), np.uint8)).save(own / f"{n}.png")
         state = refresh(overrides={"data.test": [str(own)]}, return_state=True)
         assert state.message.startswith("data changed; ran: prepare, evaluate, report, register; version 1"), state
+        assert state.name == "Held"  # six steps of training are worse than bicubic
 
 
 def test_a_decision_that_does_not_run(here):
