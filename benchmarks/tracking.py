@@ -2,7 +2,7 @@
 
 The demo's network learns 1,500 steps on pixels: with MLflow's local store following as always, and with nothing that follows; by turns,
 each in a process of its own, in another order from round to round. The last line is ``value overhead_percent VALUE``: the median
-of the rounds' differences, of the time from the first step until the run is complete in the store.
+of the rounds' differences, of the time from the start of the stage until the run is complete in the store.
 """
 
 import contextlib

@@ -10,6 +10,5 @@ for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # it need not report home, nor complain where there is no network
     "PREFECT_LOGGING_EXTRA_LOGGERS": "srgan",  # what the library says shows in the run's log
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # also from threads of its own, which no run belongs to
-    "PREFECT_TASKS_DEFAULT_RETRY_DELAY_SECONDS": "60",
 }.items():
     os.environ.setdefault(_name, _value)

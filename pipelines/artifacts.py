@@ -2,11 +2,13 @@
 
 import base64
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
+from pipelines import stages
 from srgan import params
 from srgan.errors import SrganError
 from srgan.figures import FIGURES
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
 WIDTH = 1200  # pixels of the picture, which travels within the artifact
 
 
-def training(logger: Any) -> None:
+def training(root: Path, logger: Any) -> None:
     """Put the scores of the finished training in this folder on the run's page. What cannot be had is left out, and said."""
+    if stages.changed("evaluate", root):
+        logger.info("no scores to show: those that lie here are of another model, until the stage evaluate has run")
+        return
     try:
         made = current_training(params.load())
         scores = read_json(METRICS, made_by="evaluate")

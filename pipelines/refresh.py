@@ -33,9 +33,11 @@ def refresh(
     """
     try:
         with working_copy(wait) as logger:
+            root = workspace.project()
+            if push_to:
+                stages.remote(push_to, root)
             if profile or overrides:
                 workspace.set_params(profile, overrides or {})
-            root = workspace.project()
             before = stages.recorded("data/raw", root)
             look = run_stage.with_options(name="check the data", task_run_name="check the data")
             checked = look("download", root, force=True, return_state=True)

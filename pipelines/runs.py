@@ -23,7 +23,8 @@ UNREACHABLE = "Unreachable"  # the state of a task that a server's outage has st
 
 def failed(error: SrganError) -> State[Any]:
     """A state with a sentence, instead of a traceback through our own code."""
-    return Failed(name=UNREACHABLE if isinstance(error, Unreachable) else "Failed", message=str(error))
+    names = {Unreachable: UNREACHABLE, workspace.Busy: "Busy"}
+    return Failed(name=names.get(type(error), "Failed"), message=str(error))
 
 
 def named(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import prefect
 import yaml
-from prefect.client.schemas.objects import ConcurrencyLimitConfig
-from prefect.client.schemas.schedules import CronSchedule
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import construct_schedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -30,11 +30,14 @@ def deployments() -> list[RunnerDeployment]:
 def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
     return load_flow_from_entrypoint(entry["entrypoint"]).to_deployment(
         name=entry["name"],
-        schedules=[CronSchedule(**schedule) for schedule in entry.get("schedules", [])],
+        schedules=[_schedule(**schedule) for schedule in entry.get("schedules", [])],
         parameters=entry.get("parameters"),
         tags=entry.get("tags"),
-        concurrency_limit=ConcurrencyLimitConfig(**entry["concurrency_limit"]) if "concurrency_limit" in entry else None,
     )
+
+
+def _schedule(active: bool = True, slug: str | None = None, **when: Any) -> DeploymentScheduleCreate:
+    return DeploymentScheduleCreate(schedule=construct_schedule(**when), active=active, slug=slug)
 
 
 def main() -> None:

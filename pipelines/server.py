@@ -6,6 +6,7 @@ is left as it is, so the command can be given again: after an edit of ``prefect.
 
 import contextlib
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -14,11 +15,14 @@ import time
 import urllib.error
 import urllib.request
 
+import psutil
+
 from pipelines import guard
 
 POOL = "srgan"
 START_SECONDS = 180.0  # for the server, where cores are few and busy
 STOP_SECONDS = 90.0  # for what a worker runs: a stage may take 30 to write its checkpoint
+AT_ONCE = 4  # runs of the worker, of which one has the GPU
 SHORT_LIFE = 20.0  # seconds; what ends sooner would do so again
 
 
@@ -45,7 +49,9 @@ def main() -> None:
         if online and not started:  # a server that has only just begun takes workers of before for present ones
             print("a worker is up already", flush=True)
         else:
-            started.append(stack.enter_context(Service("worker", "worker", "start", "--pool", POOL)))
+            name = f"{platform.node()}-{os.getpid()}"
+            worker = Service("worker", "worker", "start", "--pool", POOL, "--name", name, "--limit", str(AT_ONCE))
+            started.append(stack.enter_context(worker))
         if started:
             print(f"everything is up: open {pages}; end it with Ctrl-C. Start a run with:", flush=True)
             print(f"  PREFECT_API_URL={os.environ['PREFECT_API_URL']} prefect deployment run train/on-demand", flush=True)
@@ -100,7 +106,13 @@ def _prepare() -> bool:
             template = ProcessWorker.get_default_base_job_template()
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
         answer = client.request("POST", "/work_pools/{name}/workers/filter", path_params={"name": POOL})
-        return any(worker["status"] == "ONLINE" for worker in answer.json())
+        return any(worker["status"] == "ONLINE" and _lives(worker["name"]) for worker in answer.json())
+
+
+def _lives(worker: str) -> bool:
+    """Whether a worker is up. The server knows of a dead one's end minutes later; one of this machine bears the process that started it."""
+    machine, _, process = worker.rpartition("-")
+    return machine != platform.node() or not process.isdecimal() or psutil.pid_exists(int(process))
 
 
 def _look_for_killed() -> None:

@@ -126,6 +126,8 @@ def _dvc(arguments: list[str], root: Path, tell: Callable[[str], object]) -> int
         # `srgan` and `dvc` are those of this interpreter, whether or not its environment is activated.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
+        # torch's agent starts the processes of a training in sessions of their own: it has to end them before the guard ends it.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(int(STOP_SECONDS) - 5),
     }
     process = subprocess.Popen(
         guard.command(STOP_SECONDS, sys.executable, "-m", "dvc", *arguments),
@@ -137,6 +139,7 @@ def _dvc(arguments: list[str], root: Path, tell: Callable[[str], object]) -> int
         text=True,
         errors="replace",
         pass_fds=workspace.held(),
+        start_new_session=True,  # a worker that loses patience kills the flow's whole group; the guard has to outlive it
     )
     assert process.stdout is not None
     try:

@@ -12,16 +12,18 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
 
 from pipelines import artifacts, limits, stages, workspace
 from pipelines.runs import UNREACHABLE, failed, named, working_copy
 from srgan.errors import SrganError
 
-LIGHT = ("download", "prepare", "report", "register")  # stages that leave the GPU alone
+LIGHT = ("download", "prepare", "register")  # stages that leave the GPU alone
 RULES: Any = {
     "cache_policy": NO_CACHE,  # what has changed, DVC knows
-    "retries": 3,  # a minute apart: see pipelines/__init__.py
+    "retries": 3,
+    "retry_delay_seconds": 60,
     "retry_condition_fn": lambda _task, _run, state: state.name == UNREACHABLE,
 }
 
@@ -88,6 +90,7 @@ def _train(
     root = workspace.project()
     if push_to:
         stages.remote(push_to, root)
+    stages.part(stages.graph(root), first, last)  # wrong names show before anything is written
     if profile or overrides:
         workspace.set_params(profile, overrides)
     states: dict[str, State[Any]] = {}
@@ -96,7 +99,7 @@ def _train(
         states[stage] = run(stage, root, return_state=True, wait_for=[states[name] for name in before])
         if not states[stage].is_completed():
             return Failed(message=f"{states[stage].message}; the stages before it are kept, run the flow again to go on")
-    artifacts.training(logger)
+    artifacts.training(root, logger)
     if push_to:
         sent = push(push_to, root, return_state=True)
         if not sent.is_completed():
@@ -114,7 +117,8 @@ def main() -> None:
     # Prefect ends the flow, then obeys SIGTERM as it finds it. By default that skips Python's clean-up, and with it the end of
     # the temporary server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    limits.create()
+    if PREFECT_API_URL.value():
+        limits.create()
     state = train(return_state=True)
     sys.exit(0 if state.is_completed() else 1)
 

@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import prefect
 from prefect import flow, get_run_logger, task
@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
+from pydantic import Field
 
 from pipelines import limits, workspace
 from pipelines.runs import failed, named
@@ -40,9 +41,9 @@ def batch_upscale(
     source: str,
     target: str,
     model: str = CHAMPION,
-    shard: int = 100,
-    format: str | None = None,
-    outscale: float | None = None,
+    shard: Annotated[int, Field(ge=1)] = 100,
+    format: Literal["png", "jpg", "webp", "tif", "avif"] | None = None,
+    outscale: Annotated[float, Field(gt=0, le=64)] | None = None,
     overwrite: bool = False,
 ) -> State[Any]:
     """Enlarge what `srgan upscale SOURCE -o TARGET` would, a task for each shard; a run that was stopped goes on where it was.

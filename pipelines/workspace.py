@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import time
@@ -74,10 +75,11 @@ def hold(
                 told = time.monotonic()
                 tell(f"{who}; waiting for its end")
             time.sleep(LOOK)
-        if left := files.read_state(path):
+        left = files.read_state(path)
+        if left and left["id"] != identity:  # its own, if it was killed and is tried again
             killed(left["id"])
         os.truncate(descriptor, 0)
-        holder = {"run": run, "process": os.getpid(), "since": time.strftime("%H:%M"), "id": identity}
+        holder = {"run": run, "process": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M"), "id": identity}
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         _held.append(descriptor)
         try:
@@ -137,12 +139,14 @@ def set_params(profile: str | None, overrides: dict[str, Any]) -> None:
         except SrganError as error:
             raise SrganError(files.final_name(str(error))) from error
         after = temporary.read_text(encoding="utf-8")
-        if profile and before != after and files.digest(before) != files.read_state(WRITTEN):
+        own = files.digest(before) != files.read_state(WRITTEN)
+        if profile and before != after and own:
             profiles.keep(PARAMS)
-    if before != after:
+    if before != after and (profile or not own):  # overrides of one's own file leave it one's own
         files.write_json(WRITTEN, files.digest(after))
 
 
+@functools.cache  # once, also for flows that a flow calls: a second signal would break into the clean-up of the first
 def end_with_worker() -> None:
     """Get SIGTERM when the worker that started this flow is gone: nobody could stop it any more."""
     if os.environ.get("PREFECT__FLOW_RUN_ID") and (worker := psutil.Process().parent()):

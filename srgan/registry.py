@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import platform
 import re
@@ -242,27 +243,36 @@ class Followed:
 
     For `Upscaler`, whose `refresh` then takes up whichever version bears the alias by now. The files go when the object does.
 
+    Args:
+        uri: ``models:/NAME@ALIAS``.
+        period: seconds for which an answer holds.
+
     Raises:
         SrganError: no version bears the alias, or (`Unreachable`) the server cannot be reached.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, period: float = 60.0) -> None:
         found = re.fullmatch(r"models:/([^/@]+)@([^/@]+)", uri)
         if not found:
             raise SrganError(f"{uri}: no model that can be followed; name one as models:/NAME@ALIAS")
         self.name, self.alias = found.groups()
         self._folder = tempfile.TemporaryDirectory()
         self._files: dict[str, Path] = {}  # by version
+        self._period, self._asked, self._path = period, -math.inf, Path()
 
     def __call__(self) -> Path:
         """The path."""
+        if time.monotonic() - self._asked < self._period:
+            return self._path
+        self._asked = time.monotonic()  # also where the server does not answer: it is not to hold up each photograph
         found = version(self.name, self.alias)
         if found is None:
             raise SrganError(f"{self.name}: no version has the alias {self.alias}; give it one with: srgan promote")
         number = str(found.version)
         if number not in self._files:
             self._files[number] = download(f"models:/{self.name}/{number}", Path(self._folder.name) / number)
-        return self._files[number]
+        self._path = self._files[number]
+        return self._path
 
 
 def _twin(client: MlflowClient, name: str, number: str) -> ModelVersion | None:

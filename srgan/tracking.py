@@ -248,15 +248,15 @@ def _send_curve(client: MlflowClient, run_id: str, prefix: str, path: Path, sent
 def _send_machine(client: MlflowClient, run_id: str, stage: str, path: Path, done: int) -> None:
     """What the machine was busy with, under the names by which MLflow's own page of system metrics knows it."""
     lines = _rows(path)
-    start = int(client.get_run(run_id).info.start_time)
-    while max(done, 1) < len(lines):
-        done = max(done, 1)
+    start = int(lines[1].split(",")[0]) if len(lines) > 1 else 0
+    done = max(done, 1)
+    while done < len(lines):
         rows = list(csv.DictReader([lines[0], *lines[done : done + ROWS]]))
         metrics = [
-            Metric(f"system/{name}", float(value), int(row["time"]), max(0, int(row["time"]) - start) // 1000)  # by seconds
+            Metric(f"system/{name}", float(value), int(row["time"]), (int(row["time"]) - start) // 1000)  # by seconds
             for row in rows
             for name, value in row.items()
-            if name != "time"
+            if name != "time" and value
         ]
         done = min(done + ROWS, len(lines))
         client.log_batch(run_id, metrics=metrics, tags=[RunTag(f"srgan.sent.{stage}.machine", str(done))])
@@ -375,10 +375,13 @@ class Machine:
             seen |= monitor.aggregate_metrics()
             monitor.clear_metrics()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            if not file.tell():
-                file.write(",".join(seen) + "\n")
-            file.write(",".join(map(str, seen.values())) + "\n")
+        with self.path.open("a+", encoding="utf-8") as file:
+            file.seek(0)
+            columns = file.readline().rstrip("\n").split(",")  # of a run that went on, maybe with other GPUs
+            if columns == [""]:
+                columns = list(seen)
+                file.write(",".join(columns) + "\n")
+            file.write(",".join(str(seen.get(column, "")) for column in columns) + "\n")
 
 
 @contextlib.contextmanager
@@ -390,7 +393,7 @@ def live(training: Training, stage: str) -> Iterator[None]:
     def follow() -> None:
         period, due = LIVE_PERIOD, time.monotonic()
         while not done.wait(LIVE_PERIOD):
-            with contextlib.suppress(OSError):  # a full disk: the training itself will say it
+            with contextlib.suppress(Exception):  # a full disk, a monitor that stumbles: no reason to follow no longer
                 machine.look()
             if time.monotonic() >= due:
                 # A dead server is asked ever less often.

@@ -81,6 +81,8 @@ def test_what_is_no_parameter_changes_nothing(folder, profile, overrides, messag
 def test_ones_own_parameters_are_kept_beside_a_profile_those_of_a_flow_are_not(folder):
     own = (folder / "params.yaml").read_text() + "# my own\n"
     (folder / "params.yaml").write_text(own)
+    workspace.set_params(None, {"train.steps": 80})  # still one's own
+    own = (folder / "params.yaml").read_text()
     workspace.set_params("srgan-div2k", {"train.steps": 70_000})
     assert (folder / "params.yaml.bak").read_text() == own
     assert params.load().train.steps == 70_000
@@ -106,7 +108,7 @@ def test_a_busy_working_copy_refuses_or_makes_wait_until_the_last_process_is_gon
     (folder / "dvc.yaml").touch()
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, "3"], stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder)
     assert holder.stdout.readline() == "held\n"
-    who = rf"{folder} is in use by the run 'first' \(process {holder.pid}, since \d\d:\d\d\)"
+    who = rf"{folder} is in use by the run 'first' \(process {holder.pid}, since \d{{4}}-\d\d-\d\d \d\d:\d\d\)"
     with pytest.raises(workspace.Busy, match=f"{who}; wait for its end"), workspace.hold("second", False, print):
         pass
     start, told = time.monotonic(), []

@@ -115,7 +115,7 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
     assert "promoted" in run("srgan", "promote", cwd=folder).stdout
     assert champion(folder) == "1"
     assert client(folder).get_model_version("srgan-x4", "1").tags["srgan.decision"] == "promoted"
-    consumer = Upscaler(registry.Followed("models:/srgan-x4@champion"))
+    consumer = Upscaler(registry.Followed("models:/srgan-x4@champion", period=0))
     assert consumer.refresh() is consumer
     assert "version 1 is the champion already" in run("srgan", "promote", cwd=folder).stdout
     done = run("srgan", "rollback", cwd=folder, check=False)
