@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -31,15 +32,13 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def postgres(tmp_path_factory):
+def postgres():
     """A real PostgreSQL on loopback; the address of an empty database."""
     if not shutil.which("initdb") or not shutil.which("pg_ctl"):
         pytest.skip("no PostgreSQL is installed")
-    folder, port = tmp_path_factory.mktemp("postgres"), free_port()
-    user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
+    user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root, and may not enter pytest's folders then
+    folder, port = Path(tempfile.mkdtemp()), free_port()
     if user:
-        for place in (folder, *folder.parents[:2]):
-            place.chmod(0o755)
         shutil.chown(folder, user)
 
     def command(*words: object) -> None:
@@ -52,6 +51,7 @@ def postgres(tmp_path_factory):
     command("psql", "-h", "127.0.0.1", "-p", port, "-U", "owner", "postgres", "-c", "CREATE DATABASE mlflow")
     yield f"postgresql://owner:none@127.0.0.1:{port}/mlflow"
     command("pg_ctl", "-D", folder / "data", "-m", "immediate", "stop")
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
