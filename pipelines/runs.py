@@ -23,8 +23,8 @@ UNREACHABLE = "Unreachable"  # the state of a task that a server's outage has st
 
 def failed(error: SrganError) -> State[Any]:
     """A state with a sentence, instead of a traceback through our own code."""
-    names = {Unreachable: UNREACHABLE, workspace.Busy: "Busy"}
-    return Failed(name=names.get(type(error), "Failed"), message=str(error))
+    name = UNREACHABLE if isinstance(error, Unreachable) else "Busy" if isinstance(error, workspace.Busy) else "Failed"
+    return Failed(name=name, message=str(error))
 
 
 def named(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
