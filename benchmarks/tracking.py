@@ -1,15 +1,15 @@
-"""What tracking costs a training: ``python benchmarks/tracking.py [ROUNDS]`` (some two and a half minutes a round on two cores).
+"""What tracking costs a training: ``python benchmarks/tracking.py [ROUNDS] [STEPS]`` (some six minutes a round on two cores).
 
-The demo's network learns 1,500 steps on pixels: with MLflow's local store following as always, and with nothing that follows; by
-turns, each in a process of its own, in another order from round to round. The last lines are ``value processor_overhead_percent VALUE``
-and ``value overhead_percent VALUE``: the medians of the rounds' differences in processor time and by the clock, from the start of the
-stage until the run is complete in the store. The clock's vary by several per cent where a machine is shared.
+The demo's network learns the demo's 3,000 steps on pixels, twice: with MLflow's local store following as always, and with nothing that
+follows. Both have the whole machine, by turns of some seconds, one stopped while the other works: a machine whose speed goes up and
+down does so for both. The last line is ``value overhead_percent VALUE``: the median of the rounds' differences, from the start of the
+stage, with MLflow yet to be imported, until the run is complete in the store.
 """
 
 import contextlib
-import json
+import itertools
 import os
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,61 +20,85 @@ import numpy as np
 from PIL import Image
 
 from data import photograph
-from srgan import params, profiles, stages, tracking
+from srgan import cli, profiles
 from srgan.launch import MALLOC
+
+TURN = 2.0  # seconds
 
 
 def side(tracked: bool) -> None:
-    """Train in the current folder, and print the seconds, by the clock and of the processor."""
+    """Train in the current folder, from the first turn on."""
+    import torch  # noqa: F401 - both need it
+
+    from srgan.training import trainer  # noqa: F401
+
     if not tracked:
+        from srgan import tracking
+
         tracking.live = lambda *_: contextlib.nullcontext()  # type: ignore[assignment]
-    loaded = params.load()
-    start = np.array([time.perf_counter(), time.process_time()])
-    stages.pretrain(loaded)
-    print(json.dumps((np.array([time.perf_counter(), time.process_time()]) - start).tolist()))
+    os.kill(os.getpid(), signal.SIGSTOP)
+    if tracked:
+        from srgan import tracking
+
+        tracking.LOOK *= 2  # half of the clock's seconds are the other's
+    cli.main(["pretrain"])
 
 
-def prepare(folder: Path) -> None:
-    """A project with twelve photographs of random pixels, prepared."""
+def prepare(folder: Path, steps: int) -> None:
+    """A project with twelve photographs of random pixels, prepared; its store is made already, as after the first training."""
     images = folder / "images"
-    images.mkdir()
+    images.mkdir(parents=True)
     for number in range(12):
         Image.fromarray(photograph(number, 400, 500)).save(images / f"{number}.png")
-    set_params(folder, seed=0)
+    text = profiles.text("demo").replace("train: [sample]", f"train: [{images}]").replace("  steps: 3000", f"  steps: {steps}")
+    (folder / "params.yaml").write_text(text)
     for stage in ("download", "prepare"):
         subprocess.run([sys.executable, "-m", "srgan", stage], cwd=folder, check=True, capture_output=True)
-    store = "from srgan import tracking; tracking.curves_of_server('none')"  # made once, not by each training
-    subprocess.run([sys.executable, "-c", store], cwd=folder, capture_output=True)
+    store = "from srgan import tracking; tracking.connect()"
+    subprocess.run([sys.executable, "-c", store], cwd=folder, check=True, capture_output=True)
 
 
-def set_params(folder: Path, seed: int) -> None:
-    """The demo's, on the photographs."""
-    text = profiles.text("demo").replace("train: [sample]", f"train: [{folder / 'images'}]").replace("  steps: 3000", "  steps: 1500")
-    (folder / "params.yaml").write_text(text.replace("  seed: 0", f"  seed: {seed}"))
+def by_turns(processes: dict[bool, subprocess.Popen[bytes]]) -> dict[bool, float]:
+    """Let stopped processes work by turns, until both have ended; the seconds that each had."""
+    seconds = dict.fromkeys(processes, 0.0)
+    for which in itertools.cycle(processes):
+        if all(process.returncode is not None for process in processes.values()):
+            return seconds
+        process = processes[which]
+        if process.returncode is None:
+            start = time.perf_counter()
+            os.killpg(process.pid, signal.SIGCONT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(TURN)
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGSTOP)
+            seconds[which] += time.perf_counter() - start
+    raise AssertionError("unreachable")
 
 
 def main() -> None:
     """Measure and print the figure last."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 4
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        prepare(folder)
-        overheads = []
-        for number in range(rounds):
-            seconds = {}
+    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 3000
+    overheads = []
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory() as name:
+            processes = {}
             for tracked in (True, False) if number % 2 else (False, True):
-                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-                set_params(folder, seed=number)  # another run in the store
-                command = [sys.executable, __file__, "--side", "tracked" if tracked else "alone"]
-                done = subprocess.run(command, cwd=folder, env=os.environ | MALLOC, capture_output=True, text=True, check=True)
-                seconds[tracked] = np.array(json.loads(done.stdout))
-            overheads.append(100 * (seconds[True] / seconds[False] - 1))
-            told = [f"{title} {alone:.1f} s alone, {tracked:.1f} s tracked" for title, alone, tracked in
-                    zip(("clock:", "processor:"), seconds[False], seconds[True], strict=True)]  # fmt: skip
-            print(f"round {number + 1}: {'; '.join(told)}", flush=True)
-    clock, processor = np.median(overheads, axis=0)
-    print(f"value processor_overhead_percent {processor:.2f}")
-    print(f"value overhead_percent {clock:.2f}")
+                folder = Path(name) / str(tracked)
+                prepare(folder, steps)
+                with (folder / "log").open("wb") as log:
+                    command = [sys.executable, __file__, "--side", "tracked" if tracked else "alone"]
+                    options = {"cwd": folder, "env": os.environ | MALLOC, "stdout": log, "stderr": log, "start_new_session": True}
+                    processes[tracked] = subprocess.Popen(command, **options)
+                os.waitid(os.P_PID, processes[tracked].pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it is ready
+            seconds = by_turns(processes)
+            for tracked, process in processes.items():
+                if process.returncode:
+                    sys.exit((Path(name) / str(tracked) / "log").read_text())
+        overheads.append(100 * (seconds[True] / seconds[False] - 1))
+        print(f"round {number + 1}: {seconds[False]:.1f} s alone, {seconds[True]:.1f} s tracked: {overheads[-1]:+.2f} %", flush=True)
+    print(f"value overhead_percent {np.median(overheads):.2f}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from pipelines import limits
-from pipelines.runs import failed, named, working_copy
+from pipelines.runs import failed, named, alone
 from srgan import params
 from srgan.errors import SrganError
 
@@ -29,7 +29,7 @@ def promote(dry_run: bool = False, force: str = "", wait: bool = True) -> State[
     from srgan import promotion  # brings MLflow, PyTorch and more; a flow that is only listed does without
 
     try:
-        with working_copy(wait), limits.gpu():
+        with alone(wait), limits.gpu():
             decision = promotion.promote(params.load(), dry_run, force)
             if decision.checks:
                 page = promotion.PAGE.read_text(encoding="utf-8")

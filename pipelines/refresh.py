@@ -8,7 +8,7 @@ from prefect.states import Completed, Failed
 
 from pipelines import stages, workspace
 from pipelines.promote import promote
-from pipelines.runs import failed, named, working_copy
+from pipelines.runs import failed, named, alone
 from pipelines.train import run_stage, train
 from srgan.errors import SrganError
 
@@ -32,7 +32,7 @@ def refresh(
         wait: for another run that is at work in this working copy, instead of failing.
     """
     try:
-        with working_copy(wait) as logger:
+        with alone(wait) as logger:
             root = workspace.project()
             if push_to:
                 stages.remote(push_to, root)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -33,8 +34,8 @@ def named(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
 
 
 @contextlib.contextmanager
-def working_copy(wait: bool) -> Iterator[logging.Logger | logging.LoggerAdapter[Any]]:
-    """Have the working copy for this run, and its log.
+def alone(wait: bool, results: Path | None = None) -> Iterator[logging.Logger | logging.LoggerAdapter[Any]]:
+    """Have the working copy, or a folder of results, for this run. Yields the run's log.
 
     Raises:
         SrganError: this is not the project's folder, or another run is at work and `wait` is false.
@@ -42,7 +43,8 @@ def working_copy(wait: bool) -> Iterator[logging.Logger | logging.LoggerAdapter[
     logger = get_run_logger()
     workspace.end_with_worker()
     logging.getLogger("srgan").setLevel(logging.INFO)
-    with workspace.hold(flow_run.name or "?", wait, logger.info, flow_run.id or "", report_killed), prefect.tags("srgan"):
+    identity = flow_run.id or ""
+    with workspace.hold(flow_run.name or "?", wait, logger.info, identity, report_killed, results), prefect.tags("srgan"):
         yield logger
 
 

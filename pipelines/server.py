@@ -119,8 +119,7 @@ def _look_for_killed() -> None:
     """A run that was killed together with its worker still counts as running, and would keep others away."""
     from pipelines import runs, workspace
 
-    with contextlib.suppress(workspace.Busy), workspace.hold("make prefect", False, print, killed=runs.report_killed):
-        pass
+    workspace.report_killed(runs.report_killed)
 
 
 def _healthy(pages: str) -> bool:

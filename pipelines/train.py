@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
 
 from pipelines import artifacts, limits, stages, workspace
-from pipelines.runs import UNREACHABLE, failed, named, working_copy
+from pipelines.runs import UNREACHABLE, failed, named, alone
 from srgan.errors import SrganError
 
 LIGHT = ("download", "prepare", "register")  # stages that leave the GPU alone
@@ -78,7 +78,7 @@ def train(
         wait: for another run that is at work in this working copy, instead of failing.
     """
     try:
-        with working_copy(wait) as logger:
+        with alone(wait) as logger:
             return _train(logger, profile, overrides or {}, first, last, push_to)
     except SrganError as error:
         return failed(error)

@@ -4,16 +4,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import prefect
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from pipelines import limits, workspace
-from pipelines.runs import failed, named
+from pipelines import limits
+from pipelines.runs import alone, failed, named
 from srgan.errors import SrganError
 
 if TYPE_CHECKING:
@@ -61,11 +60,9 @@ def batch_upscale(
     from srgan.inference import Upscaler
     from srgan.photographs import Options
 
-    logger = get_run_logger()
-    workspace.end_with_worker()
     try:
         jobs = upscaling.plan([source], target, f".{format}" if format else None)
-        with tempfile.TemporaryDirectory() as folder, limits.gpu(), prefect.tags("srgan"):
+        with alone(False, Path(target)) as logger, tempfile.TemporaryDirectory() as folder, limits.gpu():
             path = registry.download(model, Path(folder)) if model.startswith("models:/") else Path(model)
             upscaler = Upscaler(path)
             logger.info("x%d by %s on %s: %d photographs", upscaler.scale, path.name, upscaler.provider, len(jobs))

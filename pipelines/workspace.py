@@ -1,4 +1,4 @@
-"""The working copy that flows share: one run at a time changes it."""
+"""What flows share, the working copy above all: one run at a time changes it."""
 
 import contextlib
 import fcntl
@@ -17,15 +17,16 @@ from srgan import files, launch, params, profiles
 from srgan.errors import SrganError
 
 PARAMS = Path("params.yaml")
-LOCK = Path(".dvc/tmp/flow.lock")
+LOCKS = Path(".dvc/tmp")
+LOCK = LOCKS / "flow.lock"
 WRITTEN = Path(".dvc/tmp/flow.params.json")  # digest of the parameters that a flow wrote last: those are nobody's own
 LOOK, TELL = 1.0, 60.0  # seconds between looks at a busy working copy, and between lines that say so
 
-_held: list[int] = []  # the lock's file descriptor, while this process has it
+_held: dict[Path, int] = {}  # the locks that this process has: their file descriptors
 
 
 class Busy(SrganError):
-    """Another run is at work in this working copy."""
+    """Another run is at work in this working copy, or in this folder of results."""
 
 
 def project() -> Path:
@@ -42,9 +43,14 @@ def project() -> Path:
 
 @contextlib.contextmanager
 def hold(
-    run: str, wait: bool, tell: Callable[[str], None], identity: str = "", killed: Callable[[str], None] = lambda identity: None
+    run: str,
+    wait: bool,
+    tell: Callable[[str], None],
+    identity: str = "",
+    killed: Callable[[str], None] = lambda identity: None,
+    results: Path | None = None,
 ) -> Iterator[None]:
-    """Have the working copy for oneself. A flow that another one called has it already.
+    """Have the working copy for oneself, or a folder of results. A flow that another one called has it already.
 
     The lock is the kernel's: it goes with the processes that hold it, however they end. The processes that a flow starts hold it too (see
     `held`), so a killed flow frees it when its stage has ended, not before.
@@ -54,21 +60,23 @@ def hold(
         wait: for another run to end.
         tell: called with a line while waiting.
         identity: of the run on Prefect's server.
-        killed: called with the identity of the run that had the working copy last, if it was killed before it could say so.
+        killed: called with the identity of the run that had it last, if that one was killed before it could say so.
+        results: the folder, wherever it is; None: the working copy.
 
     Raises:
         Busy: another run is at work, and `wait` is false.
     """
-    if _held:
+    place = (results or project()).resolve()
+    path = project() / (LOCK.with_stem(f"{LOCK.stem}-{files.digest(str(place))[:16]}") if results else LOCK)
+    if path in _held:
         yield
         return
-    path = project() / LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         told = -TELL
         while not _locked(descriptor):
-            who = f"{path.parent.parent.parent} is in use by {_holder(path)}"
+            who = f"{place} is in use by {_holder(path)}"
             if not wait:
                 raise Busy(f"{who}; wait for its end, or let this run wait for it")
             if time.monotonic() - told >= TELL:
@@ -81,19 +89,32 @@ def hold(
         os.truncate(descriptor, 0)
         holder = {"run": run, "process": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M"), "id": identity}
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-        _held.append(descriptor)
+        _held[path] = descriptor
         try:
             yield
         finally:
-            _held.clear()
+            del _held[path]
             os.truncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
 
+def report_killed(killed: Callable[[str], None]) -> None:
+    """Look for runs that were killed with all that could have said so.
+
+    Args:
+        killed: called with the identity of each.
+    """
+    for path in sorted((project() / LOCKS).glob(f"{LOCK.stem}*{LOCK.suffix}")):
+        with path.open("r+b") as file:
+            if _locked(file.fileno()) and (left := files.read_state(path)):
+                killed(left["id"])
+                file.truncate(0)
+
+
 def held() -> list[int]:
     """The file descriptors that a child process has to inherit to hold the working copy as long as it lives."""
-    return list(_held)
+    return list(_held.values())
 
 
 def _locked(descriptor: int) -> bool:

@@ -24,7 +24,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a mode
 
 import mlflow
 import pandas as pd
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
@@ -40,7 +40,8 @@ EXPERIMENT = "srgan"
 HOME = Path("mlflow")  # of the local store
 LOCAL_PAGES = "http://127.0.0.1:5000"  # which `make mlflow` shows
 ROWS = 100  # rows of a curve in one call; the server takes at most 1000 figures
-LIVE_PERIOD = 10.0  # seconds between looks at a growing CSV
+LOOK = 10.0  # seconds between looks at what the machine is busy with
+LIVE = 3  # looks from one visit of the server to the next; a visit takes some 0.1 s of a core
 KEY_TAG = "srgan.key"
 
 log = logging.getLogger(__name__)
@@ -112,21 +113,22 @@ def _experiment_id(client: MlflowClient) -> str:
         return found.experiment_id
 
 
-def find_run(client: MlflowClient, training: Training) -> str:
-    """The id of the run with this training's key; it is made if there is none."""
+def find_run(client: MlflowClient, training: Training) -> Run:
+    """The run with this training's key; it is made if there is none."""
     experiment = _experiment_id(client)
     for run in client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{training.key}'"):
         if all(_is_continued(run.data.tags, path) for path in _curves(training).values()):
-            return run.info.run_id
+            return run
         # The same parameters gave another curve: the code has changed, or a diverging training went back. It gets a run of its own.
         client.update_run(run.info.run_id, "KILLED" if run.info.status == "RUNNING" else run.info.status)
         client.set_tag(run.info.run_id, KEY_TAG, f"{training.key} (superseded)")
     tags = {KEY_TAG: training.key, "srgan.data_sha256": training.data_sha256, "profile": training.profile, **_tags()}
-    run_id = client.create_run(experiment, run_name=f"{training.name}-{training.key[:6]}", tags=tags).info.run_id
+    run = client.create_run(experiment, run_name=f"{training.name}-{training.key[:6]}", tags=tags)
+    run_id = run.info.run_id
     client.log_batch(run_id, params=[Param(name, str(value)) for name, value in training.params.items()])
     data = Dataset(training.data_name, training.data_sha256[:32], "local", "data/prepared")
     client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
-    return run_id
+    return run
 
 
 def _tags() -> dict[str, str]:
@@ -141,8 +143,12 @@ def _tags() -> dict[str, str]:
     return tags
 
 
-def sync(training: Training) -> str:
+def sync(training: Training, status: str | None = None) -> str:
     """Bring the run up to date with the files: curves, scores, pictures. What is there already is not sent again.
+
+    Args:
+        training: what to bring up to date.
+        status: of the run afterwards: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``; None leaves it.
 
     Returns:
         The run's id.
@@ -151,10 +157,10 @@ def sync(training: Training) -> str:
         Exception: whatever MLflow raises when the server cannot be reached or refuses.
     """
     client = connect()
-    run_id = find_run(client, training)
-    tags = client.get_run(run_id).data.tags
+    run = find_run(client, training)  # asked for once: a training's follower comes by every few seconds
+    run_id, tags = run.info.run_id, run.data.tags
     for (stage, kind), path in _curves(training).items():
-        _send_curve(client, run_id, _prefix(stage, kind), path, tags.get(f"srgan.sent.{path.name}", ""))
+        _send_curve(client, run, _prefix(stage, kind), path)
     for stage in training.folders:
         _send_machine(client, run_id, stage, training.machine(stage), int(tags.get(f"srgan.sent.{stage}.machine", 0)))
         last = validation_csv(training.losses[stage]).with_suffix(".png")
@@ -173,6 +179,8 @@ def sync(training: Training) -> str:
         else:
             client.log_artifact(run_id, str(path))
         client.set_tag(run_id, tag, current)
+    if status and run.info.status != status:
+        client.update_run(run_id, status)
     return run_id
 
 
@@ -227,12 +235,12 @@ def _is_continued(tags: dict[str, str], path: Path) -> bool:
     return _mark(lines[: int(sent.split(":")[0])]) == sent or len(lines) < int(sent.split(":")[0])
 
 
-def _send_curve(client: MlflowClient, run_id: str, prefix: str, path: Path, sent: str) -> None:
+def _send_curve(client: MlflowClient, run: Run, prefix: str, path: Path) -> None:
     """Send the lines that were not sent, in batches; the tag that remembers how far goes with each batch."""
-    lines = _rows(path)
+    lines, sent = _rows(path), run.data.tags.get(f"srgan.sent.{path.name}")
     done = max(int(sent.split(":")[0]) if sent else 1, 1)  # the first line is the header
     # One instant for a row, whenever it is sent: the server then keeps a repeated point once.
-    start = int(client.get_run(run_id).info.start_time)
+    start = int(run.info.start_time)
     while done < len(lines):
         rows = list(csv.DictReader([lines[0], *lines[done : done + ROWS]]))
         done = min(done + ROWS, len(lines))
@@ -242,7 +250,7 @@ def _send_curve(client: MlflowClient, run_id: str, prefix: str, path: Path, sent
             for name, value in row.items()
             if name != "step"
         ]
-        client.log_batch(run_id, metrics=metrics, tags=[RunTag(f"srgan.sent.{path.name}", _mark(lines[:done]))])
+        client.log_batch(run.info.run_id, metrics=metrics, tags=[RunTag(f"srgan.sent.{path.name}", _mark(lines[:done]))])
 
 
 def _send_machine(client: MlflowClient, run_id: str, stage: str, path: Path, done: int) -> None:
@@ -337,16 +345,9 @@ def curves_of_server(name: str) -> tuple[str, Curves]:
 
 
 def try_sync(training: Training, status: str) -> str | None:
-    """`sync`, but a server that cannot be reached costs a warning. Returns the run's id, or None.
-
-    Args:
-        training: what to bring up to date.
-        status: of the run afterwards: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
-    """
+    """`sync`, but a server that cannot be reached costs a warning. Returns the run's id, or None."""
     try:
-        run_id = sync(training)
-        connect().update_run(run_id, status)
-        return run_id
+        return sync(training, status)
     except Exception as error:  # MLflow, its database layer and the network have no common base; none may end a training
         log.warning("MLflow: %s; the files are safe, send them later with: srgan sync", reason(error))
         return None
@@ -391,14 +392,13 @@ def live(training: Training, stage: str) -> Iterator[None]:
     machine = Machine(training.machine(stage))
 
     def follow() -> None:
-        period, due = LIVE_PERIOD, time.monotonic()
-        while not done.wait(LIVE_PERIOD):
+        looks, pause = 0, LIVE
+        while not done.wait(LOOK):
             with contextlib.suppress(Exception):  # a full disk, a monitor that stumbles: no reason to follow no longer
                 machine.look()
-            if time.monotonic() >= due:
-                # A dead server is asked ever less often.
-                period = LIVE_PERIOD if try_sync(training, "RUNNING") else min(period * 4, 600)
-                due = time.monotonic() + period - LIVE_PERIOD / 2
+            if looks % pause == 0:  # a dead server is asked ever less often
+                looks, pause = 0, LIVE if try_sync(training, "RUNNING") else min(pause * 4, 60)
+            looks += 1
 
     thread = threading.Thread(target=follow, name="mlflow", daemon=True)
     thread.start()

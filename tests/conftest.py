@@ -80,15 +80,15 @@ def environment(**changes: str) -> dict[str, str]:
 def run(*command: str | Path, cwd: Path, check: bool = True, timeout: float = 200, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a user would; with `check`, a failure shows its output.
 
-    `srgan` is spared its start, also where `dvc` calls it: see `forked.py`.
+    `srgan` and `dvc` are spared their start, also where `dvc` calls `srgan`: see `forked.py`.
     """
     arguments = list(map(str, command))
     if arguments[0] == "srgan":
-        done = _forked(arguments, cwd, environment(**MALLOC, **env), timeout)
+        done = Forked(*arguments, cwd=cwd, **env).wait(timeout)
     elif arguments[0] == "dvc":
         with _shim() as folder:
             env["PATH"] = os.pathsep.join([folder, environment()["PATH"]])
-            done = subprocess.run(arguments, cwd=cwd, env=environment(**MALLOC, **env), capture_output=True, text=True, timeout=timeout)
+            done = Forked(*arguments, cwd=cwd, **env).wait(timeout)
     else:
         done = subprocess.run(arguments, cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=timeout)
     assert not check or done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -96,9 +96,9 @@ def run(*command: str | Path, cwd: Path, check: bool = True, timeout: float = 20
 
 
 @functools.cache
-def _server() -> subprocess.Popen[str]:
+def _server(program: str) -> subprocess.Popen[str]:
     server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("forked.py"))],
+        [sys.executable, str(Path(__file__).with_name("forked.py")), program],
         env=environment(**MALLOC),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -108,24 +108,37 @@ def _server() -> subprocess.Popen[str]:
     return server
 
 
-def _ask(request: dict[str, object], timeout: float) -> int:
-    """Let the server run a command; its exit code."""
-    server = _server()
+def _begin(program: str, request: dict[str, object]) -> int:
+    """Let the server run a command; the child's number."""
+    server = _server(program)
     assert server.stdin
     assert server.stdout
     print(json.dumps(request), file=server.stdin, flush=True)
-    child = int(server.stdout.readline())
+    return int(server.stdout.readline())
+
+
+def _end(program: str, child: int, timeout: float) -> int:
+    """Its exit code; killed if that does not come in time."""
     late = threading.Timer(timeout, os.kill, (child, signal.SIGKILL))
     late.start()
-    code = int(server.stdout.readline())
+    code = int(_server(program).stdout.readline())  # type: ignore[union-attr]
     late.cancel()
     return code
 
 
-def _forked(arguments: list[str], cwd: Path, env: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
-    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-        code = _ask({"arguments": arguments[1:], "cwd": str(cwd), "env": env, "out": out.name, "err": err.name}, timeout)
-        return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
+class Forked:
+    """A running `srgan` or `dvc`; one of each at a time."""
+
+    def __init__(self, *command: str, cwd: Path, **env: str) -> None:
+        self.command = list(command)
+        self.out, self.err = tempfile.NamedTemporaryFile("r"), tempfile.NamedTemporaryFile("r")  # noqa: SIM115 - `wait` closes them
+        request = {"arguments": self.command[1:], "cwd": str(cwd), "env": environment(**MALLOC, **env)}
+        self.pid = _begin(command[0], request | {"out": self.out.name, "err": self.err.name})
+
+    def wait(self, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        code = _end(self.command[0], self.pid, timeout)
+        with self.out, self.err:
+            return subprocess.CompletedProcess(self.command, code, self.out.read(), self.err.read())
 
 
 SHIM = """#!{python} -SE
@@ -151,7 +164,7 @@ def _shim() -> Iterator[str]:
 
         def serve() -> None:
             while line := (folder / "ask").read_text():
-                (folder / "answer").write_text(str(_ask(json.loads(line), 200)))
+                (folder / "answer").write_text(str(_end("srgan", _begin("srgan", json.loads(line)), 200)))
 
         server = threading.Thread(target=serve, daemon=True)
         server.start()

@@ -37,7 +37,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.folder, self.home, self.log = folder, home, home / "log.txt"
-        self.env = environment(PREFECT_HOME=str(home), PREFECT_SERVER_API_PORT=str(self.port))
+        self.env = environment(PREFECT_HOME=str(home), PREFECT_SERVER_API_PORT=str(self.port), PREFECT_WORKER_QUERY_SECONDS="2")
         self.process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self.port}/api"
 

@@ -17,7 +17,18 @@ from srgan.data.images import write_png
 from srgan.errors import SrganError
 from srgan.training import distributed
 from test_data import make_store
-from test_training import newest, start, wait_for
+from test_training import newest, wait_for
+
+
+def start(folder: Path, stage: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [str(Path(sys.executable).parent / "srgan"), stage],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def ranks(count: int, *command: object) -> list[subprocess.Popen]:

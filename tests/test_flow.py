@@ -122,6 +122,34 @@ def test_a_busy_working_copy_refuses_or_makes_wait_until_the_last_process_is_gon
         pass
 
 
+ENLARGER = """
+import pathlib, time
+from pipelines import workspace
+with workspace.hold("enlarging", True, print, "its-id", results=pathlib.Path("big")):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_of_results_is_for_one_run_and_a_killed_one_is_found(folder):
+    (folder / "dvc.yaml").touch()
+    enlarger = subprocess.Popen([sys.executable, "-c", ENLARGER], stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder)
+    assert enlarger.stdout.readline() == "held\n"
+    who = f"{folder}/big is in use by the run 'enlarging'"
+    with pytest.raises(workspace.Busy, match=who), workspace.hold("second", False, print, results=folder / "big"):
+        pass
+    with workspace.hold("training", False, print), workspace.hold("another", False, print, results=folder / "other"):
+        pass
+    left = []
+    workspace.report_killed(left.append)
+    assert left == []
+    enlarger.kill()
+    enlarger.wait()
+    workspace.report_killed(left.append)
+    workspace.report_killed(left.append)  # told once
+    assert left == ["its-id"]
+
+
 def test_another_folder_is_no_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SrganError, match="run this in the project's folder"), workspace.hold("run", True, print):

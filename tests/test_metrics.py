@@ -1,3 +1,4 @@
+import functools
 import math
 import subprocess
 import sys
@@ -100,6 +101,7 @@ def test_lpips_of_the_examples_is_the_published(mirror, empty_cache, network, fi
     assert lpips(reference, read_rgb(folder / "ex_p1.png")) == pytest.approx(second, abs=0.001)
 
 
+@functools.cache
 def random_backbone(name):
     """Weights that know nothing, named as torchvision names them."""
     from srgan import torchvision_import  # noqa: F401 (must come before lpips)

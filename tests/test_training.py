@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import environment, write_params
+from conftest import Forked, run, write_params
 from srgan import models, params
 from srgan.data.crops import Crops
 from srgan.data.images import read_image, write_png
@@ -500,17 +500,6 @@ def test_the_core_needs_no_orchestration():
     assert done.stdout.strip() == "[]"
 
 
-def start(folder: Path, stage: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [str(Path(sys.executable).parent / "srgan"), stage],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
@@ -526,14 +515,14 @@ def test_the_command_told_to_stop_leaves_a_checkpoint(copy_of_project, signum, c
     out = copy_of_project / "models" / "pretrained.safetensors"
     write_params(copy_of_project, LONG | {"pretrain.steps": 100_000})
     out.unlink()
-    process = start(copy_of_project, "pretrain")
+    process = Forked("srgan", "pretrain", cwd=copy_of_project)
     wait_for(lambda: newest(copy_of_project) >= 10)
-    process.send_signal(signum)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == code, output
+    os.kill(process.pid, signum)
+    done = process.wait(60)
+    assert done.returncode == code, done.stderr
     assert not out.exists()
-    assert "goes on from the checkpoint" in output
-    assert "Traceback" not in output
+    assert "goes on from the checkpoint" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def newest(folder: Path) -> int:
@@ -544,14 +533,12 @@ def newest(folder: Path) -> int:
 def test_the_command_killed_and_run_again_gives_identical_weights(copy_of_project, tmp_path):
     write_params(copy_of_project, LONG)
     straight = Path(shutil.copytree(copy_of_project, tmp_path / "straight", symlinks=True))
-    process = start(copy_of_project, "pretrain")
+    process = Forked("srgan", "pretrain", cwd=copy_of_project)
     wait_for(lambda: newest(copy_of_project) >= 20)
-    process.kill()
-    process.communicate()
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait().returncode == -signal.SIGKILL
     for folder in (copy_of_project, straight):
-        process = start(folder, "pretrain")
-        output, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, output
-        assert ("goes on after step" in output) == (folder == copy_of_project)
+        done = run("srgan", "pretrain", cwd=folder)
+        assert ("goes on after step" in done.stderr) == (folder == copy_of_project)
     for name in ("models/pretrained.safetensors", "reports/pretrain.csv", "reports/pretrain_validation.csv"):
         assert (copy_of_project / name).read_bytes() == (straight / name).read_bytes()

@@ -1,5 +1,6 @@
 """Ready-made ``params.yaml`` files: ``srgan profile list|diff|use``."""
 
+import functools
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,7 @@ def text(name: str) -> str:
     return resources.files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
+@functools.cache  # the files do not change
 def load(name: str) -> params.Params:
     """A profile's parameters."""
     text(name)  # names the nearest, if there is none
