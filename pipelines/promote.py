@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from pipelines import limits
-from pipelines.runs import failed, named, alone
+from pipelines.runs import alone, failed, named
 from srgan import params
 from srgan.errors import SrganError
 

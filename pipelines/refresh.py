@@ -8,7 +8,7 @@ from prefect.states import Completed, Failed
 
 from pipelines import stages, workspace
 from pipelines.promote import promote
-from pipelines.runs import failed, named, alone
+from pipelines.runs import alone, failed, named
 from pipelines.train import run_stage, train
 from srgan.errors import SrganError
 

@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed
 
 from pipelines import artifacts, limits, stages, workspace
-from pipelines.runs import UNREACHABLE, failed, named, alone
+from pipelines.runs import UNREACHABLE, alone, failed, named
 from srgan.errors import SrganError
 
 LIGHT = ("download", "prepare", "register")  # stages that leave the GPU alone

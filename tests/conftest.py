@@ -86,7 +86,7 @@ def run(*command: str | Path, cwd: Path, check: bool = True, timeout: float = 20
     if arguments[0] == "srgan":
         done = Forked(*arguments, cwd=cwd, **env).wait(timeout)
     elif arguments[0] == "dvc":
-        with _shim() as folder:
+        with shim() as folder:
             env["PATH"] = os.pathsep.join([folder, environment()["PATH"]])
             done = Forked(*arguments, cwd=cwd, **env).wait(timeout)
     else:
@@ -153,7 +153,7 @@ with open("{folder}/answer") as answer:
 
 
 @contextlib.contextmanager
-def _shim() -> Iterator[str]:
+def shim() -> Iterator[str]:
     """A folder with a command `srgan` that lets the server do its work."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,11 +1,14 @@
 """The flows on a real Prefect server, brought up by ``make prefect``'s command: schedules, a worker, stopping, outages."""
 
+import http.server
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +21,7 @@ from PIL import Image
 from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from conftest import copied, environment, run, wait_for, write_params
+from conftest import copied, environment, run, shim, wait_for, write_params
 from pipelines import serve, stages, workspace
 from pipelines import train as flow_train
 from pipelines.promote import promote
@@ -114,7 +117,8 @@ def server(started):
 def here(server, copy_of_project, monkeypatch):
     """Flows called in this process, on a project of their own, with the server's pages."""
     monkeypatch.chdir(copy_of_project)
-    with temporary_settings({PREFECT_API_URL: server.url}):
+    with temporary_settings({PREFECT_API_URL: server.url}), shim() as commands:
+        monkeypatch.setenv("PATH", commands, prepend=os.pathsep)
         yield copy_of_project
 
 
@@ -145,10 +149,9 @@ def test_brought_up_twice_is_once(server):
 
 
 def test_a_port_in_use_is_told(tmp_path, server):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.handle_request, daemon=True).start()
+        port = other.server_port
         env = server.env | {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_HOME": str(tmp_path)}
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.server"], cwd=server.folder, env=env, capture_output=True, text=True, timeout=120
@@ -197,23 +200,26 @@ def no_process_trains(server):
     wait_for(lambda: not [process for process in processes_in(server.folder) if "pretrain" in process.cmdline()], 60)
 
 
-@pytest.mark.slow
-def test_whatever_ends_a_run_leaves_nothing_behind_and_the_next_goes_on(server, monkeypatch):
-    """Cancelled; killed outright; killed with its worker and the server: no process, no lock. The server alone killed: it does not mind."""
-    overrides = {f"pretrain.{key}": value for key, value in LONG.items()}
-    first = server.trigger("train/on-demand", overrides=overrides, last="pretrain")
+OVERRIDES = {f"pretrain.{key}": value for key, value in LONG.items()}
+
+
+def test_a_cancelled_run_leaves_nothing_behind(server):
+    first = server.trigger("train/on-demand", overrides=OVERRIDES, last="pretrain")
     trains(server, first)
-    state = server.ended(server.trigger("promote/on-demand", wait=False))
-    assert (state["type"], state["name"]) == ("FAILED", "Busy")
-    assert "is in use by the run 'train pretrain.steps=100000" in state["message"]
     server.call(f"flow_runs/{first}/set_state", {"state": {"type": "CANCELLING"}})
     assert server.ended(first)["type"] == "CANCELLED"
     no_process_trains(server)
+    assert max(int(path.stem[5:]) for path in checkpoints(server.folder)) >= 50
 
-    second = server.trigger("train/on-demand", last="pretrain")
+
+@pytest.mark.slow
+def test_whatever_kills_a_run_leaves_nothing_behind_and_the_next_goes_on(server, monkeypatch):
+    """Killed outright; killed with its worker and the server: no process, no lock. The server alone killed: it does not mind."""
+    second = server.trigger("train/on-demand", overrides=OVERRIDES, last="pretrain")
     trains(server, second)
-    (resumed,) = wait_for(lambda: [line for line in server.logged(second) if "goes on after step" in line])
-    assert int(re.search(r"goes on after step (\d+)", resumed)[1]) >= 50
+    state = server.ended(server.trigger("promote/on-demand", wait=False))
+    assert (state["type"], state["name"]) == ("FAILED", "Busy")
+    assert "is in use by the run 'train pretrain.steps=100000" in state["message"]
     (prefect_server,) = server.processes("server", "start")
     prefect_server.kill()
     wait_for(lambda: "the server has ended (exit code 137); starting it again" in server.log.read_text())
@@ -236,7 +242,12 @@ def test_whatever_ends_a_run_leaves_nothing_behind_and_the_next_goes_on(server, 
     (server.folder / workspace.LOCK).write_text(json.dumps({"id": third}))
     server.start()
     assert (server.state(third)["type"], server.state(third)["message"]) == ("CRASHED", "it was killed")
-    server.call("v2/concurrency_limits/gpu", {"active_slots": 0}, "PATCH")  # for the next test; else five minutes later
+    server.call("v2/concurrency_limits/gpu", {"active_slots": 0}, "PATCH")  # else five minutes later
+    fourth = server.trigger("train/on-demand", last="pretrain")
+    (resumed,) = wait_for(lambda: [line for line in server.logged(fourth) if "goes on after step" in line])
+    assert int(re.search(r"goes on after step (\d+)", resumed)[1]) >= 50
+    server.call(f"flow_runs/{fourth}/set_state", {"state": {"type": "CANCELLING"}})
+    assert server.ended(fourth)["type"] == "CANCELLED"
 
 
 # -- flows in this process, pages on the server ----------------------------------------------------------------------------
