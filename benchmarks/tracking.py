@@ -2,8 +2,9 @@
 
 The demo's network learns 9,000 steps on pixels, which takes six minutes, twice: with MLflow's local store following as always, and with
 nothing that follows. Both have the whole machine, by turns of some seconds, one stopped while the other works: a machine whose speed goes
-up and down does so for both. Most of the cost is there once, so a shorter training shows a larger share. The last line is ``value overhead_percent VALUE``: the median of the rounds' differences, from the start of the
-stage, with MLflow yet to be imported, until the run is complete in the store.
+up and down does so for both. Most of the cost is there once, so a shorter training shows a larger share. The last line is
+``value overhead_percent VALUE``: the median of the rounds' differences, from the start of the stage, with MLflow yet to be imported, until
+the run is complete in the store.
 """
 
 import contextlib
