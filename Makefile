@@ -48,6 +48,7 @@ format: $(READY)  ## put the code into the project's style
 
 mlflow: $(READY)  ## open the tracking UI on http://127.0.0.1:5000
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "MLFLOW_TRACKING_URI is set: open $$MLFLOW_TRACKING_URI"; exit 1;; esac
+	@echo "open http://127.0.0.1:5000/#/experiments/1?workflowType=machine_learning"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
 		--backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow/mlflow.db} --default-artifact-root ./mlflow/artifacts
 

@@ -57,10 +57,9 @@ def _page(made: "Training") -> str:
     """The ways to more."""
     from srgan import tracking
 
-    address = tracking.address(made)
-    local = " (the local store's: open it with `make mlflow`)" if address and address.startswith(tracking.LOCAL_PAGES) else ""
+    links = tracking.addresses(made, "", f"/artifacts/{REPORT.name}")
+    run = "[run and curves]({}), [report]({})".format(*links) if links else "no run; `srgan sync` makes one"
+    if links and links[0].startswith(tracking.LOCAL_PAGES):
+        run += " (the local store's: open it with `make mlflow`)"
     origin = [f"- {name}: {value}" for name, value in tracking.origin(made).items() if name != "MLflow"]
-    run = (
-        f"[run and curves]({address}), [report]({address}/artifacts/{REPORT.name}){local}" if address else "no run; `srgan sync` makes one"
-    )
     return "\n".join([f"# {made.name}", "", f"- MLflow: {run}", f"- report on this machine: `{REPORT.resolve()}`", *origin, ""])

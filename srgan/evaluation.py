@@ -158,6 +158,26 @@ def statistics(table: pd.DataFrame, references: tuple[str, ...] = ("bicubic", "c
     return result
 
 
+def verdict(statistics: dict[str, Any], main: str) -> list[str]:
+    """How a model does, in a sentence for each set and reference.
+
+    Args:
+        statistics: see `statistics`.
+        main: the model.
+    """
+    sentences = []
+    for set_name, models in statistics.items():
+        for reference, figures in models[main]["against"].items():
+            parts = []
+            for figure in [name for name in ("lpips", "psnr_y") if name in figures]:
+                found = figures[figure]
+                sure = "" if found["low"] is None else " (not certain)" if found["low"] <= 0 <= found["high"] else ""
+                value = f"{found['difference']:+.{FIGURES[figure].digits}f} {FIGURES[figure].unit}".strip()
+                parts.append(f"{FIGURES[figure].label} {value}{sure}, better on {found['wins']} of {models[main]['images']}")
+            sentences.append(f"{main} against {reference} on {set_name}: {'; '.join(parts)}.")
+    return sentences
+
+
 def intervals(figures: pd.DataFrame) -> dict[str, tuple[float, float | None, float | None]]:
     """Mean and 95 % interval of each column that has all its values."""
     whole = figures.loc[:, np.isfinite(figures).all()]

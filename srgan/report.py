@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from srgan import files
+from srgan import evaluation, files
 from srgan.curves import Curves
 from srgan.data.images import read_rgb
 from srgan.figures import FIGURES, goodness
@@ -60,7 +60,7 @@ def write_report(
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = environment.get_template("report.html").render(
         title=title,
-        verdict=_verdict(statistics, main),
+        verdict=evaluation.verdict(statistics, main),
         scale=manifest["scale"],
         figures=FIGURES,
         columns=columns,
@@ -90,21 +90,6 @@ def _plain(value: Any) -> Any:
         return float(str(value))  # and True is no 1
     except ValueError:
         return str(value)
-
-
-def _verdict(statistics: dict[str, Any], main: str) -> list[str]:
-    """In a sentence for each set and reference, how the model does."""
-    sentences = []
-    for set_name, models in statistics.items():
-        for reference, figures in models[main]["against"].items():
-            parts = []
-            for figure in [name for name in ("lpips", "psnr_y") if name in figures]:
-                found = figures[figure]
-                sure = "" if found["low"] is None else " (not certain)" if found["low"] <= 0 <= found["high"] else ""
-                value = f"{found['difference']:+.{FIGURES[figure].digits}f} {FIGURES[figure].unit}".strip()
-                parts.append(f"{FIGURES[figure].label} {value}{sure}, better on {found['wins']} of {models[main]['images']}")
-            sentences.append(f"{main} against {reference} on {set_name}: {'; '.join(parts)}.")
-    return sentences
 
 
 def _set(name: str, models: dict[str, Any], main: str, columns: list[str]) -> dict[str, Any]:

@@ -393,7 +393,8 @@ def current_training(params: Params, stage: str | None = None) -> Any:
         losses=LOSSES if stage != "pretrain" else {"pretrain": LOSSES["pretrain"]},
         folders={name: CHECKPOINTS / name for name in LOSSES if stage in (None, "train", name)},
         scores=METRICS if stage is None else None,
-        artifacts=(TABLE, STATISTICS, COMPARISON, PICTURES, EXPORT) if stage is None else (),
+        statistics=STATISTICS if stage is None else None,
+        artifacts=(TABLE, COMPARISON, PICTURES, EXPORT) if stage is None else (),
         profile=profiles.like(params),
     )
     if stage is None:

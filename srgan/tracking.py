@@ -6,6 +6,7 @@ makes up for it later. Doing it twice is the same as doing it once.
 
 import contextlib
 import csv
+import getpass
 import logging
 import os
 import platform
@@ -31,7 +32,7 @@ from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from srgan import __version__, source
+from srgan import __version__, evaluation, source
 from srgan.curves import Curves
 from srgan.files import digest, read_json, sha256
 from srgan.training.tables import validation_csv
@@ -39,10 +40,12 @@ from srgan.training.tables import validation_csv
 EXPERIMENT = "srgan"
 HOME = Path("mlflow")  # of the local store
 LOCAL_PAGES = "http://127.0.0.1:5000"  # which `make mlflow` shows
+VIEW = "workflowType=machine_learning"  # else the pages begin with what belongs to language models
 ROWS = 100  # rows of a curve in one call; the server takes at most 1000 figures
 LOOK = 10.0  # seconds between looks at what the machine is busy with
 LIVE = 3  # looks from one visit of the server to the next; a visit takes some 0.1 s of a core
 KEY_TAG = "srgan.key"
+SENT = "mlflow.srgan.sent."  # tags that remember what the server has; MLflow's pages show none that begin with its own name
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class Training:
     losses: dict[str, Path]  # stage -> CSV; that of the validation lies beside it
     folders: dict[str, Path]  # stage -> folder of its checkpoints, with pictures/step-N.png of each validation
     scores: Path | None  # metrics.json
+    statistics: Path | None  # statistics.json
     artifacts: tuple[Path, ...]  # pictures, report, tables; files or folders
     cost: Path | None = None  # speed.json
     profile: str = ""  # the ready-made parameters that it has, or nearly has
@@ -136,6 +140,9 @@ def _tags() -> dict[str, str]:
     import torch
 
     tags = {"host": platform.node(), "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
+    tags |= {"mlflow.source.name": "srgan", "mlflow.source.type": "LOCAL"}
+    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
+        tags["mlflow.user"] = getpass.getuser()
     if commit := source.revision():
         tags["mlflow.source.git.commit"] = commit.split()[0]
     if Path("dvc.lock").is_file():
@@ -162,18 +169,21 @@ def sync(training: Training, status: str | None = None) -> str:
     for (stage, kind), path in _curves(training).items():
         _send_curve(client, run, _prefix(stage, kind), path)
     for stage in training.folders:
-        _send_machine(client, run_id, stage, training.machine(stage), int(tags.get(f"srgan.sent.{stage}.machine", 0)))
+        _send_machine(client, run_id, stage, training.machine(stage), int(tags.get(f"{SENT}{stage}.machine", 0)))
         last = validation_csv(training.losses[stage]).with_suffix(".png")
-        _send_pictures(client, run_id, stage, training.folders[stage] / "pictures", last, int(tags.get(f"srgan.sent.{stage}.pictures", -1)))
+        _send_pictures(client, run_id, stage, training.folders[stage] / "pictures", last, int(tags.get(f"{SENT}{stage}.pictures", -1)))
     figures = {training.scores: _flat_scores, training.cost: _flat_cost}
-    for path in (*(path for path in figures if path), *training.artifacts):
-        tag = f"srgan.sent.{path.name}"
+    for path in (*(path for path in (*figures, training.statistics) if path), *training.artifacts):
+        tag = f"{SENT}{path.name}"
         if not path.exists() or tags.get(tag) == (current := _digest(path)):
             continue
         if path in figures:
             now = int(time.time() * 1000)
             found = figures[path](read_json(path, made_by="evaluate"))
             client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in found.items()])
+        if path == training.statistics:
+            verdict = evaluation.verdict(read_json(path, made_by="evaluate"), "gan")
+            client.set_tag(run_id, "mlflow.note.content", " ".join(verdict))  # the run's description
         if path.is_dir():
             client.log_artifacts(run_id, str(path), path.name)
         else:
@@ -199,7 +209,7 @@ def _send_pictures(client: MlflowClient, run_id: str, stage: str, folder: Path, 
         if step > sent:
             with Image.open(path) as picture:
                 client.log_image(run_id, picture, key=f"{stage}/validation", step=step, synchronous=True)
-            client.set_tag(run_id, f"srgan.sent.{stage}.pictures", str(step))
+            client.set_tag(run_id, f"{SENT}{stage}.pictures", str(step))
 
 
 def _curves(training: Training) -> dict[tuple[str, str], Path]:
@@ -228,7 +238,7 @@ def _mark(lines: list[str]) -> str:
 
 def _is_continued(tags: dict[str, str], path: Path) -> bool:
     """Whether the file still begins with what was sent of it. A file that is not there yet contradicts nothing."""
-    sent = tags.get(f"srgan.sent.{path.name}")
+    sent = tags.get(f"{SENT}{path.name}")
     lines = _rows(path)
     if not sent or not lines:
         return True
@@ -237,7 +247,7 @@ def _is_continued(tags: dict[str, str], path: Path) -> bool:
 
 def _send_curve(client: MlflowClient, run: Run, prefix: str, path: Path) -> None:
     """Send the lines that were not sent, in batches; the tag that remembers how far goes with each batch."""
-    lines, sent = _rows(path), run.data.tags.get(f"srgan.sent.{path.name}")
+    lines, sent = _rows(path), run.data.tags.get(f"{SENT}{path.name}")
     done = max(int(sent.split(":")[0]) if sent else 1, 1)  # the first line is the header
     # One instant for a row, whenever it is sent: the server then keeps a repeated point once.
     start = int(run.info.start_time)
@@ -250,7 +260,7 @@ def _send_curve(client: MlflowClient, run: Run, prefix: str, path: Path) -> None
             for name, value in row.items()
             if name != "step"
         ]
-        client.log_batch(run.info.run_id, metrics=metrics, tags=[RunTag(f"srgan.sent.{path.name}", _mark(lines[:done]))])
+        client.log_batch(run.info.run_id, metrics=metrics, tags=[RunTag(f"{SENT}{path.name}", _mark(lines[:done]))])
 
 
 def _send_machine(client: MlflowClient, run_id: str, stage: str, path: Path, done: int) -> None:
@@ -267,7 +277,7 @@ def _send_machine(client: MlflowClient, run_id: str, stage: str, path: Path, don
             if name != "time" and value
         ]
         done = min(done + ROWS, len(lines))
-        client.log_batch(run_id, metrics=metrics, tags=[RunTag(f"srgan.sent.{stage}.machine", str(done))])
+        client.log_batch(run_id, metrics=metrics, tags=[RunTag(f"{SENT}{stage}.machine", str(done))])
 
 
 def _flat_scores(scores: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, float]:
@@ -300,17 +310,22 @@ def origin(training: Training) -> dict[str, str]:
     }
 
 
-def address(training: Training) -> str | None:
-    """Where MLflow's pages show a training's run; None if there is no such run, or no server to ask."""
+def addresses(training: Training, *tabs: str) -> list[str]:
+    """Where MLflow's pages show a training's run; none if there is no such run, or no server to ask.
+
+    Args:
+        training: whose.
+        tabs: of the run's page, such as ``/artifacts/report.html``; an address for each.
+    """
     try:
         client = connect()
         runs = client.search_runs([_experiment_id(client)], f"tags.`{KEY_TAG}` = '{training.key}'", max_results=1)
     except Exception as error:  # see try_sync
         log.warning("MLflow: %s", reason(error))
-        return None
+        return []
     uri = tracking_uri()
     pages = re.sub(r"//[^/@\s]*@", "//", uri.rstrip("/")) if uri.startswith("http") else LOCAL_PAGES
-    return f"{pages}/#/experiments/{runs[0].info.experiment_id}/runs/{runs[0].info.run_id}" if runs else None
+    return [f"{pages}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{tab}?{VIEW}" for run in runs for tab in tabs]
 
 
 def curves_of_server(name: str) -> tuple[str, Curves]:

@@ -174,7 +174,9 @@ def test_a_triggered_run_shows_its_stages_and_results(server):
     assert [row["model"] for row in scores] == ["bicubic", "pretrained", "gan", "onnx-fp32"]
     assert scores[2]["PSNR-Y, dB"] == json.loads((server.folder / "reports/metrics.json").read_text())["sample"]["gan"]["psnr_y"]
     assert server.call("artifacts/before-after/latest")["data"].startswith("data:image/jpeg;base64,")
-    assert "/#/experiments/" in server.call("artifacts/training/latest")["data"]
+    links = server.call("artifacts/training/latest")["data"]
+    assert re.search(r"/#/experiments/1/runs/[0-9a-f]{32}\?workflowType=machine_learning\), \[report\]\(", links), links
+    assert "/artifacts/report.html?workflowType=machine_learning)" in links
 
 
 def test_served_without_a_worker_they_are_the_same(here):

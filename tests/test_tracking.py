@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -52,9 +53,14 @@ def test_the_run_holds_parameters_curves_scores_pictures_and_data(project):
     assert found.data.tags["srgan.data_sha256"] == manifest["train_sha256"]
     assert found.data.tags["profile"].startswith("demo + ")
     assert {"mlflow.source.git.commit", "dvc.lock", "host", "gpu"} <= set(found.data.tags)
+    shown = {tag for tag in found.data.tags if not tag.startswith("mlflow.")}  # by MLflow's pages, as tags
+    assert shown == {"srgan.key", "srgan.data_sha256", "profile", "dvc.lock", "host", "gpu"}
+    assert re.fullmatch(
+        r"gan against bicubic on sample: PSNR-Y [+-]\d\.\d\d dB.*, better on \d of 3\.", found.data.tags["mlflow.note.content"]
+    )
 
 
-def test_the_model_is_registered_as_challenger_and_loads(project):
+def test_the_model_is_registered_as_challenger_and_loads(project, monkeypatch):
     import mlflow as fluent
     import numpy as np
     import onnxruntime
@@ -64,7 +70,8 @@ def test_the_model_is_registered_as_challenger_and_loads(project):
     assert version.version == "1" or version.version == 1
     _, found = only_run(project)
     assert version.run_id == found.info.run_id
-    fluent.set_tracking_uri(f"sqlite:///{project}/mlflow/mlflow.db")
+    fluent.set_tracking_uri(None)  # in place of what another test has left; it would keep to that
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow/mlflow.db")
     model = fluent.onnx.load_model("models:/srgan-x4@challenger")
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {"input": np.zeros((1, 3, 4, 5), np.float32)})
