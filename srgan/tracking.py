@@ -32,7 +32,7 @@ from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from srgan import __version__, evaluation, source
+from srgan import __version__, source
 from srgan.curves import Curves
 from srgan.files import digest, read_json, sha256
 from srgan.training.tables import validation_csv
@@ -182,6 +182,8 @@ def sync(training: Training, status: str | None = None) -> str:
             found = figures[path](read_json(path, made_by="evaluate"))
             client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in found.items()])
         if path == training.statistics:
+            from srgan import evaluation  # brings torch; who only asks for addresses does without
+
             verdict = evaluation.verdict(read_json(path, made_by="evaluate"), "gan")
             client.set_tag(run_id, "mlflow.note.content", " ".join(verdict))  # the run's description
         if path.is_dir():
