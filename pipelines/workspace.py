@@ -78,7 +78,7 @@ def hold(
         while not _locked(descriptor):
             who = f"{place} is in use by {_holder(path)}"
             if not wait:
-                raise Busy(f"{who}; wait for its end, or let this run wait for it")
+                raise Busy(f"{who}; wait for its end, or {'name another folder' if results else 'let this run wait for it'}")
             if time.monotonic() - told >= TELL:
                 told = time.monotonic()
                 tell(f"{who}; waiting for its end")
