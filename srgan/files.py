@@ -123,6 +123,27 @@ def read_state(path: str | Path) -> Any:
         return None
 
 
+def plain_name(name: Any, found_in: str, suffix: str = "") -> str:
+    """Return `name` if it names a file or folder of its own folder: no path, no drive, no control character.
+
+    Use it for every name that is read from a file or a server and becomes a part of a path here.
+
+    Args:
+        name: what was read.
+        found_in: where it was read, for the message.
+        suffix: that the name must end with, such as ``.onnx``.
+
+    Raises:
+        SrganError: it is not such a name.
+    """
+    plain = isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"^[A-Za-z]:|[/\\\x00-\x1f\x7f]", name)
+    if not plain or not name.endswith(suffix) or name == suffix:
+        raise SrganError(
+            f"{found_in}: {str(name)[:100]!r} is not a plain file name{f' ending in {suffix}' if suffix else ''}; it is not used"
+        )
+    return name
+
+
 def require(path: str | Path, made_by: str) -> Path:
     """Return `path` if it exists, else say which stage writes it."""
     path = Path(path)

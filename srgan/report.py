@@ -117,6 +117,9 @@ def _set(name: str, models: dict[str, Any], main: str, columns: list[str]) -> di
 def _cards(folder: Path, images: list[dict[str, Any]], main: str, columns: list[str]) -> tuple[list[dict[str, Any]], str]:
     """What is shown of each image, and how the pictures are stored."""
     index = files.read_json(folder / "index.json", made_by="evaluate")
+    for record in index:
+        for name in (record["set"], record["image"], *record["views"]):
+            files.plain_name(name, f"{folder / 'index.json'}")
     rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in images:
         rows.setdefault((row["set"], row["image"]), {})[row["model"]] = row

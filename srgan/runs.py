@@ -11,7 +11,7 @@ import yaml
 from srgan import registry, tracking
 from srgan.curves import Curves, read_curves
 from srgan.errors import SrganError
-from srgan.files import require
+from srgan.files import plain_name, require
 from srgan.params import flatten
 
 WORKSPACE = "workspace"
@@ -65,13 +65,13 @@ def _in_dvc(name: str, folder: Path) -> Found:
     except (DvcException, SCMError, OSError) as error:
         raise LookupError(f"no revision or experiment of git and DVC ({tracking.reason(error)})") from error
     try:
-        exported = json.loads(files.read_text(EXPORT))
-        model = folder / exported["file"]
-        files.get_file(f"models/{exported['file']}", str(model))
+        file = plain_name(json.loads(files.read_text(EXPORT))["file"], f"revision '{name}': {EXPORT}: file", ".onnx")
+        model = folder / file
+        files.get_file(f"models/{file}", str(model))
         settings = flatten(yaml.safe_load(files.read_text("params.yaml")))
         kept = {key: value for key, value in settings.items() if key.startswith(SECTIONS)}
         curves = read_curves(kept, LOSSES, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
-    except (DvcException, OSError, KeyError, ValueError) as error:
+    except (DvcException, OSError, KeyError, TypeError, ValueError) as error:
         raise SrganError(
             f"revision '{name}': its results are not here ({tracking.reason(error)}); bring them with: dvc fetch --all-commits, "
             "or make them with: dvc repro"

@@ -77,6 +77,11 @@ def test_names_tell_images_apart():
     assert unique_names(["a.png", "a.jpg", "b.png"]) == ["a.png", "a.jpg", "b"]
 
 
+def test_names_are_safe_in_files_terminals_and_spreadsheets():
+    hostile = ["=cmd|' -C calc'!A0.png", "@SUM(1).png", "-1+1.png", "+1.png", "a\x1b[31m.png", "b\\c.png", "d\udcff.png", "e\u202ef.png"]
+    assert unique_names(hostile) == ["_=cmd|' -C calc'!A0", "_@SUM(1)", "_-1+1", "_+1", "a_[31m", "b_c", "d_", "e_f"]
+
+
 # -- preparation -------------------------------------------------------------------------------------------------------
 
 

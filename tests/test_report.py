@@ -199,3 +199,26 @@ def test_what_cannot_be_compared_is_told(project, names, message):
     assert failed.returncode == 1
     assert message in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("escape", ["up", "absolute", "backslash", "empty"])
+def test_a_branch_cannot_choose_where_its_model_is_written(copy_of_project, tmp_path, escape):
+    project, target = copy_of_project, tmp_path / "outside" / "evil.onnx"
+    target.parent.mkdir()
+    name = {"up": "../" * 20 + str(target)[1:], "absolute": str(target), "backslash": "..\\evil.onnx", "empty": ""}[escape]
+    (project / "dvc.yaml").write_text("stages: {}\n")
+    (project / "dvc.lock").unlink()
+    (project / "reports" / "export.json").write_text(json.dumps({"file": name}))
+    inside = project / str(target)[1:]
+    inside.parent.mkdir(parents=True)
+    inside.write_bytes(b"evil")
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+    run("git", "add", "-f", "dvc.yaml", "reports/export.json", inside.relative_to(project), cwd=project)
+    run(*git, "commit", "-qm", "a contribution", cwd=project)
+    run("git", "tag", "contribution", cwd=project)
+    run("git", "checkout", "-q", "HEAD~1", cwd=project)
+    refused = run("srgan", "compare", "contribution", cwd=project, check=False)
+    assert refused.returncode == 1
+    assert "revision 'contribution': reports/export.json: file: " in refused.stderr
+    assert "is not a plain file name" in refused.stderr
+    assert not target.exists()

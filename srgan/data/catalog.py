@@ -454,7 +454,7 @@ def _label(name: str) -> str:
     """``photos`` for ``/home/me/photos/``, ``photos.tar.gz`` and ``https://example.org/photos.zip?raw=1``; never a catalogue name."""
     last = PurePosixPath(urllib.parse.unquote(name.split("?")[0])).name if "://" in name else Path(name).expanduser().resolve().name
     stem = re.sub(r"(\.tar)?\.[a-z0-9]+$", "", last, flags=re.IGNORECASE) if is_archive(last) else last
-    label = re.sub(r"[^\w.-]", "-", stem).lstrip(".") or "images"
+    label = re.sub(r"[^\w.-]", "-", stem).lstrip(".-") or "images"  # in a spreadsheet, '-' would begin a formula
     return f"my-{label}" if label in DATA_SETS else label
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from srgan.errors import SrganError
-from srgan.files import read_json
+from srgan.files import plain_name, read_json
 
 FILE = "manifest.json"
 
@@ -44,6 +44,7 @@ def pairs(prepared: Path, part: Literal["validation", "test"]) -> list[Pair]:
     """The HR/LR pairs of a part, in a fixed order."""
     found = []
     for image in images_of(prepared, part):
-        folder, file = prepared / part / image["set"], f"{image['name']}.png"
-        found.append(Pair(image["set"], image["name"], folder / "hr" / file, folder / "lr" / file))
+        set_name, name = (plain_name(image[key], f"{prepared / FILE}: {key}") for key in ("set", "name"))
+        folder, file = prepared / part / set_name, f"{name}.png"
+        found.append(Pair(set_name, name, folder / "hr" / file, folder / "lr" / file))
     return found

@@ -83,12 +83,16 @@ def split(records: list[Record], validation: float, test: float, seed: int) -> l
 
 
 def unique_names(paths: list[str]) -> list[str]:
-    """Names for the images of a set: the path with ``_`` for ``/``; the suffix, or else a number, only where two would be called alike."""
-    plain = ["_".join(PurePosixPath(path).with_suffix("").parts) for path in paths]
+    """Names for the images of a set: the path with ``_`` for ``/``; the suffix, or else a number, only where two would be called alike.
+
+    A name is safe as a file, in a terminal and in a spreadsheet: ``_`` replaces what cannot be printed, and precedes ``=+-@``, which would
+    begin a formula.
+    """
+    plain = [_safe_name(PurePosixPath(path).with_suffix("")) for path in paths]
     counts = Counter(plain)
     names: dict[str, None] = {}
     for path, short in zip(paths, plain, strict=True):
-        name = short if counts[short] == 1 else "_".join(PurePosixPath(path).parts)
+        name = short if counts[short] == 1 else _safe_name(PurePosixPath(path))
         if len(name) > LONGEST_NAME:
             name = f"{name[: LONGEST_NAME - 9]}-{digest(path)[:8]}"
         number, base = 2, name
@@ -96,6 +100,11 @@ def unique_names(paths: list[str]) -> list[str]:
             name, number = f"{base}-{number}", number + 1
         names[name] = None
     return list(names)
+
+
+def _safe_name(path: PurePosixPath) -> str:
+    name = "".join(character if character.isprintable() and character not in "\\:" else "_" for character in "_".join(path.parts))
+    return f"_{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 # -- one image, in a process of its own ------------------------------------------------------------------------------------
