@@ -35,7 +35,7 @@ examples:
   srgan upscale 'scans/**/*.tif' -o large/ --outscale 2.5
   srgan upscale - -o - < photo.jpg > big.png
 """
-PROVIDERS = ("auto", "cuda", "tensorrt", "openvino", "cpu")  # srgan.inference's, not imported for every command's sake
+PROVIDERS = ("auto", "cuda", "tensorrt", "openvino", "cpu")  # srgan.runtimes', not imported for every command's sake
 FORMATS = ("png", "jpg", "webp", "tif", "avif")  # what may follow the dot
 
 log = logging.getLogger(__name__)

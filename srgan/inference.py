@@ -1,25 +1,20 @@
 """Enlarge any image with an exported model; needs neither torch nor the training code."""
 
-import contextlib
-import ctypes
 import logging
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 import psutil
 
 from srgan import tiles
+from srgan.alpha import FULL, converted, enlarge_alpha, without_fringes
+from srgan.contract import check_digest, read_contract
 from srgan.errors import SrganError
 from srgan.files import require, sha256
+from srgan.runtimes import free_on_gpu, is_out_of_memory, open_model
 
-PROVIDERS = ("auto", "cuda", "tensorrt", "openvino", "cpu")
-FULL = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}  # types of pixels, and their white
 MEMORY = 800e6  # bytes that the activations of one tile may take on the CPU
 SMALLEST, LARGEST = 32, 512  # LR pixels of a tile's side: larger ones gain nothing
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
@@ -46,7 +41,8 @@ class Upscaler:
         provider: what really runs it, such as ``CPUExecutionProvider``.
 
     Raises:
-        SrganError: no such file, not a model of contract 1, or (`strict`) `provider` does not work.
+        SrganError: no such file, not a model of contract 1, damaged (its SHA-256 is not that of ``reports/export.json`` beside
+            ``models/``), or (`strict`) `provider` does not work.
 
     Example:
         >>> upscaler = Upscaler("models/4x-demo-compact-fp32.onnx")
@@ -66,18 +62,18 @@ class Upscaler:
         self._options = (provider, strict, tile, threads)
         self.path = require(self._source(), "export")
         self._state = _state(self.path)
-        self._engine = _open(self.path, provider, strict, threads)
+        self.sha256 = sha256(self.path)
+        check_digest(self.path, self.sha256)
+        self._engine = open_model(self.path, provider, strict, threads)
         self.provider, self.metadata = self._engine.provider, self._engine.metadata
-        contract = self.metadata.get("sr.contract")
-        if contract != "1":
-            raise SrganError(f"{self.path}: not a model of contract 1 (sr.contract is {contract}); make one with: srgan export CHECKPOINT")
-        self.scale, self.reach = int(self.metadata["sr.scale"]), int(self.metadata["sr.tile_overlap"])
+        self._contract = read_contract(self.path, self.metadata)
+        self.scale, self.reach = self._contract.scale, self._contract.tile_overlap
         if tile is not None and tile < SMALLEST:
             raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours; it needs at least {SMALLEST}")
         self.tile = tile or self._affordable_tile()
-        self.sha256 = sha256(self.path)
         self._short = False  # of memory, once it was
         self._compiles = self.provider.startswith("Tensorrt")  # for each shape anew, which takes minutes
+        self._full: Upscaler | None = None  # the float32 file, once a float16 file's answer was not finite
 
     def upscale(self, image: np.ndarray) -> np.ndarray:
         """Enlarge an image in memory.
@@ -110,10 +106,14 @@ class Upscaler:
         if image.dtype not in FULL or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or not image.size:
             wanted = "(H, W), (H, W, 3) or (H, W, 4) of uint8, uint16 or float32"
             raise SrganError(f"an image of shape {image.shape} and type {image.dtype} cannot be enlarged; wanted is {wanted}")
-        kind = kind or image.dtype.type
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise SrganError("the image has values that are not finite (NaN or infinite); it cannot be enlarged")
+        kind, number = kind or image.dtype.type, 0
 
         def piece(pixels: np.ndarray) -> np.ndarray:
-            result = converted(self._piece(pixels), kind)
+            nonlocal number
+            number += 1
+            result = converted(self._piece(pixels, number, image), kind)
             told()
             return result
 
@@ -134,12 +134,12 @@ class Upscaler:
         lacking = [(0, max(self.tile - side, 0)) for side in image.shape[:2]]
         return np.pad(image, [*lacking, *[(0, 0)] * (image.ndim - 2)], mode="edge")
 
-    def _piece(self, pixels: np.ndarray) -> np.ndarray:
-        """From `(h, w)` or `(h, w, 3)` to float32 in 0..1."""
+    def _piece(self, pixels: np.ndarray, number: int, image: np.ndarray) -> np.ndarray:
+        """From `(h, w)` or `(h, w, 3)`, the tile of this number of an image, to float32 in 0..1."""
         grey = pixels.ndim == 2
         colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB) if grey else pixels
         tensor = np.ascontiguousarray(colours.transpose(2, 0, 1)[None], dtype=np.float32)
-        output = self.run(np.divide(tensor, FULL[pixels.dtype], out=tensor))[0].transpose(1, 2, 0)
+        output = self._finite(np.divide(tensor, FULL[pixels.dtype], out=tensor), number, image)[0].transpose(1, 2, 0)
         result = np.clip(output @ LUMA if grey else output, 0, 1)
         # Paper stays white: at an image's border a network makes it a little grey.
         white = (pixels if grey else pixels.min(axis=2)) >= FULL[pixels.dtype]
@@ -148,21 +148,52 @@ class Upscaler:
             result[white.repeat(self.scale, 0).repeat(self.scale, 1) > 0] = 1
         return result
 
+    def _finite(self, tensor: np.ndarray, number: int, image: np.ndarray) -> np.ndarray:
+        """The answer for one tile; where float16 overflows, that of the float32 file in its place.
+
+        Raises:
+            SrganError: it holds NaN or infinities: rounded, they would be black pixels.
+        """
+        output = self.run(tensor)
+        if np.isfinite(output).all():
+            return output
+        full = self._float32_file()
+        if full:
+            if not self._full:
+                log.warning("%s: answers are not finite (NaN or infinite) in tile %d; by %s instead", self.path.name, number, full)
+                self._full = Upscaler(full, *self._options)
+            output = self._full.run(tensor)
+            if np.isfinite(output).all():
+                return output
+        where = f"tile {number} of {max(self.count(image), number)} ({tensor.shape[3]}x{tensor.shape[2]} pixels)"
+        todo = "use the float32 file" if self.metadata.get("sr.precision", "fp32") != "fp32" else "the model is broken: use another"
+        raise SrganError(f"{full or self.path}: the model's answer is not finite (NaN or infinite) in {where}; {todo}")
+
+    def _float32_file(self) -> Path | None:
+        """For a file in less than float32: the one it was made from, beside it or in the folder above ``reduced/``."""
+        precision = self.metadata.get("sr.precision", "fp32")
+        if precision == "fp32" or f"-{precision}." not in self.path.name:
+            return None
+        name = self.path.name.replace(f"-{precision}.", "-fp32.")
+        return next((place / name for place in (self.path.parent, self.path.parent.parent) if (place / name).is_file()), None)
+
     def run(self, tensor: np.ndarray) -> np.ndarray:
         """What the file itself answers: from `(N, 3, h, w)` to `(N, 3, scale * h, scale * w)`, float32, not clamped.
 
         Where the memory does not suffice, it is done in smaller tiles, here and from now on.
 
         Raises:
-            SrganError: even small tiles do not fit.
+            SrganError: even small tiles do not fit, the model cannot be run, or its answer is of another shape than it promises.
         """
         height, width = tensor.shape[2:]
         if not self._short or height * width <= self.tile**2:
             try:
-                return self._engine.run(tensor)
+                return self._checked(self._engine.run(tensor), tensor)
+            except SrganError:
+                raise
             except Exception as error:  # each runtime has its own
-                if not _is_out_of_memory(error):
-                    raise
+                if not is_out_of_memory(error):
+                    raise SrganError(f"{self.path}: cannot be run ({' '.join(str(error).split())[:200]}); use another model") from error
                 if max(height, width) < 2 * SMALLEST:
                     raise SrganError(f"{self.path}: even {width}x{height} pixels at a time take more memory than is free") from error
             self.tile, self._short = min(self.tile, max(height, width) // 2), True
@@ -173,6 +204,16 @@ class Upscaler:
 
         images = [tiles.enlarged(smaller, image.transpose(1, 2, 0), self.scale, self.tile, self.reach) for image in tensor]
         return np.stack(images).transpose(0, 3, 1, 2)
+
+    def _checked(self, output: np.ndarray, tensor: np.ndarray) -> np.ndarray:
+        number, _, height, width = tensor.shape
+        promised = (number, 3, self.scale * height, self.scale * width)
+        if output.shape != promised or output.dtype != np.float32:
+            raise SrganError(
+                f"{self.path}: answers {width}x{height} pixels with {output.dtype} {output.shape}, though sr.scale = {self.scale} promises "
+                f"float32 {promised}; export the model again: srgan export CHECKPOINT"
+            )
+        return output
 
     def refresh(self) -> "Upscaler":
         """The upscaler for the model that is there now: this one, or a new one with the same settings where the file is another.
@@ -196,168 +237,12 @@ class Upscaler:
 
     def _affordable_tile(self) -> int:
         """The side that free memory allows, in steps of 32."""
-        free = _free_on_gpu() if self.provider.startswith(("CUDA", "Tensorrt")) else min(2 * MEMORY, psutil.virtual_memory().available)
-        pixels = free / 2 / float(self.metadata.get("sr.memory_per_pixel", 8192))
+        free = free_on_gpu() if self.provider.startswith(("CUDA", "Tensorrt")) else min(2 * MEMORY, psutil.virtual_memory().available)
+        pixels = free / 2 / self._contract.memory_per_pixel
         return int(min(max(pixels**0.5 // 32 * 32, SMALLEST), LARGEST))
-
-
-def converted(image: np.ndarray, kind: type) -> np.ndarray:
-    """From float32 in 0..1 to one of the types in `FULL`, rounded."""
-    full = FULL[np.dtype(kind)]
-    return image if full == 1 else np.rint(image * np.float32(full)).astype(kind)
-
-
-def enlarge_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
-    """Bicubic, `(H, W)` of a type in `FULL`: a network for photographs would invent texture in it."""
-    size = (alpha.shape[1] * scale, alpha.shape[0] * scale)
-    enlarged = cv2.resize(alpha.astype(np.float32) / np.float32(FULL[alpha.dtype]), size, interpolation=cv2.INTER_CUBIC)
-    return converted(np.clip(enlarged, 0, 1), alpha.dtype.type)
-
-
-def without_fringes(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Give transparent pixels the colour of the nearest visible ones: theirs is arbitrary, and would shine through at the edges.
-
-    Args:
-        colours: `(H, W)` or `(H, W, 3)`.
-        alpha: `(H, W)`, 0 where nothing is to be seen.
-    """
-    hidden = alpha == 0
-    if not hidden.any() or hidden.all():
-        return colours
-    # Halved again and again, each pixel the mean of its visible parts; then back up, where the finer level shows nothing.
-    levels = [(np.where(hidden, 0, 1)[..., None] * np.atleast_3d(colours).astype(np.float32), (~hidden).astype(np.float32))]
-    while min(levels[-1][1].shape) > 1:
-        size = tuple(-(-side // 2) for side in levels[-1][1].shape[::-1])
-        levels.append(
-            tuple(cv2.resize(plane, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], *plane.shape[2:]) for plane in levels[-1])
-        )
-    filled = None
-    for total, weight in reversed(levels):
-        seen = weight > 0
-        mean = total / np.where(seen, weight, 1)[..., None]
-        if filled is not None:
-            coarse = cv2.resize(filled, weight.shape[::-1], interpolation=cv2.INTER_LINEAR).reshape(mean.shape)
-            mean = np.where(seen[..., None], mean, coarse)
-        filled = mean
-    assert filled is not None
-    filled = (np.rint(filled) if colours.dtype.kind == "u" else filled).astype(colours.dtype).reshape(colours.shape)
-    return np.where(hidden if colours.ndim == 2 else hidden[..., None], filled, colours)
-
-
-# -- what runs the model ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Engine:
-    """A loaded model: from tensor to tensor, what that runs on, what the file tells, and how to free memory."""
-
-    run: Callable[[np.ndarray], np.ndarray]
-    provider: str
-    metadata: dict[str, str]
-    release: Callable[[], object] = lambda: None
 
 
 def _state(path: Path) -> tuple[Path, int, int]:
     """Differs where a file is another, or was written anew."""
     found = path.stat()
     return path, found.st_mtime_ns, found.st_size
-
-
-def _open(path: Path, provider: str, strict: bool, threads: int) -> _Engine:
-    if provider not in PROVIDERS:
-        raise SrganError(f"no provider is called '{provider}'; there are {', '.join(PROVIDERS)}")
-    if provider == "openvino":
-        try:
-            return _open_openvino(path, threads)
-        except ImportError as error:
-            _fall_back(provider, f"{error}; install it with: pip install openvino", strict)
-    wanted, missing = _execution_providers(provider)
-    if missing:
-        _fall_back(provider, missing, strict)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=wanted)
-    except Exception as error:  # ONNX Runtime's own classes share no public base
-        raise SrganError(f"{path}: not a model that ONNX Runtime can load ({str(error).splitlines()[0]})") from error
-    works = session.get_providers()[0]
-    if provider in ("cuda", "tensorrt") and not missing and not works.lower().startswith(provider):
-        _fall_back(provider, f"ONNX Runtime chose {works}", strict)
-
-    def run(tensor: np.ndarray, options: onnxruntime.RunOptions | None = None) -> np.ndarray:
-        return session.run(["output"], {"input": tensor}, options)[0]
-
-    def release() -> None:
-        shrinking = onnxruntime.RunOptions()
-        shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        run(np.zeros((1, 3, 1, 1), np.float32), shrinking)
-
-    metadata = session.get_modelmeta().custom_metadata_map
-    return _Engine(run, works, metadata, release) if works == "CPUExecutionProvider" else _Engine(run, works, metadata)
-
-
-def _fall_back(provider: str, reason: str, strict: bool) -> None:
-    if strict:
-        raise SrganError(f"provider {provider} does not work here: {reason}")
-    log.warning("provider %s does not work here (%s); the next best takes over", provider, reason)
-
-
-def _execution_providers(provider: str) -> tuple[list, str]:
-    """What to ask ONNX Runtime for, and why `provider` cannot be among it.
-
-    Asked for CUDA on a machine without its driver, ONNX Runtime prints pages of errors; so the libraries are looked for before.
-    """
-    windows = sys.platform == "win32"
-    wanted, missing = ["CPUExecutionProvider"], ""
-    if provider in ("auto", "cuda", "tensorrt"):
-        missing = _lacks("CUDAExecutionProvider", "nvcuda.dll" if windows else "libcuda.so.1")
-        if not missing:
-            onnxruntime.preload_dlls()  # the CUDA libraries that torch brought along
-            # The default would try all algorithms for each new size.
-            wanted.insert(0, ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}))
-    if provider == "tensorrt":
-        missing = missing or _lacks("TensorrtExecutionProvider", "nvinfer_10.dll" if windows else "libnvinfer.so.10")
-        if not missing:
-            from srgan.data.fetch import cache
-
-            folder = cache() / "tensorrt"
-            wanted.insert(0, ("TensorrtExecutionProvider", {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(folder)}))
-    return wanted, "" if provider == "auto" else missing
-
-
-def _lacks(name: str, library: str) -> str:
-    if name not in onnxruntime.get_available_providers():
-        return f"this build of ONNX Runtime has no {name}"
-    with contextlib.suppress(OSError):
-        ctypes.CDLL(library)
-        return ""
-    return f"{library} cannot be loaded"
-
-
-def _open_openvino(path: Path, threads: int) -> _Engine:
-    import onnx
-    import openvino
-
-    # float32 also where the CPU has bfloat16: the contract's results.
-    config = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
-    try:
-        metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-        compiled = openvino.Core().compile_model(path, "CPU", config)
-    except Exception as error:
-        raise SrganError(f"{path}: not a model that OpenVINO can load ({str(error).splitlines()[0]})") from error
-    # A request of its own for each call: threads may share the model.
-    return _Engine(lambda tensor: next(iter(compiled.create_infer_request().infer([tensor]).values())), "OpenVINO", metadata)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in text for words in ("out of memory", "alloc", "cuda failure 2"))
-
-
-def _free_on_gpu() -> float:
-    """Bytes; a guess where nobody can tell."""
-    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-    try:
-        return float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()[0]) * 2**20
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return 4e9

@@ -12,10 +12,11 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from srgan import metrics
+from srgan.alpha import converted
 from srgan.data.images import as_rgb, read_image, read_rgb
 from srgan.data.manifest import Pair
 from srgan.files import sha256
-from srgan.inference import Upscaler, converted
+from srgan.inference import Upscaler
 
 FP16_MAX_DROP = 0.05  # dB
 IMAGES = 8  # that the loss is measured on

@@ -202,6 +202,7 @@ def export(params: Params) -> None:
     arch, _ = models.describe(generator)
     path = MODELS / file_name(generator.scale, options.name, arch)
     described = {"sr.name": options.name, "sr.license": options.license, "sr.weights_sha256": sha256(GENERATOR)}
+    EXPORT.unlink(missing_ok=True)  # its digests are those of the former files
     result = export_onnx(path, generator, metadata | described, options.plain)
     log.info("%s: %.0f kB, at most %.1e from torch", path, result["bytes"] / 1000, max(result["max_difference"].values()))
     with atomic_folder(REDUCED) as folder:

@@ -77,7 +77,7 @@ def test_names_types_opset_and_shapes_are_the_contracts(exported):
     path, model, _ = exported
     proto = onnx.load(path)
     assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 18)]
-    assert proto.ir_version == 10
+    assert proto.ir_version == 9
     (entrance,), (exit_,) = proto.graph.input, proto.graph.output
     for value, name, axes in (
         (entrance, "input", ["batch", 3, "height", "width"]),

@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import numpy as np
 import onnx
@@ -7,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from conftest import write_model
-from srgan import inference
+from conftest import run, write_model
+from srgan import inference, runtimes
 from srgan.errors import SrganError
 from srgan.inference import Upscaler
 
@@ -106,7 +108,7 @@ def test_short_memory_halves_the_tile_and_changes_nothing(model_path, caplog, mo
             raise onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException("BFCArena::AllocateRawInternal Failed to allocate memory")
         return engine.run(tensor)
 
-    upscaler._engine = inference._Engine(scarce, engine.provider, engine.metadata)
+    upscaler._engine = runtimes.Engine(scarce, engine.provider, engine.metadata)
     with caplog.at_level(logging.WARNING):
         result = upscaler.upscale(image)
     assert np.abs(result - expected).max() < 1e-5
@@ -125,7 +127,7 @@ def test_memory_that_is_not_there_at_all_is_told(model_path):
     def none(tensor):
         raise MemoryError
 
-    upscaler._engine = inference._Engine(none, "none", {})
+    upscaler._engine = runtimes.Engine(none, "none", {})
     with pytest.raises(SrganError, match="pixels at a time take more memory than is free"):
         upscaler.upscale(np.zeros((100, 100, 3), np.uint8))
 
@@ -151,7 +153,7 @@ def test_engines_that_compile_see_one_shape_alone(model_path, photograph):
         shapes.append(tensor.shape)
         return engine.run(tensor)
 
-    upscaler._engine, upscaler._compiles = inference._Engine(compiled, "TensorrtExecutionProvider", engine.metadata), True
+    upscaler._engine, upscaler._compiles = runtimes.Engine(compiled, "TensorrtExecutionProvider", engine.metadata), True
     result = upscaler.upscale(photograph)
     upscaler.upscale(photograph[:7, :9])
     assert set(shapes) == {(1, 3, 40, 40)}
@@ -222,3 +224,94 @@ def test_a_file_that_is_another_is_taken_up_between_two_photographs(tmp_path, ca
     assert "the model stays the one of before" in caplog.text
     path.unlink()
     assert fresh.refresh() is fresh
+
+
+def altered(path, target, change):
+    """A copy of a model file, changed."""
+    model = onnx.load(path)
+    change(model)
+    onnx.save(model, target)
+    return target
+
+
+def spoilt(model):
+    """NaN in the first convolution, as a training that diverged leaves it, or an overflow of float16."""
+    name = next(node.input[1] for node in model.graph.node if node.op_type == "Conv")
+    (weight,) = (weight for weight in model.graph.initializer if weight.name == name)
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.full_like(onnx.numpy_helper.to_array(weight), np.nan), name))
+
+
+def entries(**changed):
+    def change(model):
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        metadata |= {f"sr.{key}": value for key, value in changed.items()}
+        onnx.helper.set_model_props(model, {key: value for key, value in metadata.items() if value is not None})
+
+    return change
+
+
+def test_an_answer_that_is_not_finite_is_an_error_that_names_the_tile(model_path, tmp_path):
+    upscaler = Upscaler(altered(model_path, tmp_path / "odd.onnx", spoilt), tile=32)
+    with pytest.raises(
+        SrganError, match=r"odd\.onnx: the model's answer is not finite \(NaN or infinite\) in tile 1 of \d+ \(32x32 pixels\)"
+    ):
+        upscaler.upscale(np.zeros((50, 60, 3), np.uint8))
+    with pytest.raises(SrganError, match="the image has values that are not finite"):
+        upscaler.upscale(np.full((8, 8), np.nan, np.float32))
+
+
+def test_where_float16_overflows_the_float32_file_answers(model_path, tmp_path, photograph, caplog):
+    half = altered(model_path, tmp_path / "2x-t-compact-fp16.onnx", spoilt)
+    altered(half, half, entries(precision="fp16"))
+    with pytest.raises(SrganError, match=r"fp16\.onnx: .* not finite .*; use the float32 file"):
+        Upscaler(half).upscale(photograph)
+    (tmp_path / "2x-t-compact-fp32.onnx").write_bytes(model_path.read_bytes())
+    assert np.array_equal(Upscaler(half).upscale(photograph), Upscaler(model_path).upscale(photograph))
+    assert "2x-t-compact-fp32.onnx instead" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"scale": None}, "its entry sr.scale is missing, expected is a whole number from 1 to 16"),
+        ({"scale": "0"}, "its entry sr.scale is '0'"),
+        ({"scale": "²"}, "its entry sr.scale is "),
+        ({"tile_overlap": "-3"}, "its entry sr.tile_overlap is '-3'"),
+        ({"memory_per_pixel": "nan"}, "its entry sr.memory_per_pixel is 'nan'"),
+        ({"memory_per_pixel": "0"}, "its entry sr.memory_per_pixel is '0'"),
+        ({"arch": None}, "its entry sr.arch is missing"),
+        ({"name": "a\x1b[31m"}, r"its entry sr.name is 'a\\x1b\[31m'"),
+        ({"scale": "3"}, r"answers 6x5 pixels with float32 \(1, 3, 10, 12\), though sr.scale = 3 promises float32 \(1, 3, 15, 18\)"),
+    ],
+)
+def test_entries_of_a_model_that_make_no_sense_are_named(model_path, tmp_path, changed, message):
+    with pytest.raises(SrganError, match=message):
+        Upscaler(altered(model_path, tmp_path / "odd.onnx", entries(**changed))).upscale(np.zeros((5, 6, 3), np.uint8))
+
+
+def test_a_model_with_other_ports_is_refused_when_it_is_opened(model_path, tmp_path):
+    def renamed(model):
+        model.graph.input[0].name = "pixels"
+        for node in model.graph.node:
+            node.input[:] = ["pixels" if name == "input" else name for name in node.input]
+
+    for provider in ("cpu", "openvino"):
+        with pytest.raises(SrganError, match=r"not a model of contract 1: it has inputs pixels .*; expected are float32 tensors"):
+            Upscaler(altered(model_path, tmp_path / "odd.onnx", renamed), provider)
+
+
+def test_a_flipped_bit_in_the_pipelines_own_model_is_refused(project, tmp_path):
+    for name in ("models", "reports"):
+        shutil.copytree(project / name, tmp_path / name)
+    Image.new("RGB", (20, 20)).save(tmp_path / "photo.png")
+    (path,) = (tmp_path / "models").glob("*-fp32.onnx")
+    command = ("srgan", "upscale", "photo.png", "-o", "big.png", "--model", path.relative_to(tmp_path))
+    run(*command, cwd=tmp_path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()  # perhaps a link into DVC's cache
+    path.write_bytes(content)
+    done = run(*command, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "-fp32.onnx: not the file that was exported" in done.stderr
+    assert "dvc checkout --force models" in done.stderr

@@ -71,7 +71,7 @@ def keeps_the_contract(proto, name):
     assert metadata["sr.precision"] == name
     assert metadata["sr.contract"] == "1"
     assert {node.domain for node in proto.graph.node} == {""}
-    assert proto.ir_version == 10
+    assert proto.ir_version == 9
     assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 18)]
     onnx.checker.check_model(proto, full_check=True)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])

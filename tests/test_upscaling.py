@@ -15,7 +15,7 @@ import skimage.data
 from PIL import Image
 
 from conftest import environment, run, write_model
-from srgan import cli, inference, photographs
+from srgan import cli, photographs, runtimes
 from srgan.data.images import read_image
 from srgan.errors import SrganError
 from srgan.inference import Upscaler
@@ -45,7 +45,7 @@ def results(folder):
 
 
 def test_the_command_offers_what_there_is():
-    assert cli.PROVIDERS == inference.PROVIDERS
+    assert cli.PROVIDERS == runtimes.PROVIDERS
     assert {photographs.FORMATS[f".{suffix}"] for suffix in cli.FORMATS} == set(photographs.FORMATS.values())
 
 
