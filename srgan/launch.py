@@ -5,8 +5,10 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psutil
 
@@ -16,6 +18,7 @@ from srgan.errors import LostOthers, SrganError
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
 
 RESTARTS = 3  # of all processes, after one was killed
+STORE = "SRGAN_STORE"  # environment variable: the file through which the processes of `together` find each other
 
 log = logging.getLogger(__name__)
 
@@ -43,30 +46,49 @@ def together(processes: int) -> int:
     When one is killed or loses the others, all start again, from the last checkpoint, at most `RESTARTS` times. When one ends with an
     error, which it has told, all end.
 
+    They find each other through files that only this user can read, and listen on the loopback interface alone: torch's stores and gloo
+    know no password.
+
     Returns:
         The exit code.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
     from srgan.data.prepare import cores
 
     end_with_starter()
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what matters of it is said here
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "120")  # seconds that a stopped training gets to write its checkpoint
-    config = LaunchConfig(
-        1,
-        1,
-        processes,
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        local_addr="127.0.0.1",
-        run_id=str(os.getpid()),
-        max_restarts=0,
-    )
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else the agent opens a store to the network
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, _loopback())
+    with tempfile.TemporaryDirectory(prefix="srgan-") as folder:
+        return _in_attempts(processes, Path(folder))
+
+
+def _loopback() -> str:
+    """The name of the network interface that only this machine reaches."""
+    found = psutil.net_if_addrs().items()
+    return next((name for name, addresses in found for each in addresses if each.address == "127.0.0.1"), "lo")
+
+
+def _in_attempts(processes: int, folder: Path) -> int:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     for attempt in range(RESTARTS + 1):
+        os.environ[STORE] = str(folder / f"store-{attempt}")
+        config = LaunchConfig(
+            1,
+            1,
+            processes,
+            rdzv_backend="c10d",
+            rdzv_endpoint=str(folder / f"rendezvous-{attempt}"),
+            rdzv_configs={"store_type": "file"},
+            local_addr="127.0.0.1",
+            run_id=str(os.getpid()),
+            max_restarts=0,
+        )
         try:
             elastic_launch(config, sys.executable)("-m", "srgan", *sys.argv[1:])
             return 0
@@ -109,7 +131,8 @@ def end_with(process: psutil.Process) -> None:
 
     def watch() -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
-            while process.status() != psutil.STATUS_ZOMBIE:  # dead, and its own parent has not looked yet
+            # A zombie is dead, and its own parent has not looked yet. `is_running` knows a process that has got the number of a dead one.
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -15,6 +15,10 @@ from srgan.strict_yaml import InvalidValue, nearest
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
+# Keys of `pretrain` and `train` that say how a training runs, not what it learns. They are part of no identity: a checkpoint, the key of a
+# training and DVC do without them, so that changing one neither loses progress nor trains again.
+RUNNING = ("nproc_per_node", "recompute", "rollbacks", "log_every", "validate_every", "checkpoint_every")
+
 
 def _check(condition: bool, key: str, message: str) -> None:
     if not condition:
@@ -413,6 +417,28 @@ def load(path: str | Path = "params.yaml") -> Params:
         SrganError: the file is missing, is not YAML, or holds an unknown, missing or ill-typed key.
     """
     return strict_yaml.load(Params, path, "run this in the project's folder, or name the file with --params")
+
+
+def _keys(section: str, cls: type) -> tuple[str, ...]:
+    return tuple(f"{section}.{field.name}" for field in dataclasses.fields(cls) if field.name not in RUNNING)
+
+
+# What DVC records for each stage: keys and sections that its results follow from. ``dvc.yaml`` lists the same; a test compares them.
+RECORDED: dict[str, tuple[str, ...]] = {
+    "download": ("data",),
+    "prepare": ("prepare",),
+    "pretrain": ("model", *_keys("pretrain", Pretrain)),
+    "train": _keys("train", Train),
+    "export": ("export",),
+    "evaluate": ("evaluate",),
+    "report": (),
+    "register": ("register",),
+}
+
+
+def identity(options: Optimization) -> dict[str, Any]:
+    """The options of a training stage that its result follows from, as nested plain dictionaries."""
+    return {key: value for key, value in to_dict(options).items() if key not in RUNNING}
 
 
 def to_dict(params: Any) -> dict[str, Any]:

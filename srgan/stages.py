@@ -13,7 +13,7 @@ from typing import Any
 from srgan import __version__, launch, profiles
 from srgan.errors import SrganError
 from srgan.files import atomic_file, atomic_folder, digest, read_json, read_state, require, sha256, write_json, write_text
-from srgan.params import Params, Pretrain, Train, flatten, to_dict
+from srgan.params import Params, Pretrain, Train, flatten, identity, to_dict
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 MODELS, REPORTS, CHECKPOINTS = Path("models"), Path("reports"), Path("checkpoints")
@@ -166,14 +166,13 @@ def _fit(
             len(crops.usable),
             f", {distributed.size()} processes" if distributed.size() > 1 else "",
         )
-        # What a checkpoint must share with a run that resumes it. The number of processes is not among it.
+        # What a checkpoint must share with a run that resumes it.
         machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), lpips is not None]
         validated = [
             (image["set"], image["name"], image["source_sha256"], image["lr_sha256"]) for image in images_of(PREPARED, "validation")
         ]
         inputs = [store.sha256, validated, start]
-        kept = {key: value for key, value in to_dict(options).items() if key not in ("nproc_per_node", "recompute")}
-        signature = digest([kept, models.describe(generator), inputs, machine])
+        signature = digest([identity(options), models.describe(generator), inputs, machine])
         folder = CHECKPOINTS / stage
         if distributed.rank():
             trainer.fit(SilentLog(), distributed.SharedCheckpoints(None))
@@ -381,10 +380,13 @@ def current_training(params: Params, stage: str | None = None) -> Any:
     from srgan.tracking import Training
 
     manifest = read_manifest(PREPARED)
-    # Left out: what does not change a result (unless the training diverges). A forgotten log_every must not look like another training.
-    cadence = ("log_every", "checkpoint_every")
-    sections = ("data.train", "prepare", "model", "pretrain", "train")
-    kept = {key: value for key, value in flatten(params).items() if key.startswith(sections) and not key.endswith(cadence)}
+    kept = flatten({
+        "data": {"train": params.data.train},
+        "prepare": to_dict(params.prepare),
+        "model": to_dict(params.model),
+        "pretrain": identity(params.pretrain),
+        "train": identity(params.train),
+    })  # fmt: skip
     training = Training(
         name=f"{params.export.name}-{params.model.name}-x{manifest['scale']}",
         params=kept,

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -96,12 +97,19 @@ def workers(process: subprocess.Popen) -> list[psutil.Process]:
     return [child for child in psutil.Process(process.pid).children(recursive=True) if "RANK" in child.environ()]
 
 
+def listening(process: subprocess.Popen) -> list[Any]:
+    """The addresses at which a command and the processes that it started wait for connections."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    return [each.laddr for member in family for each in member.net_connections("inet") if each.status == psutil.CONN_LISTEN]
+
+
 @pytest.mark.slow
 def test_killed_and_stopped_again_and_again_the_run_ends_well(copy_of_project):
     """A process, the command, `torchrun`'s agent: whatever is ended, nothing is left behind and the next one goes on."""
     write_params(copy_of_project, LONG)
     process = start(copy_of_project, "pretrain")
     wait_for(lambda: newest(copy_of_project) >= 20)
+    assert {place.ip for place in listening(process)} == {"127.0.0.1"}  # no other machine reaches them
     next(child for child in workers(process) if child.environ()["RANK"] == "1").kill()
     wait_for(lambda: newest(copy_of_project) >= 40)
     started = workers(process)

@@ -260,16 +260,6 @@ def test_killed_after_the_last_step_it_need_not_train_again(world):
     assert picture.read_bytes() == seen
 
 
-def test_checkpoints_of_another_run_are_set_aside_not_resumed(world):
-    with Checkpoints(world[0] / "c", "old", 1) as checkpoints:
-        checkpoints.save(4, {"x": torch.ones(1)})
-    restored = []
-    with Checkpoints(world[0] / "c", "new", 1) as checkpoints:
-        assert checkpoints.resume(restored.append) == 0
-    assert not restored
-    assert (world[0] / "c" / "set-aside" / "step-00000004.pt").is_file()
-
-
 def test_two_checkpoints_are_kept_and_a_finished_run_is_not_resumed(world):
     with Checkpoints(world[0] / "c", "s", 1) as checkpoints:
         for step in (1, 2, 3):

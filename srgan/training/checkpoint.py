@@ -1,8 +1,20 @@
-"""Checkpoints: whole or absent, never mixed up between runs, one trainer per folder."""
+"""Checkpoints: whole or absent, never mixed up between runs, one trainer per folder.
 
+In the folder of a stage:
+
+- ``step-N.pt``: of the run at work;
+- ``final.pt``: the last state of the last run that ended well;
+- ``set-aside/RUN/step-N.pt``: of other runs, each under the first digits of its signature. They are resumed when their run comes back;
+- ``step-N.damaged``: what could not be read.
+"""
+
+import errno
 import io
 import logging
+import shutil
+import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +23,80 @@ import torch
 from srgan.errors import SrganError
 from srgan.files import atomic_file
 
-KEPT = 2
+KEPT = 2  # regular checkpoints of a run
+RUNS = 3  # runs that are set aside
+DAMAGED = 2  # damaged files
+DIGITS = 12  # of a signature, in names
+FINAL = "final.pt"
+UNLOCKABLE = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK}  # what a file system without locks answers
 
 log = logging.getLogger(__name__)
 
 
-def _step(path: Path) -> int:
-    return int(path.stem.removeprefix("step-"))
+@dataclass(frozen=True)
+class State:
+    """A checkpoint of any run, as `states` finds it."""
+
+    path: Path
+    signature: str
+    step: int
+    about: dict[str, Any]  # see `Checkpoints`
+
+    @property
+    def name(self) -> str:
+        """``RUN@STEP``."""
+        return f"{self.signature[:DIGITS]}@{self.step}"
+
+
+def states(folder: str | Path) -> list[State]:
+    """Every readable state in the folder of a stage: of the run at work from old to new, the final one, those set aside."""
+    folder = Path(folder)
+    aside = folder / "set-aside"
+    paths = [*sorted(folder.glob("step-*.pt")), folder / FINAL, *sorted(aside.glob("*/step-*.pt")), *sorted(aside.glob("step-*.pt"))]
+    return [state for path in paths if path.is_file() and (state := _state(path))]
+
+
+def _state(path: Path) -> State | None:
+    """What a checkpoint is, without reading its weights; None if it is damaged."""
+    with path.open("rb") as file:  # an OSError here is no damage: it goes to whoever started this
+        try:
+            with zipfile.ZipFile(file) as archive:  # torch.load itself compares no checksum
+                for record in archive.namelist():
+                    if record.endswith("/data.pkl"):  # all but the weights
+                        archive.read(record)
+            saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return State(path, saved["signature"], saved["step"], saved.get("about", {}))
+        except MemoryError:
+            raise
+        except Exception:  # torch.load raises whatever the bytes provoke
+            return None
 
 
 def _load(path: Path) -> dict[str, Any] | None:
-    """A checkpoint, or None, and a warning, if it is damaged."""
+    """A checkpoint; None, and a warning, if it is damaged."""
+    content = io.BytesIO(path.read_bytes())
     try:
-        content = io.BytesIO(path.read_bytes())  # an OSError is no damage: it goes to whoever started this
+        with zipfile.ZipFile(content) as archive:
+            if record := archive.testzip():
+                raise zipfile.BadZipFile(f"checksum of {record}")
+        content.seek(0)
         saved = torch.load(content, map_location="cpu", weights_only=True)
-        return {key: saved[key] for key in ("signature", "step", "state")}
-    except (OSError, MemoryError):
+        return {key: saved[key] for key in ("signature", "step", "state")} | {"about": saved.get("about", {})}
+    except MemoryError:
         raise
-    except Exception as error:  # torch.load raises whatever the bytes provoke
-        log.warning("%s: damaged (%s), passed over", path, type(error).__name__)
-        path.replace(path.with_suffix(".damaged"))
+    except Exception as error:
+        _pass_over(path, error)
         return None
+
+
+def _pass_over(path: Path, error: Exception | None = None) -> None:
+    """Rename a damaged checkpoint, and delete the oldest such files."""
+    log.warning("%s: damaged (%s); renamed to .damaged", path, error or "not a checkpoint")
+    path.replace(path.with_suffix(".damaged"))
+    found = sorted(path.parent.glob("step-*.damaged"), key=lambda other: other.stat().st_mtime)
+    for old in found[:-DAMAGED]:
+        log.info("%s: deleted, the oldest damaged checkpoint", old)
+        old.unlink()
 
 
 class Checkpoints:
@@ -46,6 +111,7 @@ class Checkpoints:
 
     def __init__(self, folder: str | Path, signature: str, every: int) -> None:
         self.folder, self.signature, self.every = Path(folder), signature, every
+        self.aside = self.folder / "set-aside"
 
     def __enter__(self) -> "Checkpoints":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -54,11 +120,14 @@ class Checkpoints:
             import fcntl
 
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            log.warning("no file locks on this system: start one training at a time")
         except BlockingIOError as error:
             self._lock.close()
             raise SrganError(f"{self.folder}: another process is training here; wait for it or end it") from error
+        except (ImportError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in UNLOCKABLE:
+                self._lock.close()
+                raise
+            log.warning("%s: no file locks on this system; start one training at a time", self.folder)
         for left in self.folder.glob(".step-*.tmp"):  # of a process that was killed while it wrote
             left.unlink()
         return self
@@ -77,21 +146,22 @@ class Checkpoints:
             torch.save({"signature": self.signature, "step": step, "state": state}, content)
             temporary.write_bytes(content.getbuffer())
         paths = self._steps()
-        kept = [*paths[-1:], *[path for path in paths if self._is_regular(path)][-KEPT:]]
+        kept = [*paths[-1:], *self._by_worth(paths)[-KEPT:]]
         for old in paths:
             if old not in kept:
                 old.unlink()
 
-    def _is_regular(self, path: Path) -> bool:
-        return _step(path) % self.every == 0
+    def _by_worth(self, paths: list[Path]) -> list[Path]:
+        """Those that a diverging run goes back to come last: the latest regular one. Others serve where `every` was changed since."""
+        return sorted(paths, key=lambda path: (_step(path) % self.every == 0, path))
 
     def go_back(self, before: int, restore: Callable[[dict[str, Any]], None]) -> int:
         """Hand the last regular checkpoint of a step below `before` to `restore`, delete all later ones, and return its step.
 
-        If there is none, it is the first regular one there is.
+        Without regular ones it is the last of the others; if all are later, the first there is.
         """
-        regular = [path for path in self._steps() if self._is_regular(path)]
-        for chosen in reversed([path for path in regular if _step(path) < before] or regular[:1]):
+        paths = self._steps()
+        for chosen in reversed(self._by_worth([path for path in paths if _step(path) < before] or paths[:1])):
             saved = _load(chosen)
             if saved is None:
                 continue
@@ -103,32 +173,61 @@ class Checkpoints:
         raise SrganError(f"{self.folder}: no checkpoint to go back to; start again")
 
     def resume(self, restore: Callable[[dict[str, Any]], None]) -> int:
-        """Hand the newest usable state to `restore`.
+        """Hand the newest usable state of this run to `restore`.
 
-        A damaged file is passed over for the one before it; files of another run are moved to ``set-aside/``.
+        A damaged file is passed over for the one before it. Files of other runs are moved to ``set-aside/``, those of this run back.
 
         Returns:
             The step it was written after; 0 if there is none.
         """
+        self._sort()
         for path in reversed(self._steps()):
-            saved = _load(path)
-            if saved is None:
-                continue
-            signature, step, state = saved["signature"], saved["step"], saved["state"]
-            if signature != self.signature:
-                aside = self.folder / "set-aside"
-                aside.mkdir(exist_ok=True)
-                for other in self._steps():
-                    other.replace(aside / other.name)
-                log.info("checkpoints of a run with other parameters or data moved to %s", aside)
-                return 0
-            restore(state)
-            return step
+            if saved := _load(path):
+                restore(saved["state"])
+                return saved["step"]
         return 0
+
+    def _sort(self) -> None:
+        """Let the files of this run, and no others, lie in the folder."""
+        moved = set()
+        for path in [*self._steps(), *self.aside.glob("step-*.pt")]:  # the second: as former versions set them aside
+            state = _state(path)
+            if state is None:
+                _pass_over(path)
+            elif state.signature != self.signature:
+                moved.add(self._set_aside(state).parent)
+            elif path.parent == self.aside:
+                path.replace(self.folder / path.name)
+        for place in sorted(moved):
+            log.info("checkpoints of a run with other parameters or data moved to %s; it resumes from there when it comes back", place)
+        own = self.aside / self.signature[:DIGITS]
+        if own.is_dir():
+            for path in own.glob("step-*.pt"):
+                path.replace(self.folder / path.name)
+            shutil.rmtree(own)
+        if moved:
+            self._prune()
+
+    def _set_aside(self, state: State) -> Path:
+        target = self.aside / state.signature[:DIGITS] / f"step-{state.step:08d}.pt"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return state.path.replace(target)
+
+    def _prune(self) -> None:
+        """Delete all but the most recent runs that were set aside."""
+        runs = [place for place in self.aside.iterdir() if place.is_dir()]
+        runs.sort(key=lambda place: max((path.stat().st_mtime for path in place.iterdir()), default=0))
+        for old in runs[:-RUNS]:
+            log.info("%s: deleted, checkpoints of the oldest of %d runs that were set aside", old, len(runs))
+            shutil.rmtree(old)
 
     def finish(self) -> None:
         """After the last step: keep the newest as ``final.pt``, out of the way of the next run."""
         *older, newest = self._steps()
-        newest.replace(self.folder / "final.pt")
+        newest.replace(self.folder / FINAL)
         for path in older:
             path.unlink()
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from srgan import launch
 from srgan.errors import LostOthers, SrganError
 from srgan.training.checkpoint import Checkpoints
 
@@ -55,13 +56,7 @@ def joined() -> Iterator[None]:
         return
     number, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     try:
-        # `torchrun` restarts its processes, not its store, where keys of the attempt before would lead the new processes astray. (Not so if
-        # TORCH_DISABLE_SHARE_RDZV_TCP_STORE gives each attempt a store of its own, which an elastic run needs: docs/scale.md.)
-        hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        store = dist.TCPStore(
-            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world, is_master=number == 0 and not hosted, timeout=PATIENCE
-        )
-        attempt = dist.PrefixStore(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT'] if hosted else 0}", store)
+        attempt = _meeting_place(number, world)
         backend = "cpu:gloo"
         if torch.cuda.is_available():
             if local_rank() >= torch.cuda.device_count():
@@ -82,6 +77,21 @@ def joined() -> Iterator[None]:
         _end()
         raise
     _end()
+
+
+def _meeting_place(number: int, world: int) -> dist.Store:
+    """The store through which the processes find each other: files on one machine, `torchrun`'s server on several."""
+    if path := os.environ.get(launch.STORE):
+        store = dist.FileStore(path, world)
+        store.set_timeout(PATIENCE)
+        return store
+    # `torchrun` restarts its processes, not its store, where keys of the attempt before would lead the new processes astray. (Not so if
+    # TORCH_DISABLE_SHARE_RDZV_TCP_STORE gives each attempt a store of its own, which an elastic run needs: docs/scale.md.)
+    hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    server = dist.TCPStore(
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world, is_master=number == 0 and not hosted, timeout=PATIENCE
+    )
+    return dist.PrefixStore(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT'] if hosted else 0}", server)
 
 
 def _end() -> None:

@@ -1,0 +1,140 @@
+"""What a training leaves behind while it runs, and what a later one makes of it."""
+
+import errno
+import fcntl
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import Forked, wait_for, write_params
+from srgan.training import checkpoint
+from srgan.training.checkpoint import Checkpoints
+from test_training import newest
+
+LONG = {"pretrain.steps": 100_000, "pretrain.log_every": 20, "pretrain.validate_every": 100_000, "pretrain.checkpoint_every": 20}
+
+
+def trained_a_while(project, changes):
+    """Run the command, and end it once it has written a checkpoint; what it said, and the step of its last one."""
+    write_params(project, LONG | changes)
+    folder = project / "checkpoints" / "pretrain"
+    before = newest(project)
+    process = Forked("srgan", "pretrain", cwd=project)
+    wait_for(lambda: newest(project) not in (0, before) and not list(folder.glob(".step-*")))
+    os.kill(process.pid, signal.SIGTERM)
+    done = process.wait(60)
+    assert done.returncode == 143, done.stderr
+    return done.stderr, newest(project)
+
+
+def test_a_half_done_training_survives_a_change_of_how_it_runs_and_comes_back_after_one_of_what_it_learns(copy_of_project):
+    _, step = trained_a_while(copy_of_project, {})
+    cadence = {"pretrain.log_every": 7, "pretrain.validate_every": 50, "pretrain.checkpoint_every": 31, "pretrain.rollbacks": 1}
+    told, later = trained_a_while(copy_of_project, cadence)
+    assert f"goes on after step {step}\n" in told
+    told, _ = trained_a_while(copy_of_project, {"pretrain.learning_rate": 0.5e-3})
+    assert "checkpoints of a run with other parameters or data moved to checkpoints/pretrain/set-aside/" in told
+    assert "goes on" not in told.split("goes on from the checkpoint")[0]
+    told, _ = trained_a_while(copy_of_project, {})
+    assert f"goes on after step {later}\n" in told
+
+
+def resumed(folder, signature, every=1):
+    """The states that a run finds, and the step it goes on after."""
+    found = []
+    with Checkpoints(folder, signature, every) as checkpoints:
+        return checkpoints.resume(found.append), found
+
+
+def saved(folder, signature, *steps, every=1):
+    with Checkpoints(folder, signature, every) as checkpoints:
+        checkpoints.resume(lambda state: None)
+        for step in steps:
+            checkpoints.save(step, {"of": signature, "x": torch.arange(1000.0) * step})
+
+
+def test_runs_that_are_set_aside_do_not_mix(tmp_path):
+    for number in range(3):  # of one step each, as names go
+        saved(tmp_path, f"{number}" * 64, 4, 5)
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*.pt"))] == [
+        *(f"set-aside/{str(number) * 12}/step-0000000{step}.pt" for number in (0, 1) for step in (4, 5)),
+        "step-00000004.pt",
+        "step-00000005.pt",
+    ]
+    for number in (0, 2, 1, 0):
+        step, (state,) = resumed(tmp_path, f"{number}" * 64)
+        assert (step, state["of"]) == (5, f"{number}" * 64)
+
+
+def test_only_the_most_recent_runs_are_kept_aside_and_what_is_deleted_is_named(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for number in range(6):
+        saved(tmp_path, f"{number}" * 64, 4)
+        for path in tmp_path.rglob("*.pt"):
+            if path.parent == tmp_path:
+                os.utime(path, (number, number))
+    assert sorted(path.name for path in (tmp_path / "set-aside").iterdir()) == [f"{number}" * 12 for number in (2, 3, 4)]
+    for number in (0, 1):
+        assert f"set-aside/{str(number) * 12}: deleted" in caplog.text
+    assert resumed(tmp_path, "0" * 64) == (0, [])
+
+
+def test_checkpoints_that_a_former_version_set_aside_are_found(tmp_path):
+    saved(tmp_path, "a" * 64, 7)
+    (tmp_path / "set-aside").mkdir()
+    (tmp_path / "step-00000007.pt").rename(tmp_path / "set-aside" / "step-00000007.pt")
+    saved(tmp_path, "b" * 64, 3)
+    assert resumed(tmp_path, "a" * 64)[0] == 7
+    assert resumed(tmp_path, "b" * 64)[0] == 3
+
+
+def test_a_changed_interval_leaves_something_to_go_back_to(tmp_path):
+    saved(tmp_path, "s", 0, 20, 40, 50, every=20)
+    with Checkpoints(tmp_path, "s", 33) as checkpoints:
+        checkpoints.resume(lambda state: None)
+        assert checkpoints.go_back(50, lambda state: None) == 40
+        for step in (66, 99, 132):
+            checkpoints.save(step, {})
+    assert [path.stem for path in sorted(tmp_path.glob("step-*"))] == ["step-00000099", "step-00000132"]
+
+
+def flipped(content, random):
+    position = random.integers(len(content))
+    return content[:position] + bytes([content[position] ^ 1 << random.integers(8)]) + content[position + 1 :]
+
+
+def zeroed(content, random):
+    sector = random.integers(len(content) // 512) * 512
+    return content[:sector] + bytes(512) + content[sector + 512 :]
+
+
+@pytest.mark.parametrize("damage", [flipped, zeroed])
+def test_no_damage_makes_another_state(tmp_path, damage, caplog):
+    """One bit, or one sector: the file is passed over for the one before it, or the state is the one that was written."""
+    random = np.random.default_rng(0)
+    saved(tmp_path, "s", 1, 2)
+    path = tmp_path / "step-00000002.pt"
+    content, passed_over = path.read_bytes(), 0
+    for _ in range(150):
+        path.write_bytes(damage(content, random))
+        step, (state,) = resumed(tmp_path, "s")
+        assert torch.equal(state["x"], torch.arange(1000.0) * step)
+        passed_over += step == 1
+        assert caplog.text.count("step-00000002.pt: damaged") == (step == 1)
+        caplog.clear()
+    assert passed_over > 75
+    assert len(list(tmp_path.glob("*.damaged"))) <= checkpoint.DAMAGED
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_ends_no_training(tmp_path, monkeypatch, caplog, number):
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    saved(tmp_path, "s", 1)
+    assert resumed(tmp_path, "s")[0] == 1
+    assert "no file locks" in caplog.text
