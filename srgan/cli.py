@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,11 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         # Files are written under a temporary name, such as .raw.4711.tmp for raw; people know the other.
         place = files.final_name(f"{error.filename}: " if error.filename else "")
-        _fail(options, f"{place}{error.strerror or error}; check that it may be written and that the disk has room")
+        advice = "check that it may be written and that the disk has room"
+        if error.errno in files.FULL:
+            free = files.free_space(error.filename or ".")
+            advice = f"its disk has {free / 1e6:,.0f} MB free; make room, then run the same command again"
+        _fail(options, f"{place}{error.strerror or error}; {advice}")
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -259,13 +264,18 @@ def _run_stage(options: argparse.Namespace) -> None:
     if options.command in ("prepare", "pretrain", "train"):
         launch.restart_with_malloc()
     loaded = params.load(options.params)
+    unedited = partial(params.refuse_edits, loaded, options.params, options.command)
+    if options.command in ("pretrain", "train"):
+        processes = getattr(loaded, options.command).nproc_per_node
+        if processes > 1 and not launch.is_worker():
+            sys.exit(launch.together(processes))
+        options.function(loaded, unedited)
+        return
     if options.command == "prepare":
         options.function(loaded, options.processes)
-        return
-    training = getattr(loaded, options.command, None) if options.command in ("pretrain", "train") else None
-    if training and training.nproc_per_node > 1 and not launch.is_worker():
-        sys.exit(launch.together(training.nproc_per_node))
-    options.function(loaded)
+    else:
+        options.function(loaded)
+    unedited()
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: what a later stage finds, it may believe."""
 
+import errno
 import glob
 import hashlib
 import json
@@ -15,6 +16,7 @@ import psutil
 
 from srgan.errors import SrganError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 SCRATCH = ("pixels", "resized", "former")  # what `scratch_file` may be for
 
 
@@ -53,6 +55,17 @@ def scratch_file(path: str | Path, label: str) -> Iterator[Path]:
 
 
 @contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Let a disk's error in the block name `path`: a write that finds the disk full, unlike an open, does not say to which file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in (*FULL, errno.EIO, errno.EROFS, errno.EFBIG):
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there becomes `path` when the block ends well.
 
@@ -62,10 +75,11 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
-        yield temporary
-        # The rename must not become durable before the bytes: a power cut would leave an empty file under the final name.
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        with named(path):
+            yield temporary
+            # The rename must not become durable before the bytes: a power cut would leave an empty file under the final name.
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -83,7 +97,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)  # of a former process with this number
     temporary.mkdir()
     try:
-        yield temporary
+        with named(path):
+            yield temporary
         if path.exists():
             former = temporary.with_name(f"{temporary.name}.former")
             path.replace(former)
@@ -93,6 +108,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def free_space(path: str | Path) -> int:
+    """Bytes that are free on the disk of a file, which need not exist."""
+    path = Path(path).absolute()
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
 
 
 def write_text(path: str | Path, text: str) -> None:

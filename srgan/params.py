@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from srgan import strict_yaml
+from srgan.errors import SrganError
 from srgan.strict_yaml import InvalidValue, nearest
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -434,6 +435,42 @@ RECORDED: dict[str, tuple[str, ...]] = {
     "report": (),
     "register": ("register",),
 }
+
+
+def refuse_edits(loaded: Params, path: str | Path, stage: str, advice: str = "") -> None:
+    """Compare a stage's parameters with the file. DVC records the file as it is when the stage ends, not as it was when it began.
+
+    Args:
+        loaded: what the stage ran with.
+        path: of the file.
+        stage: whose keys matter.
+        advice: what else to say.
+
+    Raises:
+        SrganError: a key that DVC records for the stage has another value now, or the file cannot be read.
+    """
+    try:
+        now = load(path)
+    except SrganError as error:
+        raise SrganError(f"{error}. It was edited while this ran; correct it and run the same command again{advice}") from error
+    changes = changed(_recorded(loaded, stage), _recorded(now, stage))
+    if changes:
+        told = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in changes.items())
+        raise SrganError(
+            f"{path} was edited while this ran ({told}), and DVC would record the result under the new values. "
+            f"Put the old values back, or keep the new ones, and run the same command again{advice}"
+        )
+
+
+def _recorded(params: Params, stage: str) -> dict[str, Any]:
+    keys = tuple(f"{key}." for key in RECORDED.get(stage, ()))
+    return {name: value for name, value in flatten(params).items() if f"{name}.".startswith(keys)}
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The old and the new value of each key that differs between two flat dictionaries; ``-`` where one has none."""
+    keys = {**before, **after}
+    return {key: (before.get(key, "-"), after.get(key, "-")) for key in keys if before.get(key, "-") != after.get(key, "-")}
 
 
 def identity(options: Optimization) -> dict[str, Any]:

@@ -30,6 +30,10 @@ CALIBRATION = 16  # crops that int8 learns its ranges from
 log = logging.getLogger(__name__)
 
 
+def _unasked(advice: str = "") -> None:
+    """For who calls a stage from Python: no file of parameters, no edits of it."""
+
+
 def download(params: Params) -> None:
     """Fetch the chosen data sets, verified, into ``data/raw/``.
 
@@ -82,8 +86,13 @@ def prepare(params: Params, processes: int | None = None) -> None:
     log.info("Look at %s", CARD)
 
 
-def pretrain(params: Params) -> None:
-    """Train the generator on pixels: ``models/pretrained.safetensors``."""
+def pretrain(params: Params, unedited: Callable[..., None] = _unasked) -> None:
+    """Train the generator on pixels: ``models/pretrained.safetensors``.
+
+    Args:
+        params: the whole configuration.
+        unedited: `srgan.params.refuse_edits`, ready to be called before the stage ends well.
+    """
     import torch
 
     from srgan import models
@@ -100,27 +109,38 @@ def pretrain(params: Params) -> None:
         start = sha256(options.start)
         log.info("pretrain: starts from %s", options.start)
     training = current_training(params, "pretrain")
-    kept = {name: value for name, value in training.params.items() if not name.startswith("train.")}
-    metadata = {"sr.objective": "psnr", "sr.train_run": digest([kept, training.data_sha256])[:16]}
-    _fit(training, options, generator, None, None, PRETRAINED, metadata, start)
+    metadata = {"sr.objective": "psnr", "sr.train_run": _pretraining(training)}
+    _fit(training, options, generator, None, None, PRETRAINED, metadata, start, unedited)
 
 
-def train(params: Params) -> None:
-    """Train it on against a discriminator: ``models/generator.safetensors``."""
+def _pretraining(training: Any) -> str:
+    """The key of a training's first stage, which knows nothing of the second."""
+    return replace(training, params={name: value for name, value in training.params.items() if not name.startswith("train.")}).key
+
+
+def train(params: Params, unedited: Callable[..., None] = _unasked) -> None:
+    """Train the GAN (generator and discriminator): ``models/generator.safetensors``.
+
+    Args:
+        params: the whole configuration.
+        unedited: as for `pretrain`.
+    """
     import torch
 
     from srgan import models
     from srgan.training.perceptual import open_perceptual
 
     options = params.train
-    generator, _ = models.load_generator(PRETRAINED, made_by="pretrain")
+    generator, known = models.load_generator(PRETRAINED, made_by="pretrain")
+    training = current_training(params, "train")
+    if known.get("sr.train_run") != _pretraining(training):  # else this run's key would name parameters that its first stage never saw
+        raise SrganError(f"{PRETRAINED}: trained with other parameters or data than params.yaml now names; run: dvc repro train")
     torch.manual_seed(options.seed)
     config = {key: value for key, value in to_dict(options.discriminator).items() if key != "learning_rate"}
     discriminator = models.build_discriminator(config.pop("name"), **config)
     perceptual = open_perceptual(options.losses.perceptual)
-    training = current_training(params, "train")
     metadata = {"sr.objective": "gan", "sr.train_run": training.key}
-    _fit(training, options, generator, discriminator, perceptual, GENERATOR, metadata, sha256(PRETRAINED))
+    _fit(training, options, generator, discriminator, perceptual, GENERATOR, metadata, sha256(PRETRAINED), unedited)
 
 
 def _fit(
@@ -132,13 +152,14 @@ def _fit(
     out: Path,
     metadata: dict[str, str],
     start: str,  # digest of the weights to start from; empty for fresh ones
+    unedited: Callable[..., None],
 ) -> None:
     import torch
 
     from srgan import metrics, models, tracking
     from srgan.data.crops import Crops
     from srgan.data.manifest import images_of, pairs
-    from srgan.data.store import Store
+    from srgan.data.store import Store, Verification
     from srgan.training import distributed
     from srgan.training.checkpoint import Checkpoints
     from srgan.training.device import pick_device
@@ -180,8 +201,9 @@ def _fit(
         checkpoints = locked.enter_context(Checkpoints(folder, signature, options.checkpoint_every))
         with tracking.live(training, stage):
             told = TrainingLog(LOSSES[stage], options.steps, stage, folder / "pictures")
-            trained = trainer.fit(told, distributed.SharedCheckpoints(checkpoints))
+            trained = trainer.fit(told, distributed.SharedCheckpoints(checkpoints), Verification(store).check)
             models.save_generator(out, trained, metadata | {"sr.train_data_sha256": training.data_sha256})
+        unedited("; the checkpoint is kept: with the old values that takes seconds")
         checkpoints.finish()  # last of all: who is killed before that need not train again
 
 
@@ -209,7 +231,9 @@ def export(params: Params) -> None:
         if options.fp16:
             reduced["fp16"] = precision.write_fp16(folder / file_name(generator.scale, options.name, arch, "fp16"), path, validation)
         if options.int8:
-            _, crops = Crops(Store(PREPARED), CALIBRATION, params.train.patch, seed=0)(0)
+            store = Store(PREPARED)
+            store.verify()
+            _, crops = Crops(store, CALIBRATION, params.train.patch, seed=0)(0)
             out = folder / file_name(generator.scale, options.name, arch, "int8")
             reduced["int8"] = precision.write_int8(out, path, validation, crops[:, :32, :32], options.int8_max_drop_db)
     write_json(EXPORT, result | {"reduced": reduced})
@@ -310,7 +334,7 @@ def register(params: Params) -> None:
     log.info("%s version %d has the alias %s; see it with: make mlflow", name, version["version"], version["alias"])
 
 
-STAGES: dict[str, Callable[[Params], None]] = {
+STAGES: dict[str, Callable[..., None]] = {
     function.__name__: function for function in (download, prepare, pretrain, train, export, evaluate, report, register)
 }
 
@@ -404,7 +428,10 @@ def current_training(params: Params, stage: str | None = None) -> Any:
         from srgan.weights import read_metadata
 
         if read_metadata(GENERATOR, made_by="train").get("sr.train_run") != training.key:
-            raise SrganError(f"{GENERATOR}: trained with other parameters or data than params.yaml now names; run: dvc repro")
+            raise SrganError(
+                f"{GENERATOR}: trained with other parameters or data than params.yaml now names; run: dvc repro "
+                "(if that runs nothing, params.yaml was edited while it trained: dvc repro -f train)"
+            )
         # Page and cost are no outs, so DVC leaves those of another training lying.
         measured = read_state(SPEED)
         if isinstance(measured, dict) and measured.get("training") == training.key:

@@ -71,7 +71,9 @@ class Training:
     @property
     def key(self) -> str:
         """Digest of the parameters and the data: equal trainings share a run."""
-        return digest([self.params, self.data_sha256])[:16]
+        # Of the data it is their own digest that counts, not how they were asked for: prepare.max_bad may change and they not.
+        learned = {name: value for name, value in self.params.items() if not name.startswith(("data.", "prepare."))}
+        return digest([learned, self.data_sha256])[:16]
 
     def machine(self, stage: str) -> Path:
         """CSV of what the machine was busy with while the stage trained."""

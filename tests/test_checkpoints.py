@@ -2,28 +2,34 @@
 
 import errno
 import fcntl
+import hashlib
+import io
+import json
 import os
+import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from conftest import Forked, wait_for, write_params
+from conftest import Forked, run, wait_for, write_params
+from srgan import cli, launch
 from srgan.training import checkpoint
 from srgan.training.checkpoint import Checkpoints
+from srgan.training.tables import Table
 from test_training import newest
 
 LONG = {"pretrain.steps": 100_000, "pretrain.log_every": 20, "pretrain.validate_every": 100_000, "pretrain.checkpoint_every": 20}
 
 
-def trained_a_while(project, changes):
-    """Run the command, and end it once it has written a checkpoint; what it said, and the step of its last one."""
+def trained_a_while(project, changes, resumes=True):
+    """Run the command, and end it once it trains; what it said, and the step of its last checkpoint."""
     write_params(project, LONG | changes)
-    folder = project / "checkpoints" / "pretrain"
-    before = newest(project)
     process = Forked("srgan", "pretrain", cwd=project)
-    wait_for(lambda: newest(project) not in (0, before) and not list(folder.glob(".step-*")))
+    said = Path(process.err.name)
+    wait_for(lambda: ("goes on after step" if resumes else "pretrain 20/100000  loss") in said.read_text())
     os.kill(process.pid, signal.SIGTERM)
     done = process.wait(60)
     assert done.returncode == 143, done.stderr
@@ -31,13 +37,13 @@ def trained_a_while(project, changes):
 
 
 def test_a_half_done_training_survives_a_change_of_how_it_runs_and_comes_back_after_one_of_what_it_learns(copy_of_project):
-    _, step = trained_a_while(copy_of_project, {})
+    _, step = trained_a_while(copy_of_project, {}, resumes=False)
     cadence = {"pretrain.log_every": 7, "pretrain.validate_every": 50, "pretrain.checkpoint_every": 31, "pretrain.rollbacks": 1}
     told, later = trained_a_while(copy_of_project, cadence)
     assert f"goes on after step {step}\n" in told
-    told, _ = trained_a_while(copy_of_project, {"pretrain.learning_rate": 0.5e-3})
+    told, _ = trained_a_while(copy_of_project, {"pretrain.learning_rate": 0.5e-3}, resumes=False)
     assert "checkpoints of a run with other parameters or data moved to checkpoints/pretrain/set-aside/" in told
-    assert "goes on" not in told.split("goes on from the checkpoint")[0]
+    assert "goes on after step" not in told
     told, _ = trained_a_while(copy_of_project, {})
     assert f"goes on after step {later}\n" in told
 
@@ -138,3 +144,66 @@ def test_a_file_system_without_locks_ends_no_training(tmp_path, monkeypatch, cap
     saved(tmp_path, "s", 1)
     assert resumed(tmp_path, "s")[0] == 1
     assert "no file locks" in caplog.text
+
+
+def test_a_full_disk_is_named_and_the_training_goes_on_once_there_is_room(copy_of_project, monkeypatch, capsys, caplog):
+    monkeypatch.chdir(copy_of_project)
+    for name, value in launch.MALLOC.items():  # else the command starts again, without what is patched here
+        monkeypatch.setenv(name, value)
+    write_params(copy_of_project, {"pretrain.learning_rate": 0.5e-3})
+
+    def full(path, data):
+        if path.name.startswith(".step-00000004"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written(path, data)
+
+    written = Path.write_bytes
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(Path, "write_bytes", full)
+        cli.main(["pretrain"])
+    expected = r"error: checkpoints/pretrain/step-00000004.pt: No space left on device; its disk has [\d,]+ MB free; make room, then run"
+    assert re.search(expected, capsys.readouterr().err)
+    caplog.set_level("INFO")
+    cli.main(["pretrain"])
+    assert "goes on after step 2" in caplog.text
+
+
+def test_a_full_disk_is_named_at_a_row_of_a_table(tmp_path, monkeypatch):
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", lambda *_, **__: Full())
+    with pytest.raises(OSError, match=r"No space left on device: '.*pretrain\.csv'"):
+        Table(tmp_path / "pretrain.csv", [{"step": 1}])
+
+
+def test_a_training_by_hand_leaves_the_cache_of_dvc_alone(copy_of_project):
+    """With hard links, which DVC advises for large data, a file that is opened for writing is the cache's own."""
+    run("dvc", "config", "cache.type", "hardlink", cwd=copy_of_project)
+    run("dvc", "checkout", "--relink", cwd=copy_of_project)
+    assert (copy_of_project / "reports" / "pretrain.csv").stat().st_nlink == 2
+    write_params(copy_of_project, {"pretrain.learning_rate": 0.5e-3})
+    run("srgan", "pretrain", cwd=copy_of_project)
+    for path in (copy_of_project / ".dvc" / "cache" / "files" / "md5").glob("*/*"):
+        if path.suffix != ".dir":
+            assert hashlib.md5(path.read_bytes()).hexdigest() == path.parent.name + path.name
+
+
+def test_damaged_pixels_end_a_training_before_it_learns_for_good(copy_of_project):
+    store, good = copy_of_project / "data" / "prepared" / "train.u8", copy_of_project / "models" / "pretrained.safetensors"
+    content, times, expected = store.read_bytes(), store.stat(), good.read_bytes()
+    index = json.loads(store.with_name("train.json").read_text())["images"]
+    place = index[2]["offset"] + 3 * index[2]["height"] * index[2]["width"]  # its first LR pixel
+    store.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    os.utime(store, ns=(times.st_atime_ns, times.st_mtime_ns))  # size and time as before: DVC sees no change
+    good.unlink()
+    done = run("srgan", "pretrain", cwd=copy_of_project, check=False)
+    assert done.returncode == 1
+    expected_words = f"image {index[2]['name']} of data/prepared/train.u8 is damaged; make it again with: dvc repro -f prepare\n"
+    assert done.stderr.endswith(f"srgan pretrain: error: {expected_words}")
+    assert not good.exists()
+    assert newest(copy_of_project) == 0  # no checkpoint holds what was learned from them
+    store.write_bytes(content)
+    run("srgan", "pretrain", cwd=copy_of_project)
+    assert good.read_bytes() == expected

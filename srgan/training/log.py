@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from srgan.files import atomic_file
 from srgan.pictures import write_strips
 from srgan.training.signs import Watch
 from srgan.training.tables import Row, Table, validation_csv
@@ -57,7 +58,8 @@ class TrainingLog:
             log.info("%s: goes on after step %d", self.label, step)
             last = self.pictures / f"step-{scores[-1]['step']:08d}.png"
             if last.is_file():  # DVC deletes what a stage wrote before it runs again
-                shutil.copyfile(last, validation_csv(self.path).with_suffix(".png"))
+                with atomic_file(validation_csv(self.path).with_suffix(".png")) as shown:
+                    shutil.copyfile(last, shown)
         self._bar = tqdm(total=self.steps, initial=step, desc=self.label, unit="step", disable=not sys.stderr.isatty())
         if not self._bar.disable:
             self._open.enter_context(logging_redirect_tqdm())

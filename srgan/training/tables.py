@@ -3,6 +3,8 @@
 import csv
 from pathlib import Path
 
+from srgan.files import named
+
 Row = dict[str, float]
 
 
@@ -15,6 +17,8 @@ class Table:
     """A CSV whose rows are on disk as soon as they are written; the keys of the first are its header."""
 
     def __init__(self, path: Path, rows: list[Row]) -> None:
+        self._path = path
+        path.unlink(missing_ok=True)  # it may be a link into DVC's cache
         self._file = path.open("w", newline="", encoding="utf-8")
         self._writer: csv.DictWriter[str] | None = None
         for row in rows:
@@ -26,8 +30,10 @@ class Table:
             self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
             self._writer.writeheader()
         self._writer.writerow(row)
-        self._file.flush()
+        with named(self._path):
+            self._file.flush()
 
     def close(self) -> None:
         """End the file."""
-        self._file.close()
+        with named(self._path):
+            self._file.close()

@@ -218,10 +218,21 @@ class Trainer:
 
     # -- the run --------------------------------------------------------------------------------------------------------
 
-    def fit(self, log: TrainingLog | SilentLog, checkpoints: Checkpoints | SharedCheckpoints) -> nn.Module:
+    def fit(
+        self,
+        log: TrainingLog | SilentLog,
+        checkpoints: Checkpoints | SharedCheckpoints,
+        verify: Callable[[bool], None] = lambda wait: None,
+    ) -> nn.Module:
         """Train to the last step, from the newest checkpoint if there is one.
 
         The caller ends with `Checkpoints.finish()`, once the result is safe.
+
+        Args:
+            log: of this process.
+            checkpoints: of all processes.
+            verify: raises if the training pixels are known to be damaged; told to wait, it knows for certain. It is told so before each
+                checkpoint: none holds what was learned from damaged pixels.
 
         Returns:
             The generator with the averaged weights that did best on the validation images, on the CPU, in evaluation mode.
@@ -256,6 +267,7 @@ class Trainer:
                                 raise Interrupted(stop)
                             continue
                         self._settle(log)
+                        verify(save)
                         if row:
                             log.add(self._row(step))
                         if save:  # before the validation of this step, which would hold it up; who resumes here validates first
