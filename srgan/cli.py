@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from srgan import __version__, files, launch, listing, params, profiles, stages
+from srgan import __version__, files, launch, listing, machine, params, profiles, stages
 from srgan.errors import SrganError
 
 EPILOG = """\
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; exits with 0, 1, 69 or 75 (an error, told in one line), 2 (usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
     options = _parser().parse_args(arguments)
+    machine.limit_threads()
     gc.set_threshold(10_000)  # to import torch and MLflow makes objects that stay; looking through them for garbage took 0.8 s of 5.7 s
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an orderly end: temporary files go, helper processes too
@@ -119,7 +120,7 @@ def _add_stages(commands: Any, common: argparse.ArgumentParser, staged: argparse
             command.add_argument("--plain", action="store_true", help="of a checkpoint: leave the graph as the network is written")
             command.set_defaults(run=_export)
         if name == "prepare":
-            command.add_argument("--processes", type=_positive, help="that work at once (default: one for each core)")
+            command.add_argument("--processes", type=_positive, help="that work at once (default: SRGAN_PROCESSES or one a core)")
 
 
 def _add_data(commands: Any, common: argparse.ArgumentParser, staged: argparse.ArgumentParser) -> None:

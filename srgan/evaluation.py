@@ -1,7 +1,6 @@
 """Score enlargements of images whose originals are known: figures, how sure they are, and pictures to judge them by."""
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 
-from srgan import metrics, pictures
+from srgan import machine, metrics, pictures
 from srgan.data.images import as_rgb, encode_png, read_image, read_rgb
 from srgan.data.manifest import Pair
 from srgan.figures import FIGURES, goodness
@@ -79,8 +77,7 @@ def _turn(device: torch.device) -> contextlib.AbstractContextManager[Any]:
 @contextlib.contextmanager
 def _side_by_side(images: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that each work on an image, as many as there are cores and memory for; within one, nothing is shared out again."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(1, min(cores, images, psutil.virtual_memory().available // MEMORY))
+    workers = max(1, min(machine.processes(), images, machine.available_memory() // MEMORY))
     threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

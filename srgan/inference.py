@@ -6,9 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import psutil
 
-from srgan import tiles
+from srgan import machine, tiles
 from srgan.alpha import FULL, converted, enlarge_alpha, without_fringes
 from srgan.contract import check_digest, read_contract
 from srgan.errors import SrganError
@@ -237,7 +236,7 @@ class Upscaler:
 
     def _affordable_tile(self) -> int:
         """The side that free memory allows, in steps of 32."""
-        free = free_on_gpu() if self.provider.startswith(("CUDA", "Tensorrt")) else min(2 * MEMORY, psutil.virtual_memory().available)
+        free = free_on_gpu() if self.provider.startswith(("CUDA", "Tensorrt")) else min(2 * MEMORY, machine.available_memory())
         pixels = free / 2 / self._contract.memory_per_pixel
         return int(min(max(pixels**0.5 // 32 * 32, SMALLEST), LARGEST))
 

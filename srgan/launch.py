@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from srgan.errors import LostOthers, SrganError
+from srgan.machine import cores
 
 # Large arrays come and go. glibc hands them back to the kernel and fetches them anew, which costs a fifth of a training step.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
@@ -52,8 +53,6 @@ def together(processes: int) -> int:
     Returns:
         The exit code.
     """
-    from srgan.data.prepare import cores
-
     end_with_starter()
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what matters of it is said here
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))

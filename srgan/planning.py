@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from srgan import models
+from srgan import machine, models
 from srgan.data.crops import DEVICE_SHARE, Crops
 from srgan.params import CompactModel, Params, Train, to_dict
 from srgan.training.device import pick_device
@@ -35,12 +35,14 @@ class Plan:
     weights: int
     memory: float  # bytes at the peak, of the process on a CPU, of the device on a GPU
     free: float  # bytes that each process has to itself: a GPU's, less what is kept for the pixels; a CPU's, divided by their number
+    limit: str  # what sets `free`
     steps: int
     rate: float | None  # steps a second; None if that was not tried
 
     def __str__(self) -> str:
         text = (
-            f"{self.stage}: {self.weights:,} weights, {self.memory / 1e9:.1f} GB of memory at the peak, {self.free / 1e9:.1f} GB are free"
+            f"{self.stage}: {self.weights:,} weights, {self.memory / 1e9:.1f} GB of memory at the peak, "
+            f"{self.free / 1e9:.1f} GB are free ({self.limit})"
         )
         if self.memory > self.free:
             return f"{text}: too much; raise {self.stage}.accumulate, lower {self.stage}.batch or patch, or set recompute for rrdb"
@@ -63,12 +65,14 @@ def plan(params: Params, stage: str, probe: bool = True) -> Plan:
     with torch.device("meta"):
         weights = models.parameter_count(_generator(params))
     if device.type == "cuda":
-        base, free = LIBRARIES, (1 - DEVICE_SHARE) * torch.cuda.mem_get_info(device)[0]
+        base, free, limit = LIBRARIES, (1 - DEVICE_SHARE) * torch.cuda.mem_get_info(device)[0], "GPU"
     else:
-        base, free = _size_of_process(params), psutil.virtual_memory().available / options.nproc_per_node
+        base, found, own = _size_of_process(params), machine.memory(), psutil.Process().memory_info()
+        # What this process takes, less the files that it shares, is free again when the stage starts.
+        free, limit = (found.available + own.rss - getattr(own, "shared", 0)) / options.nproc_per_node, found.limit
     memory = base + peak_of_tensors(params, stage)
     rate = measured_rate(params, stage) if probe and memory <= free else None
-    return Plan(stage, weights, memory, free, options.steps, rate)
+    return Plan(stage, weights, memory, free, limit, options.steps, rate)
 
 
 def peak_of_tensors(params: Params, stage: str) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from srgan import machine
 from srgan.errors import SrganError
 
 PROVIDERS = ("auto", "cuda", "tensorrt", "openvino", "cpu")
@@ -53,7 +54,7 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
     if missing:
         _fall_back(provider, missing, strict)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or (machine.cores() if machine.quota() else 0)  # ONNX Runtime does not know the quota
     try:
         session = onnxruntime.InferenceSession(path, options, providers=wanted)
     except Exception as error:  # ONNX Runtime's own classes share no public base

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from srgan import __version__, launch, profiles
+from srgan import __version__, launch, machine, profiles
 from srgan.errors import SrganError
 from srgan.files import atomic_file, atomic_folder, digest, read_json, read_state, require, sha256, write_json, write_text
 from srgan.params import Params, Pretrain, Train, flatten, identity, to_dict
@@ -68,14 +68,14 @@ def prepare(params: Params, processes: int | None = None) -> None:
 
     Args:
         params: the whole configuration.
-        processes: that work at once; default: one for each core. The result does not depend on it.
+        processes: that work at once; default: `srgan.machine.processes`. The result does not depend on it.
     """
-    from srgan.data.prepare import NotPrepared, cores
+    from srgan.data.prepare import NotPrepared
     from srgan.data.prepare import prepare as make
     from srgan.data_card import write_data_card
 
     try:
-        manifest = make(RAW, PREPARED, params.prepare, processes or cores())
+        manifest = make(RAW, PREPARED, params.prepare, processes or machine.processes())
     except NotPrepared as error:
         write_data_card(CARD, {"images": []} | error.left_out, PREPARED, RAW)
         raise SrganError(f"{error}; all of them: {CARD}") from error

@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from PIL import Image
 
+from srgan import machine
 from srgan.data.images import SUFFIXES
 from srgan.errors import SrganError
 from srgan.inference import Upscaler
@@ -117,7 +117,7 @@ def _spare(source: Path, target: Path) -> None:
 def _large_images() -> Iterator[None]:
     """Let Pillow open what the memory holds: its own limit is for servers that strangers send images to."""
     before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = max(before or 0, psutil.virtual_memory().available // 16)
+    Image.MAX_IMAGE_PIXELS = max(before or 0, machine.available_memory() // 16)
     try:
         yield
     finally:

@@ -10,6 +10,8 @@ import os
 import sys
 import traceback
 
+APPEND = os.O_WRONLY | os.O_APPEND  # `dvc` and the `srgan` that it calls write to one file
+
 IMPORTED = {
     "srgan": [
         "srgan.cli",
@@ -55,7 +57,7 @@ def serve(command, program, request) -> None:
     """Be the command."""
     code = 1
     try:
-        for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, request["out"], os.O_WRONLY), (2, request["err"], os.O_WRONLY)):
+        for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, request["out"], APPEND), (2, request["err"], APPEND)):
             os.dup2(os.open(path, flags), number)
         os.chdir(request["cwd"])
         os.environ.clear()

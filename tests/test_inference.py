@@ -134,11 +134,7 @@ def test_memory_that_is_not_there_at_all_is_told(model_path):
 
 def test_the_tile_follows_the_memory(model_path, monkeypatch):
     assert Upscaler(model_path).tile == inference.LARGEST
-
-    class Little:
-        available = 2e6
-
-    monkeypatch.setattr(inference.psutil, "virtual_memory", Little)
+    monkeypatch.setattr(inference.machine, "available_memory", lambda: 2e6)
     tile = Upscaler(model_path).tile
     assert inference.SMALLEST <= tile < 128
     assert tile**2 * int(Upscaler(model_path).metadata["sr.memory_per_pixel"]) <= 1e6

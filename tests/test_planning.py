@@ -56,7 +56,7 @@ def test_a_plan_says_how_long_it_takes_and_what_to_do_if_it_does_not_fit(tmp_pat
     loaded = params.load(write_params(tmp_path, {"pretrain.steps": 7200}))
     text = str(planning.plan(loaded, "pretrain"))
     assert re.fullmatch(
-        r"pretrain: 4,328 weights, \d\.\d GB of memory at the peak, \d+\.\d GB are free; "
+        r"pretrain: 4,328 weights, \d\.\d GB of memory at the peak, \d+\.\d GB are free \([^()]+\); "
         r"7,200 steps at \S+ a second: \d:\d\d:\d\d, and validations",
         text,
     )

@@ -200,11 +200,6 @@ def _start_worker() -> None:
 # -- all of them -----------------------------------------------------------------------------------------------------------
 
 
-def cores() -> int:
-    """How many processes can work at once: the cores that this one may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 Run = Callable[[Iterable[_Task]], Iterator[_Done]]
 
 
