@@ -13,6 +13,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from pipelines import guard, workspace
+from srgan.addresses import without_secrets
 from srgan.errors import SrganError, Unreachable
 from srgan.strict_yaml import nearest
 
@@ -144,7 +145,7 @@ def _dvc(arguments: list[str], root: Path, tell: Callable[[str], object]) -> int
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            if line := line.rstrip():
+            if line := without_secrets(line.rstrip()):
                 tell(line)
         return process.wait()
     except BaseException:

@@ -4,6 +4,7 @@ import argparse
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from srgan import __version__, files, launch, listing, machine, params, profiles, stages
+from srgan.addresses import without_secrets
 from srgan.errors import SrganError
 
 EPILOG = """\
@@ -38,6 +40,7 @@ examples:
 """
 PROVIDERS = ("auto", "cuda", "tensorrt", "openvino", "cpu")  # srgan.runtimes', not imported for every command's sake
 FORMATS = ("png", "jpg", "webp", "tif", "avif")  # what may follow the dot
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tabs and line ends
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
     gc.set_threshold(10_000)  # to import torch and MLflow makes objects that stay; looking through them for garbage took 0.8 s of 5.7 s
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an orderly end: temporary files go, helper processes too
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.INFO if options.debug else logging.ERROR)
     try:
@@ -78,10 +83,22 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(128 + signum)
 
 
+def _shown(text: str) -> str:
+    """What a terminal may get: no passwords and tokens of addresses, no control characters of strangers' file names."""
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", without_secrets(text))
+
+
+class _Formatter(logging.Formatter):
+    """For what libraries log, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _shown(super().format(record))
+
+
 def _fail(options: argparse.Namespace, message: str, code: int = 1) -> None:
     if options.debug:
-        traceback.print_exc()
-    print(f"srgan {options.command}: error: {message}", file=sys.stderr, flush=True)
+        print(_shown(traceback.format_exc()), file=sys.stderr, end="")
+    print(f"srgan {options.command}: error: {_shown(message)}", file=sys.stderr, flush=True)
     if launch.is_worker():
         os._exit(code)  # an orderly end of the interpreter would wait for the processes that train with this one
     sys.exit(code)
@@ -254,7 +271,7 @@ def _positive(text: str) -> int:
 
 def _named(path: Path) -> list[str]:
     data = params.load(path).data
-    return list(dict.fromkeys((*data.train, *data.test)))
+    return list(dict.fromkeys((*data.names("train"), *data.names("test"))))
 
 
 def _first_sentence(function: object) -> str:

@@ -1,13 +1,19 @@
 """The exceptions that are meant for the person at the keyboard."""
 
+from srgan.addresses import without_secrets
+
 
 class SrganError(Exception):
     """Something the user can mend. The message says what is wrong, where, and what to do next.
 
     The command line prints it as one line, without a traceback (``--debug`` shows that too), and exits with `EXIT_CODE`.
+    Addresses in the message lose their passwords and tokens.
     """
 
     EXIT_CODE = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_secrets(message))
 
 
 class LostOthers(SrganError):

@@ -1,9 +1,10 @@
 """The catalogue of data sets and weights, for people to read."""
 
 import textwrap
-from pathlib import Path
 
+from srgan.addresses import without_secrets
 from srgan.data.catalog import DATA_SETS, WEIGHTS, DataSet, File, Weights
+from srgan.data.places import expanded
 from srgan.errors import SrganError
 from srgan.strict_yaml import nearest
 
@@ -52,8 +53,8 @@ def licences(names: list[str]) -> str:
     for name in names:
         if name in DATA_SETS:
             blocks.append("\n".join([f"{name}: {DATA_SETS[name].title}", *_terms(DATA_SETS[name])]))
-        elif "/" in name or Path(name).expanduser().exists():
-            blocks.append(f"{name}: your own; its terms are for you to know")
+        elif "/" in name or expanded(name).exists():
+            blocks.append(f"{without_secrets(name)}: your own; its terms are for you to know")
         else:
             raise SrganError(f"no data set is called '{name}'{nearest(name, tuple(DATA_SETS))}")
     return "\n\n".join(blocks)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from srgan.data import fetch
+from srgan.data import pretrained
 from srgan.data.images import as_rgb
 
 log = logging.getLogger(__name__)
@@ -179,15 +179,17 @@ def lpips_network(name: str, trained: bool = True) -> torch.nn.Module:
         trained: False for a network that knows nothing, to see what it takes in time and memory.
 
     Raises:
-        srgan.data.fetch.WeightsUnavailable: its weights can neither be found nor downloaded, or the package is not installed.
+        srgan.data.pretrained.WeightsUnavailable: its weights can neither be found nor downloaded, or the package is not installed.
     """
-    backbone = fetch.load_weights(LPIPS[name]) if trained else None
+    backbone = pretrained.load_weights(LPIPS[name]) if trained else None
     from srgan import torchvision_import  # noqa: F401 (must come before lpips, which imports torchvision)
 
     try:
         import lpips  # isort: skip
     except ImportError as error:
-        raise fetch.WeightsUnavailable(f"the lpips package cannot be imported ({error}); install it with: pip install lpips") from error
+        raise pretrained.WeightsUnavailable(
+            f"the lpips package cannot be imported ({error}); install it with: pip install lpips"
+        ) from error
 
     # The backbone's weights are ours to find: left to itself, lpips downloads them without a time limit.
     with warnings.catch_warnings():
@@ -259,6 +261,6 @@ def open_lpips(names: Sequence[str], otherwise: str, device: torch.device | None
     for name in names:
         try:
             found[name] = Lpips(name, device)
-        except fetch.WeightsUnavailable as error:
+        except pretrained.WeightsUnavailable as error:
             log.warning("LPIPS (%s) is unavailable: %s; %s", name, error, otherwise)
     return found

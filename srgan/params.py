@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from srgan import strict_yaml
+from srgan.addresses import without_secrets
 from srgan.errors import SrganError
 from srgan.strict_yaml import InvalidValue, nearest
 
@@ -27,16 +28,41 @@ def _check(condition: bool, key: str, message: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class OwnSet:
+    """A data set of the user's, where its path alone does not say enough."""
+
+    folder: str  # or a zip or tar archive, or the address of one
+    name: str = ""  # of the set; empty: the last part of `folder`
+    hr: str = ""  # folder of the HR images, inside of `folder`; . for all images; empty: found by its name, see `srgan.data.layouts`
+    lr: str = ""  # folder of the LR images; empty: found by its name, or none if `hr` is given
+
+    def __post_init__(self) -> None:
+        usual = re.fullmatch(r"\w[\w.-]*", self.name) is not None
+        _check(not self.name or usual, "name", "may hold letters, digits, '_', '.' and '-' only, and begins with a letter or digit")
+        _check(not self.lr or bool(self.hr), "lr", "needs hr beside it, the folder of the HR images")
+        for key in ("hr", "lr"):
+            parts = getattr(self, key).split("/")
+            _check(parts[0] != "" or parts == [""], key, "is a path inside of folder, so it does not begin with '/'")
+            _check(".." not in parts, key, "is a path inside of folder, without '..'")
+        _check(not self.hr or self.hr != self.lr, "lr", "is the same folder as hr")
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """Which data sets are fetched: names of the catalogue (``srgan data list``), folders, archives, addresses."""
 
-    train: tuple[str, ...]  # learned from; a set's own test images stay out
-    test: tuple[str, ...]  # scored, never trained on
+    train: tuple[str | OwnSet, ...]  # learned from; a set's own test images stay out
+    test: tuple[str | OwnSet, ...]  # scored, never trained on
 
     def __post_init__(self) -> None:
         _check(len(self.train) > 0, "train", "needs at least one data set")
         for key in ("train", "test"):
             _check(len(set(getattr(self, key))) == len(getattr(self, key)), key, "names a data set twice")
+
+    def names(self, split: Literal["train", "test"]) -> list[str]:
+        """The sets of a split as they may be shown: the names that the user gave, or the places, without passwords and tokens."""
+        entries = self.train if split == "train" else self.test
+        return [without_secrets((entry.name or entry.folder) if isinstance(entry, OwnSet) else entry) for entry in entries]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -483,14 +509,21 @@ def to_dict(params: Any) -> dict[str, Any]:
     return dataclasses.asdict(params)
 
 
+def _item(value: Any) -> str:
+    if isinstance(value, dict):  # an `OwnSet`
+        return "{" + ", ".join(f"{key}: {inner}" for key, inner in value.items() if inner) + "}"
+    return str(value)
+
+
 def flatten(params: Any) -> dict[str, Any]:
-    """``{"train.losses.pixel": 1.0, ...}``, as MLflow and people like to compare them; of `Params` or nested dictionaries."""
+    """``{"train.losses.pixel": 1.0, ...}``, to show and to compare; of `Params` or nested dictionaries. Addresses lose their secrets."""
 
     def walk(value: Any, prefix: str) -> typing.Iterator[tuple[str, Any]]:
         for key, inner in value.items():
             if isinstance(inner, dict):
                 yield from walk(inner, f"{prefix}{key}.")
             else:
-                yield prefix + key, ", ".join(map(str, inner)) if isinstance(inner, list | tuple) else inner
+                shown = ", ".join(map(_item, inner)) if isinstance(inner, list | tuple) else inner
+                yield prefix + key, without_secrets(shown) if isinstance(shown, str) else shown
 
     return dict(walk(params if isinstance(params, dict) else to_dict(params), ""))

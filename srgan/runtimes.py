@@ -109,7 +109,7 @@ def _execution_providers(provider: str) -> tuple[list, str]:
     if provider == "tensorrt":
         missing = missing or _lacks("TensorrtExecutionProvider", "nvinfer_10.dll" if windows else "libnvinfer.so.10")
         if not missing:
-            from srgan.data.fetch import cache
+            from srgan.data.places import cache
 
             folder = cache() / "tensorrt"
             wanted.insert(0, ("TensorrtExecutionProvider", {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(folder)}))

@@ -37,28 +37,44 @@ def _unasked(advice: str = "") -> None:
 def download(params: Params) -> None:
     """Fetch the chosen data sets, verified, into ``data/raw/``.
 
-    Layout: ``{train,test}/SET/FILE``, and ``manifest.json`` with a record per image.
+    Layout: ``{train,test}/SET/FILE``, and ``manifest.json``: `images`, a record per image, and `left_out`, what the sets hold beside them.
     """
-    from srgan.data import catalog, fetch
+    from srgan.data import fetch
+    from srgan.data.checksums import Checksums
+    from srgan.data.choice import choose
+    from srgan.data.left_out import LeftOut, described
 
-    images, checksums = [], fetch.Checksums()
+    images, rows, checksums = [], [], Checksums()
     content: dict[str, dict[str, set[str]]] = {"train": {}, "test": {}}
+    chosen = {"train": choose(params.data.train, "train"), "test": choose(params.data.test, "test")}
+    twice = {entry.name for entry in chosen["train"]} & {entry.name for entry in chosen["test"]}
     with atomic_folder(RAW) as folder:
-        for split, names in (("train", params.data.train), ("test", params.data.test)):
-            for entry in catalog.choose(names, split):
-                records = fetch.fetch_data_set(entry, split, folder / split / entry.name, checksums)
-                for record in records:
-                    inside = {key: f"{split}/{entry.name}/{record[key]}" for key in ("file", "lr") if key in record}
-                    images.append({"path": inside.pop("file"), "set": entry.name, "split": split} | record | inside)
+        for split, entries in chosen.items():
+            for entry in entries:
+                left_out = LeftOut()
+                records = fetch.fetch_data_set(entry, split, folder / split / entry.name, checksums, left_out)
+                if entry.name in twice:
+                    left_out.counts.pop(fetch.OTHER_SPLIT, None)  # used there
+                rows += left_out.rows(entry.name, split)
+                about = {"set": entry.name, "split": split}
+                images += [_placed(record, f"{split}/{entry.name}") | about for record in records]
                 content[split][entry.name] = {record["sha256"] for record in records}
+        for row in rows:
+            log.info("left out %s", described(row))
         for name in content["train"]:
             if content["train"][name] == content["test"].get(name):
                 raise SrganError(
                     f"params.yaml: data: {name} is in train and test, and has no folders train and test that would tell its images apart; "
                     "name it under train alone and hold a share of it out with prepare.test"
                 )
-        write_json(folder / "manifest.json", {"images": images})
+        write_json(folder / "manifest.json", {"images": images, "left_out": rows})
     checksums.save()
+
+
+def _placed(record: dict[str, Any], place: str) -> dict[str, Any]:
+    """A record of `fetch_data_set` with its files below ``data/raw``, as `path`."""
+    placed = {key: value for key, value in record.items() if key != "file"} | {"path": f"{place}/{record['file']}"}
+    return placed | ({"lr": [_placed(lr_image, place) for lr_image in record["lr"]]} if "lr" in record else {})
 
 
 def prepare(params: Params, processes: int | None = None) -> None:
@@ -415,7 +431,7 @@ def current_training(params: Params, stage: str | None = None) -> Any:
         name=f"{params.export.name}-{params.model.name}-x{manifest['scale']}",
         params=kept,
         scale=manifest["scale"],
-        data_name="+".join(params.data.train),
+        data_name="+".join(params.data.names("train")),
         data_sha256=manifest["train_sha256"],
         losses=LOSSES if stage != "pretrain" else {"pretrain": LOSSES["pretrain"]},
         folders={name: CHECKPOINTS / name for name in LOSSES if stage in (None, "train", name)},

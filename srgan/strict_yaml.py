@@ -28,8 +28,9 @@ class InvalidValue(ValueError):
 def load(cls: type[T], path: str | Path, hint: str) -> T:
     """Read a file as a dataclass; its fields are the keys, their types say what may stand there.
 
-    A field may be a scalar, a `Literal`, a tuple, a dict of numbers by name, another dataclass, or a union of dataclasses that the first
-    field, the same in all, tells apart. A dataclass may refuse values by raising `InvalidValue` in ``__post_init__``.
+    A field may be a scalar, a `Literal`, a tuple, a dict of numbers by name, another dataclass, a union of dataclasses that the first
+    field, the same in all, tells apart, or a union of `str` and one dataclass. A field with a default may be left out. A dataclass may
+    refuse values by raising `InvalidValue` in ``__post_init__``.
 
     Args:
         cls: the dataclass of the whole file.
@@ -91,7 +92,8 @@ class _Reader:
             if name in found:
                 raise self.error(key, f"{place}{name}: given twice (first on line {found[name][0].start_mark.line + 1}); delete one")
             found[name] = key, value
-        for name in _names(cls):
+        required = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
+        for name in required:
             if name not in found:
                 raise self.error(node, f"{place}{name}: missing; add it under '{place.rstrip('.') or 'the top level'}'")
         hints = typing.get_type_hints(cls)
@@ -122,6 +124,10 @@ class _Reader:
     def value(self, expected: Any, node: yaml.Node, place: str) -> Any:
         if dataclasses.is_dataclass(expected):
             return self.mapping(typing.cast(type, expected), node, place + ".")
+        if typing.get_origin(expected) is types.UnionType and str in typing.get_args(expected):
+            plain = isinstance(node, yaml.ScalarNode)
+            expected = next(each for each in typing.get_args(expected) if (each is str) == plain)
+            return self.value(expected, node, place)
         if typing.get_origin(expected) is types.UnionType:
             return self.variant(typing.get_args(expected), node, place + ".")
         if typing.get_origin(expected) is dict:

@@ -33,6 +33,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from srgan import __version__, source
+from srgan.addresses import without_secrets
 from srgan.curves import Curves
 from srgan.files import digest, read_json, sha256
 from srgan.training.tables import validation_csv
@@ -373,9 +374,9 @@ def try_sync(training: Training, status: str) -> str | None:
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error, without the user and password that an address in it may carry."""
+    """The first line of an error, without the passwords and tokens that an address in it may carry."""
     first = (str(error).splitlines() or [""])[0]
-    return re.sub(r"//[^/@\s]*@", "//", first) or type(error).__name__
+    return without_secrets(first) or type(error).__name__
 
 
 class Machine:

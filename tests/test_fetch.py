@@ -16,9 +16,11 @@ from PIL import Image
 
 from conftest import run, write_params
 from srgan.cli import main
-from srgan.data import catalog, fetch, transfer
-from srgan.data.catalog import DATA_SETS, File, Source, choose
-from srgan.data.fetch import Checksums, fetch_data_set
+from srgan.data import catalog, fetch, places, transfer
+from srgan.data.catalog import DATA_SETS, File, Source
+from srgan.data.checksums import CHECKSUMS, Checksums
+from srgan.data.choice import choose
+from srgan.data.fetch import fetch_data_set
 from srgan.errors import SrganError
 
 
@@ -116,7 +118,7 @@ def test_names_that_mean_nothing_are_told(place, name, message):
 def test_two_sets_cannot_share_a_name(place):
     for folder in ("a/photos", "b/photos", "div2k"):
         (place / folder).mkdir(parents=True)
-    with pytest.raises(SrganError, match="two data sets are called 'photos'; rename one"):
+    with pytest.raises(SrganError, match="two data sets are called 'photos'; give one a name of its own"):
         choose(("a/photos", "b/photos"), "train")
     assert [entry.name for entry in choose(("div2k", "./div2k"), "train")] == ["div2k", "my-div2k"]
 
@@ -182,7 +184,7 @@ def test_the_first_download_is_recorded_and_a_later_one_must_match(served, caplo
     records = fetch_data_set(entry_at(f"{address}/a.zip"), "train", folder.parent / "out", checksums)
     assert names(records) == ["x.png", "y.png", "z.png"]
     checksums.save()
-    assert list(json.loads(fetch.CHECKSUMS.read_text())) == ["some/train"]
+    assert list(json.loads(CHECKSUMS.read_text())) == ["some/train"]
     # The same images from another place, packed in another way, are the same set.
     write_zip(folder / "b.zip", ["1.png", "2.png", "3.png"])
     assert len(fetch_data_set(entry_at(f"{address}/b.zip"), "train", folder.parent / "out2", Checksums())) == 3
@@ -192,7 +194,7 @@ def test_the_first_download_is_recorded_and_a_later_one_must_match(served, caplo
 
 
 def test_a_broken_record_is_told(place):
-    fetch.CHECKSUMS.write_text("{")
+    CHECKSUMS.write_text("{")
     with pytest.raises(SrganError, match=r"checksums\.json: not valid JSON .* restore it with git"):
         Checksums()
 
@@ -208,7 +210,7 @@ def test_a_source_that_is_broken_or_incomplete_gives_way_to_the_next(served, cap
     for reason in ("HTTP 404", "holds 1 images, expected 3", "cannot be unpacked"):
         assert reason in caplog.text
     assert [path.name for path in (folder.parent / "cache").rglob("*.zip")] == ["good.zip"]  # the others may be mended the next time
-    with pytest.raises(SrganError, match=r"could not be had: .*404.*; put it under \$SRGAN_MIRROR/datasets"):
+    with pytest.raises(SrganError, match=r"failed to fetch data set .*: .*404.*; put it under \$SRGAN_MIRROR/datasets"):
         fetch_data_set(replace(entry, sources={"train": sources[:1]}), "train", folder.parent / "out2", Checksums())
 
 
@@ -235,7 +237,7 @@ def test_a_mirror_comes_first_and_is_checked_against_its_own_list(served, monkey
     records = fetch_data_set(entry, "train", folder.parent / "out", Checksums())
     assert names(records) == ["test/c.png", "train/a.png", "train/b.png"]
     (folder / "datasets/bsds500/train/a.png").write_bytes(png(99))
-    shutil.rmtree(fetch.cache(), ignore_errors=True)
+    shutil.rmtree(places.cache(), ignore_errors=True)
     monkeypatch.setattr(catalog.DataSet, "sources", {}, raising=False)
     lonely = replace(entry, sources={"train": ()})
     with pytest.raises(SrganError, match=r"expected|SHA-256"):

@@ -11,7 +11,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from srgan import metrics
-from srgan.data import degrade, fetch
+from srgan.data import degrade, pretrained
 from srgan.data.catalog import File, Weights
 from srgan.data.images import as_rgb, read_image, read_rgb
 
@@ -118,7 +118,7 @@ TILED = [(network, size) for network in ("alex", "squeeze") for size in ((300, 5
 
 @pytest.mark.parametrize(("network", "size"), [*TILED, ("vgg", (47, 270))])
 def test_lpips_in_tiles_is_that_of_the_whole_image(monkeypatch, network, size):
-    monkeypatch.setattr(fetch, "load_weights", lambda _: random_backbone(network))
+    monkeypatch.setattr(pretrained, "load_weights", lambda _: random_backbone(network))
     lpips = metrics.Lpips(network)
     random = np.random.default_rng(0)
     hr_image = random.integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -172,9 +172,9 @@ def at(entry, base):
 
 def test_weights_that_cannot_be_had_are_an_error_that_names_the_places(empty_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("SRGAN_MIRROR", str(tmp_path / "mirror"))
-    entry = fetch.WEIGHTS["alexnet"]
-    monkeypatch.setitem(fetch.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
-    with pytest.raises(fetch.WeightsUnavailable) as caught:
+    entry = pretrained.WEIGHTS["alexnet"]
+    monkeypatch.setitem(pretrained.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
+    with pytest.raises(pretrained.WeightsUnavailable) as caught:
         metrics.Lpips()
     places = [str(empty_cache), str(tmp_path / "mirror" / "weights"), "http://127.0.0.1:9/alexnet-owt-7be5be79.pth"]
     assert all(place in str(caught.value) for place in (*places, "alexnet-features.safetensors"))
@@ -184,10 +184,10 @@ def test_wrong_weights_are_not_used(empty_cache, monkeypatch, caplog):
     empty_cache.mkdir(parents=True)
     (empty_cache / "alexnet-owt-7be5be79.pth").write_bytes(b"something else")
     monkeypatch.delenv("SRGAN_MIRROR", raising=False)
-    entry = fetch.WEIGHTS["alexnet"]
-    monkeypatch.setitem(fetch.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
-    with pytest.raises(fetch.WeightsUnavailable):
-        fetch.weights_path("alexnet")
+    entry = pretrained.WEIGHTS["alexnet"]
+    monkeypatch.setitem(pretrained.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
+    with pytest.raises(pretrained.WeightsUnavailable):
+        pretrained.weights_path("alexnet")
     assert "does not begin with 7be5be79" in caplog.text
 
 
@@ -216,13 +216,13 @@ def test_a_download_is_checked_and_lands_whole(empty_cache, tmp_path, monkeypatc
         base = f"http://127.0.0.1:{server.server_port}"
         for word, expected in (("bad", None), ("good", content)):
             file = f"{word}-{digest}.pth"
-            monkeypatch.setitem(fetch.WEIGHTS, "alexnet", Weights("alexnet", "", "", (File((f"{base}/{file}",), 0, digest),)))
+            monkeypatch.setitem(pretrained.WEIGHTS, "alexnet", Weights("alexnet", "", "", (File((f"{base}/{file}",), 0, digest),)))
             if expected is None:
-                with pytest.raises(fetch.WeightsUnavailable, match="expected"):
-                    fetch.weights_path("alexnet")
+                with pytest.raises(pretrained.WeightsUnavailable, match="expected"):
+                    pretrained.weights_path("alexnet")
                 assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
             else:
-                assert fetch.weights_path("alexnet").read_bytes() == expected
+                assert pretrained.weights_path("alexnet").read_bytes() == expected
     finally:
         server.shutdown()
         server.server_close()

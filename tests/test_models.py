@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from srgan import losses, models, params
-from srgan.data import degrade, fetch
+from srgan.data import degrade, pretrained
 from srgan.data.images import read_rgb
 from srgan.data.transfer import TransferError
 from srgan.errors import SrganError
@@ -418,7 +418,7 @@ def test_the_vgg_loss_reaches_the_sr_image_alone(distance):
 def test_weights_that_cannot_be_had_are_told_with_the_alternatives(monkeypatch, tmp_path):
     monkeypatch.setenv("SRGAN_MIRROR", str(tmp_path))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(fetch, "transfer", lambda *_: (_ for _ in ()).throw(TransferError("no network")))
+    monkeypatch.setattr(pretrained, "transfer", lambda *_: (_ for _ in ()).throw(TransferError("no network")))
     options = params.VggFeatures("vgg19", {"conv5_4": 1.0}, "l1", 1.0)
     with pytest.raises(SrganError) as caught:
         perceptual.open_perceptual(options)

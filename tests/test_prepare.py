@@ -21,7 +21,8 @@ from srgan.data import prepare as module
 from srgan.data.catalog import SAMPLE
 from srgan.data.images import read_image, read_rgb, write_png
 from srgan.data.manifest import pairs
-from srgan.data.prepare import NotPrepared, prepare, split, unique_names
+from srgan.data.names import unique_names
+from srgan.data.prepare import NotPrepared, prepare, split
 from srgan.data.store import Store
 from srgan.data_card import write_data_card
 from srgan.errors import SrganError
@@ -278,7 +279,7 @@ def test_pairs_that_do_not_fit_are_told(own_pairs, tmp_path):
     run("srgan", "download", cwd=tmp_path)
     failed = run("srgan", "prepare", cwd=tmp_path, check=False)
     assert failed.returncode == 1
-    assert "test/mine/HR/1.png: its LR image is of 32x24 pixels, at scale 4 it has to be 16x12" in failed.stderr
+    assert "test/mine/HR/1.png: its LR image has 32x24 pixels, at scale 4 it needs 16x12" in failed.stderr
     (own_pairs / "LR" / "1x4.png").write_bytes(b"no image")
     run("srgan", "download", cwd=tmp_path)
     assert "its LR image: not an image that can be read" in run("srgan", "prepare", cwd=tmp_path, check=False).stderr
@@ -288,7 +289,7 @@ def test_pairs_that_do_not_fit_are_told(own_pairs, tmp_path):
     (own_pairs / "preview.png").unlink()
     write_png(own_pairs / "LR" / "1.png", picture(1, 12, 16))  # beside 1x4.png: which one is it?
     failed = run("srgan", "download", cwd=tmp_path, check=False)
-    assert "LR/1x4.png has no partner of that name" in failed.stderr
+    assert "HR/1.png has several LR images: LR/1.png and LR/1x4.png; say which folder is meant" in failed.stderr
     (own_pairs / "LR" / "1.png").unlink()
     (own_pairs / "LR" / "1x4.png").unlink()
     failed = run("srgan", "download", cwd=tmp_path, check=False)

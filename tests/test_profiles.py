@@ -2,7 +2,7 @@ import pytest
 
 from conftest import ROOT, run, write_params
 from srgan import params, profiles
-from srgan.data import catalog
+from srgan.data.choice import choose
 from srgan.errors import SrganError
 
 
@@ -13,7 +13,7 @@ def test_a_profile_can_be_run(name, tmp_path):
     path.write_text(profiles.text(name))
     loaded = params.load(path)
     for split, names in (("train", loaded.data.train), ("test", loaded.data.test)):
-        assert catalog.choose(names, split)
+        assert choose(names, split)
     head = profiles.text(name).split("\n\n")[0]
     assert "Cost:" in head or "minutes" in head
 

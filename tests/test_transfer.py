@@ -219,7 +219,7 @@ def test_a_busy_server_is_asked_again(server, tmp_path, digest):
 
 
 def test_a_host_that_is_not_there_is_told_with_all_others(server, tmp_path):
-    with pytest.raises(TransferError, match=r"file could not be had: http://127\.0\.0\.1:9/x: cannot be reached .*; http.*404"):
+    with pytest.raises(TransferError, match=r"failed to download file: http://127\.0\.0\.1:9/x: cannot be reached .*; http.*404"):
         fetched(("http://127.0.0.1:9/x", f"{server}/missing/x"), tmp_path)
 
 

@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from srgan.data import unpack as module
+from srgan.data.left_out import LeftOut
 from srgan.data.unpack import BadArchive, is_archive, unpack
 from srgan.errors import SrganError
 
@@ -67,12 +68,13 @@ def test_a_path_that_leads_outside_refuses_the_archive(tmp_path, kind, name):
 
 
 @pytest.mark.parametrize(("kind", "entry"), [("zip", "link"), ("gz", "link"), ("gz", "hard"), ("gz", "device"), ("gz", "fifo")])
-def test_links_and_devices_are_left_out(tmp_path, caplog, kind, entry):
+def test_links_and_devices_are_left_out_and_counted(tmp_path, kind, entry):
     archive = make(tmp_path / "archive", {"x.png": entry, "y.png": b"real"}, kind)
     (tmp_path / "out").mkdir()
-    assert unpack(archive, tmp_path / "out", everything) == ["y.png"]
+    left_out = LeftOut()
+    assert unpack(archive, tmp_path / "out", everything, left_out) == ["y.png"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["y.png"]
-    assert "1 links or devices left out" in caplog.text
+    assert left_out.counts == {f"a {'link' if entry in ('link', 'hard') else 'device'} in the archive": 1}
 
 
 @pytest.mark.parametrize("kind", ["zip", "gz"])

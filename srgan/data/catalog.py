@@ -4,18 +4,10 @@ Sizes and SHA-256 are those that the publishers, or others who fetched the file 
 first is recorded in ``checksums.json`` (see `srgan.data.fetch`).
 """
 
-import os
-import re
 import urllib.parse
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
-
-from srgan.data.images import SUFFIXES
-from srgan.data.unpack import is_archive
-from srgan.errors import SrganError
-from srgan.strict_yaml import nearest
 
 Split = Literal["train", "test"]
 
@@ -66,6 +58,8 @@ class DataSet:
     sources: dict[Split, tuple[Source, ...]] = field(default_factory=dict)  # tried in order
     folders: dict[Split, tuple[str, ...]] = field(default_factory=dict)  # below ``datasets/NAME/`` of a mirror, where it has splits
     folder: Path | None = None  # of the user's own images, on this machine
+    hr: str = ""  # the folder of the user's HR images below it, if the user names one
+    lr: str = ""  # of the LR images
     package: str = ""  # the import name of the installed package that carries the photos below
     package_folder: str = ""
     photos: tuple[Photo, ...] = ()
@@ -398,67 +392,3 @@ WEIGHTS = {
         ),
     )
 }
-
-
-def choose(names: Sequence[str], split: Split) -> list[DataSet]:
-    """The data sets behind a list in ``params.yaml``: names of the catalogue, and the user's own folders, archives and addresses.
-
-    Addresses of single images make up one set, called ``images``.
-
-    Raises:
-        SrganError: a name means nothing, the set has no such split, or two sets would bear one name.
-    """
-    chosen = [_choice(name, split) for name in names if not _is_image_address(name)]
-    images = tuple(File((name,)) for name in names if _is_image_address(name))
-    if images:
-        chosen.append(DataSet("images", "images by their addresses", _OWN, sources={split: (Source(images),)}))
-        _refuse_twins([file.name for file in images], "images")
-    _refuse_twins([entry.name for entry in chosen], "data sets")
-    return chosen
-
-
-_OWN = "the user's own, not stated"
-
-
-def _choice(name: str, split: Split) -> DataSet:
-    if name in DATA_SETS:
-        entry = DATA_SETS[name]
-        if split not in entry.counts:
-            why = "is a benchmark: training on it would make its scores worthless" if split == "train" else "has no test images"
-            raise SrganError(f"params.yaml: data.{split}: {name} {why}")
-        return entry
-    title, label = f"the user's {name}", _label(name)
-    if "://" in name:
-        if not is_archive(name.split("?")[0]):
-            raise SrganError(
-                f"params.yaml: data.{split}: '{name}' ends like neither an archive nor an image; rename it, or fetch it yourself"
-            )
-        return DataSet(label, title, _OWN, sources={split: (Source((File((name,)),)),)})
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return DataSet(label, title, _OWN, folder=path)
-    if path.is_file() and is_archive(name):
-        return DataSet(label, title, _OWN, sources={split: (Source((File((path.resolve().as_uri(),)),)),)})
-    if path.is_file():
-        raise SrganError(f"params.yaml: data.{split}: {name} is neither a folder nor a zip or tar archive")
-    if os.sep in name or "." in name:
-        raise SrganError(f"params.yaml: data.{split}: {name}: no such folder or archive")
-    raise SrganError(f"params.yaml: data.{split}: no data set is called '{name}'{nearest(name, tuple(DATA_SETS))}; see: srgan data list")
-
-
-def _is_image_address(name: str) -> bool:
-    return "://" in name and name.split("?")[0].lower().endswith(SUFFIXES)
-
-
-def _label(name: str) -> str:
-    """``photos`` for ``/home/me/photos/``, ``photos.tar.gz`` and ``https://example.org/photos.zip?raw=1``; never a catalogue name."""
-    last = PurePosixPath(urllib.parse.unquote(name.split("?")[0])).name if "://" in name else Path(name).expanduser().resolve().name
-    stem = re.sub(r"(\.tar)?\.[a-z0-9]+$", "", last, flags=re.IGNORECASE) if is_archive(last) else last
-    label = re.sub(r"[^\w.-]", "-", stem).lstrip(".-") or "images"  # in a spreadsheet, '-' would begin a formula
-    return f"my-{label}" if label in DATA_SETS else label
-
-
-def _refuse_twins(names: list[str], what: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise SrganError(f"params.yaml: data: two {what} are called '{name}'; rename one")

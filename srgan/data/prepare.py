@@ -12,13 +12,13 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -26,7 +26,9 @@ import numpy as np
 
 from srgan.data import degrade, leaks
 from srgan.data.images import as_rgb, encode_png, read_image
+from srgan.data.layouts import lr_of, other_scales
 from srgan.data.manifest import FILE, Part
+from srgan.data.names import unique_names
 from srgan.data.store import StoreWriter, pack
 from srgan.errors import SrganError
 from srgan.files import atomic_folder, digest, read_json, require, write_json
@@ -35,7 +37,6 @@ from srgan.progress import Progress
 
 SMALLEST = 32  # pixels of a side; below, there is nothing to crop from and no room for SSIM's window
 BENCHMARKS = Path(__file__).with_name("benchmarks.npz")  # fingerprints of Set5, Set14 and B100
-LONGEST_NAME = 120  # characters; file systems end at 255 bytes
 AHEAD = 2  # images that each process may be ahead of the writer
 
 log = logging.getLogger(__name__)
@@ -80,31 +81,6 @@ def split(records: list[Record], validation: float, test: float, seed: int) -> l
     if "validation" not in parts.values():
         parts[order[1 if test else 0]] = "validation"
     return [parts[record["group"] or record["sha256"]] for record in records]
-
-
-def unique_names(paths: list[str]) -> list[str]:
-    """Names for the images of a set: the path with ``_`` for ``/``; the suffix, or else a number, only where two would be called alike.
-
-    A name is safe as a file, in a terminal and in a spreadsheet: ``_`` replaces what cannot be printed, and precedes ``=+-@``, which would
-    begin a formula.
-    """
-    plain = [_safe_name(PurePosixPath(path).with_suffix("")) for path in paths]
-    counts = Counter(plain)
-    names: dict[str, None] = {}
-    for path, short in zip(paths, plain, strict=True):
-        name = short if counts[short] == 1 else _safe_name(PurePosixPath(path))
-        if len(name) > LONGEST_NAME:
-            name = f"{name[: LONGEST_NAME - 9]}-{digest(path)[:8]}"
-        number, base = 2, name
-        while name in names:
-            name, number = f"{base}-{number}", number + 1
-        names[name] = None
-    return list(names)
-
-
-def _safe_name(path: PurePosixPath) -> str:
-    name = "".join(character if character.isprintable() and character not in "\\:" else "_" for character in "_".join(path.parts))
-    return f"_{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 # -- one image, in a process of its own ------------------------------------------------------------------------------------
@@ -158,7 +134,9 @@ def _prepare_one(task: _Task) -> _Done:
         height, width = (side // task.scale for side in hr_image.shape[:2])
         if lr_image.shape[:2] != (height, width):
             size = f"{lr_image.shape[1]}x{lr_image.shape[0]}"
-            return _Done(task, bad=f"its LR image is of {size} pixels, at scale {task.scale} it has to be {width}x{height}")
+            multiple = all(side % task.scale == 0 for side in image.shape[:2])
+            advice = "" if multiple else f": cut the HR image to a multiple of {task.scale} pixels first, then make the LR image from it"
+            return _Done(task, bad=f"its LR image has {size} pixels, at scale {task.scale} it needs {width}x{height}{advice}")
     place = task.folder / task.part / task.set
     lr_sha256 = _write_png(place / "lr" / f"{task.name}.png", lr_image)
     size = hr_image.shape[:2]
@@ -248,7 +226,7 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
 
     Training images that show the same picture as a validation, test or benchmark image are left out, so are validation images that
     show a test or benchmark image, and exact copies of other training images; the manifest lists them under `leaks` and
-    `duplicates`. What cannot be read is listed under `skipped`.
+    `duplicates`. What cannot be read is listed under `skipped`, what is no image of its data set under `left_out`.
 
     Args:
         raw: what `download` made.
@@ -266,7 +244,7 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
     if not isinstance(listing, dict) or "images" not in listing:
         raise SrganError(f"{raw / 'manifest.json'}: not a list of downloaded images; make it again with: dvc repro -sf download")
     with atomic_folder(out) as folder, _runner(processes) as run:
-        manifest = _Preparation(raw, folder, options, listing["images"]).make(run)
+        manifest = _Preparation(raw, folder, options, listing["images"], listing.get("left_out", [])).make(run)
         write_json(folder / FILE, manifest)
     return manifest
 
@@ -280,8 +258,9 @@ class NotPrepared(SrganError):
 
 
 class _Preparation:
-    def __init__(self, raw: Path, folder: Path, options: Prepare, sources: list[Record]) -> None:
+    def __init__(self, raw: Path, folder: Path, options: Prepare, sources: list[Record], left_out: list[Record]) -> None:
         self.folder, self.options, self.sources = folder, options, sources
+        self.left_out = left_out + other_scales(sources, options.scale)
         self.skipped: list[dict[str, str]] = []
         self.leaks: list[Record] = []
         self.duplicates: list[dict[str, str]] = []
@@ -290,9 +269,8 @@ class _Preparation:
         parts = dict(zip((record["path"] for record in training), assigned, strict=True))
         groups: dict[str, dict[str, str]] = {}  # a set's training and test images, which share its name
         for record in sources:
-            inside = record["path"].split("/", 2)[2]
-            plain = "/".join(part for part in inside.split("/") if part.lower() != "hr") if "lr" in record else inside
-            groups.setdefault(record["set"], {})[record["path"]] = plain
+            groups.setdefault(record["set"], {})[record["path"]] = record.get("name", record["path"].split("/", 2)[2])
+        self.lr_images = [lr_of(record, options.scale) for record in sources]  # that were not made here
         names: dict[str, str] = {}
         for group in groups.values():
             names |= dict(zip(group, unique_names(list(group.values())), strict=True))
@@ -307,9 +285,9 @@ class _Preparation:
                 options.scale,
                 options.kernel,
                 None,
-                require(raw / record["lr"], "download") if "lr" in record else None,
+                require(raw / lr_image["path"], "download") if lr_image else None,
             )
-            for number, record in enumerate(sources)
+            for number, (record, lr_image) in enumerate(zip(sources, self.lr_images, strict=True))
         ]
 
     def make(self, run: Run) -> Record:
@@ -396,7 +374,12 @@ class _Preparation:
                     "licence": record["licence"],
                 }
             )
-        left_out: dict[str, list[Any]] = {"skipped": self.skipped, "leaks": self.leaks, "duplicates": self.duplicates}
+        left_out: dict[str, list[Any]] = {
+            "skipped": self.skipped,
+            "leaks": self.leaks,
+            "duplicates": self.duplicates,
+            "left_out": self.left_out,
+        }
         if len(self.skipped) > options.max_bad:
             shown = "; ".join(f"{bad['image']}: {bad['reason']}" for bad in self.skipped[:3]) + ("; ..." if len(self.skipped) > 3 else "")
             raise NotPrepared(
@@ -409,7 +392,7 @@ class _Preparation:
                 why = f"{len(self.leaks)} show held-out pictures, " if self.leaks else ""
                 message = f"no {part} image is left ({why}{len(self.skipped)} cannot be used); name more data in params.yaml"
                 raise NotPrepared(message, left_out)
-        given = {record["path"]: [record["lr_sha256"]] for record in self.sources if "lr" in record}  # LR images that were not made here
+        given = {record["path"]: [lr_image["sha256"]] for record, lr_image in zip(self.sources, self.lr_images, strict=True) if lr_image}
         learned_from = sorted(image["source_sha256"] for image in images if image["part"] == "train")
         learned_from += sorted(given[image["source"]][0] for image in images if image["part"] == "train" and image["source"] in given)
         scored = sorted(

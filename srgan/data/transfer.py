@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin
 
 import fsspec
 import requests
 import urllib3
 from filelock import FileLock
 
+from srgan.addresses import without_secrets
 from srgan.errors import SrganError, Unreachable
 from srgan.files import read_state, sha256, write_json
 from srgan.progress import Progress
@@ -27,13 +29,14 @@ ATTEMPTS = 5  # at one address without a byte of progress between them
 ATTEMPTS_TO_REACH = 2  # a host that cannot be reached at all
 BACKOFF, LONGEST_WAIT = 1.0, 60.0  # seconds; the wait doubles from the one to the other
 BLOCK = 1 << 18
+RESERVE = 1e9  # bytes of the disk that a download of unknown size leaves free, at most a twentieth of the disk
 TOGETHER = 4  # files at once
 
 log = logging.getLogger(__name__)
 
 
 class TransferError(Unreachable):
-    """A file could not be had from any of its addresses."""
+    """A file that none of its addresses gives."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def _bring(job: Job, progress: Progress, stop: threading.Event) -> None:
             try:
                 _from_one(part, progress, stop)
             except _Failure as failure:
-                log.warning("%s: %s", url, failure)
+                log.warning("%s: %s", without_secrets(url), without_secrets(str(failure)))
                 reasons.append(f"{url}: {failure}")
                 if stop.is_set():
                     break
@@ -107,7 +110,7 @@ def _bring(job: Job, progress: Progress, stop: threading.Event) -> None:
             for left in job.path.parent.glob(f"{glob.escape(job.path.name)}.*.part*"):  # of this and of the sources before it
                 left.unlink(missing_ok=True)
             return
-    raise TransferError(f"{job.path.name} could not be had: {'; '.join(reasons)}")
+    raise TransferError(f"failed to download {job.path.name}: {'; '.join(reasons)}")
 
 
 class _Part:
@@ -136,7 +139,17 @@ class _Part:
 
 
 def _from_one(part: _Part, progress: Progress, stop: threading.Event) -> None:
-    """All of a file from one address, with as many attempts as make sense."""
+    """All of a file from one address. What cannot be continued later does not stay."""
+    try:
+        _attempts(part, progress, stop)
+    except BaseException:
+        if not part.version:
+            part.discard()
+        raise
+
+
+def _attempts(part: _Part, progress: Progress, stop: threading.Event) -> None:
+    """As many as make sense."""
     counted = part.have
     progress.add(counted)
     failed, most = 0, part.have
@@ -164,7 +177,8 @@ def _from_one(part: _Part, progress: Progress, stop: threading.Event) -> None:
             if failed >= failure.again or stop.is_set():
                 raise
             wait = max(min(BACKOFF * 2 ** (failed - 1), LONGEST_WAIT), min(failure.wait, LONGEST_WAIT))
-            log.info("%s: %s; again in %.0f s, from byte %d", part.url, failure, wait, part.have)
+            reason = without_secrets(str(failure))
+            log.info("%s: %s; again in %.0f s, from byte %d", without_secrets(part.url), reason, wait, part.have)
             if stop.wait(wait):
                 raise
 
@@ -190,11 +204,9 @@ def _receive(part: _Part) -> Iterator[int]:
     with opener(part.url, start, part.version) as (blocks, first, total, version):
         if part.job.size and total and total != part.job.size:
             raise _Failure(f"offers {total:,} bytes, expected {part.job.size:,}")
-        if needed := (total or part.job.size) - first:
-            free = shutil.disk_usage(part.path.parent).free
-            if needed > free:
-                message = f"{part.path.parent}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free"
-                raise SrganError(f"{message}; make room, or name another folder with SRGAN_CACHE")
+        known = total or part.job.size
+        if known and known - first > (free := shutil.disk_usage(part.path.parent).free):
+            raise _no_room(part, f"{(known - first) / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free")
         if first == 0:
             part.begin(version)
             yield -start
@@ -202,6 +214,8 @@ def _receive(part: _Part) -> Iterator[int]:
             raise _Stale("goes on with another version of the file", ATTEMPTS)
         with part.path.open("ab") as file:
             for block in blocks:
+                if not known and (usage := shutil.disk_usage(part.path.parent)).free < min(RESERVE, usage.total / 20):
+                    raise _no_room(part, f"{file.tell() / 1e9:.1f} GB arrived, their number unknown, {usage.free / 1e9:.1f} GB free")
                 file.write(block)
                 yield len(block)
                 if part.job.size and file.tell() > part.job.size:
@@ -213,6 +227,25 @@ def _receive(part: _Part) -> Iterator[int]:
         raise _Failure(f"broke off after {part.have:,} of {total:,} bytes", again=ATTEMPTS)
 
 
+def _no_room(part: _Part, found: str) -> SrganError:
+    return SrganError(f"{part.path.parent}: no room for {part.job.path.name}: {found}; make room, or name another folder with SRGAN_CACHE")
+
+
+def _number(text: str) -> int:
+    """A number of a header; 0 if it is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
+
+
+class _Session(requests.Session):
+    """Follows no redirect from ``https://`` to ``http://``, where anybody on the way could exchange the file."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target and resp.url.lower().startswith("https:") and urljoin(resp.url, target).lower().startswith("http:"):
+            raise requests.exceptions.InvalidURL("leads from https to http, which is not followed; name the new address if you trust it")
+        return target
+
+
 Opened = tuple[Iterator[bytes], int, int, str]  # blocks; first byte; size of the whole, or 0; version, or nothing
 
 
@@ -222,24 +255,26 @@ def _open_http(url: str, start: int, version: str) -> Iterator[Opened]:
     if start:  # RFC 9110, 13.1.5: the rest, if it is still the same file, else all of it
         headers |= {"Range": f"bytes={start}-", "If-Range": version}
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, SILENCE_TIMEOUT)) as answer:
+        timeout = (CONNECT_TIMEOUT, SILENCE_TIMEOUT)
+        with _Session() as session, session.get(url, headers=headers, stream=True, timeout=timeout) as answer:
             if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
-                wait = answer.headers.get("Retry-After", "")
-                raise _Failure(f"HTTP {answer.status_code} {answer.reason}", ATTEMPTS, float(wait) if wait.isdigit() else 0.0)
+                wait = _number(answer.headers.get("Retry-After", ""))
+                raise _Failure(f"HTTP {answer.status_code} {answer.reason}", ATTEMPTS, float(wait))
             if answer.status_code == 416:  # nothing lies beyond what is here: that is all of it, or it is another file
                 whole = answer.headers.get("Content-Range", "").removeprefix("bytes */")
                 if whole != str(start):
                     raise _Stale(f"HTTP 416: cannot go on at byte {start:,}", ATTEMPTS)
                 yield iter(()), start, start, version
                 return
-            length = answer.headers.get("Content-Length", "")
-            total = int(length) if length.isdigit() else 0
+            total = _number(answer.headers.get("Content-Length", ""))
             first = 0
             if answer.status_code == 206:
                 span, _, whole = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
                 if span.split("-")[0] != str(start):
                     raise _Failure(f"answers with other bytes than asked for ({span or 'it does not say which'})")
-                first, total = start, int(whole) if whole.isdigit() else 0
+                first, total = start, _number(whole)
+            elif answer.status_code in (401, 403):
+                raise _Failure(f"HTTP {answer.status_code} {answer.reason}; put user and password into ~/.netrc")
             elif answer.status_code != 200:
                 raise _Failure(f"HTTP {answer.status_code} {answer.reason}")
             tag = answer.headers.get("ETag", "")

@@ -3,7 +3,7 @@
 import bz2
 import errno
 import gzip
-import logging
+import io
 import lzma
 import stat
 import tarfile
@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from srgan.data.left_out import LeftOut
+from srgan.data.names import safe_path
 from srgan.errors import SrganError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MOST_FILES = 1_000_000  # entries of any kind
+MOST_DIRECTORY = 32 << 20  # bytes of a zip's list of entries, some 300,000; in memory it takes ten times as much
 MOST_BYTES = 1 << 40  # unpacked
 MOST_RATIO = 100  # unpacked / packed, of the whole: photographs stay below 10, bombs are above 1000
 SMALL = 64 << 20  # unpacked bytes below which the ratio is nobody's business
 OVERHEAD = 16 << 20  # bytes of headers and padding that a tar archive may have beside its files
 BLOCK = 1 << 20
-
-log = logging.getLogger(__name__)
 
 
 class BadArchive(SrganError):
@@ -43,15 +44,16 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None]) -> list[str]:
+def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], left_out: LeftOut | None = None) -> list[str]:
     """Write the wanted files of a zip or tar archive into `folder`.
 
-    Only plain files are written; links and devices are left out, with a warning.
+    Only plain files are written.
 
     Args:
         archive: what to read; its content decides what it is, not its name.
         folder: where the files go; it exists.
         wanted: from a file's path in the archive to its path below `folder`, or None to leave it out.
+        left_out: told of links, devices, and names that the file system refuses.
 
     Returns:
         The paths below `folder`, in the archive's order.
@@ -61,7 +63,7 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None]) -> 
     """
     written: list[str] = []
     limit = _limit(archive)
-    total, left_out = 0, 0
+    total, left_out = 0, left_out or LeftOut()
     with _told(archive), _entries(archive) as entries:
         for number, entry in enumerate(entries, start=1):
             if number > MOST_FILES:
@@ -71,21 +73,26 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None]) -> 
             if target is None:
                 continue
             if entry.kind != "file":
-                left_out += 1
+                left_out.add(f"a {entry.kind} in the archive", entry.name)
                 continue
             path = folder / target
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                raise BadArchive(f"{archive}: holds '{target}' twice; not unpacked")
-            with entry.open() as source, path.open("xb") as out:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.exists():
+                    raise BadArchive(f"{archive}: holds '{target}' twice; not unpacked")
+                out = path.open("xb")
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                left_out.add("a name that is too long", entry.name)
+                continue
+            with entry.open() as source, out:
                 while block := source.read(BLOCK):
                     total += len(block)
                     if total > limit:
-                        raise BadArchive(f"{archive}: unpacks to more than {limit / 1e9:.2g} GB, {entry.name} being the last; not unpacked")
+                        raise BadArchive(f"{archive}: unpacks to more than {limit / 1e9:.2g} GB; not unpacked")
                     out.write(block)
             written.append(target)
-    if left_out:
-        log.warning("%s: %d links or devices left out", archive, left_out)
     return written
 
 
@@ -96,7 +103,7 @@ def _limit(archive: Path) -> int:
 def _refuse_outside(archive: Path, name: str) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1] or (path.parts and path.parts[0].endswith(":")) or "\0" in name:
-        raise BadArchive(f"{archive}: the path '{name}' in it leads outside; not unpacked")
+        raise BadArchive(f"{archive}: the path '{safe_path(name)}' in it leads outside; not unpacked")
 
 
 @contextmanager
@@ -124,19 +131,31 @@ def _entries(archive: Path) -> Iterator[Iterator[_Entry]]:
     with archive.open("rb") as file:
         magic = file.read(6)
     if magic[:2] == b"PK":
-        with zipfile.ZipFile(archive) as opened:
+        with _Bounded(io.FileIO(archive)) as source, zipfile.ZipFile(source) as opened:
             yield (_zip_entry(opened, info) for info in opened.infolist())
         return
     packed = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(magic[:2], Path.open)
     with packed(archive, "rb") as source:
         stream = _Tape(archive, source, _limit(archive) + OVERHEAD)
         with tarfile.open(fileobj=stream, mode="r|") as opened:
-            yield (_tar_entry(opened, info) for info in opened)
+            yield _tar_entries(opened)
             # tarfile takes anything it does not understand for the end.
             while stream.read(BLOCK):
                 pass
             if stream.length < opened.offset + tarfile.BLOCKSIZE or stream.last > opened.offset:
                 raise tarfile.ReadError(f"it is damaged or incomplete at byte {opened.offset:,}")
+
+
+class _Bounded(io.BufferedReader):
+    """A zip file of which nobody reads too much at once: Python reads the whole list of entries before it shows one."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size and size > MOST_DIRECTORY:
+            raise BadArchive(
+                f"{self.name}: its list of entries takes {size / 1e6:.0f} MB, more than {MOST_DIRECTORY / 1e6:.0f} MB; not unpacked: "
+                "unpack it yourself and name the folder"
+            )
+        return super().read(size)
 
 
 class _Tape:
@@ -162,6 +181,12 @@ def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
     mode = stat.S_IFMT(info.external_attr >> 16)  # zero where the archive was not made on Unix
     kind = "folder" if info.is_dir() else {0: "file", stat.S_IFREG: "file", stat.S_IFLNK: "link"}.get(mode, "device")
     return _Entry(info.filename, kind, lambda: archive.open(info))
+
+
+def _tar_entries(archive: tarfile.TarFile) -> Iterator[_Entry]:
+    while info := archive.next():
+        yield _tar_entry(archive, info)
+        archive.members.clear()  # it would keep them all
 
 
 def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Entry:

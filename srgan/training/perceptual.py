@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from srgan import metrics
-from srgan.data import fetch
+from srgan.data import pretrained
 from srgan.errors import SrganError
 from srgan.losses import PIXEL_LOSSES
 from srgan.models.features import Vgg19, random_weights
@@ -64,10 +64,10 @@ def open_perceptual(options: Perceptual, trained: bool = True) -> nn.Module | No
         return None
     try:
         if isinstance(options, VggFeatures):
-            features = Vgg19(list(options.layers), fetch.load_weights("vgg19") if trained else random_weights())
+            features = Vgg19(list(options.layers), pretrained.load_weights("vgg19") if trained else random_weights())
             return VggLoss(features, list(options.layers.values()), options.distance)
         return LpipsLoss(metrics.lpips_network(options.network.removeprefix("lpips-"), trained))
-    except fetch.WeightsUnavailable as error:
+    except pretrained.WeightsUnavailable as error:
         others = [name for name in ("lpips-squeeze", "vgg19") if name != options.network]
         raise SrganError(
             f"{error}; or set train.losses.perceptual.network to {' or '.join(others)} (other weights), or to discriminator (needs none)"

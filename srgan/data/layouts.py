@@ -1,0 +1,277 @@
+"""Which LR image belongs to which HR image, in the layouts that data sets come in.
+
+An image is on the HR or LR side by a folder above it (``HR``, ``DIV2K_train_HR``, ``gt``, ``GTmod12``, ``target``; ``LR``,
+``DIV2K_train_LR_bicubic``, ``lq``, ``LRbicx4``, ``input``), or by the end of its name (``baby_HR.png``, ``baby_LR.png``). Partners
+have one name, to which the LR side may add its scale (``0001x4.png``, ``0001_bicLRx4.png``). LR images of several scales are in folders
+such as ``X4``.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from srgan.data.images import read_rgb
+from srgan.data.left_out import LeftOut
+from srgan.errors import SrganError
+
+Side = Literal["hr", "lr", ""]
+
+_FOLDERS = {
+    "hr": re.compile(r"(?i)(?:^|(?<=[_\-. ]))(?:hr|gt)(?=$|[_\-. ]|mod)|^(?:targets?|ground[_-]?truth)$"),
+    "lr": re.compile(r"(?i)(?:^|(?<=[_\-. ]))(?:lr|lq)(?=$|[_\-. ]|bic|x?\d)|^inputs?$"),
+}
+_HR_STEM = re.compile(r"(?i)^(.+?)[_-](?:hr|gt)(?:[_-]?x?[2-8])?$")
+_LR_STEM = re.compile(r"(?i)^(.+?)[_-](?:bic)?(?:lr|lq)[_-]?(?:x?([2-8]))?$")
+_SCALED_STEM = re.compile(r"(?i)^(.+?)[_-]?x([2-8])[mdw]?\d?$")  # NTIRE's 0001x4, 0001x4m, 0001x4w1
+_SCALE_FOLDER = re.compile(r"(?i)^(?:x([2-8])|([2-8])x?)(?:[_-].*)?$")  # X4, x4_sub, 4x, 4
+_SCALE_OF_SIDE = re.compile(r"(?i)(?:x([2-8])|([2-8])x|(?<=lr|lq)([2-8]))(?![0-9a-z])")  # LRbicx4, LR_bicubic_x4, LR4
+
+SAMPLES = 6  # images compared to find pairs in folders without telling names
+ALIKE = 0.9  # correlation of small versions from which two images show one picture
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An HR image and its LR images, as paths below the data set's folder."""
+
+    hr: str
+    name: str  # the path without what says HR
+    lr: dict[int, str] = field(default_factory=dict)  # by scale; 0: not stated
+
+
+@dataclass(frozen=True)
+class _Image:
+    path: str
+    side: Side
+    parents: tuple[str, ...]  # without the folder that says which side, and without the one that says which scale
+    stem: str
+    scale: int = 0
+
+
+def find_pairs(paths: Iterable[str], hr: str = "", lr: str = "") -> tuple[list[Pair], list[str]]:
+    """Pair the images of a data set.
+
+    Args:
+        paths: of the images, relative to the data set's folder, with ``/``.
+        hr: the folder of the HR images if the user names it; ``.`` for all.
+        lr: the folder of the LR images if the user names it.
+
+    Returns:
+        The HR images, with LR images where the set has them, and the images outside of the folders that the user named.
+
+    Raises:
+        SrganError: an image has no partner, or several.
+    """
+    paths = list(paths)
+    if hr or lr:
+        images = [_named(path, hr, lr) for path in paths]
+        outside = [image.path for image in images if not image.side]
+        for folder, side in ((hr, "hr"), (lr, "lr")):
+            if folder and all(image.side != side for image in images):
+                raise SrganError(f"there are no images in a folder '{folder}', which params.yaml names as {side}")
+        return _paired([image for image in images if image.side]), outside
+    images = [_recognised(path, keep_prefix=True) for path in paths]
+    if not {"hr", "lr"} <= {image.side for image in images}:
+        return [Pair(path, path) for path in paths], []
+    beside = next((image.path for image in images if not image.side), None)
+    if beside:
+        raise SrganError(
+            f"{beside} lies beside the folders HR and LR; take it away, or say which images are meant: {{folder: ..., hr: ..., lr: ...}}"
+        )
+    try:
+        return _paired(images), []
+    except SrganError:  # the folders of the two sides may have names of their own
+        return _paired([_recognised(path, keep_prefix=False) for path in paths]), []
+
+
+def _named(path: str, hr: str, lr: str) -> _Image:
+    whole = PurePosixPath(path)
+    parents = whole.parts[:-1]
+    for side, folder in sorted((("hr", hr), ("lr", lr)), key=lambda item: -len(PurePosixPath(item[1]).parts)):  # the deeper folder first
+        wanted = PurePosixPath(folder).parts
+        for start in range(len(parents) - len(wanted) + 1) if folder else ():
+            if parents[start : start + len(wanted)] == wanted:
+                scale = _scale(folder.replace("/", "_"), wanted) if side == "lr" else 0
+                return _Image(path, side, parents[:start] + parents[start + len(wanted) :], whole.stem, scale)  # type: ignore[arg-type]
+    return _Image(path, "", parents, whole.stem)
+
+
+def _recognised(path: str, keep_prefix: bool) -> _Image:
+    """Find out the side of an image; with `keep_prefix`, ``A`` of ``A_HR`` and ``A_LR_x4`` stays among its parents."""
+    whole = PurePosixPath(path)
+    parents = list(whole.parts[:-1])
+    for index in reversed(range(len(parents))):
+        matches = {side: match for side, pattern in _FOLDERS.items() if (match := pattern.search(parents[index]))}
+        if len(matches) != 1:
+            continue
+        ((side, match),) = matches.items()
+        prefix = parents[index][: match.start()].rstrip("_-. ") if keep_prefix else ""
+        above, below = parents[:index], parents[index + 1 :]
+        scale = 0
+        if side == "lr":
+            scale = _scale(parents[index][match.start() :], below)
+            below = [part for part in below if not _SCALE_FOLDER.match(part)]
+        if not keep_prefix:
+            above = [part for part in above if not _SCALE_FOLDER.match(part)]
+        return _Image(path, side, (*above, *([prefix] if prefix else []), *below), whole.stem, scale)  # type: ignore[arg-type]
+    if _HR_STEM.match(whole.stem):
+        return _Image(path, "hr", tuple(parents), whole.stem)
+    if _LR_STEM.match(whole.stem):
+        return _Image(path, "lr", tuple(parents), whole.stem)
+    return _Image(path, "", tuple(parents), whole.stem)
+
+
+def _scale(side: str, folders: Iterable[str]) -> int:
+    """The scale that the LR side's folder, or one of these folders, states; 0 if none does."""
+    found = next(filter(None, map(_SCALE_FOLDER.match, folders)), None) or _SCALE_OF_SIDE.search(side)
+    return int(next(filter(None, found.groups()))) if found else 0
+
+
+def _paired(images: list[_Image]) -> list[Pair]:
+    partners: dict[tuple[tuple[str, ...], str], _Image] = {}
+    hr_images = [image for image in images if image.side == "hr"]
+    for image in hr_images:
+        other = partners.setdefault((image.parents, image.stem), image)
+        if other is not image:
+            raise SrganError(f"{other.path} and {image.path} have one name; rename one")
+    for image in hr_images:
+        if plain := _HR_STEM.match(image.stem):
+            partners.setdefault((image.parents, plain[1]), image)
+    found: dict[str, dict[int, str]] = {image.path: {} for image in hr_images}
+    alone: list[str] = []
+    for image in (image for image in images if image.side == "lr"):
+        partner, scale = _partner(image, partners)
+        if partner is None:
+            alone.append(image.path)
+            continue
+        known = found[partner.path]
+        if scale in known or (known and 0 in (scale, *known)):
+            raise SrganError(
+                f"{partner.path} has several LR images: {next(iter(known.values()))} and {image.path}; "
+                "say which folder is meant: {folder: ..., hr: ..., lr: ...}"
+            )
+        known[scale] = image.path
+    if any(found.values()):  # else the user wants HR images only
+        alone += [path for path, lr_images in found.items() if not lr_images]
+    if alone:
+        raise SrganError(
+            f"{len(alone)} of {len(images)} images: {alone[0]} has no partner of that name in the other of the folders HR and LR; "
+            "correct the names, or say which folders are meant: {folder: ..., hr: ..., lr: ...}"
+        )
+    return [Pair(image.path, _plain_name(image), found[image.path]) for image in hr_images]
+
+
+def _partner(image: _Image, partners: dict[tuple[tuple[str, ...], str], _Image]) -> tuple[_Image | None, int]:
+    """The HR image of an LR image, and its scale."""
+    if found := partners.get((image.parents, image.stem)):
+        return found, image.scale
+    for pattern in (_LR_STEM, _SCALED_STEM):
+        if (plain := pattern.match(image.stem)) and (found := partners.get((image.parents, plain[1]))):
+            return found, int(plain[2] or image.scale)
+    return None, 0
+
+
+def _plain_name(image: _Image) -> str:
+    plain = _HR_STEM.match(image.stem)
+    return "/".join([*image.parents, (plain[1] if plain else image.stem) + PurePosixPath(image.path).suffix])
+
+
+# -- records of data/raw/manifest.json ---------------------------------------------------------------------------------------
+
+
+def lr_of(record: dict[str, Any], scale: int) -> dict[str, Any] | None:
+    """The LR image that an image brings for a scale: `path` and `sha256`. None if it brings none at all.
+
+    Raises:
+        SrganError: it brings LR images, but of other scales.
+    """
+    given = record.get("lr")
+    if not given:
+        return None
+    if isinstance(given, str):  # as former versions wrote it
+        return {"path": given, "sha256": record["lr_sha256"]}
+    for each in given:
+        if each["scale"] in (0, scale):
+            return each
+    has = ", ".join(f"x{each['scale']}" for each in given)
+    raise SrganError(
+        f"{record['path']}: its data set has LR images at {has}, prepare.scale is {scale}; change prepare.scale, or name the HR images "
+        "only: {folder: ..., hr: ...}"
+    )
+
+
+def other_scales(records: list[dict[str, Any]], scale: int) -> list[dict[str, Any]]:
+    """What `srgan.data.left_out.LeftOut.rows` would say of LR images that images bring for other scales."""
+    found: dict[tuple[str, str], LeftOut] = {}
+    for record in records:
+        given = record.get("lr")
+        for each in given if isinstance(given, list) else ():
+            if each["scale"] not in (0, scale):
+                reason = f"an LR image at x{each['scale']}, prepare.scale is {scale}"
+                found.setdefault((record["set"], record["split"]), LeftOut()).add(reason, each["path"].split("/", 2)[2])
+    return [row for place, left_out in found.items() for row in left_out.rows(*place)]
+
+
+# -- pairs in folders whose names say nothing ----------------------------------------------------------------------------------
+
+
+def refuse_unnamed_pairs(folder: Path, paths: list[str], shown: str) -> None:
+    """Refuse images that come in two sizes under one name: trained as they are, half of the HR images would be LR images.
+
+    Args:
+        folder: where they are.
+        paths: of the images, relative to `folder`.
+        shown: what params.yaml calls the folder.
+    """
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        stem = PurePosixPath(path).stem
+        plain = _LR_STEM.match(stem) or _SCALED_STEM.match(stem)
+        groups.setdefault(plain[1] if plain else stem, []).append(path)
+    shared = [group for group in groups.values() if len(group) > 1]
+    if 2 * sum(map(len, shared)) < len(paths):
+        return
+    chosen = [shared[number] for number in np.unique(np.linspace(0, len(shared) - 1, SAMPLES).round().astype(int))]
+    pairs = [found for group in chosen if (found := _reduced(folder, group))]
+    if 2 * len(pairs) <= len(chosen):
+        return
+    hr_path, lr_path, scale = pairs[0]
+    hr_folder, lr_folder = (PurePosixPath(path).parent.as_posix() for path in (hr_path, lr_path))
+    advice = (
+        "put the LR images into a folder called LR and the others into one called HR"
+        if hr_folder == lr_folder
+        else f"name the folders in params.yaml: {{folder: {shown}, hr: {hr_folder}, lr: {lr_folder}}}, or only the HR images: "
+        f"{{folder: {shown}, hr: {hr_folder}}}"
+    )
+    raise SrganError(f"{lr_path} shows the same as {hr_path} at 1/{scale} of the size: they look like LR and HR images; {advice}")
+
+
+def _reduced(folder: Path, group: list[str]) -> tuple[str, str, int] | None:
+    """Of images with one name, the two of which one is the other made smaller: HR, LR, scale."""
+    images: list[tuple[str, np.ndarray]] = []
+    for path in group[:4]:
+        try:
+            images.append((path, read_rgb(folder / path)))
+        except SrganError:
+            continue  # unreadable: `prepare` says so
+    images.sort(key=lambda item: -item[1].size)
+    for number, (hr_path, large) in enumerate(images):
+        for lr_path, small in images[number + 1 :]:
+            scale = round(large.shape[0] / small.shape[0])
+            fits = all(abs(side - scale * other) < scale for side, other in zip(large.shape[:2], small.shape[:2], strict=True))
+            if 2 <= scale <= 8 and fits and _correlation(large, small) > ALIKE:
+                return hr_path, lr_path, scale
+    return None
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Of the images' versions of 16x16 pixels."""
+    a, b = (cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float64).ravel() for image in (first, second))
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm if norm else 0.0
