@@ -214,7 +214,8 @@ def _add_upscale(commands: Any, common: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "upscale",
         help=text,
-        description=f"{text}. Colour profile, EXIF, XMP, resolution, transparency, greyscale and 16 bits are kept.",
+        description=f"{text}. Colour profile, EXIF, XMP, IPTC, PNG text, resolution, transparency, greyscale and 16 bits are kept; "
+        "a warning names what the format does not hold.",
         epilog=UPSCALE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[common],

@@ -9,8 +9,7 @@ palette                   its colours, as RGB
 CMYK, LAB                 sRGB
 16 bits a channel         16 bits in PNG and TIFF, rounded to 8 in the other formats
 transparency              enlarged apart; laid on white in JPEG, which has none
-EXIF                      kept, but what describes the former file's layout, its thumbnail too; orientation applied and reset
-XMP                       kept; says in addition which model enlarged the picture (`srgan.provenance`)
+EXIF, XMP, IPTC, text     kept where the format holds them, with the values of the result; a warning names the rest (`srgan.metadata`)
 resolution                the same pixels an inch
 several frames            the first
 ========================  ==========================================================================================
@@ -30,10 +29,11 @@ import pyvips
 from PIL import Image
 
 from srgan.data.images import Picture, as_rgb, on_white, open_picture, rounded_to_8
+from srgan.embedding import embed
 from srgan.errors import SrganError
-from srgan.files import atomic_file, scratch_file
+from srgan.files import atomic_file, final_name, scratch_file
 from srgan.inference import Upscaler, enlarge_alpha, without_fringes
-from srgan.metadata import Metadata, collect, embed
+from srgan.metadata import Metadata, collect
 
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".avif": "avif"}
 LONGEST = {"jpeg": 65500, "webp": 16383, "avif": 16384}  # pixels a side that the format, or its encoder, can hold
@@ -98,7 +98,7 @@ def upscale_file(
     if max(size) > LONGEST.get(form, max(size)):
         raise SrganError(f"{target}: {form} ends at {LONGEST[form]} pixels a side, this needs {max(size)}; use .png or .tif")
     try:
-        _enlarge(upscaler, picture, target, form, options, size, told)
+        _enlarge(upscaler, picture, source, target, form, options, size, told)
     except OSError as error:
         error.filename = error.filename or str(target)  # writing itself does not name the file
         raise
@@ -106,7 +106,14 @@ def upscale_file(
 
 
 def _enlarge(
-    upscaler: Upscaler, picture: Picture, target: Path, form: str, options: Options, size: tuple[int, int], told: Callable[[int, int], None]
+    upscaler: Upscaler,
+    picture: Picture,
+    source: Path | BinaryIO,
+    target: Path,
+    form: str,
+    options: Options,
+    size: tuple[int, int],
+    told: Callable[[int, int], None],
 ) -> None:
     height, width = (side * upscaler.scale for side in picture.pixels.shape[:2])
     with scratch_file(target, "pixels") as raw:  # not in /tmp, which may be made of memory
@@ -117,14 +124,14 @@ def _enlarge(
         deep = kind == np.uint16
         image = pyvips.Image.rawload(os.fsencode(raw), *size, channels, format="ushort" if deep else "uchar")
         image = image.copy(interpretation=("grey16" if deep else "b-w") if channels < 3 else ("rgb16" if deep else "srgb"))
-        metadata = collect(picture, size, form, upscaler.metadata if options.provenance else None, upscaler.sha256)
+        metadata = collect(picture, source, size, form, upscaler.metadata if options.provenance else None, upscaler.sha256)
         with atomic_file(target) as temporary:
             try:
                 _save(image, temporary, target, form, options, metadata)
             except pyvips.Error as error:
                 if os.strerror(errno.ENOSPC) in str(error):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
-                raise SrganError(f"{target}: could not be written: {' '.join(str(error).split())}") from error
+                raise SrganError(f"{target}: could not be written: {final_name(' '.join(str(error).split()))}") from error
             finally:
                 del image  # the raw file is open as long as it lives
 

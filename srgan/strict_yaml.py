@@ -161,7 +161,7 @@ class _Reader:
         if expected is int:
             return int(text) if plain and re.fullmatch(r"[-+]?\d+", text) else None
         if expected is float:
-            if not plain or not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text):
+            if not plain or not re.fullmatch(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", text):
                 return None
             return float(text) if math.isfinite(float(text)) else None
         return None if node.tag == "tag:yaml.org,2002:null" or not text else text

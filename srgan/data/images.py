@@ -17,20 +17,23 @@ several frames            the first
 
 import contextlib
 import io
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from srgan.errors import SrganError
 from srgan.files import atomic_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of files that a data set is made of
 ORIENTATION, EXIF_IFD, GPS_IFD, XMP_TAG = 0x0112, 0x8769, 0x8825, 700
+PILLOWS_OWN = ("dpi", "exif", "icc_profile", "transparency")  # names under which Pillow keeps values of its own, and never text
+
+# Decompressed bytes of a PNG's text or colour profile. Workflows of image generators and profiles of printers exceed Pillow's 1 MB.
+PngImagePlugin.MAX_TEXT_CHUNK = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Picture:
         icc_profile: what the colours of `pixels` mean.
         exif: its tags, without the orientation, which has been applied.
         exif_block: the same as it stands in the file, orientation included, beginning with its byte order; None in TIFF files.
+        exif_damage: why its tags cannot be read; empty if they can.
+        orientation: EXIF orientation that has been applied, 1..8.
         xmp: the packet as it was.
         dpi: pixels an inch, across and down.
     """
@@ -54,6 +59,8 @@ class Picture:
     icc_profile: bytes | None
     exif: Image.Exif
     exif_block: bytes | None
+    exif_damage: str
+    orientation: int
     xmp: bytes | None
     dpi: tuple[float, float] | None
 
@@ -86,10 +93,10 @@ def _decoded(file: BinaryIO, name: str) -> Picture:
     with Image.open(file) as image:
         stored = str([tile.args for tile in image.tile])
         deep = ";16" in stored  # Pillow itself would cut the lower 8 bits off
+        _without_texts(image)
         image.load()
-        info, exif = dict(image.info), image.getexif()
-        for part in (EXIF_IFD, GPS_IFD):
-            exif.get_ifd(part)  # read while the file is open
+        _without_texts(image)  # those behind the pixels
+        info, (exif, orientation, damage) = dict(image.info), _exif(image)
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _raw_profile(info.get("Raw profile type xmp", ""))
         if image.format == "TIFF":
             xmp = image.tag_v2.get(XMP_TAG)  # type: ignore[attr-defined]
@@ -97,7 +104,6 @@ def _decoded(file: BinaryIO, name: str) -> Picture:
             image, deep = _to_srgb(image), False
             info.pop("icc_profile", None)  # it described other channels than the ones there are now
         pixels, alpha = _sixteen_bits(image, file, stored) if deep or image.mode.startswith("I;16") else _eight_bits(image)
-    orientation = exif.pop(ORIENTATION, 1)
     dpi = info.get("dpi")
     return Picture(
         name,
@@ -106,9 +112,34 @@ def _decoded(file: BinaryIO, name: str) -> Picture:
         info.get("icc_profile"),
         exif,
         info["exif"].removeprefix(b"Exif\0\0") if info.get("exif") and "Raw profile type exif" not in info else None,
+        damage,
+        orientation,
         xmp.encode("latin-1", "xmlcharrefreplace") if isinstance(xmp, str) else xmp,
         (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
     )
+
+
+def _without_texts(image: Image.Image) -> None:
+    """Remove a PNG's texts that Pillow would take for values of its own, such as one that is called "dpi"."""
+    for name in PILLOWS_OWN:
+        if isinstance(image.info.get(name), str):
+            del image.info[name]
+
+
+def _exif(image: Image.Image) -> tuple[Image.Exif, int, str]:
+    """Its tags without the orientation, the orientation, and why the tags cannot be read, if so."""
+    orientation: object = 1
+    exif, damage = Image.Exif(), ""
+    try:
+        exif = image.getexif()
+        orientation = exif.pop(ORIENTATION, 1)
+        for part in (EXIF_IFD, GPS_IFD):
+            exif.get_ifd(part)  # read while the file is open
+    except Exception as error:  # an image with damaged EXIF is still an image
+        exif, damage = Image.Exif(), str(error) or type(error).__name__
+    if isinstance(orientation, bytes) and len(orientation) == 1:  # some writers store a byte
+        orientation = orientation[0]
+    return exif, orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1, damage
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -174,9 +205,12 @@ def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: str) -> tuple[np.n
 
 
 def _raw_profile(text: str | bytes) -> bytes | None:
-    """What a PNG's ``Raw profile type ...`` holds: a name, a length, and hexadecimal digits."""
-    found = re.fullmatch(r"\s*\w+\s+\d+\s+([0-9a-fA-F\s]*)", text if isinstance(text, str) else text.decode("latin-1"))
-    return bytes.fromhex(found[1]) if found else None
+    """The content of a PNG's ``Raw profile type ...``: a name, a length, and hexadecimal digits."""
+    words = (text if isinstance(text, str) else text.decode("latin-1")).split(maxsplit=2)
+    try:
+        return bytes.fromhex(words[2]) if len(words) == 3 and words[1].isdigit() else None
+    except ValueError:
+        return None
 
 
 def rounded_to_8(pixels: np.ndarray) -> np.ndarray:
