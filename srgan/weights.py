@@ -20,6 +20,9 @@ def read_metadata(path: str | Path, made_by: str) -> dict[str, str]:
             if length > path.stat().st_size:
                 raise ValueError("its header is cut off")
             header = json.loads(file.read(length))
-        return json.loads(header.get("__metadata__", {}).get("srgan", "{}"))
-    except (OSError, ValueError, AttributeError) as error:
+        metadata = json.loads(header.get("__metadata__", {}).get("srgan", "{}"))
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise ValueError("its metadata is no table of texts")
+        return metadata
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise SrganError(f"{path}: not a readable safetensors file ({error}); make it again with: dvc repro -sf {made_by}") from error

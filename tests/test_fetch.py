@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import io
 import json
+import pwd
 import shutil
 import threading
 import zipfile
@@ -18,10 +19,12 @@ from conftest import run, write_params
 from srgan.cli import main
 from srgan.data import catalog, fetch, places, transfer
 from srgan.data.catalog import DATA_SETS, File, Source
-from srgan.data.checksums import CHECKSUMS, Checksums
+from srgan.data.checksums import CHECKSUMS, Checksums, digest_of
 from srgan.data.choice import choose
 from srgan.data.fetch import fetch_data_set
+from srgan.data.left_out import LeftOut
 from srgan.errors import SrganError
+from srgan.files import sha256
 
 
 def png(seed):
@@ -214,6 +217,40 @@ def test_a_source_that_is_broken_or_incomplete_gives_way_to_the_next(served, cap
         fetch_data_set(replace(entry, sources={"train": sources[:1]}), "train", folder.parent / "out2", Checksums())
 
 
+def test_images_with_a_published_digest_must_match_it(served, caplog):
+    folder, address = served
+    write_zip(folder / "a.zip", ["x.png", "y.png", "z.png"])
+    entry = entry_at(f"{address}/a.zip")
+    records = fetch_data_set(entry, "train", folder.parent / "out", Checksums())
+    assert "plain http, and there is no published digest" in caplog.text
+    caplog.clear()
+    right = digest_of([record["sha256"] for record in records])
+    (source,) = entry.sources["train"]
+    fetch_data_set(replace(entry, sources={"train": (replace(source, images=right),)}), "train", folder.parent / "out2", Checksums())
+    assert "plain http" not in caplog.text
+    with pytest.raises(SrganError, match="holds other images than published"):
+        wrong = replace(entry, sources={"train": (replace(source, images="0" * 64),)})
+        fetch_data_set(wrong, "train", folder.parent / "out3", Checksums())
+
+
+def test_the_digests_that_ship_are_those_of_the_real_images(mirror):
+    for name, split in (("b100", "test"), ("bsds500", "train")):
+        folder = mirror / "datasets" / name
+        found = digest_of([sha256(path) for path in folder.rglob("*.jpg")])
+        assert [source.images for source in DATA_SETS[name].sources[split] if source.images] == [found]
+
+
+def test_no_source_over_plain_http_alone_goes_unverified_but_general100(served):
+    """Who adds a source should know a digest of it, or a way that is encrypted."""
+    unverified = {
+        entry.name
+        for entry in DATA_SETS.values()
+        for sources in entry.sources.values()
+        if not any(source.verified or source.files[0].urls[0].startswith("https://") for source in sources)
+    }
+    assert unverified == {"general100"}
+
+
 # -- mirrors -------------------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +367,37 @@ def test_folders_called_train_and_test_are_the_split(place, packed):
         entry, records = fetch_own(name, split, f"out-{split}", place)
         assert entry.name == "photos"
         assert {file.rsplit("/", 1)[-1] for file in names(records)} == expected
+
+
+def test_names_in_an_archive_become_safe_and_what_it_holds_beside_images_is_counted(served):
+    folder, address = served
+    members = ["p/x.png", "p/\x1b[31m.png", "p/notes.txt", "p/._x.png", "__MACOSX/x.png", "p/" + "long" * 80 + ".png"]
+    write_zip(folder / "more.zip", members)
+    (entry,) = choose((f"{address}/more.zip",), "train")
+    left_out = LeftOut()
+    found = names(fetch_data_set(entry, "train", folder.parent / "a", Checksums(), left_out))
+    assert found[0] == "%1B[31m.png"
+    assert len(found[1]) < 210
+    assert found[2:] == ["x.png"]
+    assert left_out.counts == {"ends in .txt, which is not read": 1, "hidden": 2}
+
+
+@pytest.mark.parametrize("name", ["~/photos", "https://example.org/photos.zip", "~nobody-of-this-name/photos"])
+def test_a_user_without_a_home_folder_gets_an_error_in_words(place, monkeypatch, capsys, name):
+    """Containers run as a number that no list of users knows."""
+
+    def unknown(_):
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for variable in ("HOME", "SRGAN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    write_params(place, {"data.train": [name]})
+    with pytest.raises(SystemExit):
+        main(["download"])
+    error = capsys.readouterr().err
+    assert "internal error" not in error
+    assert "set HOME" in error or "set SRGAN_CACHE or HOME to a folder" in error
 
 
 def test_addresses_of_archives_and_images(served):

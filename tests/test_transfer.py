@@ -118,6 +118,18 @@ class Faulty(http.server.BaseHTTPRequestHandler):
             self.wfile.write(CONTENT[start : start + 100_000])
             time.sleep(0.06)
 
+    def serve_unknown(self) -> None:  # says neither how long it is nor which version
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(CONTENT)
+
+    def serve_odd(self) -> None:  # digits, but no numbers
+        self.send_response(503 if len(self.requests) == 1 else 200)
+        self.send_header("Retry-After", "\xb2")
+        self.send_header("Content-Length", "\xb2" if len(self.requests) == 1 else "9" * 5000)
+        self.end_headers()
+        self.wfile.write(CONTENT)
+
     def serve_silent(self) -> None:
         time.sleep(1)
 
@@ -254,6 +266,27 @@ def test_a_full_disk_is_said_at_once_and_costs_nothing(server, tmp_path, monkeyp
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1_000_000))
     with pytest.raises(SrganError, match=r"0\.0 GB needed, 0\.0 GB free; make room, or name another folder with SRGAN_CACHE"):
         fetched(f"{server}/none/x", tmp_path)
+
+
+def test_a_file_of_unknown_size_stops_before_the_disk_is_full_and_leaves_nothing(server, tmp_path, digest, monkeypatch):
+    free = iter(range(2_000_000_000, 0, -300_000_000))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10, next(free)))
+    with pytest.raises(SrganError, match=r"no room for file: 0\.0 GB arrived, their number unknown, 0\.8 GB free; make room, or name"):
+        fetched(f"{server}/unknown/x", tmp_path)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["file.lock"]
+    monkeypatch.undo()
+    assert fetched(f"{server}/unknown/x", tmp_path, digest) == CONTENT
+
+
+def test_a_part_that_cannot_be_continued_does_not_stay(server, tmp_path):
+    with pytest.raises(TransferError):
+        fetched(f"{server}/untagged-1/x", tmp_path, "0" * 64)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["file.lock"]
+
+
+def test_digits_that_are_no_numbers_are_passed_over(server, tmp_path, digest):
+    assert fetched(f"{server}/odd/x", tmp_path, digest) == CONTENT
+    assert len(Faulty.requests) == 2
 
 
 def test_a_disk_that_fills_up_keeps_what_arrived(server, tmp_path, digest, monkeypatch):

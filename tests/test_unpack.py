@@ -5,6 +5,7 @@ import io
 import lzma
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -85,6 +86,36 @@ def test_a_bomb_is_stopped_before_it_fills_the_disk(tmp_path, monkeypatch, kind)
     with pytest.raises(BadArchive, match="unpacks to more than"):
         unpack(archive, tmp_path / "out", everything)
     assert (tmp_path / "out/x.png").stat().st_size <= 8_000_000
+
+
+def test_a_zip_whose_list_of_entries_is_huge_is_refused_before_it_is_read(tmp_path):
+    """100 MB of memory instead of 600."""
+    archive = tmp_path / "many.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("a.png", b"1")
+    content = archive.read_bytes()
+    start, end = content.index(b"PK\1\2"), content.index(b"PK\5\6")
+    count = 40_000_000 // (end - start)
+    directory = content[start:end] * count
+    tail = bytearray(content[end:])
+    tail[8:12] = b"\xff\xff\xff\xff"  # the number of entries; Python does not look at it
+    tail[12:16] = len(directory).to_bytes(4, "little")
+    archive.write_bytes(content[:start] + directory + tail)
+    (tmp_path / "out").mkdir()
+    tracemalloc.start()
+    with pytest.raises(BadArchive, match="its list of entries takes 40 MB, more than 34 MB; not unpacked: unpack it yourself"):
+        unpack(archive, tmp_path / "out", everything)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz"])
+def test_a_name_that_is_too_long_costs_its_image_only(tmp_path, kind):
+    archive = make(tmp_path / "archive", {"x" * 300 + ".png": b"1", "y.png": b"2"}, kind)
+    (tmp_path / "out").mkdir()
+    left_out = LeftOut()
+    assert unpack(archive, tmp_path / "out", everything, left_out) == ["y.png"]
+    assert left_out.counts == {"a name that is too long": 1}
 
 
 def test_too_many_entries_and_twice_the_same_name(tmp_path, monkeypatch):

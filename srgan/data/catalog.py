@@ -1,7 +1,7 @@
 """What can be fetched: data sets and network weights, with addresses, checksums, terms and citations.
 
-Sizes and SHA-256 are those that the publishers, or others who fetched the file before, have stated; where none are, what comes
-first is recorded in ``checksums.json`` (see `srgan.data.fetch`).
+Sizes and SHA-256 are those that the publishers, or others who fetched the file before, have stated. Where no SHA-256 of a file is
+stated, the digest of its images is, if they could be had otherwise; else the first download is recorded in ``checksums.json``.
 """
 
 import urllib.parse
@@ -43,6 +43,12 @@ class Source:
 
     files: tuple[File, ...]
     inside: tuple[str, ...] = ("*",)  # patterns of the wanted images' paths in an archive; ``*`` spans folders
+    images: str = ""  # digest of the images (see `srgan.data.checksums`), where the files have no SHA-256 of their own
+
+    @property
+    def verified(self) -> bool:
+        """Whether a published digest decides if it brings the right images."""
+        return bool(self.images) or all(file.sha256 for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,10 @@ _BSR = File(
     ),
     70_763_455,
     "97e49d31764f3912f0c4122707d53062ac9e783ba0f095e447a4d53c1a41af8e",
+)
+_SRCNN = File(  # the digest is stated by two users who do not know each other
+    tuple(f"{scheme}://mmlab.ie.cuhk.edu.hk/projects/SRCNN/SRCNN_train.zip" for scheme in ("https", "http")),
+    sha256="001146419f7acfb12a3e7929c8acd5de88a08d687d6881085f81321ad6982b1a",
 )
 _BIDS = File(("https://github.com/BIDS/BSDS500/archive/refs/heads/master.zip",))
 
@@ -256,7 +266,11 @@ _CATALOGUE = (
         sources={
             "train": (
                 Source((_BSR,), ("BSR/BSDS500/data/images/train/*", "BSR/BSDS500/data/images/test/*")),
-                Source((_BIDS,), ("*/BSDS500/data/images/train/*", "*/BSDS500/data/images/test/*")),
+                Source(
+                    (_BIDS,),
+                    ("*/BSDS500/data/images/train/*", "*/BSDS500/data/images/test/*"),
+                    "122b982cb6e36e5af943e132bf441e31484c05a88054751871901b8fe8ce2062",
+                ),
             )
         },
     ),
@@ -280,8 +294,8 @@ _CATALOGUE = (
         counts={"train": 91},
         sources={
             "train": (
+                Source((_SRCNN,), ("*Train/*",)),
                 Source((File((_LAPSRN + "SR_training_datasets.zip",)),), ("T91/*", "*/T91/*")),
-                Source((File(("http://mmlab.ie.cuhk.edu.hk/projects/SRCNN/SRCNN_train.zip",)),), ("*Train/*",)),
             )
         },
     ),
@@ -331,7 +345,7 @@ _CATALOGUE = (
         sources={
             "test": (
                 Source((_BSR,), ("BSR/BSDS500/data/images/val/*",)),
-                Source((_BIDS,), ("*/BSDS500/data/images/val/*",)),
+                Source((_BIDS,), ("*/BSDS500/data/images/val/*",), "76e5b9d5d6db91adbf289ee08b947b36d9c31e1f59cc8333f0612990c5a47a14"),
                 *_benchmark("B100", "BSDS100", "BSD100")["test"],
             )
         },

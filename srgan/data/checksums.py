@@ -13,11 +13,16 @@ CHECKSUMS = Path("checksums.json")
 log = logging.getLogger(__name__)
 
 
+def digest_of(images: list[str]) -> str:
+    """The digest of a set, from the SHA-256 of its images: it depends neither on their names nor on their order."""
+    return digest(sorted(images))
+
+
 class Checksums:
     """The digests of data sets, in a file that belongs under version control.
 
-    The file maps ``NAME/SPLIT`` (or the address of a user's own file, without password and query) to the digest of the sorted SHA-256
-    of its images: the same images are the same set, however they are named and packed.
+    The file maps ``NAME/SPLIT`` (or the address of a user's own file, without password and query) to the digest of its images: the
+    same images are the same set, however they are named and packed.
     """
 
     def __init__(self, path: Path = CHECKSUMS) -> None:
@@ -33,13 +38,13 @@ class Checksums:
         self.added: dict[str, str] = {}
         self.rewritten = list(self.known) != list(known)
 
-    def check(self, key: str, images: list[str]) -> None:
-        """Compare the SHA-256 of a set's images with the recorded digest, or record it.
+    def check(self, key: str, images: list[str]) -> bool:
+        """Compare the SHA-256 of a set's images with the recorded digest, or record it. Returns whether it was recorded before.
 
         Raises:
             SrganError: the images differ from those of the first download.
         """
-        key, actual = without_secrets(key), digest(sorted(images))
+        key, actual = without_secrets(key), digest_of(images)
         expected = self.known.get(key)
         if expected is None:
             self.added[key] = actual
@@ -48,6 +53,7 @@ class Checksums:
                 f"{key}: these images are not those of the first download (digest {actual[:12]}..., {self.path} has {expected[:12]}...); "
                 f"if the new ones are right, delete that line of {self.path}"
             )
+        return expected is not None
 
     def save(self) -> None:
         """Write what was added."""

@@ -20,7 +20,7 @@ from typing import Any
 from srgan.addresses import without_secrets
 from srgan.data import layouts, places
 from srgan.data.catalog import DataSet, Source, Split
-from srgan.data.checksums import Checksums
+from srgan.data.checksums import Checksums, digest_of
 from srgan.data.images import SUFFIXES
 from srgan.data.left_out import LeftOut
 from srgan.data.names import SafePaths, safe_path
@@ -71,7 +71,7 @@ def fetch_data_set(
         log.info("data set %s: %d %s images from %s", entry.name, len(records), split, entry.folder)
         return records
     reasons, kind = [], SrganError
-    for place, sources, bring in _ways(entry, split):
+    for place, source, bring in _ways(entry, split):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
@@ -81,42 +81,55 @@ def fetch_data_set(
             expected = entry.counts.get(split, len(records) or 1)
             if len(records) != expected:
                 raise SrganError(f"holds {len(records)} images, expected {expected}{_summary(tried)}")
-            _check(entry, split, records, checksums)
+            found = [record["sha256"] for record in records]
+            if source and source.images and digest_of(found) != source.images:
+                raise SrganError(f"holds other images than published (digest {digest_of(found)[:12]}..., expected {source.images[:12]}...)")
+            known = _check(entry, split, records, checksums)
         except SrganError as error:
             log.warning("data set %s: not from %s: %s", entry.name, place, error)
             reasons.append(f"{place}: {error}")
             kind = Unreachable if isinstance(error, Unreachable) else kind
-            for file in (file for source in sources for file in source.files if not file.sha256):
+            for file in (file for each in ((source,) if source else entry.sources[split]) for file in each.files if not file.sha256):
                 shutil.rmtree(places.kept(file.urls[0]), ignore_errors=True)  # without a published digest it may differ the next time
             continue
         log.info("data set %s: %d %s images from %s", entry.name, len(records), split, place)
+        if place.startswith("http://") and not known and not (source and source.verified):
+            log.warning(
+                "data set %s: it came over plain http, and there is no published digest to check it with; compare %s with that of another "
+                "network before you trust it",
+                entry.name,
+                checksums.path,
+            )
         left_out.join(tried)
         return records
     hint = "put it under $SRGAN_MIRROR/datasets" if entry.counts else "check the address"
     raise kind(f"failed to fetch data set '{entry.name}': {'; '.join(reasons)}; {hint}, then run the same command again")
 
 
-def _check(entry: DataSet, split: Split, records: list[dict[str, str]], checksums: Checksums) -> None:
+def _check(entry: DataSet, split: Split, records: list[dict[str, Any]], checksums: Checksums) -> bool:
+    """Compare with the first download. Returns whether all of it was known."""
     if entry.counts:
-        checksums.check(f"{entry.name}/{split}", [record["sha256"] for record in records])
-        return
+        return checksums.check(f"{entry.name}/{split}", [record["sha256"] for record in records])
+    known = True
     for file in entry.sources[split][0].files:  # the user's own: each address for itself, so that one more changes nothing
         if not places.local(file.urls[0]):
             whole, name = is_archive(file.name), safe_path(file.name)
-            checksums.check(file.urls[0], [record["sha256"] for record in records if whole or record["file"] == name])
+            images = [record["sha256"] for record in records if whole or record["file"] == name]
+            known = checksums.check(file.urls[0], images) and known
+    return known
 
 
 # -- where images come from ------------------------------------------------------------------------------------------------
 
 
-def _ways(entry: DataSet, split: Split) -> Iterator[tuple[str, tuple[Source, ...], Callable[[Path, LeftOut], None]]]:
-    """Every way to get a split, in order: a name for it, what may be downloaded for it, and what puts the images into a folder."""
+def _ways(entry: DataSet, split: Split) -> Iterator[tuple[str, Source | None, Callable[[Path, LeftOut], None]]]:
+    """Every way to get a split, in order: a name for it, its source (None: the mirror), and what puts the images into a folder."""
     mirror = places.mirror()
     if mirror and entry.counts:  # a user's own set may have any name
-        yield f"{without_secrets(mirror)}/datasets/{entry.name}", entry.sources[split], partial(_from_mirror, mirror, entry, split)
+        yield f"{without_secrets(mirror)}/datasets/{entry.name}", None, partial(_from_mirror, mirror, entry, split)
     for source in entry.sources[split]:
         first = without_secrets(source.files[0].urls[0])
-        yield first if len(source.files) == 1 else f"{first} and so on", (source,), partial(_from_source, entry, split, source)
+        yield first if len(source.files) == 1 else f"{first} and so on", source, partial(_from_source, entry, split, source)
 
 
 def _from_mirror(mirror: str, entry: DataSet, split: Split, folder: Path, left_out: LeftOut) -> None:

@@ -44,6 +44,25 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
+def refuse_bomb(path: Path, ratio: float, small: int = SMALL) -> None:
+    """Refuse a zip file whose records would take far more memory than the file, before anything reads them; other files pass.
+
+    Args:
+        path: of the file.
+        ratio: that its records, unpacked, may have to its size.
+        small: bytes that are always allowed.
+
+    Raises:
+        BadArchive: it would take more, or its list of entries is too long.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with _told(path), _Bounded(io.FileIO(path)) as source, zipfile.ZipFile(source) as opened:
+        total = sum(entry.file_size for entry in opened.infolist())
+    if total > max(small, ratio * path.stat().st_size):
+        raise BadArchive(f"{path}: its records take {total / 1e6:,.0f} MB, the file {path.stat().st_size / 1e6:,.1f} MB; not opened")
+
+
 def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], left_out: LeftOut | None = None) -> list[str]:
     """Write the wanted files of a zip or tar archive into `folder`.
 

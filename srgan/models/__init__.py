@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from srgan.tiles import enlarged
 from srgan.weights import read_metadata
 
 TILE = 768  # LR pixels of a side
+USUAL = 1024  # channels or blocks that no network exceeds; a file that claims more may claim more memory than there is
 
 GENERATORS: dict[str, Callable[..., nn.Module]] = {"compact": Compact, "srresnet": SRResNet, "rrdb": RRDB, "srcnn": SRCNN}
 DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {"patch": PatchDiscriminator, "vgg": VggDiscriminator, "unet": UnetDiscriminator}
@@ -66,9 +68,15 @@ def load_generator(path: str | Path, made_by: str) -> tuple[nn.Module, dict[str,
 def generator_of(state: dict[str, Tensor], path: str | Path) -> nn.Module:
     """The generator that these weights belong to, with them in it; `path` is named in errors."""
     for build in GENERATORS.values():
-        config = build.config_from(state)  # type: ignore[attr-defined]
+        try:
+            config = build.config_from(state)  # type: ignore[attr-defined]
+        except (IndexError, KeyError, ValueError) as error:
+            raise SrganError(f"{path}: looks like {build.__name__}, but its weights have other names or shapes ({error})") from error
         if config is not None:
             try:
+                if max(value for value in config.values() if isinstance(value, int)) > USUAL:
+                    with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # takes no memory, but seconds to import
+                        build(**config).load_state_dict(state)
                 model = build(**config)
                 model.load_state_dict(state)
             except (RuntimeError, ValueError) as error:

@@ -14,7 +14,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from srgan.data.unpack import refuse_bomb
 from srgan.errors import SrganError
+
+MOST_RATIO = 2.0  # of the records to the file: torch does not compress
+SMALL = 16 << 20  # bytes that are allowed whatever the ratio
 
 _WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "generator")  # the averaged weights before the others
 
@@ -37,6 +41,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise SrganError(f"{path}: no such file of weights")
+    refuse_bomb(path, MOST_RATIO, SMALL)
     try:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, OSError) as error:
@@ -46,7 +51,15 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             f"{path}: not a checkpoint of plain tensors ({type(error).__name__}); a file with code in it is not opened: "
             "save its state_dict() alone, or convert it to safetensors"
         ) from error
-    return renamed(_unwrapped(loaded), str(path))
+    state = _unwrapped(loaded)
+    # A tensor may show one stored number many times: as float32 it would take what it claims.
+    size, most = sum(4 * value.numel() for value in state.values()), max(SMALL, 4 * MOST_RATIO * path.stat().st_size)
+    if size > most:
+        raise SrganError(f"{path}: its tensors claim {size / 1e6:,.0f} MB, the file has {path.stat().st_size / 1e6:,.1f} MB; not used")
+    try:
+        return renamed(state, str(path))
+    except (IndexError, ValueError, RuntimeError, NotImplementedError) as error:  # names or shapes that only look like a known network
+        raise SrganError(f"{path}: not weights of a known network ({' '.join(str(error).split())})") from error
 
 
 def renamed(state: dict[str, Tensor], place: str) -> dict[str, Tensor]:
@@ -57,6 +70,8 @@ def renamed(state: dict[str, Tensor], place: str) -> dict[str, Tensor]:
     for pattern, name in _PUBLISHED:
         state = {re.sub(rf"^{pattern}(?=\.)", name, key): value for key, value in state.items()}
     first = state.get("conv_first.weight")
+    if first is not None and first.dim() != 4:
+        raise SrganError(f"{place}: conv_first.weight has {first.dim()} dimensions, a convolution's weights have 4; not supported")
     if first is not None and first.shape[1] != 3:
         kind = "that begins with pixel-unshuffle" if first.shape[1] in (12, 48) else "of other than RGB images"
         raise SrganError(f"{place}: an RRDB network {kind} ({first.shape[1]} input channels) is not supported")
@@ -69,7 +84,7 @@ def _unwrapped(loaded: Any) -> dict[str, Tensor]:
             loaded = loaded[name]
     if not isinstance(loaded, dict):
         return {}
-    return {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
+    return {key: value for key, value in loaded.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
 def _first_release(state: dict[str, Tensor]) -> dict[str, Tensor]:
