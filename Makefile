@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test test-all lint format flow prefect mlflow clean
+.PHONY: help install pipeline test test-all fuzz kill lint format flow prefect mlflow clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ test: $(READY)  ## run the tests
 
 test-all: $(READY)  ## run all tests, also those that kill and restart real processes again and again
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
+
+fuzz: $(READY)  ## read thousands of damaged files, in about a quarter of an hour; SHARE=0.1 runs a tenth, SEED=1 draws others
+	$(BIN)/python -m tests.fuzz --share $(or $(SHARE),1) --seed $(or $(SEED),0)
+
+kill: $(READY)  ## kill each stage at MOMENTS=20 random moments, run it again and compare the results
+	$(BIN)/python -m tests.fuzz.kill --moments $(or $(MOMENTS),20) --seed $(or $(SEED),0)
 
 lint: $(READY)  ## style, and the arrows between the parts
 	$(BIN)/ruff check
