@@ -22,7 +22,6 @@ install: $(READY)  ## make .venv with everything in it
 
 pipeline: $(READY)  ## run the whole pipeline: data, training, scores, ONNX, registry
 	$(BIN)/dvc repro
-	@test reports/report.html -nt reports/statistics.json || $(BIN)/srgan report  # where that came from DVC's cache
 	@echo "Look at reports/report.html; use it: .venv/bin/srgan upscale photo.jpg -o big.png"
 
 flow: $(READY)  ## the same, as a Prefect flow with a task per stage

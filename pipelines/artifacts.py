@@ -13,6 +13,7 @@ from srgan import params
 from srgan.errors import SrganError
 from srgan.figures import FIGURES
 from srgan.files import read_json
+from srgan.model_card import escaped
 from srgan.stages import COMPARISON, METRICS, REPORT, current_training
 
 if TYPE_CHECKING:
@@ -61,5 +62,5 @@ def _page(made: "Training") -> str:
     run = "[run and curves]({}), [report]({})".format(*links) if links else "no run; `srgan sync` makes one"
     if links and links[0].startswith(tracking.LOCAL_PAGES):
         run += " (the local store's: open it with `make mlflow`)"
-    origin = [f"- {name}: {value}" for name, value in tracking.origin(made).items() if name != "MLflow"]
+    origin = [f"- {name}: {escaped(value)}" for name, value in tracking.origin(made).items() if name != "MLflow"]
     return "\n".join([f"# {made.name}", "", f"- MLflow: {run}", f"- report on this machine: `{REPORT.resolve()}`", *origin, ""])

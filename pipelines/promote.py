@@ -18,23 +18,25 @@ def _title(parameters: dict[str, Any]) -> str:
 
 
 @flow(name="promote", description="Make the challenger the champion, if its scores allow.", flow_run_name=named(_title))
-def promote(dry_run: bool = False, force: str = "", wait: bool = True) -> State[Any]:
+def promote(dry_run: bool = False, force: str = "", wait: bool = True, own: bool = False) -> State[Any]:
     """Decide by the rules of params.yaml, as `srgan promote` does; the state's name is the decision.
 
     Args:
         dry_run: decide, but change nothing.
         force: a reason to promote whatever the scores say.
         wait: for another run that is at work in this working copy, instead of failing.
+        own: fail if the challenger is not the model of this working copy.
     """
     from srgan import promotion  # brings MLflow, PyTorch and more; a flow that is only listed does without
 
     try:
         with alone(wait), limits.gpu():
-            decision = promotion.promote(params.load(), dry_run, force)
+            decision = promotion.promote(params.load(), dry_run, force, own)
             if decision.checks:
                 page = promotion.PAGE.read_text(encoding="utf-8")
                 create_markdown_artifact(page, key="promotion", description=f"{decision.verdict}: {decision.reason}"[:1000])
     except SrganError as error:
         return failed(error)
     told = f"version {decision.challenger} of {decision.model}: {decision.verdict}: {decision.reason}"
+    told += f"; {decision.note}" if decision.note else ""
     return Completed(name=decision.verdict.capitalize() + (" (dry run)" if dry_run else ""), message=told)

@@ -48,7 +48,7 @@ def refresh(
             trained = train(push_to=push_to, return_state=True)
             if not trained.is_completed():
                 return Failed(message=f"{trained.message}; the champion stays")
-            decided = promote(return_state=True)
+            decided = promote(own=True, return_state=True)
             if not decided.is_completed():
                 return Failed(message=f"trained, but not decided: {decided.message}")
     except SrganError as error:

@@ -14,6 +14,7 @@ from pydantic import Field
 from pipelines import limits
 from pipelines.runs import alone, failed, named
 from srgan.errors import SrganError
+from srgan.model_card import escaped
 
 if TYPE_CHECKING:
     from srgan.inference import Upscaler
@@ -74,10 +75,9 @@ def batch_upscale(
                 failures += upscale_shard(upscaler, some, settings, overwrite, title)
     except SrganError as error:
         return failed(error)
-    listed = "\n".join(f"- {failure}" for failure in failures)
-    page = (
-        f"# {len(jobs) - len(failures)} of {len(jobs)} photographs enlarged\n\nFrom `{source}` to `{target}`, by `{model}`.\n\n{listed}\n"
-    )
+    listed = "\n".join(f"- {escaped(failure)}" for failure in failures)
+    title = f"# {len(jobs) - len(failures)} of {len(jobs)} photographs enlarged"
+    page = f"{title}\n\nFrom {escaped(source)} to {escaped(target)}, by {escaped(model)}.\n\n{listed}\n"
     create_markdown_artifact(page, key="upscaled")
     if failures:
         return Failed(message=f"{len(failures)} of {len(jobs)} photographs could not be enlarged; the first: {failures[0]}")

@@ -225,7 +225,7 @@ def _add_upscale(commands: Any, common: argparse.ArgumentParser) -> None:
         "input", nargs="+", metavar="INPUT", help="files, folders (with all that is in them), patterns such as 'a/**/*.jpg', or - for stdin"
     )
     add("-o", "--output", required=True, help="a file, for one photograph; else a folder; or - for stdout")
-    add("--model", help="an .onnx file, or models:/NAME@ALIAS of MLflow's registry (default: the newest in models/)")
+    add("--model", help="an .onnx file, or models:/NAME@ALIAS of MLflow's registry (default: the one that the stage export has written)")
     add("--provider", default="auto", choices=PROVIDERS, help="what runs the model (default: CUDA where it works, else the CPU)")
     add("--strict-provider", action="store_true", help="fail where the provider does not work, instead of taking the next best")
     add("--tile", type=_positive, help="side of the squares the model sees, in pixels (default: what free memory allows)")
@@ -353,7 +353,7 @@ def _rollback(options: argparse.Namespace) -> None:
     from srgan import promotion
 
     former, restored = promotion.rollback(params.load(options.params), options.reason)
-    print(f"version {restored} is the champion again, version {former} no longer")
+    print(f"version {restored} is the champion again, {f'version {former} no longer' if former else 'where there was none'}")
 
 
 def _upscale(options: argparse.Namespace) -> None:

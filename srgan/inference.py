@@ -241,7 +241,7 @@ class Upscaler:
         return int(min(max(pixels**0.5 // 32 * 32, SMALLEST), LARGEST))
 
 
-def _state(path: Path) -> tuple[Path, int, int]:
+def _state(path: Path) -> tuple[Path, int, int, int]:
     """Differs where a file is another, or was written anew."""
     found = path.stat()
-    return path, found.st_mtime_ns, found.st_size
+    return path, found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,12 +1,18 @@
 """``MODEL_CARD.md``: what a registered model is, what it is good for, and where it fails."""
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
 from srgan.figures import FIGURES
 
 SHOWN = ("psnr_y", "ssim_y", "lpips", "color_shift", "checkerboard")
+
+
+def escaped(text: str) -> str:
+    """Text for a line or a table cell of Markdown, where it is shown as it is: no markup, no HTML, no line breaks."""
+    return re.sub(r"([\\`*\[\]<>|&~]|\b_|_\b)", r"\\\1", " ".join(text.split()))
 
 
 def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: dict[str, Any], exported: dict[str, Any]) -> str:
@@ -21,13 +27,13 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
     arch, config = metadata["sr.arch"], json.loads(metadata["sr.arch_config"])
     gan = metadata.get("sr.objective") == "gan"
     lines = [
-        f"# {metadata['sr.name']}: super-resolution x{metadata['sr.scale']}",
+        f"# {escaped(metadata['sr.name'])}: super-resolution x{metadata['sr.scale']}",
         "",
         f"A network that enlarges photographs {metadata['sr.scale']} times: `{arch}` "
         f"({', '.join(f'{key} {value}' for key, value in config.items())}), "
         + ("trained on pixels, then as a GAN." if gan else "trained on pixels."),
         "",
-        f"- Licence of the weights: {metadata['sr.license']}",
+        f"- Licence of the weights: {escaped(metadata['sr.license'])}",
         f"- File: `{exported['file']}`, {exported['bytes'] / 1e6:.1f} MB, SHA-256 `{exported['sha256']}`",
         f"- Training: the run tagged `srgan.key = {metadata['sr.train_run']}`, data `{metadata['sr.train_data_sha256'][:16]}`",
         *(
@@ -59,11 +65,11 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
     groups = Counter((image["part"], image["set"]) for image in manifest["images"])
     for (part, name), count in sorted(groups.items(), key=lambda item: (("train", "validation", "test").index(item[0][0]), item[0][1])):
         terms = {str(image.get("licence")) for image in manifest["images"] if (image["part"], image["set"]) == (part, name)}
-        lines.append(f"| {part} | {name} | {count} | {'; '.join(sorted(terms))} |")
+        lines.append(f"| {part} | {escaped(name)} | {count} | {escaped('; '.join(sorted(terms)))} |")
     lines += ["", "## Scores", "", "Means over the test images, with 95 % intervals (bootstrap).", ""]
     for name, models in statistics.items():
         figures = [figure for figure in SHOWN if figure in models["gan"]["figures"]]
-        lines += [f"| {name} | {' | '.join(FIGURES[figure].title for figure in figures)} |", "|---" * (len(figures) + 1) + "|"]
+        lines += [f"| {escaped(name)} | {' | '.join(FIGURES[figure].title for figure in figures)} |", "|---" * (len(figures) + 1) + "|"]
         for model in ("bicubic", "pretrained", "gan"):
             cells = [_cell(figure, models[model]["figures"][figure]) for figure in figures]
             lines.append(f"| {model} | {' | '.join(cells)} |")
@@ -72,7 +78,7 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
     for name, models in statistics.items():
         for figure in ("lpips", "psnr_y"):
             if worst := models["gan"]["figures"].get(figure, {}).get("worst"):
-                lines.append(f"- {name}, by {FIGURES[figure].label}: {', '.join(worst)}")
+                lines.append(f"- {escaped(name)}, by {FIGURES[figure].label}: {escaped(', '.join(worst))}")
     return "\n".join(lines) + "\n"
 
 

@@ -11,16 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from srgan import evaluation, metrics, registry, speed
+from srgan import champions, evaluation, metrics, registry, speed
 from srgan.data.degrade import bicubic_upscale
 from srgan.data.manifest import pairs, read_manifest
 from srgan.errors import SrganError
 from srgan.export import TOLERANCE
 from srgan.figures import FIGURES, goodness
-from srgan.files import write_text
+from srgan.files import read_state, write_text
 from srgan.inference import Upscaler
+from srgan.model_card import escaped
 from srgan.params import Params, Promote
-from srgan.stages import PREPARED, REPORTS, registered_name
+from srgan.stages import EXPORT, PREPARED, REPORTS, registered_name
 from srgan.training.device import pick_device
 
 CHALLENGER, CHAMPION = "challenger", "champion"
@@ -51,6 +52,7 @@ class Decision:
         reason: in a sentence.
         checks: all conditions.
         dry: nothing was changed.
+        note: that the challenger is not the model of this working copy; empty if it is, or if there is none here.
     """
 
     model: str
@@ -60,9 +62,10 @@ class Decision:
     reason: str
     checks: tuple[Check, ...] = ()
     dry: bool = False
+    note: str = ""
 
 
-def promote(params: Params, dry: bool = False, force: str = "") -> Decision:
+def promote(params: Params, dry: bool = False, force: str = "", own: bool = False) -> Decision:
     """Make the challenger the champion, if it is better and breaks no rule (``promote`` in params.yaml).
 
     Both are scored on the test images that are prepared here. Scores that were registered with a model count if they are of the same
@@ -72,9 +75,11 @@ def promote(params: Params, dry: bool = False, force: str = "") -> Decision:
         params: the whole configuration.
         dry: decide, but change nothing.
         force: a reason to promote whatever the scores say; it is written down.
+        own: refuse a challenger that is not the model of this working copy, instead of a warning.
 
     Raises:
-        SrganError: there is no challenger, the server cannot be reached, or another promotion came first; nothing has changed then.
+        SrganError: there is no challenger, it is not `own`, MLflow refuses or cannot be reached, or another promotion came first; nothing
+            has changed then.
     """
     manifest = read_manifest(PREPARED)
     name = registered_name(params, manifest["scale"])
@@ -82,8 +87,15 @@ def promote(params: Params, dry: bool = False, force: str = "") -> Decision:
     if challenger is None:
         raise SrganError(f"{name}: no version has the alias {CHALLENGER}; one gets it by: dvc repro register")
     numbers = (challenger.version, champion.version if champion else None)
+    note = _foreign(name, challenger)
+    if note and own:
+        raise SrganError(note)
+    if note:
+        log.warning(note)
     if champion and champion.version == challenger.version:
-        return Decision(name, *numbers, "nothing to decide", f"version {champion.version} is the champion already", dry=dry)
+        if not dry:
+            champions.put_right(name)
+        return Decision(name, *numbers, "nothing to decide", f"version {champion.version} is the champion already", dry=dry, note=note)
     with tempfile.TemporaryDirectory() as folder:
         contenders = {CHALLENGER: challenger} | ({CHAMPION: champion} if champion else {})
         files = {role: registry.download(f"models:/{name}/{found.version}", Path(folder) / role) for role, found in contenders.items()}
@@ -98,27 +110,40 @@ def promote(params: Params, dry: bool = False, force: str = "") -> Decision:
     else:
         verdict = "promoted"
         reason = "better than the champion by every rule" if champion else "the first champion: better than bicubic by every rule"
-    decision = Decision(name, *numbers, verdict, reason, tuple(checks), dry)
+    decision = Decision(name, *numbers, verdict, reason, tuple(checks), dry, note)
     if not dry:
         if verdict == "promoted":
-            registry.crown(name, challenger.version, numbers[1])
+            champions.crown(name, challenger.version, numbers[1])
         registry.tag(name, challenger.version, decision_tags(decision))
     write_text(PAGE, page(decision, table))
     return decision
 
 
-def rollback(params: Params, reason: str) -> tuple[str, str]:
+def _foreign(name: str, challenger: Any) -> str:
+    """A sentence if the challenger is another model than the one that was exported in this working copy."""
+    exported = read_state(EXPORT)
+    known = challenger.tags.get(registry.DIGEST_TAG)
+    if not isinstance(exported, dict) or not known or exported.get("sha256") == known:
+        return ""
+    return (
+        f"{name}: the challenger, version {challenger.version}, is not the model of this working copy "
+        f"({EXPORT}: {exported.get('file')}); make that the challenger with: dvc repro register"
+    )
+
+
+def rollback(params: Params, reason: str) -> tuple[str | None, str]:
     """Make the champion before this one the champion again.
 
     Returns:
-        The versions that were and are the champion.
+        The versions that were (None: there was none) and are the champion.
 
     Raises:
-        SrganError: there is none to go back to, or the server cannot be reached.
+        SrganError: there is none to go back to, or MLflow refuses or cannot be reached.
     """
     name = registered_name(params, read_manifest(PREPARED)["scale"])
-    former, restored = registry.uncrown(name)
-    registry.tag(name, former, {"srgan.decision": "rolled back", "srgan.decision.reason": reason or "no reason given"})
+    former, restored = champions.uncrown(name)
+    if former:
+        registry.tag(name, former, {"srgan.decision": "rolled back", "srgan.decision.reason": reason or "no reason given"})
     return former, restored
 
 
@@ -215,13 +240,17 @@ def page(decision: Decision, table: pd.DataFrame) -> str:
     lines = [
         f"# {decision.model}: version {decision.challenger} {'would be ' if decision.dry else ''}{decision.verdict}",
         "",
-        f"{decision.reason[:1].upper()}{decision.reason[1:]}.",
+        f"{escaped(decision.reason[:1].upper() + decision.reason[1:])}.",
         "",
+        *([f"**{escaped(decision.note)}.**", ""] if decision.note else []),
         f"Challenger: version {decision.challenger}. Champion: {against}. {time.strftime('%Y-%m-%d %H:%M')}.",
         "",
         "| condition | wanted | found | |",
         "|---|---|---|---|",
-        *(f"| {check.name} | {check.wanted} | {check.found} | {'holds' if check.passed else '**broken**'} |" for check in decision.checks),
+        *(
+            f"| {escaped(check.name)} | {escaped(check.wanted)} | {escaped(check.found)} | {'holds' if check.passed else '**broken**'} |"
+            for check in decision.checks
+        ),
         "",
         "Means over the images:",
         "",
@@ -230,5 +259,7 @@ def page(decision: Decision, table: pd.DataFrame) -> str:
     lines += [f"| set | model | {' | '.join(FIGURES[name].title for name in figures)} |", "|---" * (2 + len(figures)) + "|"]
     means = table.groupby(["set", "model"], sort=False)[figures].mean()
     for (set_name, model), row in means.iterrows():
-        lines.append(f"| {set_name} | {model} | {' | '.join(f'{row[name]:.{FIGURES[name].digits}f}' for name in figures)} |")
+        lines.append(
+            f"| {escaped(set_name)} | {escaped(model)} | {' | '.join(f'{row[name]:.{FIGURES[name].digits}f}' for name in figures)} |"
+        )
     return "\n".join(lines) + "\n"

@@ -1,42 +1,36 @@
 """The model registry: versions found by what they hold, named by aliases."""
 
 import contextlib
+import importlib.metadata
 import logging
 import math
-import os
-import platform
 import re
 import tempfile
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import onnx
 import pandas as pd
-from mlflow import onnx as mlflow_onnx
 from mlflow import pyfunc
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.types import ColSpec, Schema
 
-from srgan import evaluation, tracking
-from srgan.errors import SrganError, Unreachable
-from srgan.files import sha256
+from srgan import evaluation, mlflow_store, tracking
+from srgan.errors import SrganError
+from srgan.files import plain_name, sha256
 
 DIGEST_TAG = "srgan.onnx_sha256"
 TEST_TAG = "srgan.test_sha256"  # the images that the version's scores are of
-IMAGES, TWIN_TAG = "-images", "srgan.version"  # a version's twin takes and returns image files; the tag names the version
+SCORES_TAG = "srgan.scores_run"  # the run whose artifacts they are among
 DIFFERENCE_TAG = "srgan.onnx_difference"  # from PyTorch, at most
-CHAMPIONS_TAG = "srgan.champions"  # of the registered model: its champions in order, the present one last
-LOCK_TAG = "srgan.promotion"  # of the registered model: who is at work
+IMAGES = "-images"  # end of the name of a second model that former releases kept
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what a server that works says of a name it does not know
-LOCK_SECONDS, SETTLE_SECONDS = 120.0, 1.0
+SERVICE = ("mlflow", "numpy", "onnx", "opencv-python-headless", "pandas", "pillow", "psutil", "pyvips[binary]")
 
 log = logging.getLogger(__name__)
 
@@ -61,30 +55,25 @@ def register(
         `name`, `version`, `alias`, `run_id`.
 
     Raises:
-        Unreachable: the server cannot be reached or refuses; nothing is lost, the stage can be run again.
+        SrganError: MLflow refuses or (`Unreachable`) cannot be reached; nothing is lost, the stage can be run again.
     """
     try:
-        client = tracking.connect()
+        client = mlflow_store.connect()
         run_id = tracking.sync(training)
         found = _find(client, name, sha256(path)) or _create(client, path, run_id, name)
         place = Path(_scores_path(sha256(path)))
         with tempfile.TemporaryDirectory() as folder:
             table.to_csv(Path(folder) / place.name, index=False)
             client.log_artifact(run_id, str(Path(folder) / place.name), str(place.parent))
-        if not _twin(client, name, found.version):
-            _create_twin(client, path, run_id, name, found.version)
         client.log_text(run_id, card, "MODEL_CARD.md")
         client.update_model_version(name, found.version, card)
-        for key, value in tags.items():  # after the scores that they speak of
+        for key, value in (tags | {SCORES_TAG: run_id}).items():  # after the scores that they speak of
             client.set_model_version_tag(name, found.version, key, value)
-        _give_alias(client, name, alias, found.version)
+        give_alias(client, name, alias, found.version)
         client.set_terminated(run_id, "FINISHED")
-    except SrganError:
-        raise
     except Exception as error:  # see tracking.try_sync
-        raise Unreachable(
-            f"MLflow's registry refused {path}: {tracking.reason(error)}; the model is safe, run again: dvc repro register"
-        ) from error
+        why = mlflow_store.explained(error, name)
+        raise type(why)(f"{path} is not registered: {why}; the model is safe, run again: dvc repro register") from error
     return {"name": name, "version": int(found.version), "alias": alias, "run_id": run_id}
 
 
@@ -92,7 +81,7 @@ def find(name: str, alias: str, folder: Path) -> Path | None:
     """Bring the version of `name` that bears `alias` into `folder`; None if there is none.
 
     Raises:
-        Unreachable: the server cannot be reached, or has lost the file.
+        SrganError: the file is lost or damaged, MLflow refuses, or (`Unreachable`) cannot be reached.
     """
     return download(f"models:/{name}@{alias}", folder) if version(name, alias) else None
 
@@ -101,16 +90,16 @@ def version(name: str, alias: str) -> ModelVersion | None:
     """The version of `name` that bears `alias`; None if there is none.
 
     Raises:
-        Unreachable: the server cannot be reached.
+        SrganError: MLflow refuses or (`Unreachable`) cannot be reached.
     """
     try:
-        return tracking.connect().get_model_version_by_alias(name, alias)
+        return mlflow_store.connect().get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code in NOT_THERE:
             return None
-        raise Unreachable(f"MLflow: {tracking.reason(error)}") from error
+        raise mlflow_store.explained(error, name) from error
     except Exception as error:  # see tracking.try_sync
-        raise Unreachable(f"MLflow: {tracking.reason(error)}") from error
+        raise mlflow_store.explained(error, name) from error
 
 
 def scores(found: ModelVersion, test_sha256: str) -> pd.DataFrame | None:
@@ -119,10 +108,11 @@ def scores(found: ModelVersion, test_sha256: str) -> pd.DataFrame | None:
         return None
     try:
         with tempfile.TemporaryDirectory() as folder:
-            path = tracking.connect().download_artifacts(found.run_id, _scores_path(found.tags[DIGEST_TAG]), folder)
+            run_id = found.tags.get(SCORES_TAG, found.run_id)
+            path = mlflow_store.connect().download_artifacts(run_id, _scores_path(found.tags[DIGEST_TAG]), folder)
             return evaluation.read_table(path)
     except Exception as error:  # see tracking.try_sync
-        log.warning("MLflow: the scores of version %s cannot be had (%s)", found.version, tracking.reason(error))
+        log.warning("the scores of version %s are missing (%s)", found.version, mlflow_store.explained(error))
         return None
 
 
@@ -130,83 +120,27 @@ def tag(name: str, number: str, tags: dict[str, str]) -> None:
     """Set tags of a version.
 
     Raises:
-        Unreachable: the server cannot be reached or refuses.
+        SrganError: MLflow refuses or (`Unreachable`) cannot be reached.
     """
     try:
-        client = tracking.connect()
+        client = mlflow_store.connect()
         for key, value in tags.items():
             client.set_model_version_tag(name, str(number), key, value)
     except Exception as error:  # see tracking.try_sync
-        raise Unreachable(f"MLflow: {tracking.reason(error)}") from error
+        raise mlflow_store.explained(error, name) from error
 
 
-def crown(name: str, number: str, former: str | None) -> None:
-    """Make a version the champion, if `former` still is (None: if there still is none).
-
-    Raises:
-        SrganError: another promotion is at work or came first, or the server cannot be reached; the champion is then as that left it.
-    """
-    with _promotion(name) as client:
-        now = version(name, "champion")
-        if (str(now.version) if now else None) != (str(former) if former else None):
-            other = f"version {now.version} became the champion" if now else "the champion was taken away"
-            raise SrganError(f"{name}: {other} meanwhile; nothing was changed, decide again: srgan promote")
-        line = [entry for entry in _champions(client, name) if entry not in (str(number), str(former))]
-        line += [str(former)] if former else []  # also one that was made the champion by hand
-        client.set_registered_model_tag(name, CHAMPIONS_TAG, ",".join([*line, str(number)]))
-        _give_alias(client, name, "champion", str(number))
-
-
-def uncrown(name: str) -> tuple[str, str]:
-    """Give the alias ``champion`` back to the one before. Returns the versions that had and have it.
-
-    Raises:
-        SrganError: there was none before, another promotion is at work, or the server cannot be reached.
-    """
-    with _promotion(name) as client:
-        now = version(name, "champion")
-        line = _champions(client, name)
-        if now is None or len(line) < 2 or line[-1] != str(now.version):
-            raise SrganError(f"{name}: there is no former champion to go back to ({CHAMPIONS_TAG}: {','.join(line) or 'none'})")
-        _give_alias(client, name, "champion", line[-2])
-        client.set_registered_model_tag(name, CHAMPIONS_TAG, ",".join(line[:-1]))
-        return line[-1], line[-2]
-
-
-def _give_alias(client: MlflowClient, name: str, alias: str, number: str) -> None:
-    """To a version, and to its twin that takes image files (`srgan.service`)."""
+def give_alias(client: MlflowClient, name: str, alias: str, number: str) -> None:
+    """Let an alias name a version."""
     client.set_registered_model_alias(name, alias, str(number))
-    if twin := _twin(client, name, number):
-        client.set_registered_model_alias(f"{name}{IMAGES}", alias, twin.version)
-
-
-def _champions(client: MlflowClient, name: str) -> list[str]:
-    return [entry for entry in client.get_registered_model(name).tags.get(CHAMPIONS_TAG, "").split(",") if entry]
-
-
-@contextlib.contextmanager
-def _promotion(name: str) -> Iterator[MlflowClient]:
-    """Be the only one who changes the champion. MLflow has no locks: who finds his own mark after a moment has come first."""
-    own = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    try:
-        client = tracking.connect()
-        mark = client.get_registered_model(name).tags.get(LOCK_TAG, "")
-        whose, _, since = mark.rpartition("@")
-        if mark and time.time() - float(since) < LOCK_SECONDS:
-            raise SrganError(f"{name}: another promotion is at work ({whose}); nothing was changed, try again in a minute")
-        client.set_registered_model_tag(name, LOCK_TAG, f"{own}@{time.time():.0f}")
-        time.sleep(SETTLE_SECONDS)
-        winner = client.get_registered_model(name).tags.get(LOCK_TAG, "").rpartition("@")[0]
-        if winner != own:
-            raise SrganError(f"{name}: another promotion came first ({winner}); nothing was changed, decide again: srgan promote")
-        try:
-            yield client
-        finally:
-            client.delete_registered_model_tag(name, LOCK_TAG)
-    except SrganError:
-        raise
-    except Exception as error:  # see tracking.try_sync
-        raise SrganError(f"MLflow: {tracking.reason(error)}; see who is the champion with: make mlflow") from error
+    # Former releases kept a second model for the image service, with aliases of its own. They do not follow.
+    with contextlib.suppress(MlflowException):
+        if alias in client.get_registered_model(f"{name}{IMAGES}").aliases:
+            client.delete_registered_model_alias(f"{name}{IMAGES}", alias)
+            log.warning(
+                "%s%s is no longer needed: %s serves images itself. Its alias %s named another version and was removed",
+                name, IMAGES, name, alias,
+            )  # fmt: skip
 
 
 def model_of_run(run_id: str) -> str:
@@ -215,7 +149,7 @@ def model_of_run(run_id: str) -> str:
     Raises:
         SrganError: it has none.
     """
-    outputs = tracking.connect().get_run(run_id).outputs
+    outputs = mlflow_store.connect().get_run(run_id).outputs
     if not outputs or not outputs.model_outputs:
         raise SrganError(f"run {run_id}: has no model; it gets one by: dvc repro register")
     return f"models:/{outputs.model_outputs[-1].model_id}"
@@ -228,14 +162,31 @@ def download(uri: str, folder: Path) -> Path:
         SrganError: there is none, or the server cannot be reached.
     """
     try:
-        tracking.connect()
-        found = sorted(Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder))).rglob("*.onnx"))
+        known = _digest(mlflow_store.connect(), uri)
+        described = Path(mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=str(folder)))
+        inside = str(Model.load(str(described)).flavors.get("onnx", {}).get("data", ""))
+        if not inside.endswith(".onnx"):
+            raise SrganError(f"{uri}: holds no .onnx file")
+        for part in inside.split("/"):
+            plain_name(part, f"{uri}: MLmodel: onnx: data")
+        path = Path(mlflow.artifacts.download_artifacts(f"{uri}/{inside}", dst_path=str(folder)))
     except Exception as error:  # see tracking.try_sync
-        kind = SrganError if getattr(error, "error_code", "") in NOT_THERE else Unreachable
-        raise kind(f"{uri}: {tracking.reason(error)}") from error
-    if not found:
-        raise SrganError(f"{uri}: holds no .onnx file")
-    return found[0]
+        why = mlflow_store.explained(error)
+        raise type(why)(str(why) if uri in str(why) else f"{uri}: {why}") from error
+    if known and sha256(path) != known:
+        raise SrganError(f"{uri}: {path.name} is damaged: its SHA-256 is not that of the version's tag {DIGEST_TAG}; register it again")
+    return path
+
+
+def _digest(client: MlflowClient, uri: str) -> str | None:
+    """The digest that was recorded when the model was registered."""
+    if found := re.fullmatch(r"models:/([^/@]+)@([^/@]+)", uri):
+        return client.get_model_version_by_alias(*found.groups()).tags.get(DIGEST_TAG)
+    if found := re.fullmatch(r"models:/([^/@]+)/(\d+)", uri):
+        return client.get_model_version(*found.groups()).tags.get(DIGEST_TAG)
+    if found := re.fullmatch(r"models:/(m-[0-9a-f]+)", uri):
+        return client.get_logged_model(found[1]).tags.get(DIGEST_TAG)
+    return None
 
 
 class Followed:
@@ -275,27 +226,6 @@ class Followed:
         return self._path
 
 
-def _twin(client: MlflowClient, name: str, number: str) -> ModelVersion | None:
-    """The version of ``NAME-images`` that takes and returns image files."""
-    found = client.search_model_versions(f"name = '{name}{IMAGES}'")
-    return next((one for one in found if one.tags.get(TWIN_TAG) == str(number)), None)
-
-
-def _create_twin(client: MlflowClient, path: Path, run_id: str, name: str, number: str) -> None:
-    package = Path(__file__).parent
-    with mlflow.start_run(run_id=run_id):
-        info = pyfunc.log_model(
-            name="service",  # not images: so MLflow calls the folder of the pictures by step
-            python_model=str(package / "service.py"),
-            artifacts={"model": str(path)},
-            code_paths=[str(package)],
-            signature=ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema([ColSpec("binary", "image")])),
-            pip_requirements=["mlflow", "numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "psutil", "pyvips[binary]"],
-            registered_model_name=f"{name}{IMAGES}",
-        )
-    client.set_model_version_tag(f"{name}{IMAGES}", str(info.registered_model_version), TWIN_TAG, str(number))
-
-
 def _scores_path(digest: str) -> str:
     return f"scores/{digest[:16]}.csv"
 
@@ -306,20 +236,61 @@ def _find(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
 
 
 def _create(client: MlflowClient, path: Path, run_id: str, name: str) -> ModelVersion:
-    pixels = np.dtype(np.float32)
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(pixels, (-1, 3, -1, -1), "input")]),
-        outputs=Schema([TensorSpec(pixels, (-1, 3, -1, -1), "output")]),
-    )
-    with mlflow.start_run(run_id=run_id):
-        info = mlflow_onnx.log_model(
-            onnx.load(path),
+    content = sha256(path)
+    with mlflow.start_run(run_id=run_id):  # the model then belongs to the run's experiment
+        info = Model.log(
+            artifact_path=None,
+            flavor=GraphAndService,
             name="model",
-            signature=signature,
-            # Given, not inferred: inference would start a process that loads the model.
-            pip_requirements=["mlflow", "numpy", "onnx", "onnxruntime"],
             registered_model_name=name,
-            save_as_external_data=False,
+            tags={DIGEST_TAG: content},
+            onnx_file=path,
         )
-    client.set_model_version_tag(name, str(info.registered_model_version), DIGEST_TAG, sha256(path))
+    client.set_model_version_tag(name, str(info.registered_model_version), DIGEST_TAG, content)
     return client.get_model_version(name, str(info.registered_model_version))
+
+
+class GraphAndService:
+    """How a version is saved: for `mlflow.onnx` it is the graph, for `mlflow.pyfunc` and ``mlflow models serve`` a service of image files.
+
+    One version that is both cannot get out of step with itself, whoever moves an alias.
+    """
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: Model, onnx_file: Path) -> None:
+        """Write the folder of the model; `Model.log` calls this."""
+        package = Path(__file__).parent
+        images = Schema([ColSpec("binary", "image")])
+        pyfunc.save_model(
+            path=path,
+            mlflow_model=mlflow_model,
+            python_model=str(package / "service.py"),
+            artifacts={"model": str(onnx_file)},
+            code_paths=[str(package)],
+            signature=ModelSignature(inputs=images, outputs=images),
+            # Given, not inferred: inference would start a process that loads the model.
+            pip_requirements=service_requirements(),
+        )
+        mlflow_model.flavors["python_function"]["model_code_path"] = "service.py"  # MLflow writes this machine's path, and uses the name
+        mlflow_model.add_flavor(
+            "onnx",
+            onnx_version=onnx.__version__,
+            data=f"artifacts/{onnx_file.name}",
+            providers=["CUDAExecutionProvider", "CPUExecutionProvider"],
+            onnx_session_options=None,
+            code=None,
+        )
+        mlflow_model.save(str(Path(path) / "MLmodel"))
+
+
+def service_requirements() -> list[str]:
+    """What the image service needs, in the versions that are installed here."""
+    runtime = next(name for name in ("onnxruntime-gpu", "onnxruntime") if _installed(name))
+    return [f"{name}=={_installed(name.partition('[')[0])}" for name in sorted([*SERVICE, runtime])]
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from srgan import registry, tracking
+from srgan import mlflow_store, registry, tracking
 from srgan.curves import Curves, read_curves
 from srgan.errors import SrganError
-from srgan.files import plain_name, require
+from srgan.files import plain_name, require, sha256
 from srgan.params import flatten
 
 WORKSPACE = "workspace"
@@ -63,17 +63,20 @@ def _in_dvc(name: str, folder: Path) -> Found:
         files = DVCFileSystem(rev=None if name == WORKSPACE else name)
         files.repo  # noqa: B018 (opens it; without, a wrong revision would show later and otherwise)
     except (DvcException, SCMError, OSError) as error:
-        raise LookupError(f"no revision or experiment of git and DVC ({tracking.reason(error)})") from error
+        raise LookupError(f"no revision or experiment of git and DVC ({mlflow_store.reason(error)})") from error
     try:
-        file = plain_name(json.loads(files.read_text(EXPORT))["file"], f"revision '{name}': {EXPORT}: file", ".onnx")
+        exported = json.loads(files.read_text(EXPORT))
+        file = plain_name(exported["file"], f"revision '{name}': {EXPORT}: file", ".onnx")
         model = folder / file
         files.get_file(f"models/{file}", str(model))
+        if exported.get("sha256") not in (None, sha256(model)):
+            raise SrganError(f"revision '{name}': models/{file} is damaged or replaced: not the file that {EXPORT} records")
         settings = flatten(yaml.safe_load(files.read_text("params.yaml")))
         kept = {key: value for key, value in settings.items() if key.startswith(SECTIONS)}
         curves = read_curves(kept, LOSSES, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
     except (DvcException, OSError, KeyError, TypeError, ValueError) as error:
         raise SrganError(
-            f"revision '{name}': its results are not here ({tracking.reason(error)}); bring them with: dvc fetch --all-commits, "
+            f"revision '{name}': its results are not here ({mlflow_store.reason(error)}); bring them with: dvc fetch --all-commits, "
             "or make them with: dvc repro"
         ) from error
     return Found(model, curves, "this folder" if name == WORKSPACE else f"git and DVC, {name}")
@@ -85,5 +88,5 @@ def _in_mlflow(name: str, folder: Path) -> Found:
     except LookupError:
         raise
     except Exception as error:  # see tracking.try_sync
-        raise LookupError(f"MLflow: {tracking.reason(error)}") from error
+        raise LookupError(str(mlflow_store.explained(error))) from error
     return Found(registry.download(registry.model_of_run(run_id), folder), curves, f"MLflow, run {run_id}")

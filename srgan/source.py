@@ -1,6 +1,7 @@
-"""Which revision of the project is at work."""
+"""Which revision of the project is at work, and in which working copy."""
 
 import subprocess
+from pathlib import Path
 
 
 def revision() -> str:
@@ -11,3 +12,12 @@ def revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return f"{commit} + changes" if changed else commit
+
+
+def working_copy() -> Path:
+    """The working copy whose files last: the current folder or, for the temporary copy of a DVC experiment, the one that it belongs to.
+
+    ``dvc exp run --temp`` and ``dvc queue start`` run stages in a copy below ``.dvc/tmp/exps``, which DVC deletes afterwards.
+    """
+    here = Path.cwd()
+    return next((folder.parents[2] for folder in here.parents if folder.parts[-3:] == (".dvc", "tmp", "exps")), here)

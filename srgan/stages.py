@@ -1,7 +1,7 @@
 """One function a DVC stage: read the parameters, call the library, write the outs, tell the tracker."""
 
 import logging
-import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from srgan import __version__, launch, machine, profiles
+from srgan import __version__, launch, machine, profiles, source
 from srgan.errors import SrganError
-from srgan.files import atomic_file, atomic_folder, digest, read_json, read_state, require, sha256, write_json, write_text
+from srgan.files import atomic_file, atomic_folder, digest, plain_name, read_json, read_state, require, sha256, write_json, write_text
 from srgan.params import Params, Pretrain, Train, flatten, identity, to_dict
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
@@ -210,7 +210,7 @@ def _fit(
         ]
         inputs = [store.sha256, validated, start]
         signature = digest([identity(options), models.describe(generator), inputs, machine])
-        folder = CHECKPOINTS / stage
+        folder = training.folders[stage]
         if distributed.rank():
             trainer.fit(SilentLog(), distributed.SharedCheckpoints(None))
             return
@@ -291,8 +291,6 @@ def evaluate(params: Params) -> None:
     write_json(METRICS, summary)
     log.info("\n%s", evaluation.text_table(summary))
     tracking.try_sync(training, "FINISHED")
-    if not REPORT.exists():  # in a clone, whose dvc.lock knows these very scores, DVC sees no reason to run the stage that writes it
-        report(params)
 
 
 def report(params: Params) -> None:
@@ -305,7 +303,6 @@ def report(params: Params) -> None:
     manifest = read_manifest(PREPARED)
     training = current_training(params)
     cost = [speed.measure(path) for path in _exported(params, training.scale).values()]
-    write_json(SPEED, {"training": training.key, "files": cost})
     origin = tracking.origin(training) | {"scored on": manifest["test_sha256"][:16], "LR images": manifest["kernel"]}
     write_report(
         REPORT,
@@ -319,6 +316,7 @@ def report(params: Params) -> None:
         origin,
         cost,
     )
+    write_json(SPEED, _page_identity(training) | {"files": cost})  # after the page, which it vouches for
     log.info("Look at %s", REPORT)
     tracking.try_sync(current_training(params), "FINISHED")  # asked anew: page and cost belong to it now
 
@@ -334,6 +332,9 @@ def register(params: Params) -> None:
     training = current_training(params)
     path = _exported(params, training.scale)["fp32"]
     table = _table()  # an unscored model is not to be registered
+    if not _has_page(training):  # DVC may have brought the scores from its cache, or from another revision
+        report(params)
+        training = current_training(params)
     name = registered_name(params, training.scale)
     tags = {"srgan.key": training.key, "sr.objective": "gan", "sr.train_data_sha256": training.data_sha256}
     tags[registry.TEST_TAG] = read_manifest(PREPARED)["test_sha256"]
@@ -341,6 +342,7 @@ def register(params: Params) -> None:
     scores = table[table["model"] == "onnx-fp32"]
     described = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     statistics, exported = read_json(STATISTICS, made_by="evaluate"), read_json(EXPORT, made_by="export")
+    _check_digest(path, exported)
     card = model_card(described, read_manifest(PREPARED), statistics, exported)
     write_text(MODEL_CARD, card)
     version = registry.register(path, training, name, params.register.alias, tags, scores, card)
@@ -348,6 +350,8 @@ def register(params: Params) -> None:
     record = {"model": name, "alias": params.register.alias, "key": training.key, "file": path.name, "sha256": sha256(path)}
     write_json(REGISTRATION, record)
     log.info("%s version %d has the alias %s; see it with: make mlflow", name, version["version"], version["alias"])
+    if (checkpoints := _checkpoints(training)) != CHECKPOINTS:  # the experiment is through
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 STAGES: dict[str, Callable[..., None]] = {
@@ -357,11 +361,14 @@ STAGES: dict[str, Callable[..., None]] = {
 
 def sync(params: Params) -> None:
     """Bring MLflow up to date with the files: what an outage left out, or what the DVC cache brought to another server."""
-    from srgan import tracking
+    from srgan import mlflow_store, tracking
 
     training = current_training(params)
-    if tracking.try_sync(training, "FINISHED") is None:
-        raise SrganError("nothing was sent; start the server, or correct MLFLOW_TRACKING_URI, and run again: srgan sync")
+    try:
+        tracking.sync(training, "FINISHED")
+    except Exception as error:  # see tracking.try_sync
+        why = mlflow_store.explained(error)
+        raise type(why)(f"{why}; the files are safe, run again: srgan sync") from error
     if REGISTRATION.is_file():
         register(params)
 
@@ -374,11 +381,41 @@ def _table() -> Any:
 
 
 def last_export() -> Path:
-    """The newest float32 model under ``models/``."""
-    found = sorted(MODELS.glob("*-fp32.onnx"), key=os.path.getmtime)
+    """The float32 model that the stage `export` has written; without its record, the only one under ``models/``."""
+    if EXPORT.is_file():
+        exported = read_json(EXPORT, made_by="export")
+        path = MODELS / plain_name(exported.get("file") if isinstance(exported, dict) else None, f"{EXPORT}: file", ".onnx")
+        _check_digest(require(path, "export"), exported)
+        return path
+    found = sorted(MODELS.glob("*-fp32.onnx"))
     if not found:
         raise SrganError(f"{MODELS}/*-fp32.onnx: no exported model yet; make one with: dvc repro export, or name one with --model")
-    return found[-1]
+    if len(found) > 1:
+        raise SrganError(f"{MODELS}: several models ({', '.join(path.name for path in found)}); name one with --model")
+    return found[0]
+
+
+def _check_digest(path: Path, exported: dict[str, Any]) -> None:
+    """Refuse a file that is not the one whose digest the stage `export` has recorded."""
+    if exported.get("sha256") != sha256(path):
+        raise SrganError(f"{path}: damaged or replaced: not the file that {EXPORT} records; make it again with: dvc repro -f export")
+
+
+def _checkpoints(training: Any) -> Path:
+    """The folder of a training's checkpoints. That of an experiment in a temporary copy outlives the copy, so that a killed one resumes."""
+    root = source.working_copy()
+    return CHECKPOINTS if root == Path.cwd() else root / CHECKPOINTS / "experiments" / training.key
+
+
+def _page_identity(training: Any) -> dict[str, str]:
+    """Whose page ``report.html`` is. Page and cost are no outs of DVC, which leaves those of another training in place."""
+    return {"training": training.key, "scores": sha256(require(TABLE, "evaluate"))}
+
+
+def _has_page(training: Any) -> bool:
+    """Whether the page and the measured cost are of this training and these scores."""
+    measured = read_state(SPEED)
+    return isinstance(measured, dict) and REPORT.is_file() and TABLE.is_file() and _page_identity(training).items() <= measured.items()
 
 
 def _exported(params: Params, scale: int) -> dict[str, Path]:
@@ -434,12 +471,14 @@ def current_training(params: Params, stage: str | None = None) -> Any:
         data_name="+".join(params.data.names("train")),
         data_sha256=manifest["train_sha256"],
         losses=LOSSES if stage != "pretrain" else {"pretrain": LOSSES["pretrain"]},
-        folders={name: CHECKPOINTS / name for name in LOSSES if stage in (None, "train", name)},
+        folders={},
         scores=METRICS if stage is None else None,
         statistics=STATISTICS if stage is None else None,
         artifacts=(TABLE, COMPARISON, PICTURES, EXPORT) if stage is None else (),
         profile=profiles.like(params),
     )
+    checkpoints = _checkpoints(training)
+    training = replace(training, folders={name: checkpoints / name for name in LOSSES if stage in (None, "train", name)})
     if stage is None:
         from srgan.weights import read_metadata
 
@@ -448,8 +487,6 @@ def current_training(params: Params, stage: str | None = None) -> Any:
                 f"{GENERATOR}: trained with other parameters or data than params.yaml now names; run: dvc repro "
                 "(if that runs nothing, params.yaml was edited while it trained: dvc repro -f train)"
             )
-        # Page and cost are no outs, so DVC leaves those of another training lying.
-        measured = read_state(SPEED)
-        if isinstance(measured, dict) and measured.get("training") == training.key:
+        if _has_page(training):
             training = replace(training, cost=SPEED, artifacts=(*training.artifacts, REPORT))
     return training

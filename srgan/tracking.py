@@ -8,7 +8,6 @@ import contextlib
 import csv
 import getpass
 import logging
-import os
 import platform
 import re
 import threading
@@ -18,12 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Before mlflow is imported: with its defaults, each call to a dead server blocks for four minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a model's few files are here before one has read it
-
-import mlflow
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -32,20 +25,19 @@ from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from srgan import __version__, source
-from srgan.addresses import without_secrets
+from srgan import __version__, mlflow_store, source
 from srgan.curves import Curves
 from srgan.files import digest, read_json, sha256
 from srgan.training.tables import validation_csv
 
-EXPERIMENT = "srgan"
-HOME = Path("mlflow")  # of the local store
 LOCAL_PAGES = "http://127.0.0.1:5000"  # which `make mlflow` shows
 VIEW = "workflowType=machine_learning"  # else the pages begin with what belongs to language models
+PARAMS = 100  # in one call, at most
 ROWS = 100  # rows of a curve in one call; the server takes at most 1000 figures
 LOOK = 10.0  # seconds between looks at what the machine is busy with
 LIVE = 3  # looks from one visit of the server to the next; a visit takes some 0.1 s of a core
 KEY_TAG = "srgan.key"
+WRITER_TAG = "mlflow.srgan.writer"  # whose run it is, see `mlflow_store.writer`
 SENT = "mlflow.srgan.sent."  # tags that remember what the server has; MLflow's pages show none that begin with its own name
 
 log = logging.getLogger(__name__)
@@ -81,71 +73,62 @@ class Training:
         return self.folders[stage] / f"machine-{self.key}.csv"
 
 
-def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI`` if it is set, else a SQLite file under ``mlflow/``."""
-    # In full: MLflow keeps a store open for each address, also when the current folder is another by then.
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{HOME.resolve() / 'mlflow.db'}"
-
-
-def connect() -> MlflowClient:
-    """A client of the tracking server; the local store is made if need be."""
-    uri = tracking_uri()
-    if uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///")).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):  # MLflow would try for minutes
-            raise PermissionError(f"{folder}: not writable")
-    for noisy in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    given = "MLFLOW_TRACKING_URI" in os.environ
-    mlflow.set_tracking_uri(uri)
-    if not given:  # MLflow puts it there, where it would pass for the user's own
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-    return MlflowClient(uri)
-
-
-def _experiment_id(client: MlflowClient) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found:
-        return found.experiment_id
-    # A server decides itself where artefacts go; a local store keeps them beside its database.
-    uri = tracking_uri()
-    folder = Path(uri.removeprefix("sqlite:///")).parent / "artifacts" if uri.startswith("sqlite:///") else None
-    try:
-        return client.create_experiment(EXPERIMENT, artifact_location=folder.resolve().as_uri() if folder else None)
-    except MlflowException:  # another process was faster
-        found = client.get_experiment_by_name(EXPERIMENT)
-        if found is None:
-            raise
-        return found.experiment_id
-
-
 def find_run(client: MlflowClient, training: Training) -> Run:
-    """The run with this training's key; it is made if there is none."""
-    experiment = _experiment_id(client)
-    for run in client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{training.key}'"):
+    """Find the run of a training that belongs to this working copy; it is created if there is none.
+
+    Others may train with the same parameters: their runs are not touched, whatever their status.
+    """
+    experiment = mlflow_store.experiment_id(client)
+    own = _own_runs(client, experiment, training)
+    for run in own:
         if all(_is_continued(run.data.tags, path) for path in _curves(training).values()):
+            if WRITER_TAG not in run.data.tags:
+                client.set_tag(run.info.run_id, WRITER_TAG, mlflow_store.writer())
             return run
-        # The same parameters gave another curve: the code has changed, or a diverging training went back. It gets a run of its own.
-        client.update_run(run.info.run_id, "KILLED" if run.info.status == "RUNNING" else run.info.status)
-        client.set_tag(run.info.run_id, KEY_TAG, f"{training.key} (superseded)")
-    tags = {KEY_TAG: training.key, "srgan.data_sha256": training.data_sha256, "profile": training.profile, **_tags()}
+    # The same parameters gave another curve: the code has changed, or a diverging training went back. It gets a run of its own.
+    for run in own:
+        if run.info.status == "RUNNING":
+            client.update_run(run.info.run_id, "KILLED")
+    tags = {KEY_TAG: training.key, WRITER_TAG: mlflow_store.writer(), "srgan.data_sha256": training.data_sha256}
+    tags |= {"profile": training.profile, **_tags()}
     run = client.create_run(experiment, run_name=f"{training.name}-{training.key[:6]}", tags=tags)
     run_id = run.info.run_id
-    client.log_batch(run_id, params=[Param(name, str(value)) for name, value in training.params.items()])
-    data = Dataset(training.data_name, training.data_sha256[:32], "local", "data/prepared")
+    params = [Param(name, str(value)) for name, value in training.params.items()]
+    for start in range(0, len(params), PARAMS):
+        client.log_batch(run_id, params=params[start : start + PARAMS])
+    data = Dataset(training.data_name[:500], training.data_sha256[:32], "local", "data/prepared")
     client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
     return run
+
+
+def _own_runs(client: MlflowClient, experiment: str, training: Training) -> list[Run]:
+    """The runs of a training that this working copy has written, the newest first. The local store holds no others'."""
+    runs = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{training.key}'", order_by=["attributes.start_time DESC"])
+    return list(runs) if mlflow_store.is_local() else [run for run in runs if _is_own(run.data.tags, training)]
+
+
+def _is_own(tags: dict[str, str], training: Training) -> bool:
+    """Whether the tags are of a run of this working copy. Former versions named no writer: then by host, user and what was sent."""
+    if WRITER_TAG in tags:
+        return tags[WRITER_TAG] == mlflow_store.writer()
+    here = _place()
+    sent = any(f"{SENT}{path.name}" in tags and _rows(path) for path in _curves(training).values())
+    return sent and all(tags.get(name) == value for name, value in here.items())
+
+
+def _place() -> dict[str, str]:
+    place = {"host": platform.node()}
+    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
+        place["mlflow.user"] = getpass.getuser()
+    return place
 
 
 def _tags() -> dict[str, str]:
     """Where this is: machine and revision."""
     import torch
 
-    tags = {"host": platform.node(), "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
+    tags = _place() | {"gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
     tags |= {"mlflow.source.name": "srgan", "mlflow.source.type": "LOCAL"}
-    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
-        tags["mlflow.user"] = getpass.getuser()
     if commit := source.revision():
         tags["mlflow.source.git.commit"] = commit.split()[0]
     if Path("dvc.lock").is_file():
@@ -164,9 +147,9 @@ def sync(training: Training, status: str | None = None) -> str:
         The run's id.
 
     Raises:
-        Exception: whatever MLflow raises when the server cannot be reached or refuses.
+        Exception: whatever MLflow raises when the server cannot be reached or refuses; `mlflow_store.explained` tells which.
     """
-    client = connect()
+    client = mlflow_store.connect()
     run = find_run(client, training)  # asked for once: a training's follower comes by every few seconds
     run_id, tags = run.info.run_id, run.data.tags
     for (stage, kind), path in _curves(training).items():
@@ -323,12 +306,13 @@ def addresses(training: Training, *tabs: str) -> list[str]:
         tabs: of the run's page, such as ``/artifacts/report.html``; an address for each.
     """
     try:
-        client = connect()
-        runs = client.search_runs([_experiment_id(client)], f"tags.`{KEY_TAG}` = '{training.key}'", max_results=1)
+        client = mlflow_store.connect()
+        experiment = client.get_experiment_by_name(mlflow_store.experiment_name())
+        runs = _own_runs(client, experiment.experiment_id, training)[:1] if experiment else []
     except Exception as error:  # see try_sync
-        log.warning("MLflow: %s", reason(error))
+        log.warning("%s", mlflow_store.explained(error))
         return []
-    uri = tracking_uri()
+    uri = mlflow_store.tracking_uri()
     pages = re.sub(r"//[^/@\s]*@", "//", uri.rstrip("/")) if uri.startswith("http") else LOCAL_PAGES
     return [f"{pages}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{tab}?{VIEW}" for run in runs for tab in tabs]
 
@@ -339,15 +323,15 @@ def curves_of_server(name: str) -> tuple[str, Curves]:
     Raises:
         LookupError: there is none.
     """
-    client = connect()
+    client = mlflow_store.connect()
     try:
         found = client.get_run(name)
     except MlflowException:
-        experiment = client.get_experiment_by_name(EXPERIMENT)
+        experiment = client.get_experiment_by_name(mlflow_store.experiment_name())
         quoted = name.replace("'", "")
         runs = client.search_runs([experiment.experiment_id], f"run_name = '{quoted}'", max_results=1) if experiment else []
         if not runs:
-            raise LookupError(f"no run '{name}' at {reason(Exception(tracking_uri()))}") from None
+            raise LookupError(f"no run '{name}' at {mlflow_store.reason(Exception(mlflow_store.tracking_uri()))}") from None
         found = runs[0]
     run_id = found.info.run_id
     tables: dict[str, dict[str, dict[int, dict[str, float]]]] = {"losses": {}, "validation": {}}
@@ -369,14 +353,8 @@ def try_sync(training: Training, status: str) -> str | None:
     try:
         return sync(training, status)
     except Exception as error:  # MLflow, its database layer and the network have no common base; none may end a training
-        log.warning("MLflow: %s; the files are safe, send them later with: srgan sync", reason(error))
+        log.warning("%s; the files are safe, send them later with: srgan sync", mlflow_store.explained(error))
         return None
-
-
-def reason(error: Exception) -> str:
-    """The first line of an error, without the passwords and tokens that an address in it may carry."""
-    first = (str(error).splitlines() or [""])[0]
-    return without_secrets(first) or type(error).__name__
 
 
 class Machine:

@@ -299,7 +299,7 @@ def test_only_what_a_network_may_mend_is_tried_again(here, monkeypatch):
 def test_results_are_pushed_and_a_remote_that_is_gone_loses_nothing(here, tmp_path, monkeypatch):
     run("dvc", "remote", "add", "-q", "store", tmp_path / "store", cwd=here)
     state = train(push_to="store", return_state=True)
-    assert state.message == "ran: nothing"
+    assert state.message == "ran: register"
     assert len(list((tmp_path / "store").rglob("*"))) > 20
     shutil.rmtree(tmp_path / "store")
     (tmp_path / "store").touch()  # a folder cannot be made there
@@ -313,13 +313,13 @@ def test_the_loop_refreshes_trains_promotes_and_is_idle_when_nothing_is_new(serv
     write_params(here, {f"promote.{rule}": 50.0 for rule in ("max_psnr_y_drop", "max_color_shift_rise", "max_checkerboard_rise")})
     state = refresh(return_state=True)
     assert state.name == "Promoted", state
-    assert state.message.startswith("data unchanged; ran: nothing; version 1 of srgan-x4: promoted: the first champion")
+    assert state.message.startswith("data unchanged; ran: register; version 1 of srgan-x4: promoted: the first champion")
     page = server.call("artifacts/promotion/latest")
     assert page["data"].startswith("# srgan-x4: version 1 promoted")
     assert page["data"] == (here / "reports" / "promotion.md").read_text()
     state = refresh(return_state=True)
     assert state.name == "Nothing to decide", state
-    assert "ran: nothing" in state.message
+    assert "ran: register" in state.message
 
 
 @pytest.mark.slow

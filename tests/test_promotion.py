@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from conftest import environment, run, write_params
-from srgan import promotion, registry
+from srgan import champions, promotion, registry
 from srgan.errors import SrganError
 from srgan.figures import FIGURES
 from srgan.inference import Upscaler
@@ -161,11 +162,11 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
 
 PROMOTE = """
 import sys
-from srgan import registry
+from srgan import champions
 from srgan.errors import SrganError
-registry.SETTLE_SECONDS = 2.0
+champions.SETTLE_SECONDS = 2.0
 try:
-    registry.crown("srgan-x4", "1", None)
+    champions.crown("srgan-x4", "1", None)
     print("won")
 except SrganError as error:
     print(f"lost: {error}")
@@ -184,21 +185,93 @@ def test_of_two_promotions_at_once_one_wins_and_both_are_told(copy_of_project):
     assert told[0].startswith("lost: srgan-x4: ")
     assert "nothing was changed" in told[0]
     assert champion(folder) == "1"
-    assert registry.LOCK_TAG not in client(folder).get_registered_model("srgan-x4").tags
+    assert champions.LOCK_TAG not in client(folder).get_registered_model("srgan-x4").tags
 
 
 def test_a_promotion_that_died_does_not_block_for_ever(copy_of_project, monkeypatch):
     monkeypatch.chdir(copy_of_project)
-    monkeypatch.setattr(registry, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(champions, "SETTLE_SECONDS", 0.0)
     store = client(copy_of_project)
-    store.set_registered_model_tag("srgan-x4", registry.LOCK_TAG, f"somebody@{time.time():.0f}")
+    store.set_registered_model_tag("srgan-x4", champions.LOCK_TAG, f"somebody@{time.time():.0f}")
     with pytest.raises(SrganError, match=r"another promotion is at work \(somebody\)"):
-        registry.crown("srgan-x4", "1", None)
-    store.set_registered_model_tag("srgan-x4", registry.LOCK_TAG, f"somebody@{time.time() - 1000:.0f}")
-    registry.crown("srgan-x4", "1", None)
+        champions.crown("srgan-x4", "1", None)
+    store.set_registered_model_tag("srgan-x4", champions.LOCK_TAG, f"somebody@{time.time() - 1000:.0f}")
+    champions.crown("srgan-x4", "1", None)
     assert champion(copy_of_project) == "1"
     with pytest.raises(SrganError, match="version 1 became the champion meanwhile"):
-        registry.crown("srgan-x4", "1", None)
+        champions.crown("srgan-x4", "1", None)
+
+
+@pytest.mark.parametrize("mark", ["somebody@{later}", "somebody@noon", "@", "somebody"])
+def test_a_mark_of_another_clock_blocks_nobody(copy_of_project, monkeypatch, mark):
+    monkeypatch.chdir(copy_of_project)
+    monkeypatch.setattr(champions, "SETTLE_SECONDS", 0.0)
+    store = client(copy_of_project)
+    store.set_registered_model_tag("srgan-x4", champions.LOCK_TAG, mark.format(later=f"{time.time() + 3600:.0f}"))
+    champions.crown("srgan-x4", "1", None)
+    assert champion(copy_of_project) == "1"
+
+
+def test_a_champion_moved_by_hand_is_noticed(copy_of_project):
+    """On MLflow's page, by its alias: MLflow's usual way."""
+    folder, store = copy_of_project, client(copy_of_project)
+    run("srgan", "promote", "--force", "--reason", "test", cwd=folder)
+    write_params(folder, {"export.license": "another"})
+    for stage in ("export", "evaluate", "register"):
+        run("srgan", stage, cwd=folder)
+    assert str(store.get_model_version_by_alias("srgan-x4", "challenger").version) == "2"
+    store.set_registered_model_alias("srgan-x4", "champion", "2")
+    done = run("srgan", "promote", cwd=folder)
+    assert "version 2 is the champion already" in done.stdout
+    assert "the list of champions is now 1, 2" in done.stderr
+    assert store.get_registered_model("srgan-x4").tags[champions.CHAMPIONS_TAG] == "1,2"
+    store.set_registered_model_tag("srgan-x4", champions.CHAMPIONS_TAG, "9,1")  # as before `promote` looked; version 9 was deleted since
+    assert "version 1 is the champion again, version 2 no longer" in run("srgan", "rollback", cwd=folder).stdout
+    assert champion(folder) == "1"
+    store.delete_registered_model_alias("srgan-x4", "champion")
+    assert "version 1 is the champion again, where there was none" in run("srgan", "rollback", cwd=folder).stdout
+    assert champion(folder) == "1"
+
+
+def test_the_challenger_of_another_working_copy_is_named(copy_of_project, tmp_path):
+    folder, other = copy_of_project, shutil.copytree(copy_of_project, tmp_path / "other", symlinks=True)
+    uri = f"sqlite:///{tmp_path}/team.db"
+    write_params(other, {"export.license": "another"})
+    run("srgan", "register", cwd=folder, MLFLOW_TRACKING_URI=uri)
+    for stage in ("export", "evaluate", "register"):
+        run("srgan", stage, cwd=other, MLFLOW_TRACKING_URI=uri)
+    note = "srgan-x4: the challenger, version 2, is not the model of this working copy (reports/export.json: 4x-demo-compact-fp32.onnx)"
+    done = run("srgan", "promote", "--dry-run", cwd=folder, check=False, MLFLOW_TRACKING_URI=uri)
+    assert note in done.stderr
+    assert "not the model of this working copy" in (folder / "reports" / "promotion.md").read_text()
+    assert "not the model" not in run("srgan", "promote", "--dry-run", cwd=other, check=False, MLFLOW_TRACKING_URI=uri).stderr
+    refused = "from srgan import params, promotion; promotion.promote(params.load(), own=True)"  # as the flow `refresh` does
+    done = run(sys.executable, "-c", refused, cwd=folder, check=False, MLFLOW_TRACKING_URI=uri)
+    assert f"SrganError: {note}; make that the challenger with: dvc repro register" in done.stderr
+
+
+def test_the_alias_of_a_former_image_service_does_not_stay_behind(copy_of_project):
+    """Former releases kept a second model for it; whoever serves that is not to serve an old champion for ever."""
+    store = client(copy_of_project)
+    store.create_registered_model("srgan-x4-images")
+    old = store.create_model_version("srgan-x4-images", store.get_model_version("srgan-x4", "1").source)
+    for alias in ("champion", "challenger"):
+        store.set_registered_model_alias("srgan-x4-images", alias, old.version)
+    done = run("srgan", "promote", "--force", "--reason", "test", cwd=copy_of_project)
+    assert "srgan-x4-images is no longer needed: srgan-x4 serves images itself" in done.stderr
+    assert list(store.get_registered_model("srgan-x4-images").aliases) == ["challenger"]  # until that is given again
+
+
+def test_a_registered_file_that_is_damaged_is_not_used(copy_of_project, tmp_path):
+    (model,) = (copy_of_project / "mlflow" / "artifacts").rglob("*.onnx")
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    photograph = next((copy_of_project / "data/prepared/test/sample/lr").glob("*.png"))
+    for command in (("upscale", photograph, "-o", tmp_path / "big.png", "--model", "models:/srgan-x4/1"), ("promote",)):
+        done = run("srgan", *command, cwd=copy_of_project, check=False)
+        assert done.returncode == 1
+        assert "models:/srgan-x4/1: 4x-demo-compact-fp32.onnx is damaged: its SHA-256 is not that of the version's tag" in done.stderr
 
 
 def test_without_a_server_or_challenger_it_is_said(copy_of_project, tmp_path):

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from mlflow.server import get_app_client
 from mlflow.tracking import MlflowClient
 
-from conftest import ROOT, environment, run, wait_for
+from conftest import ROOT, environment, run, wait_for, write_params
 
 README = (ROOT / "mlflow" / "README.md").read_text()
 
@@ -97,7 +98,8 @@ def test_a_teams_server_with_users_on_postgresql(copy_of_project, postgres, serv
     secrets = {"MLFLOW_AUTH_ADMIN_PASSWORD": "long-enough-for-a-test", "MLFLOW_FLASK_SERVER_SECRET_KEY": "0" * 64}
     uri = serve(postgres, "--app-name", "basic-auth", **secrets)
     refused = run("srgan", "register", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI=uri)
-    assert refused.returncode == 69
+    assert refused.returncode == 1  # trying again would not help
+    assert "MLflow: the server does not accept this user; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in refused.stderr
     assert "the model is safe" in refused.stderr
     user = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "long-enough-for-a-test"}
     done = run("srgan", "register", cwd=copy_of_project, MLFLOW_TRACKING_URI=uri, **user)
@@ -108,6 +110,45 @@ def test_a_teams_server_with_users_on_postgresql(copy_of_project, postgres, serv
     run_id = store.get_model_version_by_alias("srgan-x4", "challenger").run_id
     assert "report.html" in {file.path for file in store.list_artifacts(run_id)}
     assert len(store.get_metric_history(run_id, "train/loss_pixel")) == 3
+
+
+@pytest.mark.slow
+def test_two_users_of_one_server(copy_of_project, serve, tmp_path, monkeypatch):
+    """The second may not change what the first created, is told so, and may after the README's commands."""
+    secrets = {"MLFLOW_AUTH_ADMIN_PASSWORD": "long-enough-for-a-test", "MLFLOW_FLASK_SERVER_SECRET_KEY": "0" * 64}
+    uri = serve(f"sqlite:///{tmp_path}/server.db", "--app-name", "basic-auth", **secrets)
+    admin, anna, berta = (
+        {"MLFLOW_TRACKING_URI": uri, "MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": "long-enough-for-a-test"}
+        for name in ("admin", "anna", "berta")
+    )
+    for name, value in admin.items():
+        monkeypatch.setenv(name, value)
+    for user in (anna, berta):
+        get_app_client("basic-auth", tracking_uri=uri).create_user(user["MLFLOW_TRACKING_USERNAME"], user["MLFLOW_TRACKING_PASSWORD"])
+    other = shutil.copytree(copy_of_project, tmp_path / "other", symlinks=True)
+    write_params(other, {"export.license": "another"})
+    for stage in ("export", "evaluate"):
+        run("srgan", stage, cwd=other)
+    run("srgan", "register", cwd=copy_of_project, **anna)
+    refused = run("srgan", "register", cwd=other, check=False, **berta)
+    assert refused.returncode == 1
+    told = "user 'berta' has no permission to change the experiment 'srgan'; ask its owner for EDIT (mlflow/README.md), or set "
+    assert told + "MLFLOW_EXPERIMENT_NAME to another name" in refused.stderr
+    own = berta | {"MLFLOW_EXPERIMENT_NAME": "berta"}
+    refused = run("srgan", "register", cwd=other, check=False, **own)
+    assert refused.returncode == 1
+    told = "user 'berta' has no permission to change the model 'srgan-x4'; ask its owner for EDIT (mlflow/README.md), or set "
+    assert told + "register.name in params.yaml to another name" in refused.stderr
+    write_params(other, {"export.license": "another", "register.name": "berta"})
+    assert "berta-x4 version 1 has the alias challenger" in run("srgan", "register", cwd=other, **own).stderr
+    write_params(other, {"export.license": "another"})
+    grant = README.partition("lets a colleague write to them:")[2].partition("```\n")[2].partition("```")[0]
+    run("bash", "-euc", grant, cwd=tmp_path, **anna)
+    assert "srgan-x4 version 2 has the alias challenger" in run("srgan", "register", cwd=other, **berta).stderr
+    assert "promoted" in run("srgan", "promote", "--force", "--reason", "test", cwd=other, **berta).stdout
+    runs = MlflowClient(uri).search_runs([MlflowClient(uri).get_experiment_by_name("srgan").experiment_id])
+    assert {found.info.status for found in runs} == {"FINISHED"}
+    assert len(runs) == 2  # of equal parameters, one for each writer
 
 
 @pytest.mark.slow
@@ -201,6 +242,6 @@ def test_an_experiment_is_tried_compared_and_shared(copy_of_project, tmp_path):
     git("commit", "-qm", "softer")
     run("git", "clone", "-q", copy_of_project, tmp_path / "clone", cwd=tmp_path)
     told = dvc("repro", "--pull", cwd=tmp_path / "clone")
-    assert "Data and pipelines are up to date." in told
+    assert [line for line in told.splitlines() if line.startswith("Running stage")] == ["Running stage 'register':"]
     model = next((copy_of_project / "models").glob("*.onnx"))
     assert (tmp_path / "clone" / "models" / model.name).read_bytes() == model.read_bytes()
