@@ -2,7 +2,7 @@
 
 import base64
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import jinja2
@@ -87,13 +87,14 @@ class _Pictures:
         self.store = Store(prepared)
         self.number = {name: number for number, name in enumerate(self.store.names)}
 
-    def hr_image(self, image: dict[str, Any]) -> np.ndarray:
+    def image(self, image: dict[str, Any], kind: Literal["hr", "lr"]) -> np.ndarray:
         if image["part"] == "train":
-            return self.store.hr[self.number[f"{image['set']}/{image['name']}"]]
-        return read_rgb(self.prepared / image["part"] / image["set"] / "hr" / f"{image['name']}.png")
+            images = self.store.hr if kind == "hr" else self.store.lr
+            return images[self.number[f"{image['set']}/{image['name']}"]]
+        return read_rgb(self.prepared / image["part"] / image["set"] / kind / f"{image['name']}.png")
 
     def thumbnail(self, image: dict[str, Any]) -> str:
-        return _jpeg(_shrunk(self.hr_image(image)))
+        return _jpeg(_shrunk(self.image(image, "hr")))
 
     def raw_thumbnail(self, source: str) -> str:
         try:
@@ -103,8 +104,7 @@ class _Pictures:
 
     def pair(self, image: dict[str, Any]) -> tuple[str, str]:
         """The middle of an image, and of its LR image enlarged to the same size without smoothing."""
-        hr_image = self.hr_image(image)
-        lr_image = read_rgb(self.prepared / image["part"] / image["set"] / "lr" / f"{image['name']}.png")
+        hr_image, lr_image = self.image(image, "hr"), self.image(image, "lr")
         scale = hr_image.shape[0] // lr_image.shape[0]
         side = min(DETAIL // scale, *lr_image.shape[:2])
         top, left = (lr_image.shape[0] - side) // 2, (lr_image.shape[1] - side) // 2

@@ -1,7 +1,7 @@
 """What the prepared folder holds.
 
 Layout: ``manifest.json``, ``train.u8`` and ``train.json`` (see `srgan.data.store`), and
-``{train,validation,test}/SET/{hr,lr}/NAME.png``. Training HR images are in the store alone.
+``{validation,test}/SET/{hr,lr}/NAME.png``. Training images are in the store alone.
 """
 
 from dataclasses import dataclass

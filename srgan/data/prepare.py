@@ -1,27 +1,17 @@
-"""Raw images to training material: a split without leaks, HR/LR pairs as PNG, the packed store, and a manifest that ties them together.
+"""Raw images to training material: a split without leaks, the packed store, HR/LR pairs to score with, and a manifest of them all.
 
-Every image is decoded once, by one of several processes; this one puts the results together in the order of the listing, so what
-comes out does not depend on how many there are. Memory is bounded by a few images, whatever their number.
+Every image is decoded once, by one of several processes. This one puts the results together in the order of the listing, so the result
+does not depend on the number of processes. Memory is bounded by a few images, whatever their number.
 """
 
-import contextlib
 import hashlib
 import logging
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from srgan.data import degrade, leaks
@@ -29,58 +19,20 @@ from srgan.data.images import as_rgb, encode_png, read_image
 from srgan.data.layouts import lr_of, other_scales
 from srgan.data.manifest import FILE, Part
 from srgan.data.names import unique_names
+from srgan.data.split import split
 from srgan.data.store import StoreWriter, pack
 from srgan.errors import SrganError
 from srgan.files import atomic_folder, digest, read_json, require, write_json
 from srgan.params import Prepare
 from srgan.progress import Progress
+from srgan.workers import Lost, Workers
 
 SMALLEST = 32  # pixels of a side; below, there is nothing to crop from and no room for SSIM's window
 BENCHMARKS = Path(__file__).with_name("benchmarks.npz")  # fingerprints of Set5, Set14 and B100
-AHEAD = 2  # images that each process may be ahead of the writer
 
 log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
-
-
-# -- the split -------------------------------------------------------------------------------------------------------------
-
-
-def split(records: list[Record], validation: float, test: float, seed: int) -> list[Part]:
-    """Assign each image to ``train``, ``validation`` or ``test`` by a seeded hash of its content.
-
-    An image's part does not depend on the other images, so adding some moves none; images of one `group` go together. Only where
-    chance leaves a part empty, the lowest hashes go to test and validation, and the highest stays in training.
-
-    Args:
-        records: each with `sha256` and `group`.
-        validation: share of the images.
-        test: share of the images; 0 for none.
-        seed: another seed, another split.
-    """
-
-    def position(sha: str) -> float:
-        return int(hashlib.sha256(f"{seed}:{sha}".encode()).hexdigest()[:13], 16) / 16**13
-
-    groups: dict[str, float] = {}
-    for record in records:
-        key = record["group"] or record["sha256"]
-        groups[key] = min(groups.get(key, 1.0), position(record["sha256"]))
-    needed = 3 if test else 2
-    if len(groups) < needed:
-        raise SrganError(f"a split into {needed} parts needs at least {needed} different scenes, data.train has {len(groups)}; add images")
-    order = sorted(groups, key=lambda key: groups[key])
-    parts: dict[str, Part] = {
-        key: "test" if at < test else "validation" if at < test + validation else "train" for key, at in groups.items()
-    }
-    if test and parts[order[0]] != "test":
-        parts[order[0]] = "test"
-    if "train" not in parts.values():
-        parts[order[-1]] = "train"
-    if "validation" not in parts.values():
-        parts[order[1 if test else 0]] = "validation"
-    return [parts[record["group"] or record["sha256"]] for record in records]
 
 
 # -- one image, in a process of its own ------------------------------------------------------------------------------------
@@ -99,6 +51,13 @@ class _Task:
     references: Path | None  # what training images are compared with
     lr_source: Path | None = None  # where the set brings its own LR images
 
+    @property
+    def files(self) -> list[Path]:
+        """What is written of it: pixels for the store, or HR and LR as PNG."""
+        if self.part == "train":
+            return [self.folder / f".{self.number}.u8"]
+        return [self.folder / self.part / self.set / kind / f"{self.name}.png" for kind in ("hr", "lr")]
+
 
 @dataclass(frozen=True)
 class _Done:
@@ -106,7 +65,7 @@ class _Done:
     bad: str = ""  # why the image cannot be used
     pixels: str = ""  # digest
     size: tuple[int, int] = (0, 0)  # HR height and width
-    lr_sha256: str = ""
+    lr_sha256: str = ""  # of the PNG of a validation or test image
     packed: Path | None = None  # for the store
     packed_sha256: str = ""
     shows: list[tuple[str, int]] = field(default_factory=list)  # references that this training image shows
@@ -137,15 +96,14 @@ def _prepare_one(task: _Task) -> _Done:
             multiple = all(side % task.scale == 0 for side in image.shape[:2])
             advice = "" if multiple else f": cut the HR image to a multiple of {task.scale} pixels first, then make the LR image from it"
             return _Done(task, bad=f"its LR image has {size} pixels, at scale {task.scale} it needs {width}x{height}{advice}")
-    place = task.folder / task.part / task.set
-    lr_sha256 = _write_png(place / "lr" / f"{task.name}.png", lr_image)
     size = hr_image.shape[:2]
     if task.part == "train":
-        packed = task.folder / f".{task.number}.u8"
+        (packed,) = task.files
         checksum = pack(packed, as_rgb(hr_image), as_rgb(lr_image))
-        return _Done(task, pixels=pixels, size=size, lr_sha256=lr_sha256, packed=packed, packed_sha256=checksum)
-    _write_png(place / "hr" / f"{task.name}.png", hr_image)
-    return _Done(task, pixels=pixels, size=size, lr_sha256=lr_sha256, fingerprint=leaks.fingerprint(image))
+        return _Done(task, pixels=pixels, size=size, packed=packed, packed_sha256=checksum)
+    hr_path, lr_path = task.files
+    _write_png(hr_path, hr_image)
+    return _Done(task, pixels=pixels, size=size, lr_sha256=_write_png(lr_path, lr_image), fingerprint=leaks.fingerprint(image))
 
 
 def _write_png(path: Path, image: np.ndarray) -> str:
@@ -161,64 +119,9 @@ def _references(path: Path) -> leaks.References:
     return leaks.References.load(path)
 
 
-def _start_worker() -> None:
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the command's orderly end, which a pool would take for a result
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
 # -- all of them -----------------------------------------------------------------------------------------------------------
 
-
-Run = Callable[[Iterable[_Task]], Iterator[_Done]]
-
-
-@contextlib.contextmanager
-def _runner(processes: int) -> Iterator[Run]:
-    """What runs tasks and returns their results in order, never more than a few ahead of whoever takes them."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the processes are the parallelism; and OpenCV's threads must be gone before this process is copied
-    try:
-        if processes == 1:
-            yield lambda tasks: map(_prepare_one, tasks)
-        else:
-            with _pool(processes) as run:
-                yield run
-    finally:
-        cv2.setNumThreads(threads)
-
-
-@contextlib.contextmanager
-def _pool(processes: int) -> Iterator[Run]:
-    # Where it is safe, a copy of this process: it has everything imported.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(processes, context, _start_worker)
-
-    def run(tasks: Iterable[_Task]) -> Iterator[_Done]:
-        waiting: deque[Future[_Done]] = deque()
-        for task in tasks:
-            waiting.append(pool.submit(_prepare_one, task))
-            if len(waiting) > AHEAD * processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    try:
-        yield run
-    except BrokenProcessPool as error:
-        raise SrganError(
-            "prepare: a process was killed, perhaps for want of memory; run with fewer: srgan prepare --processes 1"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+Run = Callable[[Iterable[_Task]], Iterator[_Done | Lost[_Task]]]
 
 
 def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Record:
@@ -243,8 +146,8 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
     listing = read_json(raw / "manifest.json", made_by="download")
     if not isinstance(listing, dict) or "images" not in listing:
         raise SrganError(f"{raw / 'manifest.json'}: not a list of downloaded images; make it again with: dvc repro -sf download")
-    with atomic_folder(out) as folder, _runner(processes) as run:
-        manifest = _Preparation(raw, folder, options, listing["images"], listing.get("left_out", [])).make(run)
+    with atomic_folder(out) as folder, Workers(_prepare_one, processes) as workers:
+        manifest = _Preparation(raw, folder, options, listing["images"], listing.get("left_out", [])).make(workers.map)
         write_json(folder / FILE, manifest)
     return manifest
 
@@ -299,8 +202,11 @@ class _Preparation:
             def taken(tasks: list[_Task]) -> Iterator[_Done]:
                 for done in run(tasks):
                     progress.add(1)
-                    if done.bad:
-                        self._skip(done)
+                    if isinstance(done, Lost):
+                        self._remove(done.item)
+                        self._skip(done.item, done.reason)
+                    elif done.bad:
+                        self._skip(done.task, done.bad)
                     else:
                         yield done
 
@@ -324,14 +230,18 @@ class _Preparation:
             path.unlink()
         return self._manifest(results)
 
-    def _skip(self, done: _Done) -> None:
-        self.skipped.append({"image": self.sources[done.task.number]["path"], "reason": done.bad})
-        log.warning("skipped %s: %s", self.skipped[-1]["image"], done.bad)
+    def _skip(self, task: _Task, reason: str) -> None:
+        self.skipped.append({"image": self.sources[task.number]["path"], "reason": reason})
+        log.warning("skipped %s: %s", self.skipped[-1]["image"], reason)
+
+    def _remove(self, task: _Task) -> None:
+        """Delete what was written of an image."""
+        for path in task.files:
+            path.unlink(missing_ok=True)
 
     def _leak(self, done: _Done, shows: list[tuple[str, int]], parts: dict[str, Part]) -> None:
-        """Leave an image out that shows references; if it was written already, delete that."""
-        for kind in ("hr", "lr"):
-            (self.folder / done.task.part / done.task.set / kind / f"{done.task.name}.png").unlink(missing_ok=True)
+        """Leave an image out that shows references."""
+        self._remove(done.task)
         label, source = _label(done), self.sources[done.task.number]["path"]
         for of, matches in shows:
             self.leaks.append({"image": label, "source": source, "part": parts.get(of, "benchmark"), "of": of, "matches": matches})
@@ -349,8 +259,7 @@ class _Preparation:
                 if done.pixels in seen:
                     self.duplicates.append({"image": label, "of": seen[done.pixels]})
                     log.warning("left out %s: a copy of %s", label, seen[done.pixels])
-                    done.packed.unlink()
-                    (self.folder / "train" / done.task.set / "lr" / f"{done.task.name}.png").unlink()
+                    self._remove(done.task)
                     continue
                 seen[done.pixels] = label
                 store.add(label, *done.size, done.packed, done.packed_sha256)
@@ -370,9 +279,9 @@ class _Preparation:
                     "width": done.size[1],
                     "source": record["path"],
                     "source_sha256": record["sha256"],
-                    "lr_sha256": done.lr_sha256,
                     "licence": record["licence"],
                 }
+                | ({"lr_sha256": done.lr_sha256} if done.lr_sha256 else {})
             )
         left_out: dict[str, list[Any]] = {
             "skipped": self.skipped,
