@@ -4,7 +4,7 @@ What becomes of each kind of file (what is read, and how: `srgan.data.images`):
 
 ========================  ==========================================================================================
 colours                   stay in the file's own colour space, its ICC profile goes along
-greyscale, 1 bit          greyscale
+greyscale, 1 bit          greyscale; sRGB in WebP and AVIF, which have no greyscale
 palette                   its colours, as RGB
 CMYK, LAB                 sRGB
 16 bits a channel         16 bits in PNG and TIFF, rounded to 8 in the other formats
@@ -20,28 +20,33 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyvips
-from PIL import Image
+from PIL import Image, ImageCms
 
 from srgan.data.images import Picture, as_rgb, on_white, open_picture, rounded_to_8
 from srgan.embedding import embed
 from srgan.errors import SrganError
 from srgan.files import atomic_file, final_name, scratch_file
 from srgan.inference import Upscaler, enlarge_alpha, without_fringes
+from srgan.machine import available_memory
 from srgan.metadata import Metadata, collect
 
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".avif": "avif"}
+COLOURED = ("webp", "avif")  # formats without greyscale
+ENCODER = {"webp": 7, "avif": 35}  # bytes of memory that the encoder needs for each pixel of the result; the others work in strips
 LONGEST = {"jpeg": 65500, "webp": 16383, "avif": 16384}  # pixels a side that the format, or its encoder, can hold
 DEEP, OPAQUE = ("png", "tiff"), ("jpeg",)
 ROWS = 256  # that are resized at once
 
 KEEP_EXIF, KEEP_XMP, KEEP_ICC = 1, 2, 8  # libvips' flags
 
+log = logging.getLogger(__name__)
 pyvips.cache_set_max(0)  # it would keep former files open
 logging.getLogger("pyvips").setLevel(logging.WARNING)  # it tells of its threads
 
@@ -82,7 +87,7 @@ def upscale_file(
         target: is written whole, or not at all.
         options: see there.
         form: of `FORMATS`; None: by the suffix of `target`.
-        told: is called after each tile with the number that is done, and of all.
+        told: is called when the photograph is decoded and after each tile, with the number of tiles that are done, and of all.
 
     Returns:
         Width and height of the result.
@@ -91,18 +96,70 @@ def upscale_file(
         SrganError: `source` is not a readable image, or `target` is of no format of `FORMATS`, or of one that cannot hold the result.
     """
     form = form or format_of(target)
-    picture = open_picture(source)
+    picture = _in_fitting_colours(open_picture(source), form)
     height, width = (side * upscaler.scale for side in picture.pixels.shape[:2])
     factor = (options.outscale or upscaler.scale) / upscaler.scale
     size = max(round(width * factor), 1), max(round(height * factor), 1)
     if max(size) > LONGEST.get(form, max(size)):
         raise SrganError(f"{target}: {form} ends at {LONGEST[form]} pixels a side, this needs {max(size)}; use .png or .tif")
+    needed, free = size[0] * size[1] * ENCODER.get(form, 0), available_memory()
+    if needed > free:
+        raise SrganError(
+            f"{target}: the {form} encoder needs {needed / 1e9:.1f} GB of memory for {size[0]}x{size[1]} pixels, "
+            f"{free / 1e9:.1f} GB are free; use .png, .tif or .jpg"
+        )
     try:
         _enlarge(upscaler, picture, source, target, form, options, size, told)
     except OSError as error:
         error.filename = error.filename or str(target)  # writing itself does not name the file
         raise
     return size
+
+
+def _in_fitting_colours(picture: Picture, form: str) -> Picture:
+    """With a colour profile that fits the pixels of the result, or with sRGB pixels and none.
+
+    Grey pixels become sRGB tones where the result is coloured, or where their profile is one for colours.
+    """
+    profile = picture.icc_profile
+    if not profile:
+        return picture
+    grey = picture.pixels.ndim == 2
+    space, wanted = profile[16:20], b"GRAY" if grey and not _coloured(picture, form) else b"RGB "
+    if space == wanted:
+        return picture
+    if grey and space in (b"GRAY", b"RGB "):
+        try:
+            return replace(picture, pixels=_srgb_tones(picture.pixels, profile), icc_profile=None)
+        except (OSError, ImageCms.PyCMSError):
+            return picture  # it is damaged: `collect` says so
+    if space in (b"GRAY", b"CMYK", b"Lab ", b"RGB "):
+        kind = space.decode().strip()
+        log.warning("%s: its colour profile is for %s, its pixels are %s; it is left out", picture.name, kind, "grey" if grey else "RGB")
+        return replace(picture, icc_profile=None)
+    return picture
+
+
+def _coloured(picture: Picture, form: str) -> bool:
+    """Whether the result has three colour channels. Hardly any program reads 16-bit grey with alpha from a TIFF file."""
+    return (
+        picture.pixels.ndim == 3 or form in COLOURED or (picture.alpha is not None and form == "tiff" and picture.pixels.dtype == np.uint16)
+    )
+
+
+def _srgb_tones(pixels: np.ndarray, profile: bytes) -> np.ndarray:
+    """Grey pixels `(H, W)`, uint8 or uint16, in sRGB instead of a profile's tones."""
+    source, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
+    levels = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    levels = levels if profile[16:20] == b"GRAY" else levels.convert("RGB")
+    exact = ImageCms.Flags.NOOPTIMIZE
+    transformed = ImageCms.profileToProfile(levels, source, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB", flags=exact)
+    assert transformed is not None
+    tones = np.asarray(transformed)[0, :, 1]
+    if pixels.dtype == np.uint8:
+        return tones[pixels]
+    every = np.interp(np.arange(65536), np.arange(256) * 257, tones * 257.0)
+    return np.rint(every).astype(np.uint16)[pixels]
 
 
 def _enlarge(
@@ -155,8 +212,7 @@ def _write_raw(raw: Path, upscaler: Upscaler, picture: Picture, form: str, told:
     if alpha is not None:
         pixels = without_fringes(pixels, alpha)
         alpha = rounded_to_8(alpha) if kind == np.uint8 else alpha
-    # Hardly any program reads 16-bit grey with alpha from a TIFF file.
-    coloured = pixels.ndim == 3 or (alpha is not None and form == "tiff" and kind == np.uint16)
+    coloured = _coloured(picture, form)
     channels = (3 if coloured else 1) + (alpha is not None and form not in OPAQUE)
     total, tile, top = upscaler.count(pixels), 0, 0
 
@@ -165,11 +221,13 @@ def _write_raw(raw: Path, upscaler: Upscaler, picture: Picture, form: str, told:
         tile += 1
         told(tile, max(total, tile))
 
+    told(0, total)
     with raw.open("wb") as file:
         for band in upscaler.strips(pixels, kind, done):
+            band = as_rgb(band) if coloured else band
             if alpha is not None:
                 see_through = _rows_of_alpha(alpha, upscaler.scale, top, len(band))
-                band = on_white(band, see_through) if form in OPAQUE else np.dstack([as_rgb(band) if coloured else band, see_through])
+                band = on_white(band, see_through) if form in OPAQUE else np.dstack([band, see_through])
             top += len(band)
             file.write(np.ascontiguousarray(band).data)
     return channels, kind

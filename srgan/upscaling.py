@@ -16,7 +16,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from srgan import machine
 from srgan.data.images import SUFFIXES
 from srgan.errors import SrganError
 from srgan.inference import Upscaler
@@ -115,9 +114,8 @@ def _spare(source: Path, target: Path) -> None:
 
 @contextmanager
 def _large_images() -> Iterator[None]:
-    """Let Pillow open what the memory holds: its own limit is for servers that strangers send images to."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = max(before or 0, machine.available_memory() // 16)
+    """Without Pillow's limit, which is for servers that strangers send images to: `open_picture` refuses what memory does not hold."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
     finally:
@@ -178,10 +176,10 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
     with ExitStack() as stack, _large_images():
         bar: Progress | None = None
 
-        def told(_: int, total: int) -> None:
+        def told(done: int, total: int) -> None:
             nonlocal bar
             bar = bar or stack.enter_context(Progress("upscale", total, "tile"))
-            bar.add(1)
+            bar.add(done - bar.done)
 
         target = Path(output)
         if output == STREAM:

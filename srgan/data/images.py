@@ -11,20 +11,36 @@ alpha, transparent colour laid on white
 32-bit integer, float     refused: their range is not defined
 CMYK                      to sRGB, by the embedded ICC profile if there is one
 RGB with an ICC profile   colours as stored, profile ignored, as the benchmarks of the field are read
-several frames            the first
+colours stated by numbers as such a profile (cICP, gAMA and cHRM of PNG, nclx of AVIF); HDR (PQ, HLG) is refused
+camera raw, thumbnails    refused: TIFF files whose first page is not the picture
+several frames            the first; a warning says how many are left out
 ========================  ==========================================================================================
 """
 
 import contextlib
 import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import cv2
 import numpy as np
+import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
+from srgan.data.colours import stated_profile
+from srgan.data.formats import (
+    EXTRA,
+    FORMATS_READ,
+    MEANING,
+    WHITE_IS_ZERO,
+    Stored,
+    check_memory,
+    frames_left_out,
+    read_header,
+    refuse_by_name,
+)
 from srgan.errors import SrganError
 from srgan.files import atomic_file
 
@@ -34,6 +50,8 @@ PILLOWS_OWN = ("dpi", "exif", "icc_profile", "transparency")  # names under whic
 
 # Decompressed bytes of a PNG's text or colour profile. Workflows of image generators and profiles of printers exceed Pillow's 1 MB.
 PngImagePlugin.MAX_TEXT_CHUNK = 32 << 20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,8 @@ def open_picture(source: str | Path | BinaryIO) -> Picture:
         raise SrganError(f"{name}: is a folder, not an image") from error
     except PermissionError as error:
         raise SrganError(f"{name}: may not be read (permission denied)") from error
+    except SrganError:
+        raise
     except Exception as error:  # broken files make decoders raise nearly anything
         # Pillow's own messages name the reason ("image file is truncated"), seldom the file.
         told = isinstance(error, OSError | ValueError | Image.DecompressionBombError | ImageCms.PyCMSError) and str(error)
@@ -90,9 +110,17 @@ def open_picture(source: str | Path | BinaryIO) -> Picture:
 
 
 def _decoded(file: BinaryIO, name: str) -> Picture:
-    with Image.open(file) as image:
-        stored = str([tile.args for tile in image.tile])
-        deep = ";16" in stored  # Pillow itself would cut the lower 8 bits off
+    try:
+        image = Image.open(file, formats=FORMATS_READ)
+    except Image.UnidentifiedImageError:
+        refuse_by_name(file, name)
+        raise
+    with image:
+        check_memory(image.size, name)
+        left_out, unit = frames_left_out(image)
+        if left_out:
+            log.warning("%s: only the first of %d %s is read, %d left out", name, left_out + 1, unit, left_out)
+        stored = read_header(image, file)
         _without_texts(image)
         image.load()
         _without_texts(image)  # those behind the pixels
@@ -100,10 +128,13 @@ def _decoded(file: BinaryIO, name: str) -> Picture:
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _raw_profile(info.get("Raw profile type xmp", ""))
         if image.format == "TIFF":
             xmp = image.tag_v2.get(XMP_TAG)  # type: ignore[attr-defined]
+        form, deep = image.format, stored.deep
         if image.mode in ("CMYK", "LAB"):
             image, deep = _to_srgb(image), False
             info.pop("icc_profile", None)  # it described other channels than the ones there are now
-        pixels, alpha = _sixteen_bits(image, file, stored) if deep or image.mode.startswith("I;16") else _eight_bits(image)
+        elif profile := stated_profile(file, form, image.mode in ("1", "L", "LA", "I;16")):
+            info.setdefault("icc_profile", profile)
+        pixels, alpha = _sixteen_bits(image, file, stored) if deep else _eight_bits(image, stored)
     dpi = info.get("dpi")
     return Picture(
         name,
@@ -161,47 +192,58 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     if not profile or image.mode != "CMYK":
         return image.convert("RGB")
+    if profile[16:20] != b"CMYK":
+        raise ValueError(
+            f"its pixels are CMYK, its colour profile is for {profile[16:20].decode('latin-1').strip()}: no transform is possible"
+        )
     source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
     assert converted is not None
     return converted
 
 
-def _eight_bits(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+def _eight_bits(image: Image.Image, stored: Stored) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels and alpha."""
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of 32 bits (mode {image.mode}) have no defined range")
     grey = image.mode in ("1", "L", "LA", "La")
+    if image.format == "PNG" and stored.bits in (2, 4) and isinstance(hidden := image.info.get("transparency"), int) and grey:
+        image.info["transparency"] = hidden * 255 // (2**stored.bits - 1)  # Pillow scales the grey to 8 bits, but not this
     if image.mode in ("LA", "La", "PA", "RGBa") or image.has_transparency_data:
         image = image.convert("LA" if grey else "RGBA")
         return np.array(image.convert("L" if grey else "RGB")), np.array(image.getchannel("A"))
     return np.array(image.convert("L" if grey else "RGB")), None
 
 
-def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels and alpha; several channels are read again by OpenCV, which keeps them. `stored` is how Pillow calls the file's pixels."""
+def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: Stored) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels and alpha; several channels are read again by OpenCV or tifffile, which keep them."""
     extra = 2  # what a fourth channel is: 0 nothing known, 1 alpha that the colours are multiplied by, 2 alpha (TIFF 6.0, section 18)
     if image.format == "TIFF":
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        if tags.get(262) == 0 or tags.get(284) == 2:
-            raise ValueError("16 bits with white as zero, or with the colours apart, are not supported; save it in another way")
-        extra = (*tags.get(338, ()), 2)[0]
+        if image.tag_v2.get(MEANING) == WHITE_IS_ZERO:
+            raise ValueError("16 bits with white as zero are not supported; save it in another way")
+        extra = (*image.tag_v2.get(EXTRA, ()), 2)[0]
     if image.mode.startswith("I;16"):
         grey = np.array(image).astype(np.uint16)
-        if ";12" in stored:  # in 0..4095
+        if stored.bits == 12:  # in 0..4095
             grey = ((grey.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
         hidden = image.info.get("transparency")
         return grey, np.where(grey == hidden, 0, 65535).astype(np.uint16) if isinstance(hidden, int) else None
     file.seek(0)
-    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
-        raise ValueError("its 16-bit pixels cannot be read")
+    if stored.planes:
+        with tifffile.TiffFile(file) as tiff:
+            pixels = np.moveaxis(tiff.pages[0].asarray(), 0, 2)
+        order = [0, 1, 2]
+    else:
+        pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        order = [2, 1, 0]  # OpenCV has blue first
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or stored.bits != 16:
+        raise ValueError(f"its pixels of {stored.bits} bits a channel cannot be read")
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 and extra else None
-    colours = np.ascontiguousarray(pixels[..., 2::-1])  # OpenCV has blue first
+    colours = pixels[..., order]
     if alpha is not None and extra == 1:
         whole = colours.astype(np.uint32) * 65535 // np.maximum(alpha, 1)[..., None]
         colours = np.minimum(whole, 65535).astype(np.uint16)
-    return np.ascontiguousarray(colours[..., 0]) if "LA;16" in stored else colours, alpha
+    return np.ascontiguousarray(colours[..., 0]) if stored.grey else colours, alpha
 
 
 def _raw_profile(text: str | bytes) -> bytes | None:
