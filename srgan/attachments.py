@@ -18,7 +18,7 @@ JPEG_KNOWN = (b"JFIF\0", b"JFXX\0", b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0"
 PNG_KNOWN = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"bKGD"}
 PNG_KNOWN |= {b"hIST", b"pHYs", b"sPLT", b"eXIf", b"tIME", b"acTL", b"fcTL", b"fdAT", b"iDOT", b"vpAg", b"orNT"}
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
-# Texts of a PNG that are read elsewhere, and the beginnings of names whose texts tell the size of the former file.
+# Texts of a PNG that are read elsewhere, and the beginnings of names whose texts repeat EXIF or state the size of the former file.
 TEXT_KNOWN = {b"XML:com.adobe.xmp", b"Raw profile type xmp", b"Raw profile type exif"}
 TEXT_UNTRUE = (b"exif:", b"tiff:", b"Thumb::", b"Raw profile type icc", b"Raw profile type icm", b"Raw profile type APP1")
 WEBP_KNOWN = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "}
@@ -72,7 +72,7 @@ def read_attachments(source: str | Path | BinaryIO, upright: bool) -> Attachment
         upright: whether its EXIF orientation is the normal one.
 
     Raises:
-        struct.error: it is damaged.
+        struct.error, IndexError, OverflowError, OSError: it is damaged.
     """
     found = Attachments()
     with Path(source).open("rb") if isinstance(source, str | Path) else nullcontext(source) as file:

@@ -18,13 +18,14 @@ C2PA, unknown blocks         left out (`srgan.attachments`)
 One warning a file names what is left out.
 """
 
+import io
 import logging
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageCms
 
 from srgan import exif
 from srgan.attachments import Attachments, read_attachments, text_name
@@ -140,7 +141,7 @@ def _attached(picture: Picture, source: str | Path | BinaryIO, form: str, lost: 
     """What the format holds of it."""
     try:
         found = read_attachments(source, upright=picture.orientation == 1)
-    except (struct.error, IndexError, OverflowError, ValueError) as error:
+    except (OSError, struct.error, IndexError, OverflowError, ValueError) as error:
         lost.append(f"IPTC, comments and text, if any: the file is damaged ({error})")
         return Attachments()
     lost += found.lost
@@ -160,11 +161,19 @@ def _attached(picture: Picture, source: str | Path | BinaryIO, form: str, lost: 
 
 
 def _profile(profile: bytes | None, lost: list[str]) -> bytes | None:
-    """The ICC profile, as long as its header says (ICC.1:2022, 7.2)."""
-    if profile is None:
+    """The ICC profile, as long as its header states, in multiples of four bytes (ICC.1:2022, 7.2.2 and 7.3)."""
+    if not profile:
         return None
     length = int.from_bytes(profile[:4], "big")
-    if not 128 < length <= len(profile) or profile[36:40] != b"acsp":
-        lost.append("the ICC profile, which is damaged (the colours are taken for sRGB)")
+    try:
+        (tags,) = struct.unpack_from(">I", profile, 128)
+        table = [struct.unpack_from(">4sII", profile, 132 + 12 * number) for number in range(min(tags, 1000))]
+        if length > len(profile) or any(offset + size > length for _, offset, size in table):
+            raise ValueError("it ends too early")
+        ImageCms.ImageCmsProfile(io.BytesIO(profile[:length]))
+    except (struct.error, ValueError, OSError, TypeError) as error:
+        lost.append(f"the ICC profile, which is damaged ({error}); the colours are taken for sRGB")
         return None
+    if length % 4:  # PNG's library refuses it
+        return struct.pack(">I", length + -length % 4) + profile[4:length] + bytes(-length % 4)
     return profile[:length]

@@ -1,12 +1,15 @@
 """Metadata of photographs: kept, changed where upscaling makes it untrue, or named in a warning."""
 
 import itertools
+import os
 import struct
 import zlib
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import pyvips
 import skimage.data
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
@@ -526,8 +529,28 @@ def test_stray_bytes_behind_a_profile_are_cut_off(upscale, tmp_path, target):
     assert profile_of(tmp_path / target) == SRGB
 
 
+def test_a_profile_of_odd_length_is_padded(upscale, tmp_path):
+    """Profiles of version 2 may end with a tag of any length; PNG's library takes multiples of four bytes alone."""
+    odd = struct.pack(">I", len(SRGB) + 1) + SRGB[4:] + b"\1"
+    PHOTO.save(tmp_path / "in.jpg", icc_profile=odd)
+    assert "not in the result" not in upscale("in.jpg", "out.png")
+    assert profile_of(tmp_path / "out.png") == struct.pack(">I", len(SRGB) + 4) + odd[4:] + bytes(3)
+
+
 def test_a_damaged_profile_is_left_out_and_named(upscale, tmp_path):
-    for number, damaged in enumerate((SRGB[:-8], SRGB[:100], bytes(500), SRGB[:36] + b"XXXX" + SRGB[40:])):
+    far = SRGB[:136] + b"\xff" * 4 + SRGB[140:]  # the first tag is said to lie behind the end
+    for number, damaged in enumerate((SRGB[:-8], SRGB[:100], bytes(500), SRGB[:36] + b"XXXX" + SRGB[40:], far)):
         PHOTO.save(tmp_path / f"{number}.jpg", icc_profile=damaged)
         assert f"{number}.jpg: not in the result: the ICC profile, which is damaged" in upscale(f"{number}.jpg", "out.png")
         assert profile_of(tmp_path / "out.png") is None
+
+
+def test_an_error_of_the_encoder_names_the_final_file(upscale, tmp_path, monkeypatch):
+    PHOTO.save(tmp_path / "in.png")
+
+    def refuse(image, name, **_):
+        raise pyvips.Error(f"unable to write to target {Path(os.fsdecode(name)).name}")
+
+    monkeypatch.setattr(pyvips.Image, "pngsave", refuse, raising=False)
+    with pytest.raises(SrganError, match=r"out\.png: could not be written: unable to write to target out\.png$"):
+        upscale("in.png", "out.png")

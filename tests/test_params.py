@@ -126,3 +126,9 @@ def test_flat_names_are_those_of_the_file(tmp_path):
     flat = params.flatten(params.load(write_params(tmp_path)))
     assert flat["train.discriminator.features"] == 4
     assert flat["data.train"] == "sample"
+
+
+def test_a_long_number_that_is_none_is_refused_at_once(tmp_path):
+    """The time of the expression for numbers grew with the square of the digits: hours for this one."""
+    with pytest.raises(SrganError, match="learning_rate"):
+        params.load(write_params(tmp_path, {"pretrain.learning_rate": "1" * 300_000 + "x"}))
