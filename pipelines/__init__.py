@@ -5,6 +5,8 @@ Prefect reads its settings when it is imported; those that suit this project are
 
 import os
 
+from pipelines import password
+
 for _name, _value in {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its temporary server takes more than the usual 20 where cores are few
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # it need not report home, nor complain where there is no network
@@ -12,3 +14,6 @@ for _name, _value in {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # also from threads of its own, which no run belongs to
 }.items():
     os.environ.setdefault(_name, _value)
+
+if "PREFECT_API_AUTH_STRING" not in os.environ and (_found := password.of(os.environ.get("PREFECT_API_URL"))):
+    os.environ["PREFECT_API_AUTH_STRING"] = _found

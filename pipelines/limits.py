@@ -12,6 +12,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_API_URL
 
+from pipelines.command import command, server
 from srgan.errors import SrganError, Unreachable
 
 GPU = "gpu"
@@ -53,11 +54,18 @@ def gpu() -> Iterator[None]:
 def create() -> None:
     """Create the limit, one run at a time. Where it exists, it stays as the operator has set it."""
     with get_client(sync_client=True) as client:
+        client.raise_for_api_version_mismatch()
         try:
             client.read_global_concurrency_limit_by_name(GPU)
         except ObjectNotFound:
             client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU, limit=1))
 
 
+def main() -> None:
+    """Create the limit on the configured server."""
+    with server(), command("limits"):
+        create()
+
+
 if __name__ == "__main__":
-    create()
+    main()

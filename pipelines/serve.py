@@ -1,24 +1,19 @@
 """Run the deployments of ``prefect.yaml`` on this machine, without a worker: ``python -m pipelines.serve``.
 
-It needs a server: that of ``PREFECT_API_URL``, or one started beside it with ``prefect server start``.
+It needs a server: the configured one, else that of ``make prefect``.
 """
 
-import sys
 from typing import Any
 
-import httpx
 import prefect
 import yaml
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import load_flow_from_entrypoint
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipelines import limits, workspace
-from srgan.errors import SrganError
-
-LOCAL = "http://127.0.0.1:4200/api"
+from pipelines.command import command, server
 
 
 def deployments() -> list[RunnerDeployment]:
@@ -42,15 +37,9 @@ def _schedule(active: bool = True, slug: str | None = None, **when: Any) -> Depl
 
 def main() -> None:
     """Serve until Ctrl-C."""
-    with temporary_settings(set_defaults={PREFECT_API_URL: LOCAL}):  # a temporary server would take the schedules with it
-        try:
-            found = deployments()
-            limits.create()
-        except SrganError as error:
-            sys.exit(f"pipelines.serve: error: {error}")
-        except (RuntimeError, httpx.HTTPError):
-            sys.exit(f"pipelines.serve: error: no server answers at {PREFECT_API_URL.value()}; start one with: prefect server start")
-        prefect.serve(*found)
+    with server(), command("serve"):
+        limits.create()
+        prefect.serve(*deployments())
 
 
 if __name__ == "__main__":

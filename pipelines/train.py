@@ -4,6 +4,7 @@ Without a configured server Prefect starts a temporary one; with ``PREFECT_API_U
 """
 
 import contextlib
+import secrets
 import signal
 import sys
 from pathlib import Path
@@ -12,10 +13,17 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_SERVER_API_AUTH_STRING,
+    PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
+    temporary_settings,
+)
 from prefect.states import Completed, Failed
 
 from pipelines import artifacts, limits, stages, workspace
+from pipelines.command import command
 from pipelines.runs import UNREACHABLE, alone, failed, named
 from srgan.errors import SrganError
 
@@ -110,17 +118,23 @@ def _train(
 
 def main() -> None:
     """Run the flow here and now, on the project in the current folder."""
-    try:
-        workspace.project()
-    except SrganError as error:
-        sys.exit(f"pipelines.train: error: {error}")
     # Prefect ends the flow, then obeys SIGTERM as it finds it. By default that skips Python's clean-up, and with it the end of
     # the temporary server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if PREFECT_API_URL.value():
-        limits.create()
-    state = train(return_state=True)
+    with temporary_settings(_of_temporary_server()), command("train"):
+        workspace.project()
+        if PREFECT_API_URL.value():
+            limits.create()
+        state = train(return_state=True)
     sys.exit(0 if state.is_completed() else 1)
+
+
+def _of_temporary_server() -> dict[Any, str]:
+    """It shares its database with that of `make prefect`, and asks for a password like that."""
+    if PREFECT_API_URL.value():
+        return {}
+    secret = secrets.token_urlsafe(24)
+    return {PREFECT_SERVER_API_AUTH_STRING: secret, PREFECT_API_AUTH_STRING: secret, PREFECT_SERVER_CORS_ALLOWED_ORIGINS: "null"}
 
 
 if __name__ == "__main__":

@@ -69,6 +69,14 @@ def _names(cls: type) -> list[str]:
     return [field.name for field in dataclasses.fields(cls)]
 
 
+# What YAML 1.2, which DVC reads the file by, takes for something else than text: truth, null, merge, integers, numbers, dates.
+NO_TEXT = re.compile(
+    r"""true|True|TRUE|false|False|FALSE | ~|null|Null|NULL | =|<<
+    | [-+]?[0-9][0-9_]* | [-+]_[0-9_]* | [-+]?0b[01_]+ | [-+]?0o[0-7_]+ | [-+]?0x[0-9a-fA-F_]+
+    | [-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)? | [-+]?\.[0-9_]+([eE][-+]?[0-9]+)? | [-+]?\.(inf|Inf|INF|nan|NaN|NAN)
+    | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?""",
+    re.VERBOSE,
+)
 _SCALARS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -147,9 +155,11 @@ class _Reader:
             if node.value not in choices:
                 raise self.error(node, f"{place}: '{node.value}' is not one of {', '.join(choices)}")
             return node.value
+        if expected is str and node.style is None and node.value and NO_TEXT.fullmatch(node.value):
+            raise self.error(node, f"{place}: needs text, and DVC does not read {node.value} as text; put it in quotes: '{node.value}'")
         value = self.scalar(expected, node)
         if value is None:
-            raise self.error(node, f"{place}: needs {_SCALARS[expected]}, not '{node.value}'")
+            raise self.error(node, f"{place}: needs {_SCALARS[expected]}, not '{node.value[:100]}'")
         return value
 
     @staticmethod
@@ -157,11 +167,12 @@ class _Reader:
         """The value of a scalar of the declared type, or None. Types are ours, so `1e-3` is a number, as in YAML 1.2."""
         plain, text = node.style is None, node.value
         if expected is bool:
-            return {"true": True, "false": False}.get(text) if plain else None
+            known = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+            return known.get(text) if plain else None
         if expected is int:
-            return int(text) if plain and re.fullmatch(r"[-+]?\d+", text) else None
+            return int(text) if plain and re.fullmatch(r"[-+]?[0-9]{1,18}", text) else None
         if expected is float:
-            if not plain or not re.fullmatch(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", text):
+            if not plain or not re.fullmatch(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?", text):
                 return None
             return float(text) if math.isfinite(float(text)) else None
-        return None if node.tag == "tag:yaml.org,2002:null" or not text else text
+        return text or None

@@ -18,10 +18,11 @@ FOUND = next((path for name in ("chromium", "chromium-browser", "google-chrome",
 class Page:
     """A page in a Chromium of its own. Use as a context manager."""
 
-    def __init__(self, path: Path, width: int, height: int, phone: bool = False) -> None:
+    def __init__(self, place: Path | str, width: int, height: int, phone: bool = False) -> None:
         if FOUND is None:
             pytest.skip("no Chromium is installed")
-        self.address, self.size, self.phone = path.resolve().as_uri(), (width, height), phone
+        self.address = place if isinstance(place, str) else place.resolve().as_uri()
+        self.size, self.phone = (width, height), phone
         self.errors: list[str] = []
         self.number = 0
 

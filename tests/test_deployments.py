@@ -1,100 +1,37 @@
 """The flows on a real Prefect server, brought up by ``make prefect``'s command: schedules, a worker, stopping, outages."""
 
 import http.server
+import importlib
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
-from conftest import copied, environment, run, shim, wait_for, write_params
-from pipelines import serve, stages, workspace
+from browser import Page
+from conftest import copied, run, shim, wait_for, write_params
+from pipelines import limits, serve, stages, workspace
 from pipelines import train as flow_train
 from pipelines.promote import promote
 from pipelines.refresh import refresh
 from pipelines.train import train
 from pipelines.upscale import batch_upscale
+from served import OF_NOBODY, Other, Server
 from srgan.errors import Unreachable
 from test_flow import LONG, STAGES, checkpoints, processes_in
-
-
-class Server:
-    """What ``make prefect`` brings up, for one project."""
-
-    def __init__(self, folder: Path, home: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder, self.home, self.log = folder, home, home / "log.txt"
-        self.env = environment(PREFECT_HOME=str(home), PREFECT_SERVER_API_PORT=str(self.port), PREFECT_WORKER_QUERY_SECONDS="2")
-        self.process: subprocess.Popen[bytes] | None = None
-        self.url = f"http://127.0.0.1:{self.port}/api"
-
-    def start(self) -> None:
-        with self.log.open("a") as log:
-            before = self.log.stat().st_size
-            command = [sys.executable, "-m", "pipelines.server"]
-            self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=log, stderr=log)
-        wait_for(lambda: "Worker '" in self.log.read_text()[before:] or self.process.poll() is not None, 180)
-        assert self.process.poll() is None, self.log.read_text()
-
-    def call(self, path: str, body: object = None, method: str | None = None) -> object:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/{path}", data, {"content-type": "application/json"}, method=method)
-        for left in (2, 1, 0):
-            try:
-                with urllib.request.urlopen(request, timeout=30) as answer:
-                    return json.load(answer) if answer.status != 204 else None
-            except urllib.error.HTTPError as error:
-                if error.code != 503 or not left:  # 503: its database is busy
-                    raise
-            time.sleep(2)
-
-    def trigger(self, deployment: str, **parameters: object) -> str:
-        found = self.call(f"deployments/name/{deployment}")
-        return self.call(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})["id"]
-
-    def state(self, run: str) -> dict[str, object]:
-        return self.call(f"flow_runs/{run}")["state"]
-
-    def ended(self, run: str, seconds: float = 90) -> dict[str, object]:
-        final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-        return wait_for(lambda: (state := self.state(run))["type"] in final and state, seconds)
-
-    def logged(self, run: str) -> list[str]:
-        found = self.call("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200})
-        return [entry["message"] for entry in found]
-
-    def processes(self, *words: str) -> list[psutil.Process]:
-        """Those of `prefect` with these words in their command, in order of their start."""
-        found = [process for process in processes_in(self.folder) if process.cmdline()[1:3] == ["-m", "prefect"]]
-        return [process for process in found if process.cmdline()[3 : 3 + len(words)] == list(words)]
-
-    def flow_process(self, run: str) -> psutil.Process:
-        """What the worker has started for a run."""
-        found = [process for process in processes_in(self.folder) if process.cmdline()[1:3] == ["-m", "prefect.engine"]]
-        (process,) = (process for process in found if process.environ()["PREFECT__FLOW_RUN_ID"] == run)
-        return process
-
-    def up(self) -> bool:
-        try:
-            return self.call("health") is True
-        except OSError:
-            return False
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +54,7 @@ def server(started):
 def here(server, copy_of_project, monkeypatch):
     """Flows called in this process, on a project of their own, with the server's pages."""
     monkeypatch.chdir(copy_of_project)
-    with temporary_settings({PREFECT_API_URL: server.url}), shim() as commands:
+    with temporary_settings({PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.password}), shim() as commands:
         monkeypatch.setenv("PATH", commands, prepend=os.pathsep)
         yield copy_of_project
 
@@ -136,7 +73,9 @@ def test_everything_comes_up_and_the_schedule_gets_runs(server):
     assert all(run["expected_start_time"][11:19] == "02:00:00" for run in runs)
 
 
-def test_brought_up_twice_is_once(server):
+def test_brought_up_twice_is_once_and_an_older_pool_loses_its_variables(server):
+    template = {"job_configuration": {"command": "{{ command }}"}, "variables": {"properties": {"command": {"type": "string"}}}}
+    server.call("work_pools/srgan", {"base_job_template": template}, "PATCH")
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.server"], cwd=server.folder, env=server.env, capture_output=True, text=True, timeout=120
     )
@@ -146,18 +85,53 @@ def test_brought_up_twice_is_once(server):
     assert lines[1] == "deployed: refresh/nightly, train/on-demand, promote/on-demand, batch-upscale/on-demand"
     assert lines[2] == "a worker is up already"
     assert len(server.call("deployments/filter", {})) == 4
+    assert server.call("work_pools/srgan")["base_job_template"]["variables"]["properties"] == {}
 
 
-def test_a_port_in_use_is_told(tmp_path, server):
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
-        threading.Thread(target=other.handle_request, daemon=True).start()
-        port = other.server_port
-        env = server.env | {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_HOME": str(tmp_path)}
+@pytest.fixture
+def other():
+    """Begins another program that gives these answers. Returns its port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as program:
+        threading.Thread(target=program.serve_forever, daemon=True).start()
+
+        def begin(answers):
+            Other.answers = {f"/api/{path}": answer for path, answer in answers.items()}
+            Other.sent.clear()
+            return program.server_port
+
+        yield begin
+        program.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({}, "is in use by another program; choose a port with PREFECT_SERVER_API_PORT"),
+        ({"health": (200, b"true"), "admin/version": (200, b"3.8.8")}, "takes commands without a password"),
+        ({"health": (200, b"true"), "admin/version": (401, b"")}, "has another password than the one in "),
+    ],
+)
+def test_what_is_on_the_port_gets_no_worker_unless_it_is_the_users_own_server(tmp_path, server, other, answers, message):
+    env = server.env | {"PREFECT_SERVER_API_PORT": str(other(answers)), "PREFECT_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.server"], cwd=server.folder, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(rf"pipelines.server: error: .*127.0.0.1:\d+ {message}.*\n", done.stderr)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a program as another user")
+def test_another_users_server_is_not_sent_the_password(tmp_path, server, other):
+    theirs = subprocess.Popen(["/usr/bin/python3", "-c", OF_NOBODY], stdout=subprocess.PIPE, text=True, user="nobody", cwd="/")
+    try:
+        env = server.env | {"PREFECT_SERVER_API_PORT": theirs.stdout.readline().strip(), "PREFECT_HOME": str(tmp_path)}
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.server"], cwd=server.folder, env=env, capture_output=True, text=True, timeout=120
         )
-    assert done.returncode == 1
-    assert f"127.0.0.1:{port}" in done.stderr
+    finally:
+        theirs.kill()
+        theirs.wait()
+    assert "belongs to another user" in done.stderr
 
 
 def test_a_triggered_run_shows_its_stages_and_results(server):
@@ -185,6 +159,120 @@ def test_served_without_a_worker_they_are_the_same(here):
     (schedule,) = found["refresh/nightly"].schedules
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "UTC")
     assert (schedule.active, schedule.slug, found["refresh/nightly"].parameters) == (True, "nightly", {"wait": False})
+
+
+# -- who can reach the server ----------------------------------------------------------------------------------------------
+
+
+def answer(server, path, body=None, **headers):
+    """Status and headers of an answer, whoever asks."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{server.pages}/{path}", data, headers), timeout=30) as given:
+            return given.status, given.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers
+
+
+def test_nobody_reads_or_starts_anything_without_the_password(server):
+    wrong = {"authorization": "Basic c3JnYW46d3Jvbmc="}
+    for path in ("admin/version", "admin/settings", "work_pools/srgan", "csrf-token?client=x", "deployments/name/train/on-demand"):
+        for headers in ({}, wrong):
+            assert answer(server, f"api/{path}", **headers)[0] == 401
+    for path in ("deployments/filter", "flow_runs/", "work_pools/filter"):
+        for headers in ({}, wrong):
+            assert answer(server, f"api/{path}", {}, **headers)[0] in (401, 403)
+    for path in ("events/in", "events/out", "logs/out"):
+        with connect(f"ws://127.0.0.1:{server.port}/api/{path}", subprotocols=["prefect"]) as socket:
+            socket.send(json.dumps({"type": "auth", "token": "wrong"}))
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    socket.recv(timeout=30)
+    profiles = server.home / "profiles.toml"
+    assert profiles.stat().st_mode & 0o77 == 0
+    assert not [process for process in psutil.process_iter(["cmdline"]) if server.password in " ".join(process.info["cmdline"] or [])]
+
+
+def test_pages_of_other_origins_can_neither_read_nor_write(server):
+    own = server.headers()
+    for origin, allowed in (("https://evil.example", None), ("http://localhost:8099", None), (server.pages, server.pages)):
+        status, headers = answer(server, "api/admin/version", origin=origin, **own)
+        assert (status, headers["access-control-allow-origin"]) == (200, allowed)
+    assert answer(server, "api/deployments/filter", {}, **own)[0] == 403  # a form could send that much: the token is missing
+
+
+def test_a_run_chooses_no_command_no_folder_and_no_environment(server, tmp_path):
+    deployment = server.call("deployments/name/promote/on-demand")["id"]
+    for name, value in (("command", f"touch {tmp_path}/owned"), ("working_dir", "/"), ("env", {"PYTHONPATH": "/"})):
+        with pytest.raises(urllib.error.HTTPError, match="422"):
+            server.call(f"deployments/{deployment}/create_flow_run", {"job_variables": {name: value}})
+    pool = server.call("work_pools/srgan")
+    assert list(pool["base_job_template"]["job_configuration"]) == ["stream_output"]
+
+
+def test_the_users_own_commands_find_the_password(server):
+    prefect = [sys.executable, "-m", "prefect", "--profile", "srgan-local", "work-pool", "ls"]
+    done = subprocess.run(prefect, cwd=server.folder, env=server.env, capture_output=True, text=True)
+    assert "srgan" in done.stdout, done.stderr
+    env = server.env | {"PREFECT_API_URL": server.url}
+    done = subprocess.run([sys.executable, "-m", "pipelines.limits"], cwd=server.folder, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = subprocess.run(
+        [sys.executable, "-m", "pipelines.server", "password"], cwd=server.folder, env=env, capture_output=True, text=True
+    )
+    assert shown.stdout == f"{server.password}\n"
+
+
+def test_another_server_is_not_sent_the_password(server, other):
+    env = server.env | {"PREFECT_API_URL": f"http://127.0.0.1:{other({})}/api"}
+    done = subprocess.run([sys.executable, "-m", "pipelines.limits"], cwd=server.folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"pipelines.limits: error: what answers at {env['PREFECT_API_URL']} is not Prefect's API; correct PREFECT_API_URL\n"
+    )
+    assert Other.sent
+    assert "uthorization" not in "".join(Other.sent)
+
+
+@pytest.mark.slow
+def test_the_pages_ask_for_the_password_and_then_show_the_deployments(server):
+    with Page(server.pages, 1200, 900) as page:
+        page.until("!!document.querySelector('input[type=password]')")
+        assert "nightly" not in page.js("document.body.innerText")
+        for selector in ("input[type=password]", "button[type=submit]"):
+            left, top, width, height = page.box(selector)
+            page.drag((left + width / 2, top + height / 2), (left + width / 2, top + height / 2))
+            page.call("Input.insertText", text=server.password)
+        page.until("location.pathname.endsWith('/dashboard')")
+        page.call("Page.navigate", url=f"{server.pages}/v2/deployments")
+        page.until("!!document.body?.innerText.includes('nightly')")
+
+
+@pytest.mark.parametrize("module", ["train", "limits", "serve"])
+def test_a_server_that_is_down_costs_a_line(project, monkeypatch, capsys, module):
+    monkeypatch.chdir(project)
+    with temporary_settings({PREFECT_API_URL: "http://anna:s3cret@127.0.0.1:9/api"}), pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"pipelines.{module}").main()
+    assert ended.value.code == 69
+    told = rf"pipelines.{module}: error: no Prefect server answers at http://127.0.0.1:9/api \(.*refused\); start it .*\n"
+    assert re.fullmatch(told, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"admin/version": (200, b"<html>")}, "is not Prefect's API; correct PREFECT_API_URL"),
+        ({"admin/version": (401, b"Unauthorized")}, "refuses the password, or asks for one: export PREFECT_PROFILE=srgan-local"),
+        ({"admin/version": (200, b'"2.20.1"')}, "is of another version: .* server: 2.20.1"),
+        ({"admin/version": (400, b"this server requires\nversion 4")}, "refuses: 400 this server requires version 4"),
+    ],
+    ids=["no Prefect", "wrong password", "too old", "too new"],
+)
+def test_a_server_that_refuses_costs_a_line(capsys, other, answers, message):
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{other(answers)}/api"}), pytest.raises(SystemExit) as ended:
+        limits.main()
+    assert ended.value.code == 1
+    assert re.fullmatch(rf"pipelines.limits: error: .*{message}.*\n", capsys.readouterr().err)
 
 
 # -- stopping, killing, outages --------------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
+import random
+
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml
 
-from conftest import ROOT, write_params
-from srgan import params
+from conftest import ROOT, make_project, run, write_params
+from srgan import params, strict_yaml
 from srgan.errors import SrganError
 
 
@@ -120,6 +123,49 @@ def test_exponents_are_numbers_as_in_dvc(tmp_path):
     path = edited(tmp_path, "learning_rate: 1.0e-3", "learning_rate: 1e-3")
     assert isinstance(yaml.safe_load(path.read_text())["pretrain"]["learning_rate"], str)
     assert params.load(path).pretrain.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("text", ["20261127_1", "1.10", "007", "7e45", "1e3", "0x1F", "0o17", "2026-11-27", ".inf", "True", "null"])
+def test_text_that_dvc_reads_as_something_else_has_to_be_quoted(tmp_path, text):
+    """DVC would look for models/4x-1.1-compact-fp32.onnx where the name is 1.10, after the whole training."""
+    places = {
+        "export.name": "  name: demo",
+        "export.license": "  license: research only (the training photographs include Middlebury Stereo 2014)",
+        "register.name": "  name: srgan",
+        "pretrain.start": "  start: scratch",
+    }
+    for key, line in places.items():
+        path = edited(tmp_path, line, f"{line.split(':')[0]}: {text}")
+        assert f"{key}: needs text, and DVC does not read {text} as text; put it in quotes: '{text}'" in message(path)
+    assert "data.train[0]: needs text" in message(edited(tmp_path, "train: [sample]", f"train: [{text}]"))
+    assert params.load(edited(tmp_path, "  name: demo", f"  name: '{text.replace('-', '_')}'")).export.name == text.replace("-", "_")
+
+
+def test_a_name_like_a_number_stops_the_first_stage(tmp_path):
+    folder = make_project(tmp_path / "project")
+    path = folder / "params.yaml"
+    path.write_text(path.read_text().replace("  name: demo", "  name: 20261127_1"))
+    done = run("srgan", "download", cwd=folder, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("export.name: needs text, and DVC does not read 20261127_1 as text; put it in quotes: '20261127_1'\n")
+
+
+def test_what_counts_as_text_is_text_for_dvc_too(tmp_path):
+    draw = random.Random(1)
+    texts = {"".join(draw.choices("0123456789_.+-eExobTZa", k=draw.randint(1, 6))) for _ in range(4000)}
+    texts |= {"yes", "off", "y", "n", "1:30", "t", "True", "~", "Null", "TRUE", ".NaN", "2026-1-1", "2026-11-27T10:00:00Z"}
+    taken = [text for text in texts - {"-"} if not strict_yaml.NO_TEXT.fullmatch(text)]  # a dash alone begins a list
+    assert len(taken) > 1000
+    assert [text for text in taken if parse_yaml(f"a: {text}", "params.yaml")["a"] != text] == []
+
+
+def test_truth_may_be_written_as_in_python(tmp_path):
+    assert params.load(edited(tmp_path, "  compile: false", "  compile: True")).pretrain.compile is True
+    assert "pretrain.compile: needs true or false, not 'yes'" in message(edited(tmp_path, "  compile: false", "  compile: yes"))
+
+
+def test_a_number_of_thousands_of_digits_is_no_crash(tmp_path):
+    assert "pretrain.steps: needs an integer, not '9999" in message(edited(tmp_path, "steps: 3000", f"steps: {'9' * 5000}"))
 
 
 def test_flat_names_are_those_of_the_file(tmp_path):
