@@ -5,14 +5,21 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+ifndef HOME # as in a container with a user of no name: Prefect, DVC and torch keep files there
+export HOME := $(CURDIR)/.venv/home
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test test-all fuzz kill lint format flow prefect mlflow clean
+.PHONY: help repository install pipeline test test-all fuzz kill lint format flow prefect mlflow clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml constraints.txt
+repository:
+	@command -v git >/dev/null || { echo "make: git not found; install it: DVC needs it" >&2; exit 1; }
+	@test -e .git || git rev-parse --git-dir >/dev/null 2>&1 || { echo "no git repository here, DVC needs one: git init"; git init --quiet; }
+
+$(READY): pyproject.toml constraints.txt | repository
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; name a Python of 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'

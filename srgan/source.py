@@ -5,10 +5,15 @@ from pathlib import Path
 
 
 def revision() -> str:
-    """The commit of the folder that this runs in, with ``+ changes`` if files differ from it; empty where there is no git."""
+    """The commit of the project in the current folder, with ``+ changes`` if files differ from it.
+
+    Empty where there is no git, no commit, or only a repository around the project that does not track it: an unpacked download inside
+    another repository is not of that one's commit.
+    """
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout.strip()
+        if not _git("ls-files", "dvc.yaml"):
+            return ""
+        commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "-uno", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return ""
     return f"{commit} + changes" if changed else commit
@@ -21,3 +26,7 @@ def working_copy() -> Path:
     """
     here = Path.cwd()
     return next((folder.parents[2] for folder in here.parents if folder.parts[-3:] == (".dvc", "tmp", "exps")), here)
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
