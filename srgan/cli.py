@@ -272,7 +272,8 @@ def _positive(text: str) -> int:
 
 def _named(path: Path) -> list[str]:
     data = params.load(path).data
-    return list(dict.fromkeys((*data.names("train"), *data.names("test"))))
+    places = [entry.folder if isinstance(entry, params.OwnSet) else entry for entry in (*data.train, *data.test)]
+    return list(dict.fromkeys(places))
 
 
 def _first_sentence(function: object) -> str:
@@ -320,10 +321,13 @@ def _interpolate(options: argparse.Namespace) -> None:
 def _plan(options: argparse.Namespace) -> None:
     launch.restart_with_malloc()
     from srgan import planning
+    from srgan.data.left_out import downloaded
 
     chosen = {name: profiles.load(name) for name in (profiles.names() if options.all else options.profiles)}
     for name, loaded in (chosen or {str(options.params): params.load(options.params)}).items():
         print(f"{name}:")
+        if not chosen and (data := downloaded(stages.RAW)):
+            print(f"  {data}")
         for stage in ("pretrain", "train"):
             print(f"  {planning.plan(loaded, stage)}", flush=True)
 

@@ -52,9 +52,10 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("srgan", "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    own_lr = sorted({image["set"] for image in manifest["images"] if image.get("own_lr")})
     citations = {name: DATA_SETS[name] for name in dict.fromkeys(entry["set"] for entry in sets) if name in DATA_SETS}
     page = environment.get_template("data.html").render(
-        manifest=manifest, sets=sets, sheets=sheets, pairs=pairs, leaks=leaks, citations=citations, most=MOST_PICTURES
+        manifest=manifest, sets=sets, sheets=sheets, pairs=pairs, leaks=leaks, citations=citations, most=MOST_PICTURES, own_lr=own_lr
     )
     files.write_text(path, page.encode(errors="backslashreplace").decode())  # names of files need not be text
 

@@ -26,6 +26,7 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
     """
     arch, config = metadata["sr.arch"], json.loads(metadata["sr.arch_config"])
     gan = metadata.get("sr.objective") == "gan"
+    own_lr = sorted({image["set"] for image in manifest["images"] if image["part"] == "train" and image.get("own_lr")})
     lines = [
         f"# {escaped(metadata['sr.name'])}: super-resolution x{metadata['sr.scale']}",
         "",
@@ -52,8 +53,9 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
             if gan
             else []
         ),
-        f"- It has learned from images that were made small by {manifest['kernel']} bicubic interpolation. "
-        "Noise, blur and JPEG blocks it has never seen; it enlarges them too.",
+        f"- It has learned from images that were made small by {manifest['kernel']} bicubic interpolation"
+        + (f", and from the LR images that {escaped(', '.join(own_lr))} came with" if own_lr else "")
+        + f". Noise, blur and JPEG blocks {'that these do not show ' if own_lr else ''}it has never seen; it enlarges them too.",
         f"- It enlarges by {metadata['sr.scale']} only, in sRGB.",
         "- It has seen the data below and little else: faces, text and other subjects that are rare there come out worst.",
         "",

@@ -111,6 +111,7 @@ def test_div2ks_own_layout_trains_on_its_hr_images_with_its_lr_images_of_the_sca
     assert {(image["height"], image["width"]) for image in found} == {(96, 128)}
     (pair, *_) = pairs(place / "work/data/prepared", "validation")
     assert (read_rgb(pair.lr) == picture(int(pair.name[-4:]))[1::4, 1::4]).all()
+    assert "(those of d_div came with the data set)" in (place / "work/reports/data.html").read_text()
     rows = {row["reason"]: row["count"] for row in manifest(place)["left_out"]}
     assert rows == {"an LR image at x2, prepare.scale is 4": 6, "an LR image at x3, prepare.scale is 4": 6}
     card = (place / "work/reports/data.html").read_text()
@@ -157,7 +158,7 @@ def test_two_folders_with_one_last_name_get_names_of_their_own(place):
     write_params(place / "work", {"data.train": ["../a/HR_only", {"folder": "../b/HR_only", "name": "b"}]})
     run("srgan", "download", cwd=place / "work")
     assert {image["set"] for image in manifest(place, "raw")["images"]} == {"HR_only", "b", "sample"}
-    assert "b: your own" not in run("srgan", "data", "licence", cwd=place / "work", check=False).stdout
+    assert "../b/HR_only: your own; its terms are for you to know" in run("srgan", "data", "licence", cwd=place / "work").stdout
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_linked_folders_are_followed_and_what_is_left_out_is_named_in_the_log_an
         write_png(place / "flickr" / f"f{number:04}.png", picture(50 + number))
     (photos / "flickr2k").symlink_to(place / "flickr")
     (photos / "again").symlink_to(photos)  # a cycle
-    (photos / "gone.png").symlink_to("nowhere.png")
+    (photos / "gone").symlink_to("nowhere")  # a disk that is not mounted
     (photos / "raw.heic").write_bytes(b"x")
     (photos / "notes").write_text("x")
     write_png(photos / ".thumbs" / "t.png", picture(70))
@@ -215,7 +216,7 @@ def test_linked_folders_are_followed_and_what_is_left_out_is_named_in_the_log_an
     card = (place / "work/reports/data.html").read_text()
     for reason, example in (
         ("a folder that is included already, under another path", "again"),
-        ("a link that leads nowhere", "gone.png"),
+        ("a link that leads nowhere", "gone"),
         ("ends in .heic, which is not read", "raw.heic"),
         ("has no suffix, so it is not read", "notes"),
         ("hidden folder", ".thumbs"),

@@ -1,14 +1,13 @@
 """What a data set leaves out: counted by reason, with a few names, for the log and the data card."""
 
-import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from srgan.data.names import safe_path
+from srgan.files import read_state
 
 EXAMPLES = 3  # names given for each reason
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -36,6 +35,16 @@ class LeftOut:
             {"set": name, "split": split, "reason": reason, "count": count, "examples": self.examples[reason]}
             for reason, count in sorted(self.counts.items())
         ]
+
+
+def downloaded(raw: Path) -> str:
+    """What ``data/raw`` holds, in a line; empty if it is not there."""
+    listing = read_state(raw / "manifest.json")
+    if not isinstance(listing, dict) or "images" not in listing:
+        return ""
+    counts = [sum(image["split"] == split for image in listing["images"]) for split in ("train", "test")]
+    left_out = sum(row["count"] for row in listing.get("left_out", []))
+    return f"{raw}: {counts[0]:,} train and {counts[1]:,} test images; {left_out:,} files or folders left out, listed in reports/data.html"
 
 
 def described(row: dict[str, Any]) -> str:

@@ -280,6 +280,7 @@ class _Preparation:
                     "source": record["path"],
                     "source_sha256": record["sha256"],
                     "licence": record["licence"],
+                    "own_lr": self.lr_images[number] is not None,
                 }
                 | ({"lr_sha256": done.lr_sha256} if done.lr_sha256 else {})
             )

@@ -41,8 +41,10 @@ def images_below(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
                 for path in (base / name for name in files):
                     name = path.relative_to(folder).as_posix()
                     reason = why_not(name)
-                    if not reason and not path.is_file():
-                        reason = "a link that leads nowhere" if path.is_symlink() else "not a plain file"
+                    if not path.exists():
+                        reason = "a link that leads nowhere"
+                    elif not reason and not path.is_file():
+                        reason = "not a plain file"
                     if reason:
                         left_out.add(reason, name)
                     else:
