@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 
 from pipelines import workspace
+from srgan.addresses import without_secrets
 from srgan.errors import SrganError, Unreachable
 
 UNREACHABLE = "Unreachable"  # the state of a task that a server's outage has stopped
@@ -30,7 +31,7 @@ def failed(error: SrganError) -> State[Any]:
 
 def named(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
     """For ``flow_run_name``: a name made of the run's parameters."""
-    return lambda: describe(flow_run.parameters)[:200]
+    return lambda: without_secrets(describe(flow_run.parameters))[:200]
 
 
 @contextlib.contextmanager

@@ -1,16 +1,18 @@
 """DVC's stages, as processes that can be watched and stopped."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import networkx
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.scm import SCMError
 
 from pipelines import guard, workspace
 from srgan.addresses import without_secrets
@@ -24,9 +26,25 @@ class StageFailed(SrganError):
     """A stage ended with an error."""
 
 
+@contextlib.contextmanager
+def _dvc_project(root: Path) -> Iterator[Repo]:
+    """DVC's view of the project.
+
+    Raises:
+        SrganError: DVC cannot read it: no git repository, a broken dvc.yaml.
+    """
+    try:
+        with Repo(str(root)) as repo:
+            yield repo
+    except SCMError as error:
+        raise SrganError(f"{error}; DVC needs one: git init") from error
+    except DvcException as error:
+        raise SrganError(f"DVC cannot read the project in {root}: {error}; see: dvc status") from error
+
+
 def graph(root: Path) -> dict[str, list[str]]:
     """The stages of the project in running order, each with the stages it waits for, read from DVC."""
-    with Repo(str(root)) as repo:
+    with _dvc_project(root) as repo:
         stages = repo.index.graph  # edges point from a stage to what it depends on
         order = list(networkx.topological_sort(stages.reverse(copy=True)))
         return {stage.name: sorted(before.name for before in stages.successors(stage)) for stage in order}
@@ -92,7 +110,7 @@ def reproduce(stage: str, root: Path, tell: Callable[[str], None], force: bool =
 
 def recorded(out: str, root: Path) -> str | None:
     """The digest that ``dvc.lock`` has of an out; None if it has none yet."""
-    with Repo(str(root)) as repo:
+    with _dvc_project(root) as repo:
         found = [each for each in repo.index.outs if Path(each.fs_path) == root / out]
         return found[0].hash_info.value if found and found[0].hash_info else None
 
@@ -103,7 +121,7 @@ def remote(name: str, root: Path) -> None:
     Raises:
         SrganError: there is none.
     """
-    with Repo(str(root)) as repo:
+    with _dvc_project(root) as repo:
         known = list(repo.config["remote"])
     if name not in known:
         raise SrganError(f"no DVC remote '{name}'{nearest(name, known)}; make it with: dvc remote add {name} ADDRESS")
@@ -146,11 +164,11 @@ def _dvc(arguments: list[str], root: Path, tell: Callable[[str], object]) -> int
     try:
         for line in process.stdout:
             if line := without_secrets(line.rstrip()):
-                tell(line)
+                tell(without_secrets(line))
         return process.wait()
     except BaseException:
         process.send_signal(signal.SIGTERM)
         for line in process.stdout:  # read on: a process that cannot write cannot end
-            tell(line.rstrip())
+            tell(without_secrets(line.rstrip()))
         process.wait()
         raise

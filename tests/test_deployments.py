@@ -354,18 +354,21 @@ def test_a_failing_stage_fails_the_flow_and_says_why(here, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_wrong_parameters_fail_before_anything_runs(here):
+def test_wrong_parameters_fail_before_anything_runs_and_names_hold_no_password(server, here):
     before = (here / "params.yaml").read_bytes()
     for wrong, message in (
         ({"profile": "dem"}, "did you mean demo?"),
         ({"overrides": {"train.stepz": 1}}, "did you mean steps?"),
         ({"first": "trian", "overrides": {"train.steps": 7}}, "did you mean train?"),
         ({"push_to": "stor"}, "no DVC remote 'stor'"),
+        ({"overrides": {"data.trian": ["http://anna:s3cret@example.org/a.zip?token=t0ken"]}}, "did you mean train?"),
     ):
         state = train(return_state=True, **wrong)
         assert state.is_failed()
         assert message in state.message
     assert (here / "params.yaml").read_bytes() == before
+    (name,) = [run["name"] for run in server.call("flow_runs/filter", {}) if "data.trian" in run["name"]]
+    assert name == "train data.trian=['http://example.org/a.zip']"
 
 
 def test_only_what_a_network_may_mend_is_tried_again(here, monkeypatch):

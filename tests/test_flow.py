@@ -39,6 +39,18 @@ def test_a_part_of_the_graph_lies_between_two_stages(project):
         stages.part(graph, "export", "pretrain")
 
 
+def test_what_dvc_cannot_read_is_told_in_a_sentence(tmp_path):
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    (tmp_path / ".dvc").mkdir()
+    with pytest.raises(SrganError, match=f"{tmp_path} is not a git repository; DVC needs one: git init"):
+        stages.graph(tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.yaml").write_text("stages: [")
+    with pytest.raises(SrganError, match=rf"DVC cannot read the project in {tmp_path}: .*; see: dvc status"):
+        stages.graph(tmp_path)
+
+
 # -- parameters ------------------------------------------------------------------------------------------------------------
 
 
