@@ -9,7 +9,6 @@ import csv
 import getpass
 import logging
 import platform
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from srgan import __version__, mlflow_store, source
+from srgan.addresses import without_secrets
 from srgan.curves import Curves
 from srgan.files import digest, read_json, sha256
 from srgan.training.tables import validation_csv
@@ -313,7 +313,7 @@ def addresses(training: Training, *tabs: str) -> list[str]:
         log.warning("%s", mlflow_store.explained(error))
         return []
     uri = mlflow_store.tracking_uri()
-    pages = re.sub(r"//[^/@\s]*@", "//", uri.rstrip("/")) if uri.startswith("http") else LOCAL_PAGES
+    pages = without_secrets(uri.rstrip("/")) if uri.startswith("http") else LOCAL_PAGES
     return [f"{pages}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{tab}?{VIEW}" for run in runs for tab in tabs]
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from conftest import run, write_params
-from srgan import params, tracking
+from srgan import mlflow_store, params
 from srgan.addresses import without_secrets
 from srgan.data.checksums import CHECKSUMS, Checksums
 from srgan.errors import SrganError
@@ -99,7 +99,7 @@ def test_what_is_compared_and_sent_to_mlflow_has_no_secrets(private):
     loaded = params.load(path)
     assert loaded.data.names("train") == [f"http://{host}/more.zip", "again", "sample"]
     assert params.flatten(loaded)["data.train"] == f"http://{host}/more.zip, {{folder: http://{host}/more.zip, name: again}}, sample"
-    assert tracking.reason(ValueError(f"no way to {address}; try again")) == f"no way to http://{host}/more.zip; try again"
+    assert mlflow_store.reason(ValueError(f"no way to {address}; try again")) == f"no way to http://{host}/more.zip; try again"
     assert str(SrganError(f"{address}: gone")) == f"http://{host}/more.zip: gone"
 
 
