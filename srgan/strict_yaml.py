@@ -54,6 +54,8 @@ def load(cls: type[T], path: str | Path, hint: str) -> T:
         raise SrganError(f"{path}:{line}: not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise SrganError(f"{path}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise SrganError(f"{path}: lists or sections are nested too deeply; is this the right file?") from error
     if node is None:
         raise SrganError(f"{path}: is empty; it needs the sections {', '.join(_names(cls))}")
     return _Reader(path).mapping(cls, node, "")

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from conftest import run, write_params
+from srgan import params
 from srgan.cli import main
 from srgan.data import catalog, fetch, places, transfer
 from srgan.data.catalog import DATA_SETS, File, Source
@@ -116,6 +117,21 @@ def test_names_that_mean_nothing_are_told(place, name, message):
     with pytest.raises(SrganError) as caught:
         choose((name,), "train")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["photos\0", "x" * 300, "a/" * 3000])
+def test_a_name_that_no_folder_can_have_is_refused(place, name):
+    write_params(place, {"data.train": [name]})
+    with pytest.raises(SrganError, match=r"params\.yaml: data\.train: .*not a folder or archive"):
+        choose(params.load(place / "params.yaml").data.train, "train")
+
+
+def test_an_archive_without_images_is_refused(place, capsys):
+    write_zip(place / "empty.zip", [])
+    write_params(place, {"data.train": [str(place / "empty.zip")]})
+    with pytest.raises(SystemExit):
+        main(["download"])
+    assert "holds 0 images" in capsys.readouterr().err
 
 
 def test_two_sets_cannot_share_a_name(place):

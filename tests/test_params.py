@@ -31,6 +31,15 @@ def test_the_shipped_file_loads():
     assert loaded.pretrain.learning_rate == 1e-3
 
 
+@pytest.mark.parametrize(
+    "text", ["data: " + "[" * 1000, "\n".join(" " * depth + "a:" for depth in range(1000))], ids=["lists", "sections"]
+)
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert "nested too deeply" in message(path)
+
+
 def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
     path = edited(tmp_path, "  steps: 3000", "  stepz: 3000")
     line = path.read_text().split("\n").index("  stepz: 3000") + 1

@@ -57,7 +57,15 @@ def _of_catalogue(name: str, split: Split) -> DataSet:
 def _own(given: OwnSet, split: Split) -> DataSet:
     """A set of the user's: a folder, an archive, or the address of an archive."""
     place = given.folder
-    name, shown = given.name or _label(place), without_secrets(place)
+    try:
+        name, shown = given.name or _label(place), without_secrets(place)
+        if "://" not in place:
+            expanded(place).stat()
+    except FileNotFoundError:
+        pass  # said below
+    except (OSError, ValueError) as error:  # such as a name that is too long, or with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SrganError(f"params.yaml: data.{split}: {place[:80]!r}: not a folder or archive ({reason})") from error
     entry = DataSet(name, f"the user's {shown}", OWN, hr=_inner(given.hr), lr=_inner(given.lr))
     if "://" in place:
         if not is_archive(place.split("?")[0]):

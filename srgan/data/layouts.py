@@ -234,7 +234,7 @@ def refuse_unnamed_pairs(folder: Path, paths: list[str], shown: str) -> None:
         plain = _LR_STEM.match(stem) or _SCALED_STEM.match(stem)
         groups.setdefault(plain[1] if plain else stem, []).append(path)
     shared = [group for group in groups.values() if len(group) > 1]
-    if 2 * sum(map(len, shared)) < len(paths):
+    if not shared or 2 * sum(map(len, shared)) < len(paths):
         return
     chosen = [shared[number] for number in np.unique(np.linspace(0, len(shared) - 1, SAMPLES).round().astype(int))]
     pairs = [found for group in chosen if (found := _reduced(folder, group))]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from srgan import cli, params, profiles
-from srgan.data import catalog
+from srgan.data.choice import choose
 from srgan.errors import SrganError
 from tests.conftest import ROOT
 from tests.fuzz import mutations
@@ -53,7 +53,7 @@ class Parameters(Target):
         try:
             loaded = params.load(path)
             for split, names in (("train", loaded.data.train), ("test", loaded.data.test)):
-                catalog.choose(names, split)  # type: ignore[arg-type]
+                choose(names, split)  # type: ignore[arg-type]
             params.flatten(loaded)
         except SrganError as error:
             refused = error
