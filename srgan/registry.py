@@ -30,7 +30,7 @@ SCORES_TAG = "srgan.scores_run"  # the run whose artifacts they are among
 DIFFERENCE_TAG = "srgan.onnx_difference"  # from PyTorch, at most
 IMAGES = "-images"  # end of the name of a second model that former releases kept
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what a server that works says of a name it does not know
-SERVICE = ("mlflow", "numpy", "onnx", "opencv-python-headless", "pandas", "pillow", "psutil", "pyvips[binary]")
+SERVICE = ("mlflow", "numpy", "onnx", "opencv-python-headless", "pandas", "pillow", "psutil", "pyvips[binary]", "tifffile")
 
 log = logging.getLogger(__name__)
 
