@@ -62,12 +62,14 @@ def main(arguments: list[str] | None = None) -> None:
     except SrganError as error:
         _fail(options, str(error), error.EXIT_CODE)
     except OSError as error:
-        # Files are written under a temporary name, such as .raw.4711.tmp for raw; people know the other.
-        place = files.final_name(f"{error.filename}: " if error.filename else "")
+        name = error.filename
         advice = "check that it may be written and that the disk has room"
         if error.errno in files.FULL:
-            free = files.free_space(error.filename or ".")
+            name = error.filename2 or name  # where a file is copied to
+            free = files.free_space(name or ".")
             advice = f"its disk has {free / 1e6:,.0f} MB free; make room, then run the same command again"
+        # Files are written under a temporary name, such as .raw.host-0123456789ab.tmp for raw; users know the other.
+        place = files.final_name(f"{name}: ") if name else ""
         _fail(options, f"{place}{error.strerror or error}; {advice}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,57 +1,123 @@
 """Files that are either whole or not there: what a later stage finds, it may believe."""
 
+import ctypes
 import errno
-import glob
 import hashlib
 import json
 import os
+import platform
 import re
+import secrets
 import shutil
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from srgan.errors import SrganError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 SCRATCH = ("pixels", "resized", "former")  # what `scratch_file` may be for
+HOST = re.sub(r"\W", "_", platform.node(), flags=re.ASCII)[:24]
+OWNER = r"\w*-[0-9a-f]{12}"  # host and a random number: a process has the same number in every container
+ABANDONED = 24 * 3600  # seconds without a change, where the file system has no locks
 
-
-def _temporary(path: Path, label: str = "") -> Path:
-    name = path.name if len(os.fsencode(path.name)) < 200 else digest(path.name)  # a name has 255 bytes at most
-    return path.with_name(f".{name}{label}.{os.getpid()}.tmp")
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def final_name(text: str) -> str:
-    """A text in which people's names stand for temporary ones: such as raw for .raw.4711.tmp."""
-    return re.sub(rf"\.([^/\\]+?)(\.(?:{'|'.join(SCRATCH)}))?\.\d+\.tmp", r"\1", text)
+    """A text in which people's names stand for temporary ones: such as raw for .raw.host-0123456789ab.tmp."""
+    return re.sub(rf"\.([^/\\]+?)(\.(?:{'|'.join(SCRATCH)}))?\.{OWNER}\.tmp(\.former)?", r"\1", text)
 
 
-def _sweep(path: Path) -> None:
-    """Remove what processes that were killed outright have left beside `path`."""
-    for left in path.parent.glob(glob.escape(_temporary(path).name.removesuffix(f".{os.getpid()}.tmp")) + ".*.tmp"):
-        number = left.name.split(".")[-2]
-        if number.isdecimal() and not psutil.pid_exists(int(number)):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+# -- temporary files -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _temporary(path: Path, label: str = "", folder: bool = False) -> Iterator[Path]:
+    """Make a file or folder beside `path` that is new and locked while the block runs; it is removed at the end if it is still there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent.absolute())
+    name = path.name if len(os.fsencode(path.name)) < 200 else digest(path.name)  # a name has 255 bytes at most
+    while True:
+        temporary = path.with_name(f".{name}{label}.{HOST}-{secrets.token_hex(6)}.tmp")
+        if folder:
+            temporary.mkdir()
+        else:  # whatever is there already, such as a link to another file, is not opened
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
+        with _locked(temporary) as free:
+            if free is False or not temporary.exists():  # another process has just swept it
+                continue
+            try:
+                yield temporary
+            finally:
+                if folder:
+                    shutil.rmtree(temporary, ignore_errors=True)
+                else:
+                    temporary.unlink(missing_ok=True)
+            return
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool | None]:
+    """Hold a lock on a file or folder, which the kernel takes back when the process ends, however it does.
+
+    Yields:
+        False if another process holds it, None if the file system has no locks.
+    """
+    if not fcntl:
+        yield None
+        return
+    try:
+        descriptor = os.open(path, (os.O_RDONLY if path.is_dir() else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # gone, a link, or somebody else's
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free: bool | None = True
+        except BlockingIOError:
+            free = False
+        except OSError:
+            free = None
+        yield free
+    finally:
+        os.close(descriptor)
+
+
+@lru_cache(maxsize=1000)  # once a process, as a folder may hold many files
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder, and put back a folder that one was about to replace."""
+    for left in list(folder.iterdir()):
+        if not re.fullmatch(rf"\..+\.{OWNER}\.tmp(\.former)?", left.name):
+            continue
+        with _locked(left) as free, suppress(OSError):
+            if free or (free is None and time.time() - _changed(left) > ABANDONED):
+                former = re.fullmatch(rf"\.(.+)\.{OWNER}\.tmp\.former", left.name)
+                if former and not (folder / former[1]).exists():
+                    left.replace(folder / former[1])
+                elif left.is_dir():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink()
+
+
+def _changed(path: Path) -> float:
+    return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
 
 
 @contextmanager
 def scratch_file(path: str | Path, label: str) -> Iterator[Path]:
-    """Yield a path beside `path`, for what is needed on the way to it, of the kinds in `SCRATCH`; it is gone after the block."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    scratch = _temporary(path, f".{label}")
-    try:
+    """Yield an empty file beside `path`, for what is needed on the way to it, of the kinds in `SCRATCH`; it is gone after the block."""
+    with named(path), _temporary(Path(path), f".{label}") as scratch:
         yield scratch
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -65,49 +131,82 @@ def named(path: str | Path) -> Iterator[None]:
         raise
 
 
+# -- files and folders that appear whole -----------------------------------------------------------------------------------
+
+
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what is written there becomes `path` when the block ends well.
+    """Yield an empty temporary file beside `path`; what is written there becomes `path` when the block ends well.
 
-    An exception or a kill leaves a former `path` as it was.
+    An exception, a kill or a power cut leaves a former `path` as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        with named(path):
-            yield temporary
-            # The rename must not become durable before the bytes: a power cut would leave an empty file under the final name.
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+    with named(path), _temporary(path) as temporary:
+        yield temporary
+        _sync(temporary)  # the rename must not become durable before the bytes: an empty file would have the final name
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        _sync(path.parent)
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a new, empty folder beside `path`; it replaces `path` when the block ends well."""
+    """Yield a new, empty folder beside `path`; it replaces `path` when the block ends well.
+
+    An exception leaves a former `path` as it was. So does a kill or a power cut; in the moment when the folders are exchanged it may
+    leave the former one under a temporary name, and the next program that writes beside it puts it back.
+    """
     path = Path(path)
     if path.is_symlink():
         path = path.resolve()  # what it points to is replaced
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    _sweep(path)
-    shutil.rmtree(temporary, ignore_errors=True)  # of a former process with this number
-    temporary.mkdir()
+    with named(path), _temporary(path, folder=True) as temporary:
+        yield temporary
+        _sync_all(temporary)
+        _replace(path, temporary)
+        _sync(path.parent)
+
+
+def _replace(path: Path, new: Path) -> None:
+    former = new.with_name(f"{new.name}.former")
     try:
-        with named(path):
-            yield temporary
-        if path.exists():
-            former = temporary.with_name(f"{temporary.name}.former")
-            path.replace(former)
-            temporary.replace(path)
-            shutil.rmtree(former)
-        else:
-            temporary.replace(path)
+        while True:
+            try:
+                new.replace(path)
+                return
+            except OSError:
+                if not path.is_dir():  # else it is in the way, perhaps as another process has just put it there
+                    raise
+            shutil.rmtree(former, ignore_errors=True)
+            with _locked(path), suppress(FileNotFoundError):  # locked, so that it is not swept
+                path.replace(former)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if former.exists() and not path.exists():
+            former.replace(path)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Let a file's bytes, or a folder's list of names, reach the disk."""
+    with suppress(PermissionError) if path.is_dir() else nullcontext():  # Windows opens no folders
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sync_all(folder: Path) -> None:
+    """Let all files of a folder reach the disk. On Linux that is one call, for thousands of files several times as fast as one each."""
+    if sys.platform == "linux":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            library = ctypes.CDLL(None, use_errno=True)
+            if library.syncfs(descriptor):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        finally:
+            os.close(descriptor)
+    else:
+        for path in (*folder.rglob("*"), folder):
+            _sync(path)
 
 
 def free_space(path: str | Path) -> int:

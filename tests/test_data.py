@@ -217,12 +217,3 @@ def test_atomic_writing_leaves_the_former_file_when_it_fails(tmp_path):
         (temporary / "x").write_text("half")
         raise RuntimeError
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
-
-
-def test_what_a_killed_process_left_is_cleared_away(tmp_path):
-    left = tmp_path / ".folder.99999999.tmp"
-    left.mkdir()
-    (left / "x").write_text("half")
-    with atomic_folder(tmp_path / "folder") as temporary:
-        (temporary / "y").write_text("whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
