@@ -370,6 +370,8 @@ def _upscale(options: argparse.Namespace) -> None:
     settings = Options(options.outscale, options.quality, options.lossless, not options.no_provenance)
     suffix = f".{options.format}" if options.format else None
     one = _one_file(options.input, options.output)
+    if one and suffix and options.output != "-":
+        _check_format(options.output, suffix)
     jobs = [] if one else upscaling.plan(options.input, options.output, suffix)  # a wrong name shows before the model is loaded
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or stages.last_export()
@@ -390,8 +392,18 @@ def _upscale(options: argparse.Namespace) -> None:
 def _one_file(inputs: list[str], output: str) -> bool:
     """Whether one photograph goes to one file, or through a pipe."""
     if "-" in (*inputs, output):
-        if len(inputs) > 1 or (inputs[0] != "-" and not Path(inputs[0]).is_file()):
+        if len(inputs) > 1 or (inputs[0] != "-" and (not Path(inputs[0]).exists() or Path(inputs[0]).is_dir())):
             raise SrganError("-: a pipe carries one photograph; name one file, or a folder for the results")
         return True
     folder = output.endswith(("/", os.sep)) or Path(output).is_dir() or not Path(output).suffix
-    return len(inputs) == 1 and Path(inputs[0]).is_file() and not folder
+    # A pipe, such as bash makes of <(command), is a photograph as well.
+    return len(inputs) == 1 and Path(inputs[0]).exists() and not Path(inputs[0]).is_dir() and not folder
+
+
+def _check_format(output: str, suffix: str) -> None:
+    from srgan.photographs import FORMATS
+
+    own = Path(output).suffix
+    if own.lower() in FORMATS and FORMATS[own.lower()] != FORMATS[suffix]:
+        named = Path(output).with_suffix(suffix)
+        raise SrganError(f"-o {output} and --format {suffix[1:]} contradict each other; leave out --format, or write -o {named}")

@@ -78,6 +78,7 @@ def upscale_file(
     options: Options = DEFAULTS,
     form: str | None = None,
     told: Callable[[int, int], None] = lambda done, total: None,
+    picture: Picture | None = None,
 ) -> tuple[int, int]:
     """Enlarge a photograph; memory does not grow with the result but where its format forbids (WebP, AVIF).
 
@@ -88,6 +89,7 @@ def upscale_file(
         options: see there.
         form: of `FORMATS`; None: by the suffix of `target`.
         told: is called when the photograph is decoded and after each tile, with the number of tiles that are done, and of all.
+        picture: what `open_picture` made of `source`; None: it is decoded here.
 
     Returns:
         Width and height of the result.
@@ -96,7 +98,7 @@ def upscale_file(
         SrganError: `source` is not a readable image, or `target` is of no format of `FORMATS`, or of one that cannot hold the result.
     """
     form = form or format_of(target)
-    picture = _in_fitting_colours(open_picture(source), form)
+    picture = _in_fitting_colours(picture or open_picture(source), form)
     height, width = (side * upscaler.scale for side in picture.pixels.shape[:2])
     factor = (options.outscale or upscaler.scale) / upscaler.scale
     size = max(round(width * factor), 1), max(round(height * factor), 1)
@@ -201,7 +203,9 @@ def format_of(target: Path) -> str:
     """
     form = FORMATS.get(target.suffix.lower())
     if form is None:
-        raise SrganError(f"{target}: no picture format is called '{target.suffix}'; use one of {', '.join(FORMATS)}")
+        raise SrganError(
+            f"{target}: no picture format is called '{target.suffix}'; use one of {', '.join(FORMATS)}; a folder's name ends with /"
+        )
     return form
 
 

@@ -9,21 +9,26 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
-from srgan.data.images import SUFFIXES
+from srgan.data.formats import suffixes
+from srgan.data.images import Picture, open_picture
 from srgan.errors import SrganError
+from srgan.files import final_name
 from srgan.inference import Upscaler
 from srgan.photographs import FORMATS, Options, format_of, upscale_file
 from srgan.progress import Progress
+from srgan.workers import Lost, Workers
 
-READABLE = (*SUFFIXES, ".avif", ".gif")
+READABLE = suffixes()
 STREAM = "-"
+NAMED = 3  # of the files that are left out for one reason
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +39,25 @@ class Job:
 
     source: Path
     target: Path
+
+
+@dataclass
+class LeftOut:
+    """What a search passes over, by reason; a folder that cannot be read among it."""
+
+    files: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    folders: list[str] = field(default_factory=list)
+
+    def warn(self) -> None:
+        """Count and name it."""
+        if self.files:
+            reasons = "; ".join(
+                f"{reason} {len(paths)} ({', '.join(path.name for path in paths[:NAMED])}{', ...' if len(paths) > NAMED else ''})"
+                for reason, paths in sorted(self.files.items())
+            )
+            log.warning("%d files are left out: %s", sum(map(len, self.files.values())), reasons)
+        for text in self.folders:
+            log.warning("%s", text)
 
 
 def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]:
@@ -48,41 +72,65 @@ def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]
         suffix: of the results, such as ``.png``; None: each keeps its own, or gets ``.png`` if that format is not written.
 
     Raises:
-        SrganError: an input is not there, nothing is found, two results would have one name, or a result that of a photograph.
+        SrganError: an input is not there, nothing is found, the folder cannot be written to, two results would have one name, or a result
+            that of a photograph.
     """
     folder = Path(output)
     if folder.is_file():
         raise SrganError(f"{output}: is a file; several results need a folder to go to")
     found: dict[Path, Path] = {}
+    left_out = LeftOut()
     for name in inputs:
-        for source, inside in _searched(name, folder):
+        for source, inside in _searched(name, folder, left_out):
             found.setdefault(source, inside)
+    left_out.warn()
     photographs = {source.resolve() for source in found}
     if not found:
         raise SrganError(f"{', '.join(inputs)}: no images there; looked for {', '.join(READABLE)}")
+    check_writable(folder)
     jobs: dict[Path, Job] = {}
+    clashes: list[str] = []
     for source, inside in found.items():
         own = inside.suffix if inside.suffix.lower() in FORMATS else ".png"
         target = folder / inside.with_suffix(suffix or own)
         if target in jobs:
-            raise SrganError(f"{source} and {jobs[target].source} would both become {target}; enlarge them into two folders")
-        if target.resolve() in photographs:
-            raise SrganError(f"{target}: a result would take this photograph's place; choose another folder")
-        jobs[target] = Job(source, target)
+            clashes.append(f"{source} and {jobs[target].source} would both become {target}; enlarge them into two folders")
+        elif target.resolve() in photographs:
+            clashes.append(f"{target}: a result would take this photograph's place; choose another folder")
+        else:
+            jobs[target] = Job(source, target)
+    if clashes:
+        raise SrganError(clashes[0] if len(clashes) == 1 else "\n  ".join([f"{len(clashes)} results cannot be written:", *clashes]))
     return list(jobs.values())
 
 
-def _searched(name: str, folder: Path) -> Iterator[tuple[Path, Path]]:
+def check_writable(folder: Path) -> None:
+    """Find out whether files can be written to a folder, or to the one it would be made in.
+
+    Raises:
+        SrganError: they cannot.
+    """
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise SrganError(f"{place}: files cannot be written there ({error.strerror}); choose another folder") from error
+
+
+def _searched(name: str, folder: Path, left_out: LeftOut) -> Iterator[tuple[Path, Path]]:
     """The images that an argument names, each with its place below what was named; none of a former run's results."""
     path = Path(name)
     if path.is_file():
         yield path, Path(path.name)
         return
     if path.is_dir():
-        root, sources = path, _inside(path)
+        root, sources = path, _inside(path, folder, left_out)
     elif glob.has_magic(name):
         root = Path(*path.parts[: next(index for index, part in enumerate(path.parts) if glob.has_magic(part))])
         sources = root.glob(str(path.relative_to(root)))
+    elif path.exists():
+        raise SrganError(f"{name}: is a pipe or a device; one photograph from there goes to one file")
     else:
         raise SrganError(f"{name}: no such file or folder")
     results = folder.resolve()
@@ -91,24 +139,43 @@ def _searched(name: str, folder: Path) -> Iterator[tuple[Path, Path]]:
     inside_root = results.is_relative_to(root.resolve())
     for source in sorted(sources):
         inside = source.relative_to(root)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        own = inside_root and source.resolve().is_relative_to(results)
-        if source.suffix.lower() in READABLE and not hidden and not own and source.is_file():
+        if not source.is_file() or (inside_root and source.resolve().is_relative_to(results)):
+            continue
+        suffix = source.suffix.lower()
+        if any(part.startswith(".") for part in inside.parts):
+            if suffix in READABLE:
+                left_out.files["hidden"].append(inside)
+        elif suffix in READABLE:
             yield source, inside
+        else:
+            left_out.files[suffix or "without suffix"].append(inside)
 
 
-def _inside(folder: Path) -> Iterator[Path]:
-    """All files in a folder and its folders; linked ones are not entered."""
+def _inside(folder: Path, results: Path, left_out: LeftOut) -> Iterator[Path]:
+    """All files in a folder and its folders. Hidden and linked ones are not entered, and those that cannot be read are left out.
+
+    Raises:
+        SrganError: the folder itself cannot be read.
+    """
 
     def unreadable(error: OSError) -> None:
-        raise SrganError(f"{error.filename}: {error.strerror}; mend its permissions, or take it out") from error
+        text = f"{error.filename}: the folder cannot be read ({error.strerror})"
+        if Path(error.filename) == folder:
+            raise SrganError(f"{text}; change its permissions") from error
+        left_out.folders.append(f"{text}; it is left out")
 
-    for place, _, names in os.walk(folder, onerror=unreadable):
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        left_out.folders += [
+            f"{linked}: a linked folder is not entered; it is left out"
+            for linked in (Path(place, name) for name in folders)
+            if linked.is_symlink() and linked.resolve() != results.resolve()
+        ]
         yield from (Path(place) / name for name in names)
 
 
 def _spare(source: Path, target: Path) -> None:
-    if target.exists() and target.samefile(source):
+    if target.is_file() and source.is_file() and target.samefile(source):
         raise SrganError(f"{target}: the result would take the photograph's place; choose another name or folder")
 
 
@@ -134,26 +201,42 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
     Returns:
         What went wrong, a line for each file that failed.
     """
-    failures, skipped = [], 0
-    with Progress("upscale", len(jobs), "image") as progress, _large_images():
-        for job in jobs:
+    failures: list[str] = []
+    todo = [job for job in jobs if overwrite or not _is_done(job)]
+    with Progress("upscale", len(jobs), "image") as progress, Workers(_decoded, processes=1) as workers:
+        progress.add(len(jobs) - len(todo))
+        for job, picture in zip(todo, workers.map(job.source for job in todo), strict=True):
             try:
-                if not overwrite and job.target.is_file() and job.target.stat().st_mtime >= job.source.stat().st_mtime:
-                    skipped += 1
-                else:
-                    upscale_file(upscaler, job.source, job.target, options)
+                if isinstance(picture, Lost):
+                    raise SrganError(f"{job.source}: decoding it {picture.reason}; replace the file or take it out")
+                if isinstance(picture, SrganError):
+                    raise picture
+                upscale_file(upscaler, job.source, job.target, options, picture=picture)
             except Exception as error:  # one of thousands of files may provoke anything
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                told = f"{error.filename or job.source}: {error.strerror}" if isinstance(error, OSError) else None
+                told = final_name(f"{error.filename or job.source}: {error.strerror}") if isinstance(error, OSError) else None
                 text = str(error) if isinstance(error, SrganError) else told or f"{type(error).__name__}: {error}"
                 failures.append(text if str(job.source) in text or str(job.target) in text else f"{job.source}: {text}")
                 log.debug("%s", failures[-1], exc_info=True)
             progress.add(1)
-    done = len(jobs) - skipped - len(failures)
+    skipped = len(jobs) - len(todo)
     there = f", {skipped} were there already (--overwrite makes them anew)" if skipped else ""
-    log.info("%d of %d images enlarged%s", done, len(jobs), there)
+    log.info("%d of %d images enlarged%s", len(todo) - len(failures), len(jobs), there)
     return failures
+
+
+def _is_done(job: Job) -> bool:
+    return job.target.is_file() and job.source.exists() and job.target.stat().st_mtime >= job.source.stat().st_mtime
+
+
+def _decoded(source: Path) -> Picture | SrganError:
+    """In a process of its own: a decoder that crashes or does not end costs this photograph alone."""
+    with _large_images():
+        try:
+            return open_picture(source)
+        except SrganError as error:
+            return error
 
 
 def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suffix: str = ".png") -> None:
@@ -161,17 +244,18 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
 
     Args:
         upscaler: the model.
-        source: a file, or ``-`` for the standard input.
+        source: a file, a pipe such as ``/dev/stdin``, or ``-`` for the standard input.
         output: a file whose suffix names the format, or ``-`` for the standard output.
         options: how the result is written.
         suffix: of the format on the standard output.
     """
     photograph: Path | io.BytesIO = Path(source)
-    if source == STREAM:
-        photograph = io.BytesIO(sys.stdin.buffer.read())
-        photograph.name = "standard input"  # type: ignore[attr-defined]  (for messages)
-    elif output != STREAM:
+    if output != STREAM:
         _spare(Path(source), Path(output))
+        check_writable(Path(output).parent)
+    if source == STREAM or not photograph.is_file():  # what cannot be sought in is read whole
+        photograph = io.BytesIO(sys.stdin.buffer.read() if source == STREAM else photograph.read_bytes())
+        photograph.name = "standard input" if source == STREAM else source  # type: ignore[attr-defined]  (for messages)
     start = time.monotonic()
     with ExitStack() as stack, _large_images():
         bar: Progress | None = None

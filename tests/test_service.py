@@ -4,6 +4,7 @@ import base64
 import contextlib
 import importlib.metadata
 import io
+import json
 import os
 import re
 import shutil
@@ -15,12 +16,14 @@ import time
 import urllib.request
 
 import numpy as np
+import pandas as pd
 import pytest
 import skimage.data
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from conftest import ROOT, environment, run
+from conftest import ROOT, environment, run, write_model
+from srgan import service
 from srgan.inference import Upscaler
 
 
@@ -70,11 +73,70 @@ def test_a_photograph_by_curl_in_one_line(copy_of_project, tmp_path):
         )
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=30)
-        assert refused.value.code in (400, 500)
+        assert refused.value.code == 400
+        answer = json.loads(refused.value.read())
+        assert answer["message"] == "the image: not an image that can be read; replace the file or take it out"
+        assert "stack_trace" not in answer
     with Image.open(tmp_path / "big.png") as result:
         expected = Upscaler(copy_of_project / "models" / "4x-demo-compact-fp32.onnx").upscale(photograph)
         assert np.array_equal(np.asarray(result), expected)
         assert result.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
+
+
+class Context:
+    """As MLflow hands it to a model that is loaded."""
+
+    def __init__(self, model):
+        self.artifacts = {"model": str(model)}
+
+
+def encoded(width, height, form="PNG"):
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, form)
+    return buffer.getvalue()
+
+
+def asked(images, *contents):
+    return images.predict(None, pd.DataFrame({"image": contents}))
+
+
+def test_a_request_has_limits(tmp_path, monkeypatch):
+    monkeypatch.setenv("SRGAN_SERVICE_PIXELS", "5000")
+    monkeypatch.setenv("SRGAN_SERVICE_REQUESTS", "1")
+    images = service.Images()
+    images.load_context(Context(write_model(tmp_path)))
+    assert len(asked(images, encoded(100, 50))) == 1
+    for content, sentence in (
+        (encoded(100, 51), r"the image: 100x51 pixels; this service takes 5,000 pixels at most \(SRGAN_SERVICE_PIXELS\)"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "the image: the format PostScript is not read; convert the file to PNG"),
+        (encoded(100, 50)[:-60], "the image: "),
+    ):
+        with pytest.raises(service.Refused, match=sentence) as refused:
+            asked(images, content)
+        refused.value.message = "MLflow's words"
+        assert json.loads(refused.value.serialize_as_json())["message"].startswith("the image: ")
+        assert refused.value.get_http_status_code() == 400
+
+    def during(*_, told, **__):
+        with pytest.raises(service.Refused, match="1 requests are worked on; try again later") as refused:
+            asked(images, encoded(10, 10))
+        assert refused.value.get_http_status_code() == 429
+        raise KeyError("a secret place")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("srgan.service.upscale_file", during)
+        with pytest.raises(service.Refused, match=r"^the image could not be enlarged; the server's log says why$"):
+            asked(images, encoded(10, 10))
+    assert len(asked(images, encoded(10, 10))) == 1  # the place is free again
+
+
+def test_work_ends_when_its_time_is_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "0")
+    images = service.Images()
+    images.load_context(Context(write_model(tmp_path)))
+    images.upscaler.run = lambda _: pytest.fail("a tile was computed")
+    with pytest.raises(service.Refused, match="the time of a request is over after 0 of 1 tiles; send a smaller image"):
+        asked(images, encoded(10, 10))
 
 
 def test_a_version_is_the_graph_and_the_service_and_needs_what_is_installed(project):

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from PIL import Image
 
 from conftest import environment, run, write_model
 from srgan import cli, photographs, runtimes
-from srgan.data.images import read_image
+from srgan.data.images import open_picture, read_image
 from srgan.errors import SrganError
 from srgan.inference import Upscaler
 from srgan.photographs import Options
@@ -98,14 +99,78 @@ def test_a_folder_may_have_a_dot(model, folder):
     assert results(folder / "v1.0") == ["a.jpg"]
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
-def test_a_locked_folder_is_told(folder):
-    (folder / "in" / "sub").chmod(0)
+def test_what_a_folder_run_leaves_out_is_counted_and_named(model, folder):
+    (folder / "in" / "photo.heic").write_bytes(b"\0\0\0\x1cftypheic")
+    (folder / "in" / "sub" / "raw.nef").touch()
+    CAT.save(folder / "in" / "from-the-web.jfif", "JPEG")
+    (folder / "elsewhere").mkdir()
+    (folder / "in" / "linked").symlink_to(folder / "elsewhere")
+    done = run("srgan", "upscale", "in", "-o", "out", "--model", model, cwd=folder)
+    assert results(folder / "out") == ["a.jpg", "d.png", "from-the-web.png", "sub/b.png", "sub/deep/c.tif"]
+    assert "4 files are left out: .heic 1 (photo.heic); .nef 1 (raw.nef); .txt 1 (notes.txt); hidden 1 (.f.png)" in done.stderr
+    assert "in/linked: a linked folder is not entered; it is left out" in done.stderr
+
+
+AS_A_USER = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.name != "nt" and os.geteuid() == 0 else ()
+
+
+def as_a_user(*arguments, cwd):
+    """`srgan` without root's right to read and write everything."""
+    if AS_A_USER and not shutil.which("setpriv"):
+        pytest.skip("needs setpriv")
+    command = [*AS_A_USER, sys.executable, "-m", "srgan", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=120)
+
+
+def locked(path):
+    path.mkdir()
+    if AS_A_USER:
+        os.chown(path, 65534, 65534)
+    path.chmod(0o700 if AS_A_USER else 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX permissions")
+def test_folders_that_cannot_be_read_or_written_are_told(model, folder):
+    locked(folder / "in" / ".Trashes")
+    locked(folder / "in" / "lost+found")
+    locked(folder / "closed")
     try:
-        with pytest.raises(SrganError, match="in/sub: Permission denied; mend its permissions"):
-            plan([str(folder / "in")], str(folder / "out"))
+        done = as_a_user("upscale", "in", "-o", "out", "--model", model, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert len(results(folder / "out")) == 4
+        assert "in/lost+found: the folder cannot be read (Permission denied); it is left out" in done.stderr
+        assert ".Trashes" not in done.stderr
+        done = as_a_user("upscale", "in/a.jpg", "in/d.bmp", "-o", "closed/", "--model", model, cwd=folder)
+        assert done.returncode == 1
+        assert done.stderr.count("closed: files cannot be written there (Permission denied); choose another folder") == 1
+        done = as_a_user("upscale", "closed", "-o", "out", "--model", model, cwd=folder)
+        assert "closed: the folder cannot be read (Permission denied); change its permissions" in done.stderr
     finally:
-        (folder / "in" / "sub").chmod(0o755)
+        for path in (folder / "in" / ".Trashes", folder / "in" / "lost+found", folder / "closed"):
+            path.chmod(0o755)
+
+
+def test_a_decoder_that_crashes_or_does_not_end_costs_its_photograph_alone(model, folder, monkeypatch):
+    def decoder(source):
+        if source.name == "b.png":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if source.name == "c.tif":
+            time.sleep(60)
+        return open_picture(source)
+
+    monkeypatch.setattr("srgan.upscaling.open_picture", decoder)
+    monkeypatch.setattr("srgan.workers.SECONDS", 2)
+    failures = run_jobs(Upscaler(model), plan([str(folder / "in")], str(folder / "out")), Options())
+    assert results(folder / "out") == ["a.jpg", "d.png"]  # no temporary file, either
+    assert len(failures) == 2
+    assert f"{folder}/in/sub/b.png: decoding it crashes the process that works on it (SIGSEGV)" in failures[0]
+    assert f"{folder}/in/sub/deep/c.tif: decoding it takes more than 2 s" in failures[1]
+
+
+def test_a_pipe_is_a_photograph(model, folder):
+    command = f"{sys.executable} -m srgan upscale <(cat in/a.jpg) -o out.png --model {model}"
+    subprocess.run(["bash", "-c", command], cwd=folder, env=environment(), check=True, timeout=120)
+    assert read_image(folder / "out.png").shape == (80, 120, 3)
 
 
 def test_a_large_photograph_is_no_bomb(model, tmp_path, monkeypatch):
@@ -143,13 +208,16 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
         plan([str(folder / "o" / "x")], str(folder / "o"))
     with pytest.raises(SrganError, match="no such file or folder"):
         plan([str(folder / "nothing")], "out")
-    with pytest.raises(SrganError, match=r"no images there; looked for \.png"):
+    with pytest.raises(SrganError, match=r"no images there; looked for \.apng"):
         plan([str(folder / "*.xyz")], "out")
     with pytest.raises(SrganError, match="is a file; several results need a folder"):
         plan([str(folder / "in")], str(folder / "in" / "notes.txt"))
     CAT.save(folder / "in" / "a.png")
-    with pytest.raises(SrganError, match=r"would both become .*a\.webp"):
-        plan([str(folder / "in")], "out", ".webp")
+    CAT.save(folder / "in" / "sub" / "b.jpg")
+    with pytest.raises(
+        SrganError, match=r"(?s)2 results cannot be written:.*would both become out/a\.webp.*would both become out/sub/b\.webp"
+    ):
+        plan([str(folder / "in")], "out", ".webp")  # all at once
 
 
 @pytest.mark.parametrize(
@@ -157,6 +225,7 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
     [
         (["in/a.jpg", "-o", "in/a.jpg"], "the result would take the photograph's place"),
         (["in/a.jpg", "-o", "out.xyz"], "no picture format is called '.xyz'"),
+        (["in/a.jpg", "-o", "x.png", "--format", "webp"], "-o x.png and --format webp contradict each other; leave out --format"),
         (["in", "-o", "-"], "a pipe carries one photograph"),
         (["-", "-", "-o", "x.png"], "a pipe carries one photograph"),
         (["in/a.jpg", "-o", "x.png", "--outscale", "0"], "needs a number above 0"),
@@ -216,7 +285,7 @@ def test_what_cannot_be_written_is_told_in_a_sentence(model, folder):
 
 
 def test_a_full_disk_stops_the_folder(model, folder, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("srgan.upscaling.upscale_file", full)

@@ -158,14 +158,19 @@ def _without_texts(image: Image.Image) -> None:
 
 
 def _exif(image: Image.Image) -> tuple[Image.Exif, int, str]:
-    """Its tags without the orientation, the orientation, and why the tags cannot be read, if so."""
+    """Its tags without the orientation, the orientation, and why the tags cannot be read, if so. They do not hold on to the file."""
     orientation: object = 1
     exif, damage = Image.Exif(), ""
     try:
-        exif = image.getexif()
-        orientation = exif.pop(ORIENTATION, 1)
+        found = image.getexif()
+        orientation = found.pop(ORIENTATION, 1)
+        exif.endian = found.endian
         for part in (EXIF_IFD, GPS_IFD):
-            exif.get_ifd(part)  # read while the file is open
+            if inside := found.get_ifd(part):
+                exif.get_ifd(part).update(inside)
+        for tag, value in found.items():
+            if tag not in (EXIF_IFD, GPS_IFD):
+                exif[tag] = value
     except Exception as error:  # an image with damaged EXIF is still an image
         exif, damage = Image.Exif(), str(error) or type(error).__name__
     if isinstance(orientation, bytes) and len(orientation) == 1:  # some writers store a byte
