@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from srgan import __version__, files, launch, listing, machine, params, profiles, stages
+from srgan import __version__, files, launch, listing, machine, params, profiles, recorded, stages
 from srgan.addresses import without_secrets
 from srgan.errors import SrganError
 
@@ -138,6 +138,16 @@ def _add_stages(commands: Any, common: argparse.ArgumentParser, staged: argparse
             command.add_argument("--license", default="", help="of a checkpoint's weights")
             command.add_argument("--plain", action="store_true", help="of a checkpoint: leave the graph as the network is written")
             command.set_defaults(run=_export)
+        if name in ("pretrain", "train"):
+            command.add_argument(
+                "--continue",
+                dest="state",
+                nargs="?",
+                const="",
+                metavar="STATE",
+                help="do not train, but let the parameter file name the state (default: the last one) that the training goes on from, with "
+                "more steps, another rate or schedule; prints what changes",
+            )
         if name == "prepare":
             command.add_argument("--processes", type=_positive, help="that work at once (default: SRGAN_PROCESSES or one a core)")
 
@@ -286,7 +296,12 @@ def _run_stage(options: argparse.Namespace) -> None:
     if options.command in ("prepare", "pretrain", "train"):
         launch.restart_with_malloc()
     loaded = params.load(options.params)
-    unedited = partial(params.refuse_edits, loaded, options.params, options.command)
+    if getattr(options, "state", None) is not None:
+        print(stages.go_on(loaded, options.params, options.command, options.state))
+        return
+    if "DVC_STAGE" in os.environ:
+        recorded.require_recorded(options.params)
+    unedited = partial(recorded.refuse_edits, loaded, options.params, options.command)
     if options.command in ("pretrain", "train"):
         processes = getattr(loaded, options.command).nproc_per_node
         if processes > 1 and not launch.is_worker():

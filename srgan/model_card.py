@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from srgan import lineage
 from srgan.figures import FIGURES
 
 SHOWN = ("psnr_y", "ssim_y", "lpips", "color_shift", "checkerboard")
@@ -37,6 +38,7 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
         f"- Licence of the weights: {escaped(metadata['sr.license'])}",
         f"- File: `{exported['file']}`, {exported['bytes'] / 1e6:.1f} MB, SHA-256 `{exported['sha256']}`",
         f"- Training: the run tagged `srgan.key = {metadata['sr.train_run']}`, data `{metadata['sr.train_data_sha256'][:16]}`",
+        *(f"- Continued: {sentence}" for sentence in lineage.sentences(metadata)),
         *(
             f"- {precision}: {record['psnr_y_change']:+.3f} dB PSNR-Y against float32{'' if record['written'] else ', not written'}"
             for precision, record in exported.get("reduced", {}).items()

@@ -12,14 +12,12 @@ from typing import Any, Literal
 
 from srgan import strict_yaml
 from srgan.addresses import without_secrets
-from srgan.errors import SrganError
 from srgan.strict_yaml import InvalidValue, nearest
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
-# Keys of `pretrain` and `train` that say how a training runs, not what it learns. They are part of no identity: a checkpoint, the key of a
-# training and DVC do without them, so that changing one neither loses progress nor trains again.
-RUNNING = ("nproc_per_node", "recompute", "rollbacks", "log_every", "validate_every", "checkpoint_every")
+# Folders whose files DVC deletes before the stage that writes them.
+OUTS = ("data/raw", "data/prepared", "models", "reports")
 
 
 def _check(condition: bool, key: str, message: str) -> None:
@@ -197,8 +195,12 @@ class Optimization:
     checkpoint_every: int  # steps
     lpips: bool  # score LPIPS (AlexNet) at each validation, where its weights can be had
     seed: int  # of the initial weights and of the crops
+    # none, or a state of another run that this one goes on from, as RUN@STEP; `srgan pretrain --continue` writes it
+    continue_from: str = dataclasses.field(default="none", kw_only=True)
 
     def __post_init__(self) -> None:
+        valid = re.fullmatch(r"none|[0-9a-f]{12}@[0-9]{1,9}", self.continue_from) is not None
+        _check(valid, "continue_from", "must be none, or RUN@STEP as --continue writes it")
         for key in ("steps", "batch", "accumulate", "patch", "nproc_per_node", "log_every", "validate_every", "checkpoint_every"):
             _check(getattr(self, key) >= 1, key, "must be at least 1")
         _check(self.batch % self.accumulate == 0, "accumulate", f"must divide the batch of {self.batch}")
@@ -227,6 +229,29 @@ class Pretrain(Optimization):
 
     start: str  # scratch, or a file of weights to start from: .safetensors, or a .pth of the community
     losses: PretrainLosses
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(
+            self.start == "scratch" or not _is_out(self.start),
+            "start",
+            "the pipeline writes this file, and DVC deletes it before the stage runs. Copy it to another folder and name the copy, or "
+            "go on with the training itself: srgan pretrain --continue. If the file is gone already: dvc checkout",
+        )
+
+
+def _is_out(file: str) -> bool:
+    """Whether a file, or what it links to, lies where the pipeline writes."""
+    outs = [Path(out).resolve() for out in OUTS]
+    path = Path(file)
+    for _ in range(40):  # links that lead in a circle
+        path = path.parent.resolve() / path.name  # not itself: it may be a link of DVC's into its cache
+        if any(path.is_relative_to(out) for out in outs):
+            return True
+        if not path.is_symlink():
+            return False
+        path = path.parent / path.readlink()
+    return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -444,64 +469,6 @@ def load(path: str | Path = "params.yaml") -> Params:
         SrganError: the file is missing, is not YAML, or holds an unknown, missing or ill-typed key.
     """
     return strict_yaml.load(Params, path, "run this in the project's folder, or name the file with --params")
-
-
-def _keys(section: str, cls: type) -> tuple[str, ...]:
-    return tuple(f"{section}.{field.name}" for field in dataclasses.fields(cls) if field.name not in RUNNING)
-
-
-# What DVC records for each stage: keys and sections that its results follow from. ``dvc.yaml`` lists the same; a test compares them.
-RECORDED: dict[str, tuple[str, ...]] = {
-    "download": ("data",),
-    "prepare": ("prepare",),
-    "pretrain": ("model", *_keys("pretrain", Pretrain)),
-    "train": _keys("train", Train),
-    "export": ("export",),
-    "evaluate": ("evaluate",),
-    "report": (),
-    "register": ("register",),
-}
-
-
-def refuse_edits(loaded: Params, path: str | Path, stage: str, advice: str = "") -> None:
-    """Compare a stage's parameters with the file. DVC records the file as it is when the stage ends, not as it was when it began.
-
-    Args:
-        loaded: what the stage ran with.
-        path: of the file.
-        stage: whose keys matter.
-        advice: what else to say.
-
-    Raises:
-        SrganError: a key that DVC records for the stage has another value now, or the file cannot be read.
-    """
-    try:
-        now = load(path)
-    except SrganError as error:
-        raise SrganError(f"{error}. It was edited while this ran; correct it and run the same command again{advice}") from error
-    changes = changed(_recorded(loaded, stage), _recorded(now, stage))
-    if changes:
-        told = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in changes.items())
-        raise SrganError(
-            f"{path} was edited while this ran ({told}), and DVC would record the result under the new values. "
-            f"Put the old values back, or keep the new ones, and run the same command again{advice}"
-        )
-
-
-def _recorded(params: Params, stage: str) -> dict[str, Any]:
-    keys = tuple(f"{key}." for key in RECORDED.get(stage, ()))
-    return {name: value for name, value in flatten(params).items() if f"{name}.".startswith(keys)}
-
-
-def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The old and the new value of each key that differs between two flat dictionaries; ``-`` where one has none."""
-    keys = {**before, **after}
-    return {key: (before.get(key, "-"), after.get(key, "-")) for key in keys if before.get(key, "-") != after.get(key, "-")}
-
-
-def identity(options: Optimization) -> dict[str, Any]:
-    """The options of a training stage that its result follows from, as nested plain dictionaries."""
-    return {key: value for key, value in to_dict(options).items() if key not in RUNNING}
 
 
 def to_dict(params: Any) -> dict[str, Any]:

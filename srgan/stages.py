@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from srgan import __version__, launch, machine, profiles, source
+from srgan import __version__, launch, lineage, machine, profiles, source
 from srgan.errors import SrganError
 from srgan.files import atomic_file, atomic_folder, digest, plain_name, read_json, read_state, require, sha256, write_json, write_text
-from srgan.params import Params, Pretrain, Train, flatten, identity, to_dict
+from srgan.params import Params, Pretrain, Train, flatten, to_dict
+from srgan.recorded import identity
+from srgan.weights import read_metadata
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 MODELS, REPORTS, CHECKPOINTS = Path("models"), Path("reports"), Path("checkpoints")
@@ -107,7 +109,7 @@ def pretrain(params: Params, unedited: Callable[..., None] = _unasked) -> None:
 
     Args:
         params: the whole configuration.
-        unedited: `srgan.params.refuse_edits`, ready to be called before the stage ends well.
+        unedited: `srgan.recorded.refuse_edits`, ready to be called before the stage ends well.
     """
     import torch
 
@@ -119,14 +121,34 @@ def pretrain(params: Params, unedited: Callable[..., None] = _unasked) -> None:
     torch.manual_seed(options.seed)
     model = to_dict(params.model)
     generator = models.build_generator(model.pop("name"), scale=scale, **model)
-    start = ""
     if options.start != "scratch":
         models.start_from(options.start, generator)
-        start = sha256(options.start)
         log.info("pretrain: starts from %s", options.start)
     training = current_training(params, "pretrain")
     metadata = {"sr.objective": "psnr", "sr.train_run": _pretraining(training)}
-    _fit(training, options, generator, None, None, PRETRAINED, metadata, start, unedited)
+    _fit(training, options, generator, None, None, PRETRAINED, metadata, _about(params, "pretrain", training), [], unedited)
+
+
+def go_on(params: Params, path: Path, stage: str, state: str) -> str:
+    """Let the parameter file name the state that a stage goes on from, see `srgan.continuation.write`. Returns what to say."""
+    from srgan import continuation
+
+    return continuation.write(path, CHECKPOINTS / stage, _about(params, stage, current_training(params, stage)), state)
+
+
+def _about(params: Params, stage: str, training: Any) -> dict[str, Any]:
+    """What identifies a run of a training stage, for runs that go on from its states."""
+    from srgan.data.manifest import images_of
+    from srgan.data.store import Store
+
+    options = flatten({"model": to_dict(params.model), **identity(getattr(params, stage))})
+    options.pop("continue_from", None)
+    if stage == "train":
+        start = sha256(require(PRETRAINED, "pretrain"))
+    else:
+        start = "" if params.pretrain.start == "scratch" else sha256(params.pretrain.start)
+    validated = [[image["set"], image["name"], image["source_sha256"], image["lr_sha256"]] for image in images_of(PREPARED, "validation")]
+    return {"options": options, "inputs": [Store(PREPARED).sha256, validated, start], "training": training.key, "lineage": []}
 
 
 def _pretraining(training: Any) -> str:
@@ -156,7 +178,18 @@ def train(params: Params, unedited: Callable[..., None] = _unasked) -> None:
     discriminator = models.build_discriminator(config.pop("name"), **config)
     perceptual = open_perceptual(options.losses.perceptual)
     metadata = {"sr.objective": "gan", "sr.train_run": training.key}
-    _fit(training, options, generator, discriminator, perceptual, GENERATOR, metadata, sha256(PRETRAINED), unedited)
+    _fit(
+        training,
+        options,
+        generator,
+        discriminator,
+        perceptual,
+        GENERATOR,
+        metadata,
+        _about(params, "train", training),
+        lineage.read(known),
+        unedited,
+    )
 
 
 def _fit(
@@ -167,14 +200,15 @@ def _fit(
     perceptual: Any,
     out: Path,
     metadata: dict[str, str],
-    start: str,  # digest of the weights to start from; empty for fresh ones
+    about: dict[str, Any],  # see `srgan.training.checkpoint.Checkpoints`
+    earlier: list[dict[str, Any]],  # lineage of the weights that the stage starts from
     unedited: Callable[..., None],
 ) -> None:
     import torch
 
-    from srgan import metrics, models, tracking
+    from srgan import continuation, metrics, models, tracking
     from srgan.data.crops import Crops
-    from srgan.data.manifest import images_of, pairs
+    from srgan.data.manifest import pairs
     from srgan.data.store import Store, Verification
     from srgan.training import distributed
     from srgan.training.checkpoint import Checkpoints
@@ -205,20 +239,28 @@ def _fit(
         )
         # What a checkpoint must share with a run that resumes it.
         machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), lpips is not None]
-        validated = [
-            (image["set"], image["name"], image["source_sha256"], image["lr_sha256"]) for image in images_of(PREPARED, "validation")
-        ]
-        inputs = [store.sha256, validated, start]
-        signature = digest([identity(options), models.describe(generator), inputs, machine])
+        signature = digest([identity(options), models.describe(generator), about["inputs"], machine])
         folder = training.folders[stage]
         if distributed.rank():
             trainer.fit(SilentLog(), distributed.SharedCheckpoints(None))
             return
-        checkpoints = locked.enter_context(Checkpoints(folder, signature, options.checkpoint_every))
+        check = partial(continuation.check, about=about, stage=stage)
+        checkpoints = locked.enter_context(
+            Checkpoints(
+                folder,
+                signature,
+                options.checkpoint_every,
+                about,
+                options.continue_from,
+                check,
+                source.working_copy() / CHECKPOINTS / stage,
+            )
+        )
         with tracking.live(training, stage):
             told = TrainingLog(LOSSES[stage], options.steps, stage, folder / "pictures")
             trained = trainer.fit(told, distributed.SharedCheckpoints(checkpoints), Verification(store).check)
-            models.save_generator(out, trained, metadata | {"sr.train_data_sha256": training.data_sha256})
+            metadata |= lineage.metadata([*earlier, *checkpoints.about["lineage"]]) | {"sr.train_data_sha256": training.data_sha256}
+            models.save_generator(out, trained, metadata)
         unedited("; the checkpoint is kept: with the old values that takes seconds")
         checkpoints.finish()  # last of all: who is killed before that need not train again
 
@@ -304,6 +346,8 @@ def report(params: Params) -> None:
     training = current_training(params)
     cost = [speed.measure(path) for path in _exported(params, training.scale).values()]
     origin = tracking.origin(training) | {"scored on": manifest["test_sha256"][:16], "LR images": manifest["kernel"]}
+    if continued := lineage.sentences(read_metadata(GENERATOR, made_by="train")):
+        origin |= {"continued": "; ".join(continued)}
     write_report(
         REPORT,
         f"{training.name}: super-resolution x{training.scale}",
@@ -458,7 +502,7 @@ def current_training(params: Params, stage: str | None = None) -> Any:
 
     manifest = read_manifest(PREPARED)
     kept = flatten({
-        "data": {"train": params.data.train},
+        "data": {"train": params.data.names("train")},
         "prepare": to_dict(params.prepare),
         "model": to_dict(params.model),
         "pretrain": identity(params.pretrain),
@@ -480,8 +524,6 @@ def current_training(params: Params, stage: str | None = None) -> Any:
     checkpoints = _checkpoints(training)
     training = replace(training, folders={name: checkpoints / name for name in LOSSES if stage in (None, "train", name)})
     if stage is None:
-        from srgan.weights import read_metadata
-
         if read_metadata(GENERATOR, made_by="train").get("sr.train_run") != training.key:
             raise SrganError(
                 f"{GENERATOR}: trained with other parameters or data than params.yaml now names; run: dvc repro "

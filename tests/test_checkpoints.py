@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from conftest import Forked, run, wait_for, write_params
-from srgan import cli, launch
+from srgan import cli, launch, models
+from srgan.errors import SrganError
 from srgan.training import checkpoint
 from srgan.training.checkpoint import Checkpoints
 from srgan.training.tables import Table
-from test_training import newest
+from test_training import equal, newest
 
 LONG = {"pretrain.steps": 100_000, "pretrain.log_every": 20, "pretrain.validate_every": 100_000, "pretrain.checkpoint_every": 20}
 
@@ -207,3 +208,27 @@ def test_damaged_pixels_end_a_training_before_it_learns_for_good(copy_of_project
     store.write_bytes(content)
     run("srgan", "pretrain", cwd=copy_of_project)
     assert good.read_bytes() == expected
+
+
+def test_damaged_weights_reach_no_later_stage(copy_of_project):
+    path = copy_of_project / "models" / "generator.safetensors"
+    whole, random, refused = path.read_bytes(), np.random.default_rng(0), 0
+    expected, metadata = models.load_generator(path, made_by="train")
+    for _ in range(100):
+        path.write_bytes(flipped(whole, random))
+        try:
+            found, known = models.load_generator(path, made_by="train")
+        except SrganError as error:
+            assert str(path) in str(error)
+            refused += 1
+        else:  # blanks at the header's end
+            assert known == metadata
+            assert equal(found, expected)
+    assert refused > 90
+    for command in ("export", "evaluate"):
+        path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+        done = run("srgan", command, cwd=copy_of_project, check=False)
+        assert done.returncode == 1
+        assert "models/generator.safetensors: damaged (its digest differs); restore it with dvc checkout, or" in done.stderr
+    done = run("srgan", "interpolate", path, path, "--alpha", "0.5", "-o", "mixed.safetensors", cwd=copy_of_project, check=False)
+    assert "damaged (its digest differs)" in done.stderr

@@ -3,6 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 import together
 from conftest import environment, write_params
+from srgan import launch
 from srgan.data.crops import Crops
 from srgan.data.images import write_png
 from srgan.errors import SrganError
@@ -180,3 +182,14 @@ def test_weights_that_have_drifted_apart_are_an_error(monkeypatch):
     monkeypatch.setattr(distributed, "gathered", lambda items: [*items, "another"])
     with pytest.raises(SrganError, match="trained different weights"):
         distributed.check_equal({"weight": torch.zeros(2)})
+
+
+def test_a_process_that_got_the_number_of_the_starter_is_not_taken_for_it(monkeypatch):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    starter, told = psutil.Process(child.pid), threading.Event()
+    monkeypatch.setattr(starter, "status", lambda: psutil.STATUS_RUNNING)  # as the other one's would be
+    former = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    launch.end_with(starter)
+    child.communicate()
+    assert told.wait(10)
+    signal.signal(signal.SIGTERM, former)

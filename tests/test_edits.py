@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from conftest import Forked, run, shim, wait_for, write_params
-from srgan import cli, params, stages
+from srgan import cli, recorded, stages
 
 
 def edit(folder, key):
@@ -63,7 +63,7 @@ def test_no_stage_ends_well_if_its_parameters_were_edited_meanwhile(tmp_path, mo
 
 
 def test_every_stage_with_parameters_is_watched():
-    assert {*EDITED, "pretrain", "train"} == {stage for stage, keys in params.RECORDED.items() if keys}
+    assert {*EDITED, "pretrain", "train"} == {stage for stage, keys in recorded.RECORDED.items() if keys}
 
 
 def test_weights_are_not_trained_further_under_parameters_they_never_saw(copy_of_project):

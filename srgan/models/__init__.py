@@ -22,7 +22,7 @@ from srgan.models.rrdb import RRDB
 from srgan.models.srcnn import SRCNN
 from srgan.models.srresnet import SRResNet
 from srgan.tiles import enlarged
-from srgan.weights import read_metadata
+from srgan.weights import DIGEST, damage, digest_of, read_metadata
 
 TILE = 768  # LR pixels of a side
 USUAL = 1024  # channels or blocks that no network exceeds; a file that claims more may claim more memory than there is
@@ -42,8 +42,10 @@ def build_discriminator(name: str, **config: Any) -> nn.Module:
 
 
 def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str]) -> None:
-    """Write bare float32 weights as safetensors, with `metadata` in the header. Equal weights make equal bytes."""
+    """Write bare float32 weights as safetensors, with `metadata` and a digest in the header. Equal weights make equal bytes."""
     state = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
+    plain = memoryview(save(state))
+    metadata = metadata | {DIGEST: digest_of(plain[8 + int.from_bytes(plain[:8], "little") :], metadata)}
     with atomic_file(path) as temporary:
         # One entry: safetensors writes several in an order that changes from run to run.
         temporary.write_bytes(save(state, metadata={"srgan": json.dumps(metadata, sort_keys=True)}))
@@ -58,6 +60,8 @@ def load_generator(path: str | Path, made_by: str) -> tuple[nn.Module, dict[str,
         The network in evaluation mode, and the header's metadata.
     """
     metadata = read_metadata(path, made_by)
+    if problem := damage(path):
+        raise SrganError(f"{path}: damaged ({problem}); restore it with dvc checkout, or make it again with: dvc repro -sf {made_by}")
     try:
         state = load_file(path)
     except (safetensors.SafetensorError, OSError) as error:

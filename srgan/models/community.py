@@ -16,6 +16,7 @@ from torch import Tensor
 
 from srgan.data.unpack import refuse_bomb
 from srgan.errors import SrganError
+from srgan.weights import damage
 
 MOST_RATIO = 2.0  # of the records to the file: torch does not compress
 SMALL = 16 << 20  # bytes that are allowed whatever the ratio
@@ -42,6 +43,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise SrganError(f"{path}: no such file of weights")
     refuse_bomb(path, MOST_RATIO, SMALL)
+    if problem := damage(path):
+        raise SrganError(f"{path}: damaged ({problem}); get the file again")
     try:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, OSError) as error:

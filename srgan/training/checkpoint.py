@@ -22,11 +22,14 @@ import torch
 
 from srgan.errors import SrganError
 from srgan.files import atomic_file
+from srgan.lineage import entry
+from srgan.weights import damaged_record
 
 KEPT = 2  # regular checkpoints of a run
 RUNS = 3  # runs that are set aside
 DAMAGED = 2  # damaged files
 DIGITS = 12  # of a signature, in names
+NONE = "none"  # no state to go on from
 FINAL = "final.pt"
 UNLOCKABLE = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK}  # what a file system without locks answers
 
@@ -76,9 +79,8 @@ def _load(path: Path) -> dict[str, Any] | None:
     """A checkpoint; None, and a warning, if it is damaged."""
     content = io.BytesIO(path.read_bytes())
     try:
-        with zipfile.ZipFile(content) as archive:
-            if record := archive.testzip():
-                raise zipfile.BadZipFile(f"checksum of {record}")
+        if problem := damaged_record(content):
+            raise zipfile.BadZipFile(problem)
         content.seek(0)
         saved = torch.load(content, map_location="cpu", weights_only=True)
         return {key: saved[key] for key in ("signature", "step", "state")} | {"about": saved.get("about", {})}
@@ -107,11 +109,28 @@ class Checkpoints:
         signature: identifies the run (parameters and data). Checkpoints of another run are set aside, not resumed.
         every: steps between two regular checkpoints. An interruption writes one in between, which a diverging run does not go back to:
             so that it ends as it would have done uninterrupted.
+        about: what a run that goes on from here has to know: `options` (flat), `inputs`, `training` (its key) and `lineage`
+            (`srgan.lineage`), which `resume` completes.
+        origin: name of the state of another run that this one goes on from.
+        check: compares that state with this run, see `srgan.continuation.check`.
+        common: another folder where that state may be: an experiment goes on from states of the working copy.
     """
 
-    def __init__(self, folder: str | Path, signature: str, every: int) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        signature: str,
+        every: int,
+        about: dict[str, Any] | None = None,
+        origin: str = NONE,
+        check: Callable[[State], dict[str, tuple[Any, Any]]] = lambda state: {},
+        common: Path | None = None,
+    ) -> None:
         self.folder, self.signature, self.every = Path(folder), signature, every
+        self.about, self.origin, self._check = about or {}, origin, check
         self.aside = self.folder / "set-aside"
+        self._searched = [self.folder, *([common] if common else [])]
+        self._first = 0 if origin == NONE else int(origin.partition("@")[2])
 
     def __enter__(self) -> "Checkpoints":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +162,7 @@ class Checkpoints:
         with atomic_file(self.folder / f"step-{step:08d}.pt") as temporary:
             # By way of memory: a full disk is then an OSError like any other, which torch.save would hide.
             content = io.BytesIO()
-            torch.save({"signature": self.signature, "step": step, "state": state}, content)
+            torch.save({"signature": self.signature, "step": step, "state": state, "about": self.about}, content)
             temporary.write_bytes(content.getbuffer())
         paths = self._steps()
         kept = [*paths[-1:], *self._by_worth(paths)[-KEPT:]]
@@ -153,7 +172,7 @@ class Checkpoints:
 
     def _by_worth(self, paths: list[Path]) -> list[Path]:
         """Those that a diverging run goes back to come last: the latest regular one. Others serve where `every` was changed since."""
-        return sorted(paths, key=lambda path: (_step(path) % self.every == 0, path))
+        return sorted(paths, key=lambda path: (_step(path) % self.every == 0 or _step(path) == self._first, path))
 
     def go_back(self, before: int, restore: Callable[[dict[str, Any]], None]) -> int:
         """Hand the last regular checkpoint of a step below `before` to `restore`, delete all later ones, and return its step.
@@ -175,31 +194,66 @@ class Checkpoints:
     def resume(self, restore: Callable[[dict[str, Any]], None]) -> int:
         """Hand the newest usable state of this run to `restore`.
 
-        A damaged file is passed over for the one before it. Files of other runs are moved to ``set-aside/``, those of this run back.
+        A damaged file is passed over for the one before it. Files of other runs are moved to ``set-aside/``, those of this run back. A run
+        that goes on from another one's state begins with that: the state then says ``continues``.
 
         Returns:
             The step it was written after; 0 if there is none.
+
+        Raises:
+            SrganError: the state to go on from is not here, is damaged, or does not fit.
         """
         self._sort()
         for path in reversed(self._steps()):
             if saved := _load(path):
+                self.about = saved["about"]
                 restore(saved["state"])
                 return saved["step"]
-        return 0
+        return 0 if self.origin == NONE else self._continue(restore)
+
+    def _continue(self, restore: Callable[[dict[str, Any]], None]) -> int:
+        stage, (run, _, step) = self.folder.name, self.origin.partition("@")
+        place = self.aside / run / f"step-{int(step):08d}.pt"
+        missing = (
+            f"{stage}.continue_from: no state {self.origin} in {self.folder}. States stay on the machine that trained, those of the last "
+            f"{RUNS} runs and of the finished one: copy the file to {place}, or fetch the result (dvc pull), or set {stage}.continue_from "
+            "to none, which trains all steps"
+        )
+        found = (state for folder in self._searched for state in states(folder))
+        state = next((state for state in found if state.name == self.origin), None)
+        if state is None:
+            raise SrganError(missing)
+        changes = self._check(state)
+        saved = _load(state.path)
+        if saved is None:
+            raise SrganError(missing)
+        lineage = [*state.about["lineage"], entry(stage, state.name, state.about["training"], changes)]
+        self.about = self.about | {"lineage": lineage}
+        log.info(
+            "%s: goes on from state %s, with %s", stage, state.name, ", ".join(f"{k} {old} -> {new}" for k, (old, new) in changes.items())
+        )
+        restore(saved["state"] | {"continues": True})
+        return state.step
 
     def _sort(self) -> None:
         """Let the files of this run, and no others, lie in the folder."""
-        moved = set()
+        moved: dict[Path, str] = {}
         for path in [*self._steps(), *self.aside.glob("step-*.pt")]:  # the second: as former versions set them aside
             state = _state(path)
             if state is None:
                 _pass_over(path)
             elif state.signature != self.signature:
-                moved.add(self._set_aside(state).parent)
+                moved[self._set_aside(state).parent] = state.name
             elif path.parent == self.aside:
                 path.replace(self.folder / path.name)
-        for place in sorted(moved):
-            log.info("checkpoints of a run with other parameters or data moved to %s; it resumes from there when it comes back", place)
+        for place, name in moved.items():
+            log.info(
+                "checkpoints of a run with other parameters or data moved to %s; it resumes when its parameters come back. To go on from "
+                "it with the new ones: srgan %s --continue %s",
+                place,
+                self.folder.name,
+                name,
+            )
         own = self.aside / self.signature[:DIGITS]
         if own.is_dir():
             for path in own.glob("step-*.pt"):
@@ -214,8 +268,8 @@ class Checkpoints:
         return state.path.replace(target)
 
     def _prune(self) -> None:
-        """Delete all but the most recent runs that were set aside."""
-        runs = [place for place in self.aside.iterdir() if place.is_dir()]
+        """Delete all but the most recent runs that were set aside, and the one that this run goes on from."""
+        runs = [place for place in self.aside.iterdir() if place.is_dir() and place.name != self.origin.partition("@")[0]]
         runs.sort(key=lambda place: max((path.stat().st_mtime for path in place.iterdir()), default=0))
         for old in runs[:-RUNS]:
             log.info("%s: deleted, checkpoints of the oldest of %d runs that were set aside", old, len(runs))
@@ -224,7 +278,11 @@ class Checkpoints:
     def finish(self) -> None:
         """After the last step: keep the newest as ``final.pt``, out of the way of the next run."""
         *older, newest = self._steps()
-        newest.replace(self.folder / FINAL)
+        final = self.folder / FINAL
+        if self.origin != NONE and final.is_file() and (state := _state(final)) and state.name == self.origin:
+            self._set_aside(state)  # what params.yaml names is kept
+            self._prune()
+        newest.replace(final)
         for path in older:
             path.unlink()
 

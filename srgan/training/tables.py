@@ -14,7 +14,10 @@ def validation_csv(path: Path) -> Path:
 
 
 class Table:
-    """A CSV whose rows are on disk as soon as they are written; the keys of the first are its header."""
+    """A CSV whose rows are on disk as soon as they are written; the keys of the first are its header.
+
+    A row of other keys, as a continued training with another loss writes them, begins the table again: one with empty cells plots badly.
+    """
 
     def __init__(self, path: Path, rows: list[Row]) -> None:
         self._path = path
@@ -26,7 +29,9 @@ class Table:
 
     def write(self, row: Row) -> None:
         """Append a row."""
-        if self._writer is None:
+        if self._writer is None or set(row) != set(self._writer.fieldnames):
+            self._file.seek(0)
+            self._file.truncate()
             self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
             self._writer.writeheader()
         self._writer.writerow(row)

@@ -107,6 +107,7 @@ class Trainer:
         self.rate_factor, self.rollbacks = 1.0, 0
         self.best: dict[str, Any] | None = None  # step, merit and weights
         self.world = distributed.size()  # processes of the steps so far
+        self.continues = False  # whether the state that was loaded is one of another run, from which this one goes on
         # A validation that is not finished: its step, a function that waits for its scores, and the weights that are scored.
         self.pending: tuple[int, Callable[[], Scores], dict[str, Tensor]] | None = None
 
@@ -205,9 +206,10 @@ class Trainer:
         loss = figures["loss_pixel"]
         bad = ~torch.isfinite(torch.stack(checked)).all()
         if step > signs.SETTLED:
-            bad |= loss > signs.EXPLODES * self.level
+            bad |= (self.level > 0) & (loss > signs.EXPLODES * self.level)
         self.diverged = torch.where(bad & (self.diverged == 0), step, self.diverged)
-        self.level = self.level + (loss - self.level) * max(1 / step, 1 - signs.MEMORY)  # at first the plain mean of all steps
+        mean = self.level + (loss - self.level) * max(1 / step, 1 - signs.MEMORY)  # at first the plain mean of all steps
+        self.level = torch.where(self.level == 0, loss, mean)
 
     def _diverged(self, step: int) -> int:
         """The first step that has diverged, or 0. Waits for the device."""
@@ -246,6 +248,8 @@ class Trainer:
             if not step and not self.scores:  # a set-up that cannot validate or write fails now, not hours later
                 self.score(sorted(self.pairs, key=lambda pair: pair.hr.stat().st_size)[-REHEARSED:])()
                 checkpoints.save(0, self.state_dict())
+            elif self.continues:  # a diverging run goes back to it
+                checkpoints.save(step, self.state_dict())
             log.start(step, self.rows, self.scores)
             self._note_world(step, log)
             try:
@@ -439,6 +443,7 @@ class Trainer:
             "rollbacks": self.rollbacks,
             "best": self.best,
             "world": self.world,
+            "judged": self._judged(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -450,13 +455,23 @@ class Trainer:
         for name, learner in self.learners.items():
             learner.load_state_dict(state["learners"][name])
         torch.set_rng_state(state["random"])
-        if state["random_cuda"] is not None:
+        if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
         self.rows, self.scores, self.window = state["rows"], state["scores"], state["window"]
         self.sums = {key: value.to(self.device) for key, value in state["sums"].items()}
         self.level, self.diverged = state["level"].to(self.device), torch.tensor(0, device=self.device)
         self.rate_factor, self.rollbacks, self.best = state["rate_factor"], state["rollbacks"], state["best"]
         self.world, self.pending = state.get("world", 1), None  # checkpoints of one process once did not say so
+        self.continues = state.get("continues", False)
+        if self.continues:
+            self.rate_factor, self.rollbacks = 1.0, 0
+            self.sums, self.window, self.level = {}, 0, torch.zeros_like(self.level)  # other options may give other figures
+            if state["judged"] != self._judged():
+                self.best = None
+
+    def _judged(self) -> list[str | float]:
+        """By what the best weights are chosen."""
+        return [self._merit_name(), self.gan.psnr_guard if self.gan else 0.0]
 
 
 def _nearest(crops: Crops, device: torch.device) -> Crops | PinnedCrops | ResidentCrops:
