@@ -74,6 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        if "home directory" in str(error) or "getpwuid" in str(error):  # Python's words; MLflow asks while it is imported
+            _fail(options, "this user has no home folder, which a library needs; set HOME to a folder that may be written")
         _fail(options, f"internal error: {type(error).__name__}: {error}; this is a bug, run again with --debug and report it")
     except BaseException as error:
         # That is srgan.training.trainer.Interrupted; imported by name it would bring torch along with every command.

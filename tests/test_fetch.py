@@ -7,6 +7,8 @@ import io
 import json
 import pwd
 import shutil
+import subprocess
+import sys
 import threading
 import zipfile
 from dataclasses import replace
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import run, write_params
+from conftest import environment, run, write_params
 from srgan import params
 from srgan.cli import main
 from srgan.data import catalog, fetch, places, transfer
@@ -414,6 +416,16 @@ def test_a_user_without_a_home_folder_gets_an_error_in_words(place, monkeypatch,
     error = capsys.readouterr().err
     assert "internal error" not in error
     assert "set HOME" in error or "set SRGAN_CACHE or HOME to a folder" in error
+
+
+def test_a_library_that_needs_a_home_folder_gets_the_same_answer(place):
+    """MLflow does, while it is imported."""
+    write_params(place)
+    code = "import pwd; pwd.getpwuid = {}.__getitem__; from srgan.cli import main; main(['promote', '--dry-run'])"
+    env = {key: value for key, value in environment().items() if key != "HOME"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=place, env=env, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.endswith("this user has no home folder, which a library needs; set HOME to a folder that may be written\n")
 
 
 def test_addresses_of_archives_and_images(served):
