@@ -169,8 +169,7 @@ def _exif(image: Image.Image) -> tuple[Image.Exif, int, str]:
             if inside := found.get_ifd(part):
                 exif.get_ifd(part).update(inside)
         for tag, value in found.items():
-            if tag not in (EXIF_IFD, GPS_IFD):
-                exif[tag] = value
+            exif[tag] = value
     except Exception as error:  # an image with damaged EXIF is still an image
         exif, damage = Image.Exif(), str(error) or type(error).__name__
     if isinstance(orientation, bytes) and len(orientation) == 1:  # some writers store a byte
