@@ -339,7 +339,7 @@ def _interpolate(options: argparse.Namespace) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     launch.restart_with_malloc()
-    from srgan import planning
+    from srgan import disk, planning
     from srgan.data.left_out import downloaded
 
     chosen = {name: profiles.load(name) for name in (profiles.names() if options.all else options.profiles)}
@@ -347,6 +347,7 @@ def _plan(options: argparse.Namespace) -> None:
         print(f"{name}:")
         if not chosen and (data := downloaded(stages.RAW)):
             print(f"  {data}")
+        print(f"  {disk.plan(loaded, stages.RAW)}", flush=True)
         for stage in ("pretrain", "train"):
             print(f"  {planning.plan(loaded, stage)}", flush=True)
 

@@ -28,7 +28,7 @@ from srgan.data.transfer import Job, TransferError, transfer
 from srgan.data.unpack import BadArchive, is_archive, unpack
 from srgan.data.walk import images_below, is_image, why_not
 from srgan.errors import SrganError, Unreachable
-from srgan.files import sha256
+from srgan.files import copy, sha256
 
 MANIFEST = "MANIFEST.sha256"
 OTHER_SPLIT = "in a folder of the other split"
@@ -208,7 +208,7 @@ def _bring_images(images: dict[str, tuple[tuple[str, ...], int, str]], folder: P
     for name, path in kept.items():
         target = folder / safe(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        copy(path, target)
 
 
 def _from_package(entry: DataSet, split: Split, folder: Path) -> list[dict[str, str]]:
@@ -226,7 +226,7 @@ def _from_package(entry: DataSet, split: Split, folder: Path) -> list[dict[str, 
             _verify(path, photo.sha256)
         except SrganError as error:
             raise SrganError(f"data set '{entry.name}': {error}; reinstall the package {entry.package}") from error
-        shutil.copyfile(path, folder / photo.file)
+        copy(path, folder / photo.file)
         records.append({"file": photo.file, "sha256": photo.sha256, "group": photo.group, "licence": photo.licence})
     return records
 
@@ -311,7 +311,7 @@ def _copy(paths: list[Path], root: Path, folder: Path) -> dict[Path, Path]:
     targets = {path: folder / safe(path.relative_to(root).as_posix()) for path in paths}
     for path, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        copy(path, target)
     return targets
 
 
