@@ -28,8 +28,15 @@ def final(project, stage):
     return state
 
 
-@pytest.mark.parametrize("stage", ["pretrain", pytest.param("train", marks=pytest.mark.slow)])
-def test_a_finished_training_goes_on_with_more_steps_and_another_rate(copy_of_project, stage):
+@pytest.mark.parametrize(
+    ("stage", "target"),
+    [
+        ("pretrain", "pretrain"),
+        pytest.param("pretrain", "export", marks=pytest.mark.slow),
+        pytest.param("train", "export", marks=pytest.mark.slow),
+    ],
+)
+def test_a_finished_training_goes_on_with_more_steps_and_another_rate(copy_of_project, stage, target):
     before, state = rows(copy_of_project, stage), final(copy_of_project, stage)
     changes = {f"{stage}.steps": 9, f"{stage}.learning_rate": 0.5e-3}
     text = write_params(copy_of_project, changes).read_text()
@@ -39,24 +46,24 @@ def test_a_finished_training_goes_on_with_more_steps_and_another_rate(copy_of_pr
         assert line in told
     changed = set((copy_of_project / "params.yaml").read_text().splitlines()) - set(text.splitlines())
     assert changed == {f"  continue_from: {state.name}"}  # nothing else is touched
-    done = run("dvc", "repro", "export", cwd=copy_of_project)
-    assert ran(done.stdout) == (["pretrain", "train", "export"] if stage == "pretrain" else ["train", "export"])
+    done = run("dvc", "repro", target, cwd=copy_of_project)
+    order = ["pretrain", "train", "export"]
+    assert ran(done.stdout) == order[order.index(stage) : order.index(target) + 1]
     assert f"{stage}: goes on after step 6\n" in done.stderr
     curve = rows(copy_of_project, stage)
     assert list(curve["step"]) == [2, 4, 6, 8, 9]  # both parts
     pd.testing.assert_frame_equal(curve[:3], before)
     assert curve["learning_rate"].iloc[-1] <= 0.5e-3
     # Nothing is trained a second time; if it has to be, from the state on.
-    assert ran(run("dvc", "repro", "export", cwd=copy_of_project).stdout) == []
+    assert ran(run("dvc", "repro", target, cwd=copy_of_project).stdout) == []
     out = copy_of_project / "models" / {"pretrain": "pretrained", "train": "generator"}[stage]
     weights = out.with_suffix(".safetensors").read_bytes()
-    done = run("dvc", "repro", "-sf", stage, cwd=copy_of_project)
+    done = run("srgan", stage, cwd=copy_of_project)
     assert f"{stage}: goes on after step 6\n" in done.stderr
     assert out.with_suffix(".safetensors").read_bytes() == weights
-    # The lineage is in the weights of both stages, and in the model.
-    for name in (
-        ("models/generator.safetensors",) if stage == "train" else ("models/pretrained.safetensors", "models/generator.safetensors")
-    ):
+    # The lineage is in the weights, also in those of the stage that starts from them.
+    written = {"pretrain": "models/pretrained.safetensors", "train": "models/generator.safetensors"}
+    for name in {written[stage], written["train" if target == "export" else stage]}:
         (entry,) = json.loads(read_metadata(copy_of_project / name, stage)["sr.continued_from"])
         assert (entry["stage"], entry["state"], entry["training"]) == (stage, state.name, state.about["training"])
         assert entry["changes"]["steps"] == [6, 9]
