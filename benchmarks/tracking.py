@@ -55,7 +55,7 @@ def prepare(folder: Path, steps: int) -> None:
     (folder / "params.yaml").write_text(text)
     for stage in ("download", "prepare"):
         subprocess.run([sys.executable, "-m", "srgan", stage], cwd=folder, check=True, capture_output=True)
-    store = "from srgan import tracking; tracking.connect()"
+    store = "from srgan import mlflow_store; mlflow_store.connect()"
     subprocess.run([sys.executable, "-c", store], cwd=folder, check=True, capture_output=True)
 
 

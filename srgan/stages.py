@@ -413,7 +413,8 @@ def sync(params: Params) -> None:
     except Exception as error:  # see tracking.try_sync
         why = mlflow_store.explained(error)
         raise type(why)(f"{why}; the files are safe, run again: srgan sync") from error
-    if REGISTRATION.is_file():
+    registered = read_state(REGISTRATION)
+    if isinstance(registered, dict) and registered.get("key") == training.key:  # else its scores are not there yet
         register(params)
 
 
