@@ -28,6 +28,7 @@ DIGEST_TAG = "srgan.onnx_sha256"
 TEST_TAG = "srgan.test_sha256"  # the images that the version's scores are of
 SCORES_TAG = "srgan.scores_run"  # the run whose artifacts they are among
 DIFFERENCE_TAG = "srgan.onnx_difference"  # from PyTorch, at most
+MODEL_ID = re.compile(r"models:/(m-[0-9a-f]+)")
 IMAGES = "-images"  # end of the name of a second model that former releases kept
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what a server that works says of a name it does not know
 SERVICE = ("mlflow", "numpy", "onnx", "opencv-python-headless", "pandas", "pillow", "psutil", "pyvips[binary]", "tifffile")
@@ -162,14 +163,17 @@ def download(uri: str, folder: Path) -> Path:
         SrganError: there is none, or the server cannot be reached.
     """
     try:
-        known = _digest(mlflow_store.connect(), uri)
-        described = Path(mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=str(folder)))
+        client = mlflow_store.connect()
+        known, place = _digest(client, uri), uri
+        if found := MODEL_ID.fullmatch(uri):  # MLflow takes no path after such an address
+            place = client.get_logged_model(found[1]).artifact_location
+        described = Path(mlflow.artifacts.download_artifacts(f"{place}/MLmodel", dst_path=str(folder)))
         inside = str(Model.load(str(described)).flavors.get("onnx", {}).get("data", ""))
         if not inside.endswith(".onnx"):
             raise SrganError(f"{uri}: holds no .onnx file")
         for part in inside.split("/"):
             plain_name(part, f"{uri}: MLmodel: onnx: data")
-        path = Path(mlflow.artifacts.download_artifacts(f"{uri}/{inside}", dst_path=str(folder)))
+        path = Path(mlflow.artifacts.download_artifacts(f"{place}/{inside}", dst_path=str(folder)))
     except Exception as error:  # see tracking.try_sync
         why = mlflow_store.explained(error)
         raise type(why)(str(why) if uri in str(why) else f"{uri}: {why}") from error
@@ -184,7 +188,7 @@ def _digest(client: MlflowClient, uri: str) -> str | None:
         return client.get_model_version_by_alias(*found.groups()).tags.get(DIGEST_TAG)
     if found := re.fullmatch(r"models:/([^/@]+)/(\d+)", uri):
         return client.get_model_version(*found.groups()).tags.get(DIGEST_TAG)
-    if found := re.fullmatch(r"models:/(m-[0-9a-f]+)", uri):
+    if found := MODEL_ID.fullmatch(uri):
         return client.get_logged_model(found[1]).tags.get(DIGEST_TAG)
     return None
 
