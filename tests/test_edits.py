@@ -34,7 +34,8 @@ def test_dvc_records_no_result_under_parameters_that_were_edited_meanwhile(copy_
     assert done.returncode != 0
     assert f"params.yaml was edited while this ran ({stage}.learning_rate: " in done.stderr
     assert "-> 0.5), and DVC would record the result under the new values. Put the old values back, or" in done.stderr
-    assert "0.5" not in json.dumps(yaml.safe_load((copy_of_project / "dvc.lock").read_text())["stages"][stage]["params"])
+    recorded_by_dvc = yaml.safe_load((copy_of_project / "dvc.lock").read_text())["stages"][stage]["params"]["params.yaml"]
+    assert recorded_by_dvc[f"{stage}.learning_rate"] != 0.5
     (copy_of_project / "params.yaml").write_text(before)
     done = run("dvc", "repro", stage, cwd=copy_of_project)
     assert f"{stage}: goes on after step 300\n" in done.stderr  # the checkpoint was kept
