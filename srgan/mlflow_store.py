@@ -20,6 +20,7 @@ import requests
 from filelock import FileLock
 from mlflow.exceptions import MlflowException, RestException, get_error_code
 from mlflow.protos.databricks_pb2 import ErrorCode
+from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import OperationalError
@@ -82,10 +83,23 @@ def connect() -> MlflowClient:
     if database in _opened:
         return MlflowClient(uri)
     with FileLock(f"{database}.lock", timeout=300):  # two processes that create the tables at once would break each other's
+        if not database.exists():
+            _create(database)
         client = MlflowClient(uri)
         client.search_registered_models(max_results=1)  # the registry has tables of its own
     _opened.add(database)
     return client
+
+
+def _create(database: Path) -> None:
+    """Create the tables, in a file that gets its name when it is complete.
+
+    MLflow runs dozens of migrations. SQLite keeps those of a process that is killed meanwhile, and MLflow cannot continue them.
+    """
+    with atomic_file(database) as temporary:
+        engine = create_sqlalchemy_engine(f"sqlite:///{temporary}")
+        _initialize_tables(engine)
+        engine.dispose()
 
 
 def _database() -> Path | None:

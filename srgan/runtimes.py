@@ -57,9 +57,11 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
     options.intra_op_num_threads = threads or (machine.cores() if machine.quota() else 0)  # ONNX Runtime does not know the quota
     try:
         session = onnxruntime.InferenceSession(path, options, providers=wanted)
+        metadata = session.get_modelmeta().custom_metadata_map  # raises where a text in the file is not UTF-8, as do the names
+        inputs, outputs = {port.name: port.type for port in session.get_inputs()}, {port.name for port in session.get_outputs()}
     except Exception as error:  # ONNX Runtime's own classes share no public base
         raise SrganError(f"{path}: not a model that ONNX Runtime can load ({_first_line(error)})") from error
-    _check_ports(path, {port.name: port.type for port in session.get_inputs()}, {port.name for port in session.get_outputs()})
+    _check_ports(path, inputs, outputs)
     works = session.get_providers()[0]
     if provider in ("cuda", "tensorrt") and not missing and not works.lower().startswith(provider):
         _fall_back(provider, f"ONNX Runtime chose {works}", strict)
@@ -72,7 +74,6 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
         shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         run(np.zeros((1, 3, 1, 1), np.float32), shrinking)
 
-    metadata = session.get_modelmeta().custom_metadata_map
     return Engine(run, works, metadata, release) if works == "CPUExecutionProvider" else Engine(run, works, metadata)
 
 

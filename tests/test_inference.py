@@ -311,3 +311,11 @@ def test_a_flipped_bit_in_the_pipelines_own_model_is_refused(project, tmp_path):
     assert done.returncode == 1
     assert "-fp32.onnx: not the file that was exported" in done.stderr
     assert "dvc checkout --force models" in done.stderr
+
+
+@pytest.mark.parametrize("text", [b"sr.arch", b"input", b"output"])
+def test_a_model_with_text_that_is_not_utf_8_is_refused(tmp_path, text):
+    path = write_model(tmp_path)
+    path.write_bytes(path.read_bytes().replace(text, text[:-1] + b"\xe5"))
+    with pytest.raises(SrganError, match="not a model"):
+        Upscaler(path)

@@ -1,10 +1,13 @@
 """MLflow's store: where it is, whose runs are whose, and what is said when MLflow refuses."""
 
+import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 from mlflow.exceptions import MlflowException, RestException
@@ -94,6 +97,36 @@ def test_two_that_create_the_store_at_once_do_not_break_it(copy_of_project, tmp_
     for process in processes:
         out, told = process.communicate(timeout=200)
         assert (process.returncode, out) == (0, "1\n"), told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
+def test_a_process_killed_while_it_creates_the_store_does_not_break_it(tmp_path, share):
+    (tmp_path / "new").mkdir()
+
+    def created():
+        child = os.fork()  # has imported everything
+        if not child:
+            code = 1
+            try:
+                os.chdir(tmp_path / "new")
+                os.environ["MLFLOW_TRACKING_URI"] = "sqlite:///new.db"
+                mlflow_store.connect()
+                code = 0
+            finally:
+                os._exit(code)
+        return child
+
+    begun = time.monotonic()
+    assert os.waitstatus_to_exitcode(os.waitpid(created(), 0)[1]) == 0
+    seconds = time.monotonic() - begun
+    shutil.rmtree(tmp_path / "new")
+    (tmp_path / "new").mkdir()
+    child = created()
+    time.sleep(share * seconds)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(created(), 0)[1]) == 0
 
 
 # -- whose runs are whose --------------------------------------------------------------------------------------------------

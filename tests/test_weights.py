@@ -31,6 +31,17 @@ def test_a_checkpoint_that_unpacks_to_a_thousand_times_its_size_is_not_opened(tm
     assert "holds no network of" in refused.stderr
 
 
+def test_a_checkpoint_that_claims_to_span_several_disks_is_an_error_in_words(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save({"conv_first.weight": torch.zeros(4, 3, 3, 3)}, path)
+    content = path.read_bytes()
+    locator = content.rindex(b"PK\x05\x06") - 20
+    assert content[locator : locator + 4] == b"PK\x06\x07"  # it names the number of disks
+    path.write_bytes(content[: locator + 16] + b"\2\0\0\0" + content[locator + 20 :])
+    with pytest.raises(SrganError, match="span multiple disks"):
+        community.read_state(path)
+
+
 def test_a_tensor_that_shows_one_number_many_times_is_not_spread_out(tmp_path):
     torch.save({"conv_first.weight": torch.zeros(1, dtype=torch.half).expand(10**9)}, tmp_path / "wide.pth")
     with pytest.raises(SrganError, match="its tensors claim 4,000 MB"):

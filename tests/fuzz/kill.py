@@ -199,8 +199,11 @@ def _registered(project: Path) -> dict[str, list[tuple[object, ...]]]:
         "versions": "SELECT name, version FROM model_versions WHERE current_stage != 'Deleted_Internal' ORDER BY name, version",
         "aliases": "SELECT name, alias, version FROM registered_model_aliases ORDER BY name, alias",
     }
-    with contextlib.closing(sqlite3.connect(store)) as connection:
-        return {key: connection.execute(question).fetchall() for key, question in questions.items()}
+    try:
+        with contextlib.closing(sqlite3.connect(store)) as connection:
+            return {key: connection.execute(question).fetchall() for key, question in questions.items()}
+    except sqlite3.Error as error:
+        raise Failed(f"{store.relative_to(project)}: {error}") from error
 
 
 @contextlib.contextmanager
