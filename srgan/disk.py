@@ -10,7 +10,7 @@ from srgan import files, models
 from srgan.data.catalog import DataSet, Split
 from srgan.data.choice import choose
 from srgan.data.manifest import FILE
-from srgan.data.walk import images_below
+from srgan.data.walk import images_below, of_split
 from srgan.params import Params, to_dict
 
 DECODED = 2.2  # bytes of pixels for a byte of PNG (DIV2K: 7.3 GB for 3.3 GB); JPEG files hold several times as many
@@ -28,9 +28,10 @@ def plan(params: Params, raw: Path) -> str:
         params: the whole configuration.
         raw: the folder that ``download`` writes, which need not exist.
     """
-    images, prepared, unknown = _of_images(params, raw) or _of_names(params)
+    downloaded = _of_images(params, raw)
+    images, prepared, unknown = downloaded or _of_names(params)
     trained = CHECKPOINTS * COPIES * 4 * sum(_weights(params))
-    total = 2 * (images + prepared) + trained
+    needed = 2 * (images + prepared) + trained - (images if downloaded else 0)
     free = files.free_space(raw)
     parts = [
         f"disk: {raw} {_size(images)}, data/prepared about {_size(prepared)}, as much again in DVC's cache (unless cache.type is a link)",
@@ -39,8 +40,8 @@ def plan(params: Params, raw: Path) -> str:
     if unknown:
         parts.append(f"not counted, as their size is not known before the download: {', '.join(unknown)}")
     parts.append(f"{_size(free)} are free")
-    if total > free:
-        parts[-1] += f": too little for about {_size(total)}; free some, or see docs/data.md, 'Disk'"
+    if needed > free:
+        parts[-1] += f": too little for about {_size(needed)} more; free some, or see docs/data.md, 'Disk'"
     return "; ".join(parts)
 
 
@@ -50,17 +51,18 @@ def _of_images(params: Params, raw: Path) -> tuple[float, float, list[str]] | No
     named = {entry.name for split, _ in _SPLITS for entry in choose(getattr(params.data, split), split)}
     if not isinstance(listing, dict) or {record["set"] for record in listing.get("images", [])} != named:
         return None
-    images = prepared = 0.0
+    prepared = 0.0
     for record in listing["images"]:
         path = raw / record["path"]
-        size = path.stat().st_size
-        images += size
-        if record["split"] == "test":
-            prepared += size  # PNG again, with a small LR image
-        else:
-            with Image.open(path) as image:
-                prepared += 3 * image.width * image.height * (1 + params.prepare.scale**-2)
-    return images, prepared, []
+        try:
+            if record["split"] == "test":
+                prepared += path.stat().st_size  # PNG again, with a small LR image
+            else:
+                with Image.open(path) as image:
+                    prepared += 3 * image.width * image.height * (1 + params.prepare.scale**-2)
+        except Exception:  # a damaged file, which may raise nearly anything: `prepare` skips it
+            continue
+    return sum(path.stat().st_size for path in raw.rglob("*") if path.is_file()), prepared, []
 
 
 def _of_names(params: Params) -> tuple[float, float, list[str]]:
@@ -80,7 +82,7 @@ def _of_names(params: Params) -> tuple[float, float, list[str]]:
 def _stated(entry: DataSet, split: Split) -> int:
     """Bytes of one split of a data set; 0 if that is not known."""
     if entry.folder:
-        return sum(path.stat().st_size for path in images_below(entry.folder))
+        return sum(path.stat().st_size for path in of_split(entry.folder, images_below(entry.folder), split))
     if entry.package:
         spec = importlib.util.find_spec(entry.package)
         folder = Path(spec.origin).parent / entry.package_folder if spec and spec.origin else Path()

@@ -51,17 +51,17 @@ def _temporary(path: Path, label: str = "", folder: bool = False) -> Iterator[Pa
             temporary.mkdir()
         else:  # whatever is there already, such as a link to another file, is not opened
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
-        with _locked(temporary) as free:
-            if free is False or not temporary.exists():  # another process has just swept it
-                continue
-            try:
+        try:
+            with _locked(temporary) as free:
+                if free is False or not temporary.exists():  # another process has just swept it
+                    continue
                 yield temporary
-            finally:
-                if folder:
-                    shutil.rmtree(temporary, ignore_errors=True)
-                else:
-                    temporary.unlink(missing_ok=True)
-            return
+                return
+        finally:
+            if folder:
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -69,14 +69,17 @@ def _locked(path: Path) -> Iterator[bool | None]:
     """Hold a lock on a file or folder, which the kernel takes back when the process ends, however it does.
 
     Yields:
-        False if another process holds it, None if the file system has no locks.
+        False if another process holds it or has removed the file, None if the file system has no locks.
+
+    Raises:
+        OSError: the file cannot be opened: it is a link, this user may not, or this process has too many files open.
     """
     if not fcntl:
         yield None
         return
     try:
         descriptor = os.open(path, (os.O_RDONLY if path.is_dir() else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # gone, a link, or somebody else's
+    except FileNotFoundError:
         yield False
         return
     try:
@@ -98,7 +101,7 @@ def _sweep(folder: Path) -> None:
     for left in list(folder.iterdir()):
         if not re.fullmatch(rf"\..+\.{OWNER}\.tmp(\.former)?", left.name):
             continue
-        with _locked(left) as free, suppress(OSError):
+        with suppress(OSError), _locked(left) as free:
             if free or (free is None and time.time() - _changed(left) > ABANDONED):
                 former = re.fullmatch(rf"\.(.+)\.{OWNER}\.tmp\.former", left.name)
                 if former and not (folder / former[1]).exists():

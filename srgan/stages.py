@@ -45,6 +45,7 @@ def download(params: Params) -> None:
     from srgan.data.checksums import Checksums
     from srgan.data.choice import choose
     from srgan.data.left_out import LeftOut, described
+    from srgan.data.walk import OTHER_SPLIT
 
     images, rows, checksums = [], [], Checksums()
     content: dict[str, dict[str, set[str]]] = {"train": {}, "test": {}}
@@ -56,7 +57,7 @@ def download(params: Params) -> None:
                 left_out = LeftOut()
                 records = fetch.fetch_data_set(entry, split, folder / split / entry.name, checksums, left_out)
                 if entry.name in twice:
-                    left_out.counts.pop(fetch.OTHER_SPLIT, None)  # used there
+                    left_out.counts.pop(OTHER_SPLIT, None)  # used there
                 rows += left_out.rows(entry.name, split)
                 about = {"set": entry.name, "split": split}
                 images += [_placed(record, f"{split}/{entry.name}") | about for record in records]

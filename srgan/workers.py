@@ -167,7 +167,9 @@ class _Worker:
             self._process = None
 
 
-def _death(code: int) -> str:
+def _death(code: int | None) -> str:
+    if code is None:
+        return f"stops the process that works on it, which does not end within {PATIENCE:.0f} s"
     if code == -signal.SIGKILL:
         return f"its process was killed {TRIES} times (SIGKILL), perhaps for lack of memory"
     return f"crashes the process that works on it ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"

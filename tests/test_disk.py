@@ -1,6 +1,7 @@
 """How much of the disk is taken: told before, and no more than needed."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,13 @@ def test_a_plan_tells_what_the_data_takes_and_whether_there_is_room(tmp_path, mo
     assert prepared == pytest.approx(size(tmp_path / "data/prepared"), rel=0.1)
     monkeypatch.setattr(files, "free_space", lambda _: 10e6)
     cli.main(["plan"])
-    assert "10 MB are free: too little for about" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "10 MB are free: too little for about" in said
+    more = int(re.search(r"about ([\d,]+) MB more", said)[1])
+    assert more == pytest.approx((images + 2 * prepared) / 1e6, abs=2)  # the downloaded images are there already
+    next(path for path in Path("data/raw/train").rglob("*.png")).write_bytes(b"damaged")
+    cli.main(["plan"])
+    assert "disk: data/raw " in capsys.readouterr().out
 
 
 def test_sizes_that_nobody_states_are_named(tmp_path):
@@ -41,6 +48,14 @@ def test_sizes_that_nobody_states_are_named(tmp_path):
     said = disk.plan(loaded, tmp_path / "raw")
     assert disk._of_names(loaded)[0] == 3_000_000 + disk._stated(choose(loaded.data.test, "test")[0], "test")
     assert "not counted, as their size is not known before the download: street" in said
+
+
+def test_of_a_folder_with_both_splits_each_counts_once(tmp_path):
+    for part, size in (("train", 5000), ("test", 70)):
+        (tmp_path / "mine" / part).mkdir(parents=True)
+        (tmp_path / "mine" / part / "a.png").write_bytes(bytes(size))
+    loaded = params.load(write_params(tmp_path, {"data.train": [str(tmp_path / "mine")], "data.test": [str(tmp_path / "mine")]}))
+    assert disk._of_names(loaded)[0] == 5070
 
 
 def test_a_copy_shares_the_disk_where_it_can_and_is_never_a_hard_link(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Files and folders that appear whole: what kills, other containers, planted links and full disks leave behind."""
 
+import errno
 import os
 import re
 import subprocess
@@ -132,6 +133,22 @@ def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
     assert not (tmp_path / "big.png").is_symlink()
     write_text(tmp_path / "big.png", "replaced")
     assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("writer", [atomic_file, atomic_folder])
+def test_too_many_open_files_are_an_error_and_leave_nothing(tmp_path, monkeypatch, writer):
+    write_text(tmp_path / "another", "")
+    real, calls = os.open, count()
+
+    def refused(*arguments, **options):
+        if next(calls) == (writer is atomic_file):  # the first call makes the file
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(files.os, "open", refused)
+    with pytest.raises(OSError, match="Too many open files"), writer(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["another"]
 
 
 def test_messages_name_the_final_file(tmp_path):

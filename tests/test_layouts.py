@@ -3,6 +3,7 @@
 import json
 import os
 import unicodedata
+import zipfile
 
 import numpy as np
 import pytest
@@ -61,6 +62,8 @@ def test_two_kinds_of_lr_images_at_one_scale_are_refused():
         find_pairs(paths)
     (pair,), outside = find_pairs(paths, hr="HR", lr="LR_unknown/X4")
     assert (pair.lr, outside) == ({4: "LR_unknown/X4/1x4.png"}, ["LR_bicubic/X4/1x4.png"])
+    (pair,), _ = find_pairs([*paths, "LR_unknown/X2/1x2.png"], hr="HR", lr="LR_unknown")
+    assert pair.lr == {4: "LR_unknown/X4/1x4.png", 2: "LR_unknown/X2/1x2.png"}
 
 
 # -- by the commands -----------------------------------------------------------------------------------------------------
@@ -139,6 +142,31 @@ def test_hr_and_lr_images_in_folders_of_any_name_are_refused_until_they_are_name
     assert not (place / "work/data/raw/train/photos/soft/0000.png").exists()
     refused = download(place, {"folder": "../photos", "hr": "shrap"}, check=False)
     assert "there are no images in a folder 'shrap', which params.yaml names as hr" in refused.stderr
+
+
+def test_folders_in_an_archive_are_named_as_they_are_there(place):
+    write_pairs(place / "photos", "sharp/{}.png", {4: "soft/{}.png"})
+    with zipfile.ZipFile(place / "all.zip", "w") as archive:
+        for path in (place / "photos").rglob("*.png"):
+            archive.write(path, path.relative_to(place))
+    for keys, lr_images in (({"hr": "photos/sharp", "lr": "photos/soft"}, 6), ({"hr": "sharp"}, 0)):
+        download(place, {"folder": "../all.zip"} | keys)
+        images = [image for image in manifest(place, "raw")["images"] if image["set"] == "all"]
+        assert (len(images), sum("lr" in image for image in images)) == (6, lr_images)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"folder": "../photos", "name": "set5"}, "name: 'set5' is a data set of the catalogue; choose another name"),
+        ({"folder": "set5"}, "set5: no such folder or archive"),
+        ({"folder": "https://127.0.0.1:9/a.png"}, "'https://127.0.0.1:9/a.png' is the address of one image; write it without keys"),
+    ],
+)
+def test_an_entry_with_keys_that_means_something_else_is_refused(place, entry, said):
+    (place / "photos").mkdir()
+    refused = download(place, entry, check=False)
+    assert refused.stderr == f"srgan download: error: params.yaml: data.train: {said}\n"
 
 
 def test_equal_names_in_two_folders_are_no_pairs_if_the_pictures_differ(place):

@@ -57,6 +57,8 @@ def _of_catalogue(name: str, split: Split) -> DataSet:
 def _own(given: OwnSet, split: Split) -> DataSet:
     """A set of the user's: a folder, an archive, or the address of an archive."""
     place = given.folder
+    if given.name in DATA_SETS:
+        raise SrganError(f"params.yaml: data.{split}: name: '{given.name}' is a data set of the catalogue; choose another name")
     try:
         name, shown = given.name or _label(place), without_secrets(place)
         if "://" not in place:
@@ -67,6 +69,8 @@ def _own(given: OwnSet, split: Split) -> DataSet:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SrganError(f"params.yaml: data.{split}: {place[:80]!r}: not a folder or archive ({reason})") from error
     entry = DataSet(name, f"the user's {shown}", OWN, hr=_inner(given.hr), lr=_inner(given.lr))
+    if _is_image_address(place):
+        raise SrganError(f"params.yaml: data.{split}: '{place}' is the address of one image; write it without keys")
     if "://" in place:
         if not is_archive(place.split("?")[0]):
             raise SrganError(
@@ -80,7 +84,7 @@ def _own(given: OwnSet, split: Split) -> DataSet:
         return replace(entry, sources={split: (Source((File((path.resolve().as_uri(),)),)),)})
     if path.is_file():
         raise SrganError(f"params.yaml: data.{split}: {place} is neither a folder nor a zip or tar archive")
-    if os.sep in place or "." in place:
+    if os.sep in place or "." in place or place in DATA_SETS:
         raise SrganError(f"params.yaml: data.{split}: {place}: no such folder or archive")
     raise SrganError(f"params.yaml: data.{split}: no data set is called '{place}'{nearest(place, tuple(DATA_SETS))}; see: srgan data list")
 

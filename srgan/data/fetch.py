@@ -26,12 +26,11 @@ from srgan.data.left_out import LeftOut
 from srgan.data.names import SafePaths, safe_path
 from srgan.data.transfer import Job, TransferError, transfer
 from srgan.data.unpack import BadArchive, is_archive, unpack
-from srgan.data.walk import images_below, is_image, why_not
+from srgan.data.walk import images_below, is_image, of_split, why_not
 from srgan.errors import SrganError, Unreachable
 from srgan.files import copy, sha256
 
 MANIFEST = "MANIFEST.sha256"
-OTHER_SPLIT = "in a folder of the other split"
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ def fetch_data_set(
         log.info("data set %s: %d %s images from the package %s", entry.name, len(records), split, entry.package)
         return records
     if entry.folder:
-        found = _of_split(entry.folder, images_below(entry.folder, left_out), split, left_out)
+        found = of_split(entry.folder, images_below(entry.folder, left_out), split, left_out)
         if not found:
             raise SrganError(
                 f"data set '{entry.name}': no images in {entry.folder} for data.{split} ({', '.join(SUFFIXES)}){_summary(left_out)}"
@@ -195,9 +194,10 @@ def _from_source(entry: DataSet, split: Split, source: Source, folder: Path, lef
             raise
     if own:
         found = images_below(folder)
-        for path in set(found) - set(_of_split(folder, found, split, left_out)):
+        for path in set(found) - set(of_split(folder, found, split, left_out)):
             path.unlink()
-    _hoist(folder)
+    if not entry.hr:  # else the user names folders as they are in the archive
+        _hoist(folder)
 
 
 def _bring_images(images: dict[str, tuple[tuple[str, ...], int, str]], folder: Path, title: str) -> None:
@@ -273,18 +273,6 @@ def _records(entry: DataSet, folder: Path, left_out: LeftOut) -> list[dict[str, 
             record |= {"name": pair.name, "lr": lr_images}
         found.append(record)
     return found
-
-
-def _of_split(folder: Path, found: list[Path], split: Split, left_out: LeftOut) -> list[Path]:
-    """The images of a user's folder; if they lie in folders called train and test, only those of the split."""
-    parents = {path: path.relative_to(folder).parts[:-1] for path in found}
-    if not any({"train", "test"} & set(parts) for parts in parents.values()):
-        return found
-    for path, parts in parents.items():
-        if split not in parts:
-            reason = OTHER_SPLIT if {"train", "test"} & set(parts) else "beside the folders train and test"
-            left_out.add(reason, path.relative_to(folder).as_posix())
-    return [path for path in found if split in parents[path]]
 
 
 def _summary(left_out: LeftOut) -> str:

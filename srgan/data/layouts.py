@@ -81,7 +81,7 @@ def find_pairs(paths: Iterable[str], hr: str = "", lr: str = "") -> tuple[list[P
     beside = next((image.path for image in images if not image.side), None)
     if beside:
         raise SrganError(
-            f"{beside} lies beside the folders HR and LR; take it away, or say which images are meant: {{folder: ..., hr: ..., lr: ...}}"
+            f"{beside} is in neither of the folders HR and LR; remove it, or name the folders: {{folder: ..., hr: ..., lr: ...}}"
         )
     try:
         return _paired(images), []
@@ -96,15 +96,19 @@ def _named(path: str, hr: str, lr: str) -> _Image:
         wanted = PurePosixPath(folder).parts
         for start in range(len(parents) - len(wanted) + 1) if folder else ():
             if parents[start : start + len(wanted)] == wanted:
-                scale = _scale(folder.replace("/", "_"), wanted) if side == "lr" else 0
-                return _Image(path, side, parents[:start] + parents[start + len(wanted) :], whole.stem, scale)  # type: ignore[arg-type]
+                above, below = parents[:start], parents[start + len(wanted) :]
+                scale = 0
+                if side == "lr":
+                    scale = _scale(folder.replace("/", "_"), (*below, *wanted))
+                    below = _without_scales(below)
+                return _Image(path, side, (*above, *below), whole.stem, scale)  # type: ignore[arg-type]
     return _Image(path, "", parents, whole.stem)
 
 
 def _recognised(path: str, keep_prefix: bool) -> _Image:
     """Find out the side of an image; with `keep_prefix`, ``A`` of ``A_HR`` and ``A_LR_x4`` stays among its parents."""
     whole = PurePosixPath(path)
-    parents = list(whole.parts[:-1])
+    parents = whole.parts[:-1]
     for index in reversed(range(len(parents))):
         matches = {side: match for side, pattern in _FOLDERS.items() if (match := pattern.search(parents[index]))}
         if len(matches) != 1:
@@ -115,15 +119,19 @@ def _recognised(path: str, keep_prefix: bool) -> _Image:
         scale = 0
         if side == "lr":
             scale = _scale(parents[index][match.start() :], below)
-            below = [part for part in below if not _SCALE_FOLDER.match(part)]
+            below = _without_scales(below)
         if not keep_prefix:
-            above = [part for part in above if not _SCALE_FOLDER.match(part)]
+            above = _without_scales(above)
         return _Image(path, side, (*above, *([prefix] if prefix else []), *below), whole.stem, scale)  # type: ignore[arg-type]
     if _HR_STEM.match(whole.stem):
-        return _Image(path, "hr", tuple(parents), whole.stem)
+        return _Image(path, "hr", parents, whole.stem)
     if _LR_STEM.match(whole.stem):
-        return _Image(path, "lr", tuple(parents), whole.stem)
-    return _Image(path, "", tuple(parents), whole.stem)
+        return _Image(path, "lr", parents, whole.stem)
+    return _Image(path, "", parents, whole.stem)
+
+
+def _without_scales(folders: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(folder for folder in folders if not _SCALE_FOLDER.match(folder))
 
 
 def _scale(side: str, folders: Iterable[str]) -> int:

@@ -1,11 +1,15 @@
 """The images below a folder, links included."""
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from srgan.data.catalog import Split
 from srgan.data.images import SUFFIXES
 from srgan.data.left_out import LeftOut
+
+OTHER_SPLIT = "in a folder of the other split"
 
 
 def is_image(name: str) -> bool:
@@ -28,7 +32,7 @@ def images_below(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
 
     Args:
         folder: where to look.
-        left_out: told of everything else.
+        left_out: gets everything else.
     """
     left_out = left_out or LeftOut()
     found, seen = [], set[tuple[int, int]]()
@@ -41,16 +45,39 @@ def images_below(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
                 for path in (base / name for name in files):
                     name = path.relative_to(folder).as_posix()
                     reason = why_not(name)
-                    if not path.exists():
+                    try:
+                        if not stat.S_ISREG(path.stat().st_mode):
+                            reason = reason or "not a plain file"
+                    except FileNotFoundError:
                         reason = "a link that leads nowhere"
-                    elif not reason and not path.is_file():
-                        reason = "not a plain file"
+                    except OSError as error:  # such as in a folder whose files this user may not open
+                        reason = f"cannot be read ({error.strerror})"
                     if reason:
                         left_out.add(reason, name)
                     else:
                         found.append(path)
         waiting = sorted(links)  # after all that is really there, which so keeps its own path
     return sorted(found)
+
+
+def of_split(folder: Path, found: list[Path], split: Split, left_out: LeftOut | None = None) -> list[Path]:
+    """Return the images of one split of a user's folder: if it has folders called train or test, only those below the one of the split.
+
+    Args:
+        folder: of the data set.
+        found: its images.
+        split: which part of it.
+        left_out: gets the others.
+    """
+    left_out = left_out or LeftOut()
+    parents = {path: path.relative_to(folder).parts[:-1] for path in found}
+    if not any({"train", "test"} & set(parts) for parts in parents.values()):
+        return found
+    for path, parts in parents.items():
+        if split not in parts:
+            reason = OTHER_SPLIT if {"train", "test"} & set(parts) else "beside the folders train and test"
+            left_out.add(reason, path.relative_to(folder).as_posix())
+    return [path for path in found if split in parents[path]]
 
 
 def _walk(top: Path, root: Path, seen: set[tuple[int, int]], left_out: LeftOut) -> Iterator[tuple[Path, list[str], list[str]]]:
