@@ -4,6 +4,7 @@ import ctypes
 import errno
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
@@ -12,10 +13,12 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from srgan.errors import SrganError
 
@@ -23,7 +26,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 SCRATCH = ("pixels", "resized", "former")  # what `scratch_file` may be for
 HOST = re.sub(r"\W", "_", platform.node(), flags=re.ASCII)[:24]
 OWNER = r"\w*-[0-9a-f]{12}"  # host and a random number: a process has the same number in every container
+UNLOCKABLE = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK}  # what a file system without locks answers
 ABANDONED = 24 * 3600  # seconds without a change, where the file system has no locks
+
+log = logging.getLogger(__name__)
 
 try:
     import fcntl
@@ -132,6 +138,27 @@ def named(path: str | Path) -> Iterator[None]:
         if error.filename is None and error.errno in (*FULL, errno.EIO, errno.EROFS, errno.EFBIG):
             error.filename = str(path)
         raise
+
+
+@contextmanager
+def one_at_a_time(lock: str | Path, timeout: float = -1) -> Iterator[None]:
+    """Let one process at a time run the block. On a file system without locks several may: that is a warning.
+
+    Args:
+        lock: a file for this purpose alone; it is created and stays.
+        timeout: seconds to wait for the others; -1: no limit.
+
+    Raises:
+        TimeoutError: another process held the lock for longer.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(lock, timeout=timeout))
+        except OSError as error:
+            if error.errno not in UNLOCKABLE:
+                raise
+            log.warning("%s: no file locks on this system; start one command at a time", lock)
+        yield
 
 
 # -- files and folders that appear whole -----------------------------------------------------------------------------------

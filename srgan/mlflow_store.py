@@ -17,7 +17,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a mode
 
 import mlflow
 import requests
-from filelock import FileLock
 from mlflow.exceptions import MlflowException, RestException, get_error_code
 from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
@@ -27,7 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from srgan.addresses import without_secrets
 from srgan.errors import SrganError, Unreachable
-from srgan.files import atomic_file, read_state
+from srgan.files import atomic_file, one_at_a_time, read_state
 from srgan.source import working_copy
 
 LOCATIONS = (  # columns of MLflow's tables that hold absolute paths of artifacts
@@ -82,7 +81,7 @@ def connect() -> MlflowClient:
     _relocate(database)
     if database in _opened:
         return MlflowClient(uri)
-    with FileLock(f"{database}.lock", timeout=300):  # two processes that create the tables at once would break each other's
+    with one_at_a_time(f"{database}.lock", timeout=300):  # two processes that create the tables at once would break each other's
         if not database.exists():
             _create(database)
         client = MlflowClient(uri)
@@ -162,7 +161,7 @@ def writer() -> str:
     path = home() / "writer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     place = [platform.node(), str(path.parent)]
-    with FileLock(path.with_suffix(".lock"), timeout=60):
+    with one_at_a_time(path.with_suffix(".lock"), timeout=60):
         known = read_state(path)
         if isinstance(known, dict) and known.get("id") and (known.get("inode") == path.stat().st_ino or known.get("place") == place):
             return str(known["id"])

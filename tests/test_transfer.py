@@ -1,6 +1,7 @@
 """Transfers from a real server on loopback that does everything wrong that servers do."""
 
 import errno
+import fcntl
 import http.server
 import json
 import os
@@ -252,6 +253,17 @@ def test_other_protocols_go_through_fsspec(tmp_path, digest):
     assert fetched("memory://bucket/x", tmp_path, digest) == CONTENT
     shutil.rmtree(tmp_path / "out")
     assert fetched((tmp_path / "content").as_uri(), tmp_path, digest) == CONTENT
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_ends_no_transfer(tmp_path, monkeypatch, number):
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    (tmp_path / "source").write_bytes(b"content")
+    transfer([Job(((tmp_path / "source").as_uri(),), tmp_path / "target")], "t")
+    assert (tmp_path / "target").read_bytes() == b"content"
 
 
 def test_files_come_several_at_once(server, tmp_path):

@@ -17,11 +17,10 @@ from urllib.parse import urljoin
 import fsspec
 import requests
 import urllib3
-from filelock import FileLock
 
 from srgan.addresses import without_secrets
 from srgan.errors import SrganError, Unreachable
-from srgan.files import read_state, sha256, write_json
+from srgan.files import one_at_a_time, read_state, sha256, write_json
 from srgan.progress import Progress
 
 CONNECT_TIMEOUT, SILENCE_TIMEOUT = 5.0, 30.0  # seconds
@@ -91,7 +90,7 @@ def transfer(jobs: Sequence[Job], title: str) -> None:
 
 def _bring(job: Job, progress: Progress, stop: threading.Event) -> None:
     job.path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(job.path.with_name(job.path.name + ".lock")):  # of two processes that want it, one transfers and one waits
+    with one_at_a_time(job.path.with_name(job.path.name + ".lock")):  # of two processes that want it, one transfers and one waits
         if job.path.is_file() and (not job.sha256 or sha256(job.path).startswith(job.sha256)):
             progress.add(job.size)
             return

@@ -8,7 +8,6 @@ In the folder of a stage:
 - ``step-N.damaged``: what could not be read.
 """
 
-import errno
 import io
 import logging
 import shutil
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 
 from srgan.errors import SrganError
-from srgan.files import atomic_file
+from srgan.files import UNLOCKABLE, atomic_file
 from srgan.lineage import entry
 from srgan.weights import damaged_record
 
@@ -31,7 +30,6 @@ DAMAGED = 2  # damaged files
 DIGITS = 12  # of a signature, in names
 NONE = "none"  # no state to go on from
 FINAL = "final.pt"
-UNLOCKABLE = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK}  # what a file system without locks answers
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +145,6 @@ class Checkpoints:
                 self._lock.close()
                 raise
             log.warning("%s: no file locks on this system; start one training at a time", self.folder)
-        for left in self.folder.glob(".step-*.tmp"):  # of a process that was killed while it wrote
-            left.unlink()
         return self
 
     def __exit__(self, *_: object) -> None:
