@@ -1,4 +1,4 @@
-"""Processes that share the work on files of strangers: one that hangs or crashes costs its own item, and none outlives the program.
+"""Processes that share the work on untrusted files: one that hangs or crashes loses its own item only, and none outlives the program.
 
 Results come in the order of the items, so they do not depend on the number of processes.
 

@@ -142,7 +142,7 @@ def test_a_file_without_the_key_loads_but_dvc_has_to_record_it(copy_of_project):
     path = copy_of_project / "params.yaml"
     path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "continue_from" not in line))
     assert params.load(path).train.continue_from == "none"
-    run("srgan", "export", cwd=copy_of_project)
+    run("srgan", "data", "licence", cwd=copy_of_project)
     done = run("dvc", "repro", "-sf", "export", cwd=copy_of_project, check=False)
     assert (
         "params.yaml: pretrain.continue_from: missing, and DVC records it; add under 'pretrain' the line: continue_from: none"

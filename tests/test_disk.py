@@ -1,4 +1,4 @@
-"""How much of the disk is taken: told before, and no more than needed."""
+"""Disk use: what `srgan plan` says of it, and copies that share their blocks."""
 
 import os
 import re

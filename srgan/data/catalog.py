@@ -1,7 +1,8 @@
 """What can be fetched: data sets and network weights, with addresses, checksums, terms and citations.
 
-Sizes and SHA-256 are those that the publishers, or others who fetched the file before, have stated. Where no SHA-256 of a file is
-stated, the digest of its images is, if they could be had otherwise; else the first download is recorded in ``checksums.json``.
+Sizes and SHA-256 are those that the publishers, or others who fetched the file before, have stated. Where a file has no
+published SHA-256, the digest of its images is compared if it is known from another source; else ``checksums.json`` records the first
+download.
 """
 
 import urllib.parse

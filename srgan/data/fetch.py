@@ -45,7 +45,7 @@ def fetch_data_set(
         split: which part of it.
         folder: its images get names there that every tool accepts, see `srgan.data.names`.
         checksums: what former downloads held.
-        left_out: told of the files that are no part of the set.
+        left_out: gets the files that are not part of the set.
 
     Returns:
         A record per image: `file` (path below `folder`), `sha256`, `group`, `licence`; of a set that brings its own LR images also `name`

@@ -1,4 +1,4 @@
-"""Images out of zip and tar archives that strangers made."""
+"""Read images from untrusted zip and tar archives."""
 
 import bz2
 import errno
@@ -23,7 +23,7 @@ MOST_FILES = 1_000_000  # entries of any kind
 MOST_DIRECTORY = 32 << 20  # bytes of a zip's list of entries, some 300,000; in memory it takes ten times as much
 MOST_BYTES = 1 << 40  # unpacked
 MOST_RATIO = 100  # unpacked / packed, of the whole: photographs stay below 10, bombs are above 1000
-SMALL = 64 << 20  # unpacked bytes below which the ratio is nobody's business
+SMALL = 64 << 20  # unpacked bytes up to which the ratio is not checked
 OVERHEAD = 16 << 20  # bytes of headers and padding that a tar archive may have beside its files
 BLOCK = 1 << 20
 
@@ -73,7 +73,7 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], lef
         archive: what to read; its content decides what it is, not its name.
         folder: where the files go; it exists.
         wanted: from a file's path in the archive to its path below `folder`, or None to leave it out.
-        left_out: told of links, devices, and names that the file system refuses.
+        left_out: gets links, devices, and names that the file system refuses.
 
     Returns:
         The paths below `folder`, in the archive's order.
