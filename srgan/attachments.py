@@ -135,7 +135,7 @@ def _of_png(found: Attachments, file: BinaryIO) -> None:
         length, kind = struct.unpack(">I4s", file.read(8))
         place += 12 + length
         if kind in TEXT:
-            content = file.read(length)
+            content = file.read(min(length, size))
             name = content.split(b"\0", 1)[0]
             if name.startswith(TEXT_UNTRUE):
                 found.lost.append(f"PNG text '{_shown(name)}'")
@@ -167,7 +167,7 @@ def _others(file: BinaryIO, place: int, header: str, known: set[bytes], label: s
 
 
 def _of_tiff(found: Attachments, file: BinaryIO, upright: bool) -> None:
-    start = file.read(16)
+    start, size = file.read(16), file.seek(0, 2)
     order, big = "<" if start[:2] == b"II" else ">", start[2:4] in (b"+\0", b"\0+")
     file.seek(struct.unpack_from(f"{order}Q", start, 8)[0] if big else struct.unpack_from(f"{order}I", start, 4)[0])
     count, entry = ("Q", "HHQQ") if big else ("H", "HHII")
@@ -179,7 +179,7 @@ def _of_tiff(found: Attachments, file: BinaryIO, upright: bool) -> None:
         tag, kind, length, offset = struct.unpack_from(order + entry, directory, place)
         if tag in (IPTC_TAG, PHOTOSHOP_TAG) and length * BYTES.get(kind, 0) > 8:
             file.seek(offset)
-            values[tag] = file.read(length * BYTES[kind])
+            values[tag] = file.read(min(length * BYTES[kind], size))  # a damaged length would ask for terabytes
     iptc = values.get(IPTC_TAG, b"")
     if iptc[:1] != b"\x1c" and iptc[3:4] == b"\x1c":  # written as numbers of four bytes, in the other order
         words = struct.unpack(f"<{len(iptc) // 4}I", iptc[: len(iptc) // 4 * 4])

@@ -61,13 +61,15 @@ def tags(picture: Picture, geometry: Geometry) -> tuple[Image.Exif, list[str]]:
         result[ORIENTATION] = 1
     for names, side in zip((WIDTHS, HEIGHTS), geometry.size, strict=True):
         details.update({tag: side for tag in names if tag in details})
-    former = {tag: value for tag in (SUBJECT_AREA, SUBJECT_LOCATION) if len(value := details.get(tag, ())) in (2, 3, 4)}
+    places = {tag: details.get(tag) for tag in (SUBJECT_AREA, SUBJECT_LOCATION)}
+    former: dict[int, Any] = {tag: value for tag, value in places.items() if isinstance(value, tuple) and len(value) in (2, 3, 4)}
     former |= {tag: value for tag in (FOCAL_X, FOCAL_Y) if (value := _fraction(details.get(tag))) is not None}
     for tag, new in _moved(former, geometry).items():
-        details[tag] = TiffImagePlugin.IFDRational(new.numerator, new.denominator) if isinstance(new, Fraction) else new
         if new is None:
             del details[tag]
             dropped.append("the EXIF's SubjectArea")
+        else:
+            details[tag] = TiffImagePlugin.IFDRational(new.numerator, new.denominator) if isinstance(new, Fraction) else new
     return result, dropped
 
 
@@ -193,7 +195,7 @@ def patched(block: bytes, geometry: Geometry) -> tuple[bytes, list[str]]:
 
 
 def _patch_moved(exif: _Block, directory: int, details: list[_Entry], geometry: Geometry) -> list[str]:
-    """Change the values of the Exif IFD that speak of pixels; the names of those that have no value any more."""
+    """Change the values of the Exif IFD that refer to pixels; the names of those that are removed."""
     whole = {entry.tag: entry for entry in details if entry.values + entry.length <= len(exif.data)}
     former: dict[int, Any] = {}
     for tag in (SUBJECT_AREA, SUBJECT_LOCATION):

@@ -47,7 +47,7 @@ class Metadata:
 
     Attributes:
         exif: the block, beginning with its byte order; empty if there is none.
-        tags: the same for TIFF files, whose directory holds it.
+        tags: the same for TIFF files, whose directory holds it; empty for the others where the block is the photograph's own.
         xmp: the packet; empty if there is none.
         icc_profile: of the pixels.
         dpi: pixels an inch.
@@ -95,11 +95,13 @@ def _exif(picture: Picture, geometry: Geometry, form: str, lost: list[str]) -> t
     try:
         if picture.exif_damage:
             raise ValueError(picture.exif_damage)
-        tags, dropped = exif.tags(picture, geometry)
         # AVIF's writer moves the values of the block, so that a maker note would point elsewhere.
-        block, filled = tags.tobytes().removeprefix(EXIF_HEADER), len(tags) or tags.get_ifd(EXIF_IFD) or tags.get_ifd(GPS_IFD)
         if picture.exif_block and form not in ("tiff", "avif"):
-            (block, dropped), filled = exif.patched(picture.exif_block, geometry), len(picture.exif)
+            tags, filled = Image.Exif(), len(picture.exif)
+            block, dropped = exif.patched(picture.exif_block, geometry)
+        else:
+            tags, dropped = exif.tags(picture, geometry)
+            block, filled = tags.tobytes().removeprefix(EXIF_HEADER), len(tags) or tags.get_ifd(EXIF_IFD) or tags.get_ifd(GPS_IFD)
     except Exception as error:  # values of types, or at places, that nobody expects
         lost.append(f"the EXIF, which is damaged ({error})")
         return b"", Image.Exif()
@@ -172,7 +174,8 @@ def _profile(profile: bytes | None, lost: list[str]) -> bytes | None:
             raise ValueError("it ends too early")
         ImageCms.ImageCmsProfile(io.BytesIO(profile[:length]))
     except (struct.error, ValueError, OSError, TypeError) as error:
-        lost.append(f"the ICC profile, which is damaged ({error}); the colours are taken for sRGB")
+        reason = "it ends too early" if isinstance(error, struct.error) else error
+        lost.append(f"the ICC profile, which is damaged ({reason}); the colours are taken for sRGB")
         return None
     if length % 4:  # PNG's library refuses it
         return struct.pack(">I", length + -length % 4) + profile[4:length] + bytes(-length % 4)

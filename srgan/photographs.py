@@ -135,8 +135,8 @@ def _in_fitting_colours(picture: Picture, form: str) -> Picture:
             return replace(picture, pixels=_srgb_tones(picture.pixels, profile), icc_profile=None)
         except (OSError, ImageCms.PyCMSError):
             return picture  # it is damaged: `collect` says so
-    if space in (b"GRAY", b"CMYK", b"Lab ", b"RGB "):
-        kind = space.decode().strip()
+    if profile[36:40] == b"acsp":  # else it is damaged, too
+        kind = space.decode("ascii", "replace").strip()
         log.warning("%s: its colour profile is for %s, its pixels are %s; it is left out", picture.name, kind, "grey" if grey else "RGB")
         return replace(picture, icc_profile=None)
     return picture

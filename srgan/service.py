@@ -1,6 +1,6 @@
 """The registered model as a service: the bytes of image files in, those of the enlarged ones out.
 
-MLflow runs this file where the model is served, with this package beside it: ``mlflow models serve -m models:/srgan-x4-images@champion``.
+MLflow runs this file where the model is served, with this package beside it: ``mlflow models serve -m models:/srgan-x4@champion``.
 
 Environment variables limit what a stranger's request can cost:
 

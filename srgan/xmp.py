@@ -31,7 +31,8 @@ EXTENDED = tuple(f"http://ns.google.com/photos/1.0/{kind}/" for kind in ("depthm
 STORAGE = {"BitsPerSample", "Compression", "PhotometricInterpretation", "SamplesPerPixel", "PlanarConfiguration"}
 STORAGE |= {"YCbCrSubSampling", "YCbCrPositioning", "YCbCrCoefficients", "ReferenceBlackWhite", "TransferFunction"}
 
-DEEPEST = 200  # nested elements; real packets have a dozen
+DEEPEST, MOST = 200, 500_000  # nested elements, and all; real packets have a dozen and some thousands
+RATIONAL = re.compile(r"[0-9]{1,10}(/[0-9]{1,10}|\.[0-9]{1,10})?")  # `Fraction` also takes 1e999999999, which it computes for hours
 NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, section 2.2
 
 
@@ -89,8 +90,8 @@ class Packet:
             text = _decoded(xmp)
             if "<!DOCTYPE" in text:  # its entities can exhaust the parser's stack or memory
                 raise ValueError("it has a document type declaration")
-            events, depth = ElementTree.iterparse(StringIO(text), events=("start-ns", "start", "end")), 0
-            taken, others = set(self.prefixes.values()), (f"ns{number}" for number in itertools.count())
+            events, depth, number = ElementTree.iterparse(StringIO(text), events=("start-ns", "start", "end")), 0, 0
+            taken, others = set(self.prefixes.values()), (f"ns{index}" for index in itertools.count())
             for event, value in events:
                 if event == "start-ns":
                     prefix, address = value
@@ -103,6 +104,9 @@ class Packet:
                 depth += 1 if event == "start" else -1
                 if depth > DEEPEST:
                     raise ValueError(f"more than {DEEPEST} nested elements")
+                number += event == "start"
+                if number > MOST:
+                    raise ValueError(f"more than {MOST:,} elements")
         except ElementTree.ParseError as error:
             raise ValueError(str(error)) from error
         return events.root  # type: ignore[return-value]
@@ -117,9 +121,10 @@ class Packet:
         values = []
         for description in self.descriptions:
             values += [description.attrib.pop(name) for name in list(description.attrib) if gone(*_split(name))]
-            for child in [child for child in description if gone(*_split(child.tag))]:
-                values.append("".join(child.itertext()).strip() or child.get(f"{{{RDF}}}resource", ""))
-                description.remove(child)
+            removed = [child for child in description if gone(*_split(child.tag))]
+            values += ["".join(child.itertext()).strip() or child.get(f"{{{RDF}}}resource", "") for child in removed]
+            if removed:  # all at once: one by one takes quadratic time
+                description[:] = [child for child in description if not gone(*_split(child.tag))]
         return values
 
     def add(self, namespace: str, name: str, value: str) -> None:
@@ -188,9 +193,10 @@ def adjust(packet: Packet, geometry: Geometry, media_type: str) -> list[str]:
             slot.text = value
     for name, factor in zip(("FocalPlaneXResolution", "FocalPlaneYResolution"), geometry.factors, strict=True):
         for slot in packet.slots(EXIF, name):
-            with suppress(ValueError, ZeroDivisionError):
-                value = (Fraction(slot.text) * factor).limit_denominator(10_000)
-                slot.text = f"{value.numerator}/{value.denominator}"
+            if RATIONAL.fullmatch(slot.text):
+                with suppress(ZeroDivisionError):
+                    value = (Fraction(slot.text) * factor).limit_denominator(10_000)
+                    slot.text = f"{value.numerator}/{value.denominator}"
     for slot in packet.slots(EXIF, "SubjectArea", "SubjectLocation"):
         items = list(slot.element.iter(f"{{{RDF}}}li"))
         with suppress(ValueError, TypeError, OverflowError):

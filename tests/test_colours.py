@@ -139,6 +139,9 @@ def test_a_profile_that_does_not_fit_is_left_out_with_a_word(upscaler, tmp_path,
     assert "a.jpg: its colour profile is for GRAY, its pixels are RGB; it is left out" in caplog.text
     upscale_file(upscaler, saved(tmp_path / "c.jpg", CAT[..., 0], icc_profile=SRGB), tmp_path / "out.png")
     assert open_picture(tmp_path / "out.png").icc_profile is None
+    other = SRGB[:16] + b"HSV " + SRGB[20:]
+    upscale_file(upscaler, saved(tmp_path / "e.jpg", icc_profile=other), tmp_path / "out.png")
+    assert "e.jpg: its colour profile is for HSV, its pixels are RGB; it is left out" in caplog.text
     Image.fromarray(CAT).convert("CMYK").save(tmp_path / "d.jpg", icc_profile=SRGB)
     with pytest.raises(SrganError, match=r"d\.jpg: its pixels are CMYK, its colour profile is for RGB"):
         read_image(tmp_path / "d.jpg")
@@ -197,6 +200,18 @@ def test_pages_and_frames_beyond_the_first_are_said(upscaler, tmp_path, caplog):
     caplog.clear()
     upscale_file(upscaler, saved(tmp_path / "one.png"), tmp_path / "out.png")
     assert "left out" not in caplog.text
+
+
+def test_a_damaged_second_page_does_not_cost_the_first(upscaler, tmp_path):
+    Image.fromarray(CAT).save(tmp_path / "a.tif")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    (directory,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, directory)
+    for place in (len(content) + 1000, 10):  # behind the file, and in its pixels
+        struct.pack_into("<I", content, directory + 2 + 12 * entries, place)
+        (tmp_path / "b.tif").write_bytes(content)
+        assert np.array_equal(read_image(tmp_path / "b.tif"), CAT)
+        upscale_file(upscaler, tmp_path / "b.tif", tmp_path / "out.png")
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])

@@ -207,6 +207,24 @@ def test_an_image_with_damaged_exif_is_upscaled_and_the_loss_named(upscale, tmp_
             assert not image.info.get("exif")
 
 
+@pytest.mark.parametrize("target", ["out.jpg", "out.tif"])
+def test_a_subject_of_one_number_does_not_cost_the_exif(upscale, tmp_path, target):
+    entries = [(0x9003, 2, 20, b"2020:01:02 03:04:05\0"), (0x9214, 3, 1, b"\5\0")]
+    PHOTO.save(tmp_path / "in.jpg", exif=b"Exif\0\0" + exif_block(entries))
+    assert not upscale("in.jpg", target)
+    assert details(tmp_path / target)[0x9003] == "2020:01:02 03:04:05"
+
+
+def test_a_length_in_a_tiff_that_no_memory_holds(upscale, tmp_path):
+    PHOTO.save(tmp_path / "in.tif", tiffinfo={33723: b"\x1c\2\x19\0\7holiday"})
+    content = (tmp_path / "in.tif").read_bytes()
+    entry = content.index(struct.pack("<H", 33723))
+    (tmp_path / "in.tif").write_bytes(content[: entry + 2] + struct.pack("<HI", 12, 2**32 - 1) + content[entry + 8 :])
+    upscale("in.tif", "out.png")
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.size == (120, 80)
+
+
 def test_a_tiff_that_repeats_what_it_has_once_is_upscaled(upscale, tmp_path):
     PHOTO.convert("L").save(tmp_path / "in.tif")
     content = (tmp_path / "in.tif").read_bytes()
@@ -471,6 +489,22 @@ def test_xmp_with_a_document_type_is_damaged_in_any_encoding(command, tmp_path):
 def test_xmp_that_is_nested_too_deeply_is_damaged(upscale, tmp_path):
     PHOTO.save(tmp_path / "in.jpg", xmp=xmp("<dc:source>" * 2000 + "</dc:source>" * 2000))
     assert "the XMP, which is damaged (more than 200 nested elements)" in upscale("in.jpg", "out.jpg")
+
+
+def test_numbers_and_elements_without_end_do_not_stop_the_command(command, tmp_path):
+    """An exponent is computed as an integer of that many digits; elements that were removed one by one took quadratic time."""
+    (tmp_path / "in").mkdir()
+    PHOTO.save(tmp_path / "in" / "a.jpg", xmp=xmp("", 'exif:FocalPlaneXResolution="1e999999999" exif:FocalPlaneYResolution="7200/2"'))
+    png_with(tmp_path / "in" / "b.png", (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(xmp("<hdrgm:a/>" * 200_000))))
+    assert "2 of 2 images" in command("in", "-o", "out")
+    found = properties(tmp_path / "out" / "a.jpg")
+    assert (found["exif:FocalPlaneXResolution"], found["exif:FocalPlaneYResolution"]) == ("1e999999999", "7200/1")
+
+
+def test_xmp_of_too_many_elements_is_damaged(upscale, tmp_path, monkeypatch):
+    monkeypatch.setattr("srgan.xmp.MOST", 1000)
+    PHOTO.save(tmp_path / "in.jpg", xmp=xmp("<dc:source/>" * 1000))
+    assert "the XMP, which is damaged (more than 1,000 elements)" in upscale("in.jpg", "out.jpg")
 
 
 def test_blanks_do_not_stop_the_command(command, tmp_path):

@@ -1,5 +1,6 @@
 """Which image formats are read, and what a file's header says, before anything is decoded."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -87,16 +88,18 @@ def check_memory(size: tuple[int, int], name: str) -> None:
 
 
 def frames_left_out(image: Image.Image) -> tuple[int, str]:
-    """How many frames or pages there are beyond the first, and what they are called; a TIFF's reduced-size pages do not count."""
-    count = getattr(image, "n_frames", 1)
-    if image.format != "TIFF" or count == 1:
-        return count - 1, "frames"
+    """How many frames or pages there are beyond the first, and what they are called.
+
+    Of a TIFF, reduced-size pages do not count, nor does what follows a page that is damaged.
+    """
+    if image.format != "TIFF":
+        return getattr(image, "n_frames", 1) - 1, "frames"
     others = 0
     try:
-        for page in range(1, count):
+        for page in itertools.count(1):
             image.seek(page)
             others += not tags_of(image).get(REDUCED, 0) & 1
-    finally:
+    except Exception:  # EOFError at the end, and any other kind in a damaged page; the first page is good
         image.seek(0)
     return others, "pages"
 
