@@ -368,13 +368,15 @@ def test_xmp_as_other_programs_put_it_into_a_png(upscaler, tmp_path):
     assert b"a negative" in enlarged(upscaler, tmp_path / "in.png", tmp_path / "out.png").xmp
 
 
-def test_damaged_exif_is_told_and_left_out(upscaler, tmp_path, caplog):
+def test_an_odd_exif_value_stays_in_a_block_and_costs_the_tags_of_a_tiff(upscaler, tmp_path, caplog):
     latitude = bytes([0, 2, 0, 5, 0, 0, 0, 3])  # GPS tag 2: three rational numbers
     whole = from_a_camera().tobytes()
     assert whole.count(latitude) == 1
     damaged = whole.replace(latitude, bytes([0, 2, 0, 2, 0, 0, 0, 3]))  # that are text now
-    result = enlarged(upscaler, stored(tmp_path / "in.webp", exif=damaged), tmp_path / "out.webp")
-    assert 0x010F not in result.exif
+    photograph = stored(tmp_path / "in.webp", exif=damaged)
+    assert 0x010F in enlarged(upscaler, photograph, tmp_path / "out.webp").exif  # the block is not written by Pillow
+    assert "damaged" not in caplog.text
+    assert 0x010F not in enlarged(upscaler, photograph, tmp_path / "out.tif").exif
     assert "not in the result: the EXIF, which is damaged" in caplog.text
 
 
