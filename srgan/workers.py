@@ -11,6 +11,7 @@ Example:
 
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import os
 import pickle
@@ -123,7 +124,11 @@ class _Worker:
             context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
             self.pipe, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs, self._function, os.getpid()), daemon=True)
+            collects = gc.isenabled()
+            gc.disable()  # see `_serve`
             self._process.start()
+            if collects:
+                gc.enable()
             theirs.close()  # so that the pipe ends with the process
         with contextlib.suppress(OSError):  # it has just died; `receive` will see that
             self.pipe.send(self.job[1])
@@ -182,6 +187,9 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], parent: int) -> Non
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does at SIGTERM
     _die_with(parent)
+    # A fork inherits objects, but not the threads that use them: to free an image of libvips would wait for a lock without end.
+    gc.freeze()
+    gc.enable()
     cv2.setNumThreads(1)
     while True:
         try:

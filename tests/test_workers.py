@@ -1,5 +1,6 @@
 """`srgan prepare` with images that hang or crash the program that reads them, and with processes that are killed."""
 
+import gc
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from conftest import environment, write_params
+from srgan import workers
 from srgan.data.prepare import prepare
 from srgan.workers import Lost, Workers
 from test_prepare import PLAIN, everything, make_raw, options, picture
@@ -116,3 +118,27 @@ def test_an_error_in_a_process_is_raised_where_the_results_are_taken():
     with Workers(failing, 2) as workers, pytest.raises(OSError, match=r"No space left on device: '/full/image\.png'") as caught:
         list(workers.map([1]))
     assert "in failing" in caught.value.__notes__[0]
+
+
+class Image:
+    """As one of libvips: freed in a fork, it waits for a lock that a thread of another process holds."""
+
+    def __init__(self):
+        self.owner, self.itself = os.getpid(), self
+
+    def __del__(self):
+        if os.getpid() != self.owner:
+            time.sleep(1000)
+
+
+def collected(item):
+    gc.collect()
+    return item
+
+
+def test_what_a_process_inherits_is_not_freed_there(monkeypatch):
+    monkeypatch.setattr(workers, "SECONDS", 3)
+    Image()  # only the garbage collector frees it
+    with Workers(collected, processes=1) as each:
+        assert list(each.map([1, 2])) == [1, 2]
+    assert gc.isenabled()
