@@ -83,7 +83,7 @@ def test_no_process_outlives_the_command_whatever_it_does(folder, number):
 
 
 def test_a_process_that_is_killed_changes_no_bit(folder, tmp_path):
-    raw = make_raw(folder / "data/raw", {f"train/own/{n}.png": picture(n, 500, 700) for n in range(12)} | {"test/own/t.png": picture(99)})
+    raw = make_raw(folder / "data/raw", {f"train/own/{n}.png": picture(n, 400, 500) for n in range(8)} | {"test/own/t.png": picture(99)})
     process = subprocess.Popen(["srgan", "prepare", "--processes", "3"], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
     while len(workers := psutil.Process(process.pid).children()) < 3 or not list((folder / "data").glob(".prepared.*/.*.u8")):
