@@ -23,6 +23,9 @@ from filelock import FileLock
 
 from srgan.launch import MALLOC
 
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and all that they start inherits it.
+with contextlib.suppress(ValueError):  # not the main thread
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # tests run beside each other; the networks are tiny
 
 ROOT = Path(__file__).resolve().parent.parent
