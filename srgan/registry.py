@@ -31,7 +31,7 @@ DIFFERENCE_TAG = "srgan.onnx_difference"  # from PyTorch, at most
 MODEL_ID = re.compile(r"models:/(m-[0-9a-f]+)")
 IMAGES = "-images"  # end of the name of a second model that former releases kept
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what a server that works says of a name it does not know
-SERVICE = ("mlflow", "numpy", "onnx", "opencv-python-headless", "pandas", "pillow", "psutil", "pyvips[binary]", "tifffile")
+SERVICE = ("filelock", "mlflow", "numpy", "onnx", "opencv-python-headless", "pandas", "pillow", "psutil", "pyvips[binary]", "tifffile")
 
 log = logging.getLogger(__name__)
 
