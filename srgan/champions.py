@@ -34,8 +34,10 @@ def crown(name: str, number: str, former: str | None) -> None:
         if now != (str(former) if former else None):
             other = f"version {now} became the champion" if now else "the champion was taken away"
             raise SrganError(f"{name}: {other} meanwhile; nothing was changed, decide again: srgan promote")
-        _write(client, name, [*_line(client, name, now), str(number)])
+        line = [*_line(client, name, now), str(number)]
+        # The alias first: a process that is killed in between leaves no version in the list that never was champion.
         give_alias(client, name, "champion", str(number))
+        _write(client, name, line)
 
 
 def uncrown(name: str) -> tuple[str | None, str]:
@@ -51,8 +53,9 @@ def uncrown(name: str) -> tuple[str | None, str]:
             before.pop()
         if not before:
             raise SrganError(f"{name}: there is no former champion to go back to ({CHAMPIONS_TAG}: {now or 'none'})")
-        give_alias(client, name, "champion", before[-1])
+        # The list first: a process that is killed in between leaves no way back to the version that is rolled back.
         _write(client, name, before)
+        give_alias(client, name, "champion", before[-1])
         return now, before[-1]
 
 

@@ -123,7 +123,8 @@ def _relocate(database: Path) -> None:
             if "locked" in str(error):  # unchanged, the paths of a copy would lead to the original
                 raise
             return  # not created yet, or damaged: MLflow reports that
-        found = [re.fullmatch(r"(.*)/mlflow/artifacts(/.*)?", location or "") for location in known]
+        # Only folders: s3://bucket/mlflow/artifacts, where a server may keep artifacts, stays where it is.
+        found = [re.fullmatch(r"((?:file:|/|\.).*)/mlflow/artifacts(/.*)?", location or "") for location in known]
         for there in {match[1] for match in found if match} - {here}:
             tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             for table, column in LOCATIONS:

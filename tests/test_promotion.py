@@ -212,6 +212,34 @@ def test_a_mark_of_another_clock_blocks_nobody(copy_of_project, monkeypatch, mar
     assert champion(copy_of_project) == "1"
 
 
+@pytest.mark.parametrize("killed_in", ["give_alias", "_write"])
+def test_a_version_that_never_was_champion_is_none_to_go_back_to(copy_of_project, monkeypatch, killed_in):
+    """Promotion and rollback are killed between the alias and the list of champions."""
+    monkeypatch.chdir(copy_of_project)
+    monkeypatch.setattr(champions, "SETTLE_SECONDS", 0.0)
+    store = client(copy_of_project)
+    store.create_model_version("srgan-x4", (copy_of_project / "models").as_uri())
+    champions.crown("srgan-x4", "1", None)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(champions, killed_in, killed)
+        champions.crown("srgan-x4", "2", "1")
+    if champion(copy_of_project) == "1":
+        with pytest.raises(SrganError, match="no former champion"):
+            champions.uncrown("srgan-x4")
+        champions.crown("srgan-x4", "2", "1")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(champions, killed_in, killed)
+        champions.uncrown("srgan-x4")
+    if champion(copy_of_project) == "2":
+        assert champions.uncrown("srgan-x4") == ("2", "1")
+    with pytest.raises(SrganError, match="no former champion"):
+        champions.uncrown("srgan-x4")
+
+
 def test_a_champion_moved_by_hand_is_noticed(copy_of_project):
     """On MLflow's page, by its alias: MLflow's usual way."""
     folder, store = copy_of_project, client(copy_of_project)

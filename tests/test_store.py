@@ -35,6 +35,13 @@ def files_below(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+def test_artifacts_that_are_in_no_folder_stay_where_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = "s3://bucket/mlflow/artifacts"
+    created = mlflow_store.connect().create_experiment("remote", artifact_location=place)
+    assert mlflow_store.connect().get_experiment(created).artifact_location == place
+
+
 def test_a_renamed_or_copied_project_takes_its_store_along(copy_of_project, tmp_path):
     renamed, copy = tmp_path / "renamed ü", tmp_path / "copy of it"
     copy_of_project.rename(renamed)
