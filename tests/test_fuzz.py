@@ -68,13 +68,14 @@ def test_each_kind_of_failure_is_seen_and_attributed_to_its_case(tmp_path):
 def sample(folder, *arguments):
     command = [sys.executable, "-m", "tests.fuzz", "--jobs", "1", "--no-fixed", "--save", str(folder), *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
-    return done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-def test_a_sample_runs(tmp_path):
-    said = sample(tmp_path, "--cases", "20", "pictures", "archives", "weights", "onnx", "params")
+def test_a_sample_of_the_cases_passes(tmp_path):
+    said = sample(tmp_path, "--cases", "10", "pictures", "archives", "weights", "onnx", "params")
     for target in ("pictures", "archives", "weights", "onnx", "params"):
-        assert f"{target:>10}{20:>10}" in said, said
+        assert f"{target:>10}{10:>10}" in said, said
 
 
 @pytest.mark.slow

@@ -83,8 +83,11 @@ class _Worker:
             return 0.0
         return times.user + times.system
 
-    def is_late(self, seconds: float) -> bool:
-        return self._used() - self.used > seconds or time.monotonic() - self.begun > WALL * seconds
+    def late(self, seconds: float) -> str:
+        """Which limit it has passed; empty if none."""
+        if self._used() - self.used > seconds:
+            return f"more than {seconds:g} s of processor time"
+        return f"more than {WALL * seconds:g} s by the clock" if time.monotonic() - self.begun > WALL * seconds else ""
 
     def end(self) -> None:
         self.connection.send(None)
@@ -148,9 +151,9 @@ def run_all(
                     text = worker.log.read_text(errors="replace")[-3000:]
                     verdict = Verdict("crash", f"exit {worker.process.exitcode}\n{text}")
                     del workers[slot]
-            elif worker.is_late(target.seconds):
+            elif late := worker.late(target.seconds):
                 worker.kill()
-                verdict = Verdict("hang", f"more than {target.seconds:g} s of processor time, or {WALL} times that by the clock")
+                verdict = Verdict("hang", late)
                 del workers[slot]
             else:
                 continue
