@@ -4,8 +4,10 @@ Prefect reads its settings when it is imported; those that suit this project are
 """
 
 import os
+import sys
 
 from pipelines import password
+from srgan.errors import SrganError
 
 for _name, _value in {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its temporary server takes more than the usual 20 where cores are few
@@ -15,5 +17,10 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-if "PREFECT_API_AUTH_STRING" not in os.environ and (_found := password.of(os.environ.get("PREFECT_API_URL"))):
-    os.environ["PREFECT_API_AUTH_STRING"] = _found
+if "PREFECT_API_AUTH_STRING" not in os.environ:
+    try:
+        _found = password.of(os.environ.get("PREFECT_API_URL"))
+    except SrganError as error:  # Prefect, too, needs this file when it is imported
+        sys.exit(f"error: {error}")
+    if _found:
+        os.environ["PREFECT_API_AUTH_STRING"] = _found

@@ -13,6 +13,7 @@ from typing import Any
 import toml
 
 from srgan import files
+from srgan.errors import SrganError
 
 PROFILE = "srgan-local"
 ADDRESS, PASSWORD = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
@@ -66,3 +67,5 @@ def _profiles() -> dict[str, Any]:
         return tomllib.loads(file().read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SrganError(f"{file()}: not a valid file of Prefect's profiles ({error}); correct it, or delete it") from error

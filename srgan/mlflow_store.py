@@ -8,6 +8,7 @@ import platform
 import re
 import sqlite3
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before mlflow is imported: with its defaults, each call to a dead server blocks for four minutes.
@@ -88,6 +89,14 @@ def connect() -> MlflowClient:
         client.search_registered_models(max_results=1)  # the registry has tables of its own
     _opened.add(database)
     return client
+
+
+@contextlib.contextmanager
+def one_registration() -> Iterator[None]:
+    """Let one command at a time add a version to a local store. A server has no such lock."""
+    database = _database()
+    with one_at_a_time(f"{database}.register.lock", timeout=600) if database else contextlib.nullcontext():
+        yield
 
 
 def _create(database: Path) -> None:

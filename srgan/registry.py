@@ -61,7 +61,8 @@ def register(
     try:
         client = mlflow_store.connect()
         run_id = tracking.sync(training)
-        found = _find(client, name, sha256(path)) or _create(client, path, run_id, name)
+        with mlflow_store.one_registration():
+            found = _find(client, name, sha256(path)) or _create(client, path, run_id, name)
         place = Path(_scores_path(sha256(path)))
         with tempfile.TemporaryDirectory() as folder:
             table.to_csv(Path(folder) / place.name, index=False)

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from browser import Page
-from conftest import copied, run, shim, wait_for, write_params
+from conftest import ROOT, copied, environment, run, shim, wait_for, write_params
 from pipelines import limits, serve, stages, workspace
 from pipelines import train as flow_train
 from pipelines.promote import promote
@@ -101,6 +101,14 @@ def other():
 
         yield begin
         program.shutdown()
+
+
+def test_a_damaged_file_of_profiles_costs_a_line(tmp_path):
+    (tmp_path / "profiles.toml").write_text("[profiles")
+    env = environment(PREFECT_HOME=str(tmp_path), PREFECT_API_URL="http://127.0.0.1:9/api")
+    done = subprocess.run([sys.executable, "-m", "pipelines.limits"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"error: {tmp_path}/profiles.toml: not a valid file of Prefect's profiles \(.*\); correct it, .*\n", done.stderr)
 
 
 @pytest.mark.parametrize(

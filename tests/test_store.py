@@ -107,6 +107,21 @@ def test_two_that_create_the_store_at_once_do_not_break_it(copy_of_project, tmp_
 
 
 @pytest.mark.slow
+def test_two_that_register_one_model_at_once_make_one_version(copy_of_project, tmp_path):
+    copies = [copy_of_project, tmp_path / "second"]
+    shutil.copytree(copy_of_project, copies[1], symlinks=True)
+    env = environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/shared.db")
+    processes = [
+        subprocess.Popen([sys.executable, "-m", "srgan", "register"], cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+        for folder in copies
+    ]
+    for process in processes:
+        told = process.communicate(timeout=200)[1]
+        assert process.returncode == 0, told
+    assert len(MlflowClient(f"sqlite:///{tmp_path}/shared.db").search_model_versions("name = 'srgan-x4'")) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
 def test_a_process_killed_while_it_creates_the_store_does_not_break_it(tmp_path, share):
     (tmp_path / "new").mkdir()
