@@ -205,13 +205,9 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
     todo = [job for job in jobs if overwrite or not _is_done(job)]
     with Progress("upscale", len(jobs), "image") as progress, Workers(_decoded, processes=1) as workers:
         progress.add(len(jobs) - len(todo))
-        for job, picture in zip(todo, workers.map(job.source for job in todo), strict=True):
+        for job, answer in zip(todo, workers.map(job.source for job in todo), strict=True):
             try:
-                if isinstance(picture, Lost):
-                    raise SrganError(f"{job.source}: decoding it {picture.reason}; replace the file or take it out")
-                if isinstance(picture, SrganError):
-                    raise picture
-                upscale_file(upscaler, job.source, job.target, options, picture=picture)
+                upscale_file(upscaler, job.source, job.target, options, picture=_picture(answer, str(job.source)))
             except Exception as error:  # one of thousands of files may provoke anything
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
@@ -230,13 +226,22 @@ def _is_done(job: Job) -> bool:
     return job.target.is_file() and job.source.exists() and job.target.stat().st_mtime >= job.source.stat().st_mtime
 
 
-def _decoded(source: Path) -> Picture | SrganError:
-    """In a process of its own: a decoder that crashes or does not end costs this photograph alone."""
+def _decoded(source: Path | io.BytesIO) -> Picture | SrganError:
+    """Decode an image in a process of its own: a decoder that crashes or does not end costs this image alone."""
     with _large_images():
         try:
             return open_picture(source)
         except SrganError as error:
             return error
+
+
+def _picture(answer: Picture | SrganError | Lost, name: str) -> Picture:
+    """Return what `_decoded` answered, or raise what stopped it."""
+    if isinstance(answer, Lost):
+        raise SrganError(f"{name}: decoding it {answer.reason}; replace the file or take it out")
+    if isinstance(answer, SrganError):
+        raise answer
+    return answer
 
 
 def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suffix: str = ".png") -> None:
@@ -257,7 +262,10 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
         photograph = io.BytesIO(sys.stdin.buffer.read() if source == STREAM else photograph.read_bytes())
         photograph.name = "standard input" if source == STREAM else source  # type: ignore[attr-defined]  (for messages)
     start = time.monotonic()
-    with ExitStack() as stack, _large_images():
+    with Workers(_decoded, processes=1) as workers:
+        (answer,) = workers.map([photograph])
+    picture = _picture(answer, source if source != STREAM else "standard input")
+    with ExitStack() as stack:
         bar: Progress | None = None
 
         def told(done: int, total: int) -> None:
@@ -268,7 +276,7 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
         target = Path(output)
         if output == STREAM:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"result{suffix}"
-        width, height = upscale_file(upscaler, photograph, target, options, format_of(target), told)
+        width, height = upscale_file(upscaler, photograph, target, options, format_of(target), told, picture)
         if output == STREAM:
             with target.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)

@@ -21,7 +21,7 @@ from srgan.data.images import open_picture, read_image
 from srgan.errors import SrganError
 from srgan.inference import Upscaler
 from srgan.photographs import Options
-from srgan.upscaling import plan
+from srgan.upscaling import plan, run_one
 from srgan.upscaling import run as run_jobs
 
 CAT = Image.fromarray(skimage.data.chelsea()[100:140, 100:160])
@@ -165,6 +165,18 @@ def test_a_decoder_that_crashes_or_does_not_end_costs_its_photograph_alone(model
     assert len(failures) == 2
     assert f"{folder}/in/sub/b.png: decoding it crashes the process that works on it (SIGSEGV)" in failures[0]
     assert f"{folder}/in/sub/deep/c.tif: decoding it takes more than 2 s" in failures[1]
+
+
+def test_a_decoder_that_crashes_or_does_not_end_is_an_error_of_the_single_photograph(model, folder, monkeypatch):
+    monkeypatch.setattr("srgan.workers.SECONDS", 2)
+    for harm, reason in (
+        (lambda _: os.kill(os.getpid(), signal.SIGSEGV), r"crashes the process that works on it \(SIGSEGV\)"),
+        (lambda _: time.sleep(60), "takes more than 2 s"),
+    ):
+        monkeypatch.setattr("srgan.upscaling.open_picture", harm)
+        with pytest.raises(SrganError, match=f"in/a.jpg: decoding it {reason}; replace the file"):
+            run_one(Upscaler(model), str(folder / "in" / "a.jpg"), str(folder / "b.png"), Options())
+    assert not (folder / "b.png").exists()
 
 
 def test_a_pipe_is_a_photograph(model, folder):
