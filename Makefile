@@ -43,7 +43,7 @@ test: $(READY)  ## run the tests
 test-all: $(READY)  ## run all tests, also those that kill and restart real processes again and again
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
-fuzz: $(READY)  ## read thousands of damaged files, in about a quarter of an hour; SHARE=0.1 runs a tenth, SEED=1 draws others
+fuzz: $(READY)  ## read thousands of damaged files; SHARE=0.1 runs a tenth, SEED=1 draws others
 	$(BIN)/python -m tests.fuzz --share $(or $(SHARE),1) --seed $(or $(SEED),0)
 
 kill: $(READY)  ## kill each stage at MOMENTS=20 random moments, run it again and compare the results
