@@ -74,7 +74,9 @@ def write_model(folder: Path, scale: int = 2, objective: str = "gan") -> Path:
 
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a user who has activated this interpreter's environment and configured nothing."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PREFECT_", "SRGAN_", "DVC_"))}
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PREFECT_", "SRGAN_", "DVC_", "MAKE", "MFLAGS"))
+    }
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
     return kept | {"OMP_NUM_THREADS": "1"} | changes
 

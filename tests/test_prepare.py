@@ -286,7 +286,7 @@ def test_pairs_that_do_not_fit_are_told(own_pairs, tmp_path):
     assert "its LR image: not an image that can be read" in run("srgan", "prepare", cwd=tmp_path, check=False).stderr
     write_png(own_pairs / "preview.png", picture(9))
     failed = run("srgan", "download", cwd=tmp_path, check=False)
-    assert "preview.png lies beside the folders HR and LR" in failed.stderr
+    assert "preview.png is in neither of the folders HR and LR" in failed.stderr
     (own_pairs / "preview.png").unlink()
     write_png(own_pairs / "LR" / "1.png", picture(1, 12, 16))  # beside 1x4.png: which one is it?
     failed = run("srgan", "download", cwd=tmp_path, check=False)
