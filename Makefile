@@ -35,7 +35,7 @@ flow: $(READY)  ## the same, as a Prefect flow with a task per stage
 	$(BIN)/python -m pipelines.train
 
 prefect: $(READY)  ## Prefect on http://127.0.0.1:4200: server, worker, schedules
-	$(BIN)/python -m pipelines.server
+	$(BIN)/python -m pipelines.infra.server
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -19,11 +19,11 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from srgan.data import degrade
-from srgan.data.crops import Crops
-from srgan.data.store import Store
-from srgan.files import sha256
-from srgan.launch import MALLOC
+from srgan.data.packed_store import Store
+from srgan.data.sampler import Crops
+from srgan.degradations import bicubic as degrade
+from srgan.distributed.launch import MALLOC
+from srgan.utils.files import sha256
 
 SCALE, PATCH, BATCH = 4, 96, 16
 FEW, MANY = 20, 200  # images
@@ -31,7 +31,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 from srgan.data.prepare import prepare
-from srgan.params import Prepare
+from srgan.config.schema import Prepare
 if __name__ == "__main__":
     options = Prepare(scale=4, kernel="matlab", validation=0.01, test=0, seed=0, max_bad=0)
     prepare(Path(sys.argv[1]), Path(sys.argv[2]), options, int(sys.argv[3]))

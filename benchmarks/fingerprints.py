@@ -7,17 +7,17 @@ images without having the benchmark.
 import os
 from pathlib import Path
 
-from srgan.data import leaks
-from srgan.data.images import read_image
+from srgan.data import near_duplicates
 from srgan.data.prepare import BENCHMARKS
+from srgan.images.read import read_image
 
 
 def main() -> None:
     """Write ``srgan/data/benchmarks.npz``."""
-    references = leaks.References()
+    references = near_duplicates.References()
     for name in ("set5", "set14", "b100"):
         for path in sorted((Path(os.environ["SRGAN_MIRROR"]) / "datasets" / name).iterdir()):
-            references.add(f"{name}/{path.stem}", leaks.fingerprint(read_image(path)))
+            references.add(f"{name}/{path.stem}", near_duplicates.fingerprint(read_image(path)))
     references.save(BENCHMARKS)
     print(f"{BENCHMARKS}: {len(references.names)} images, {BENCHMARKS.stat().st_size:,} bytes")
 

@@ -13,7 +13,8 @@ import onnxruntime
 import torch
 
 from data import in_turn, photograph
-from srgan import export, models
+from srgan.export import onnx
+from srgan.models.registry import build_generator
 
 ROUNDS = 5
 
@@ -21,7 +22,7 @@ ROUNDS = 5
 def main() -> None:
     """Compare and print the figures last."""
     torch.manual_seed(0)
-    model = models.build_generator("srresnet", scale=4, features=64, depth=16, upsampling="pixelshuffle").eval()
+    model = build_generator("srresnet", scale=4, features=64, depth=16, upsampling="pixelshuffle").eval()
     model.plain = True  # eager PyTorch runs the network as it is written
     image = photograph(0, 320, 480).transpose(2, 0, 1)[None].astype(np.float32) / 255
     tensor = torch.from_numpy(image)
@@ -29,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, plain in (("ours", False), ("plain", True)):
             path = Path(folder) / f"{name}.onnx"
-            export.export_onnx(path, model, {}, plain=plain)
+            onnx.export_onnx(path, model, {}, plain=plain)
             sessions[name] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def eager() -> np.ndarray:

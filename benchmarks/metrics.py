@@ -16,10 +16,13 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from data import in_turn, photograph
-from srgan import evaluation, metrics, models
-from srgan.data.degrade import bicubic_downscale, bicubic_upscale
-from srgan.data.images import write_png
 from srgan.data.manifest import Pair
+from srgan.degradations.bicubic import bicubic_downscale, bicubic_upscale
+from srgan.evaluation import evaluate
+from srgan.images.read import write_png
+from srgan.inference.torch_upscale import enlarge
+from srgan.metrics.psnr_ssim import psnr_ssim_y
+from srgan.models.registry import build_generator
 
 BORDER = SCALE = 4
 IMAGES = 12  # of 480x320
@@ -50,12 +53,12 @@ def make_set(folder: Path) -> list[Pair]:
 def on_cores(cores: set[int], pairs: list[Pair]) -> None:
     """Score bicubic and a small network."""
     torch.manual_seed(0)
-    network = models.build_generator("compact", scale=SCALE, features=32, depth=8).eval()
+    network = build_generator("compact", scale=SCALE, features=32, depth=8).eval()
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
-        subjects = {"bicubic": partial(bicubic_upscale, scale=SCALE), "compact": partial(models.enlarge, network)}
-        evaluation.score(pairs, subjects, SCALE, {})
+        subjects = {"bicubic": partial(bicubic_upscale, scale=SCALE), "compact": partial(enlarge, network)}
+        evaluate.score(pairs, subjects, SCALE, {})
     finally:
         os.sched_setaffinity(0, before)
 
@@ -72,7 +75,7 @@ def main() -> None:
     hr_image = photograph(0)
     sr_image = cv2.GaussianBlur(hr_image, (0, 0), 1.2)
     sides = {
-        "ours": lambda: metrics.psnr_ssim_y(sr_image, hr_image, BORDER),
+        "ours": lambda: psnr_ssim_y(sr_image, hr_image, BORDER),
         "skimage": lambda: skimage_y(sr_image, hr_image),
     }
     (psnr, ssim), (expected_psnr, expected_ssim) = sides["ours"](), sides["skimage"]()

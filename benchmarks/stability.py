@@ -13,25 +13,27 @@ from pathlib import Path
 
 import torch
 
-from srgan import models, params
-from srgan.data.crops import Crops
+from srgan.config import schema
 from srgan.data.manifest import pairs
-from srgan.data.store import Store
+from srgan.data.packed_store import Store
+from srgan.data.sampler import Crops
+from srgan.losses.perceptual import open_perceptual
+from srgan.models.checkpoints import load_generator
+from srgan.models.registry import build_discriminator
 from srgan.training.checkpoint import Checkpoints
-from srgan.training.log import TrainingLog
-from srgan.training.perceptual import open_perceptual
+from srgan.training.logger import TrainingLog
 from srgan.training.trainer import Trainer
 
 PREPARED, PRETRAINED = Path("data/prepared"), Path("models/pretrained.safetensors")
 LOSSES = ("vanilla", "relativistic", "lsgan", "hinge")
 
 
-def train(options: params.Train, folder: Path) -> Trainer:
+def train(options: schema.Train, folder: Path) -> Trainer:
     """Run the GAN stage; the trainer afterwards."""
     torch.manual_seed(options.seed)
-    generator, _ = models.load_generator(PRETRAINED, made_by="pretrain")
+    generator, _ = load_generator(PRETRAINED, made_by="pretrain")
     config = {key: value for key, value in dataclasses.asdict(options.discriminator).items() if key != "learning_rate"}
-    discriminator = models.build_discriminator(config.pop("name"), **config)
+    discriminator = build_discriminator(config.pop("name"), **config)
     crops = Crops(Store(PREPARED), options.batch, options.patch, options.seed)
     perceptual = open_perceptual(options.losses.perceptual)
     trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation")[:2], perceptual)
@@ -47,13 +49,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--patch", type=int, default=64)
     given = parser.parse_args()
-    base = params.load().train
+    base = schema.load().train
     small = {"steps": given.steps, "batch": given.batch, "accumulate": 1, "patch": given.patch, "log_every": 20}
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         for name in LOSSES:
             losses = dataclasses.replace(base.losses, adversarial=dataclasses.replace(base.losses.adversarial, name=name))
-            schedule = params.Constant("constant", min(base.schedule.warmup, given.steps))  # the full rate to the end
+            schedule = schema.Constant("constant", min(base.schedule.warmup, given.steps))  # the full rate to the end
             options = dataclasses.replace(
                 base, **small, schedule=schedule, losses=losses, validate_every=given.steps, checkpoint_every=max(given.steps // 4, 1)
             )

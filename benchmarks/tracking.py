@@ -21,8 +21,9 @@ import numpy as np
 from PIL import Image
 
 from data import photograph
-from srgan import cli, profiles
-from srgan.launch import MALLOC
+from srgan.commands import main as cli
+from srgan.config import profiles
+from srgan.distributed.launch import MALLOC
 
 TURN = 2.0  # seconds
 
@@ -34,14 +35,14 @@ def side(tracked: bool) -> None:
     from srgan.training import trainer  # noqa: F401
 
     if not tracked:
-        from srgan import tracking
+        from srgan.tracking import mlflow_run
 
-        tracking.live = lambda *_: contextlib.nullcontext()  # type: ignore[assignment]
+        mlflow_run.live = lambda *_: contextlib.nullcontext()  # type: ignore[assignment]
     os.kill(os.getpid(), signal.SIGSTOP)
     if tracked:
-        from srgan import tracking
+        from srgan.tracking import mlflow_run
 
-        tracking.LOOK *= 2  # half of the clock's seconds are the other's
+        mlflow_run.LOOK *= 2  # half of the clock's seconds are the other's
     cli.main(["pretrain"])
 
 

@@ -31,14 +31,16 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from data import photograph
-from srgan import models, params, profiles
-from srgan.data.crops import Crops
-from srgan.data.degrade import bicubic_downscale
-from srgan.data.store import Store, StoreWriter, pack
-from srgan.launch import MALLOC
-from srgan.models.features import Vgg19, random_weights
-from srgan.training.device import pick_device, pick_precision
-from srgan.training.perceptual import VggLoss
+from srgan.config import profiles, schema
+from srgan.data.packed_store import Store, StoreWriter, pack
+from srgan.data.sampler import Crops
+from srgan.degradations.bicubic import bicubic_downscale
+from srgan.distributed.device import pick_device, pick_precision
+from srgan.distributed.launch import MALLOC
+from srgan.losses.perceptual import VggLoss
+from srgan.models.registry import build_discriminator, build_generator
+from srgan.models.srresnet import SRResNet
+from srgan.models.vgg import Vgg19, random_weights
 from srgan.training.trainer import Trainer
 
 PROFILES = {"srgan": "srgan-div2k", "esrgan": "esrgan-df2k"}
@@ -64,20 +66,20 @@ def make_data(folder: Path) -> None:
                 )
 
 
-def options_of(name: str, stage: str, batch: int, precision: str = "auto") -> params.Pretrain | params.Train:
+def options_of(name: str, stage: str, batch: int, precision: str = "auto") -> schema.Pretrain | schema.Train:
     """The profile's, without what a benchmark has no use for."""
     options = getattr(profiles.load(PROFILES[name]), stage)
     return dataclasses.replace(options, batch=batch, accumulate=1, precision=precision)
 
 
-def networks(name: str, options: params.Pretrain | params.Train) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
+def networks(name: str, options: schema.Pretrain | schema.Train) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
     """Generator; in the second stage discriminator and VGG loss, with random weights."""
     torch.manual_seed(0)
-    config = params.to_dict(profiles.load(PROFILES[name]).model)
-    generator = models.build_generator(config.pop("name"), scale=4, **config)
-    if not isinstance(options, params.Train):
+    config = schema.to_dict(profiles.load(PROFILES[name]).model)
+    generator = build_generator(config.pop("name"), scale=4, **config)
+    if not isinstance(options, schema.Train):
         return generator, None, None
-    discriminator = models.build_discriminator("vgg", features=64)
+    discriminator = build_discriminator("vgg", features=64)
     layer, distance = ("relu5_4", "mse") if name == "srgan" else ("conv5_4", "l1")
     return generator, discriminator, VggLoss(Vgg19([layer], random_weights()), [1.0], distance)
 
@@ -138,7 +140,7 @@ class Plain:
         options = self.options = options_of(name, stage, batch)
         self.device = pick_device()
         generator, discriminator, perceptual = networks(name, options)
-        if isinstance(generator, models.SRResNet):
+        if isinstance(generator, SRResNet):
             generator.plain = True
         self.generator = generator.to(self.device).train()
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
@@ -164,7 +166,7 @@ class Plain:
         options, logged = self.options, {}
         self.optimizer.zero_grad()
         sr_image = self.generator(lr_image)
-        if isinstance(options, params.Pretrain):
+        if isinstance(options, schema.Pretrain):
             loss = {"mse": functional.mse_loss, "l1": functional.l1_loss}[options.losses.pixel](sr_image, hr_image)
             loss.backward()
             self.optimizer.step()
@@ -305,7 +307,7 @@ def compare(name: str, what: str, batch: int, folder: Path, rounds: int, peak: f
 def flops(name: str, stage: str, batch: int, folder: Path) -> float:
     """Multiplications and additions of the convolutions of a step that does nothing twice, counted with two images."""
     subject = Ours(name, stage, 2, folder, loading=False, precision="fp32")
-    if isinstance(subject.trainer.generator, models.SRResNet):
+    if isinstance(subject.trainer.generator, SRResNet):
         subject.trainer.generator.plain = True
     with FlopCounterMode(display=False) as counter:
         subject.step()

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from data import photograph
-from srgan import export, models
+from srgan.export import onnx
+from srgan.models.registry import build_generator
 
 SIZES = {"small": (562, 750), "large": (2250, 3000)}
 COMMAND = "import sys; from srgan import cli, speed; cli.main(sys.argv[1:]); print(speed.peak_memory())"
@@ -27,7 +28,7 @@ def main() -> None:
     peak, seconds = {}, {}
     with tempfile.TemporaryDirectory(dir=".") as folder:
         model = Path(folder) / "4x-benchmark-compact-fp32.onnx"
-        export.export_onnx(model, models.build_generator("compact", scale=4, features=32, depth=8).eval(), {"sr.objective": "gan"})
+        onnx.export_onnx(model, build_generator("compact", scale=4, features=32, depth=8).eval(), {"sr.objective": "gan"})
         for name, (height, width) in SIZES.items():
             source = Path(folder) / f"{name}.jpg"
             Image.fromarray(photograph(0, height, width)).save(source, quality=92)

@@ -6,8 +6,8 @@ Prefect reads its settings when it is imported; those that suit this project are
 import os
 import sys
 
-from pipelines import password
-from srgan.errors import SrganError
+from pipelines.infra import password
+from srgan.utils.errors import SrganError
 
 for _name, _value in {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its temporary server takes more than the usual 20 where cores are few

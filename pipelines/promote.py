@@ -7,10 +7,10 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from pipelines import limits
-from pipelines.runs import alone, failed, named
-from srgan import params
-from srgan.errors import SrganError
+from pipelines.infra import gpu_limit
+from pipelines.infra.flow_run import alone, failed, named
+from srgan.config import schema
+from srgan.utils.errors import SrganError
 
 
 def _title(parameters: dict[str, Any]) -> str:
@@ -27,11 +27,11 @@ def promote(dry_run: bool = False, force: str = "", wait: bool = True, own: bool
         wait: for another run that is at work in this working copy, instead of failing.
         own: fail if the challenger is not the model of this working copy.
     """
-    from srgan import promotion  # brings MLflow, PyTorch and more; a flow that is only listed does without
+    from srgan.tracking import promotion  # brings MLflow, PyTorch and more; a flow that is only listed does without
 
     try:
-        with alone(wait), limits.gpu():
-            decision = promotion.promote(params.load(), dry_run, force, own)
+        with alone(wait), gpu_limit.gpu():
+            decision = promotion.promote(schema.load(), dry_run, force, own)
             if decision.checks:
                 page = promotion.PAGE.read_text(encoding="utf-8")
                 create_markdown_artifact(page, key="promotion", description=f"{decision.verdict}: {decision.reason}"[:1000])

@@ -6,11 +6,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from pipelines import stages, workspace
+from pipelines.infra import dvc, workspace_lock
+from pipelines.infra.flow_run import alone, failed, named
 from pipelines.promote import promote
-from pipelines.runs import alone, failed, named
 from pipelines.train import run_stage, train
-from srgan.errors import SrganError
+from srgan.utils.errors import SrganError
 
 
 @flow(
@@ -33,17 +33,17 @@ def refresh(
     """
     try:
         with alone(wait) as logger:
-            root = workspace.project()
+            root = workspace_lock.project()
             if push_to:
-                stages.remote(push_to, root)
+                dvc.remote(push_to, root)
             if profile or overrides:
-                workspace.set_params(profile, overrides or {})
-            before = stages.recorded("data/raw", root)
+                workspace_lock.set_params(profile, overrides or {})
+            before = dvc.recorded("data/raw", root)
             look = run_stage.with_options(name="check the data", task_run_name="check the data")
             checked = look("download", root, force=True, return_state=True)
             if not checked.is_completed():
                 return Failed(message=f"{checked.message}; the champion stays, and the next run looks again")
-            changed = stages.recorded("data/raw", root) != before
+            changed = dvc.recorded("data/raw", root) != before
             logger.info("the data sets %s", "have changed" if changed else "are what they were")
             trained = train(push_to=push_to, return_state=True)
             if not trained.is_completed():

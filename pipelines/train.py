@@ -22,10 +22,10 @@ from prefect.settings import (
 )
 from prefect.states import Completed, Failed
 
-from pipelines import artifacts, limits, stages, workspace
-from pipelines.command import command
-from pipelines.runs import UNREACHABLE, alone, failed, named
-from srgan.errors import SrganError
+from pipelines.infra import artifacts, dvc, gpu_limit, workspace_lock
+from pipelines.infra.command import command
+from pipelines.infra.flow_run import UNREACHABLE, alone, failed, named
+from srgan.utils.errors import SrganError
 
 LIGHT = ("download", "prepare", "register")  # stages that leave the GPU alone
 RULES: Any = {
@@ -41,10 +41,10 @@ def run_stage(stage: str, root: Path, force: bool = False) -> State[Any]:
     """One DVC stage. Its state is `Cached` when there was nothing to do."""
     logger = get_run_logger()
     try:
-        ran = force or stages.changed(stage, root)
+        ran = force or dvc.changed(stage, root)
         if ran:
-            with contextlib.nullcontext() if stage in LIGHT else limits.gpu():
-                ran = stages.reproduce(stage, root, logger.info, force)
+            with contextlib.nullcontext() if stage in LIGHT else gpu_limit.gpu():
+                ran = dvc.reproduce(stage, root, logger.info, force)
     except SrganError as error:
         return failed(error)
     return Completed(name="Completed" if ran else "Cached", message=f"{stage}: {'ran' if ran else 'up to date'}")
@@ -54,7 +54,7 @@ def run_stage(stage: str, root: Path, force: bool = False) -> State[Any]:
 def push(remote: str, root: Path) -> State[Any]:
     """Send what the stages made to a DVC remote."""
     try:
-        stages.push(remote, root, get_run_logger().info)
+        dvc.push(remote, root, get_run_logger().info)
     except SrganError as error:
         return failed(error)
     return Completed(message=f"pushed to {remote}")
@@ -95,14 +95,14 @@ def train(
 def _train(
     logger: Any, profile: str | None, overrides: dict[str, Any], first: str | None, last: str | None, push_to: str | None
 ) -> State[Any]:
-    root = workspace.project()
+    root = workspace_lock.project()
     if push_to:
-        stages.remote(push_to, root)
-    stages.part(stages.graph(root), first, last)  # wrong names show before anything is written
+        dvc.remote(push_to, root)
+    dvc.part(dvc.graph(root), first, last)  # wrong names show before anything is written
     if profile or overrides:
-        workspace.set_params(profile, overrides)
+        workspace_lock.set_params(profile, overrides)
     states: dict[str, State[Any]] = {}
-    for stage, before in stages.part(stages.graph(root), first, last).items():
+    for stage, before in dvc.part(dvc.graph(root), first, last).items():
         run = run_stage.with_options(name=stage, task_run_name=stage)
         states[stage] = run(stage, root, return_state=True, wait_for=[states[name] for name in before])
         if not states[stage].is_completed():
@@ -122,9 +122,9 @@ def main() -> None:
     # the temporary server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with temporary_settings(_of_temporary_server()), command("train"):
-        workspace.project()
+        workspace_lock.project()
         if PREFECT_API_URL.value():
-            limits.create()
+            gpu_limit.create()
         state = train(return_state=True)
     sys.exit(0 if state.is_completed() else 1)
 

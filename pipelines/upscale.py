@@ -11,15 +11,15 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from pipelines import limits
-from pipelines.runs import alone, failed, named
-from srgan.errors import SrganError
-from srgan.model_card import escaped
+from pipelines.infra import gpu_limit
+from pipelines.infra.flow_run import alone, failed, named
+from srgan.evaluation.model_card import escaped
+from srgan.utils.errors import SrganError
 
 if TYPE_CHECKING:
-    from srgan.inference import Upscaler
-    from srgan.photographs import Options
-    from srgan.upscaling import Job
+    from srgan.inference.batch import Job
+    from srgan.inference.photo import Options
+    from srgan.inference.upscaler import Upscaler
 
 CHAMPION = "models:/srgan-x4@champion"
 
@@ -27,9 +27,9 @@ CHAMPION = "models:/srgan-x4@champion"
 @task(task_run_name="{title}", cache_policy=NO_CACHE)
 def upscale_shard(upscaler: "Upscaler", jobs: "list[Job]", settings: "Options", overwrite: bool, title: str) -> list[str]:
     """Some of the photographs. One that fails stops no other; returned are the failures."""
-    from srgan import upscaling
+    from srgan.inference import batch
 
-    return upscaling.run(upscaler, jobs, settings, overwrite)
+    return batch.run(upscaler, jobs, settings, overwrite)
 
 
 @flow(
@@ -57,13 +57,14 @@ def batch_upscale(
         outscale: size of the result / size of the photograph; none: the model's scale.
         overwrite: make results anew that are there already.
     """
-    from srgan import registry, upscaling  # they bring MLflow and ONNX Runtime; a flow that is only listed does without
-    from srgan.inference import Upscaler
-    from srgan.photographs import Options
+    from srgan.inference import batch  # they bring MLflow and ONNX Runtime; a flow that is only listed does without
+    from srgan.inference.photo import Options
+    from srgan.inference.upscaler import Upscaler
+    from srgan.tracking import registry
 
     try:
-        jobs = upscaling.plan([source], target, f".{format}" if format else None)
-        with alone(False, Path(target)) as logger, tempfile.TemporaryDirectory() as folder, limits.gpu():
+        jobs = batch.plan([source], target, f".{format}" if format else None)
+        with alone(False, Path(target)) as logger, tempfile.TemporaryDirectory() as folder, gpu_limit.gpu():
             path = registry.download(model, Path(folder)) if model.startswith("models:/") else Path(model)
             upscaler = Upscaler(path)
             logger.info("x%d by %s on %s: %d photographs", upscaler.scale, path.name, upscaler.provider, len(jobs))

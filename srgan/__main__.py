@@ -1,6 +1,6 @@
 """``python -m srgan``."""
 
-from srgan.cli import main
+from srgan.commands.main import main
 
 if __name__ == "__main__":
     main()

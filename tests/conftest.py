@@ -21,7 +21,7 @@ import torch
 import yaml
 from filelock import FileLock
 
-from srgan.launch import MALLOC
+from srgan.distributed.launch import MALLOC
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and all that they start inherits it.
 with contextlib.suppress(ValueError):  # not the main thread
@@ -63,12 +63,13 @@ def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path
 
 def write_model(folder: Path, scale: int = 2, objective: str = "gan") -> Path:
     """A tiny exported model with random weights."""
-    from srgan import export, models
+    from srgan.export import onnx
+    from srgan.models.registry import build_generator
 
     torch.manual_seed(1)
-    model = models.build_generator("compact", scale=scale, features=8, depth=2).eval()
-    path = folder / export.file_name(scale, "t", "compact")
-    export.export_onnx(path, model, {"sr.objective": objective, "sr.name": "t"})
+    model = build_generator("compact", scale=scale, features=8, depth=2).eval()
+    path = folder / onnx.file_name(scale, "t", "compact")
+    onnx.export_onnx(path, model, {"sr.objective": objective, "sr.name": "t"})
     return path
 
 

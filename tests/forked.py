@@ -14,8 +14,8 @@ APPEND = os.O_WRONLY | os.O_APPEND  # `dvc` and the `srgan` that it calls write 
 
 IMPORTED = {
     "srgan": [
-        "srgan.cli",
-        *(f"srgan.{name}" for name in ("comparison", "export", "planning", "speed", "training.trainer")),
+        "srgan.commands.main",
+        *(f"srgan.{name}" for name in ("tracking.compare", "export.onnx", "tuning.estimate", "inference.benchmark", "training.trainer")),
         # What is else imported at its first use.
         "torch._dynamo",
         "torch.onnx._internal.exporter._core",
@@ -40,7 +40,7 @@ def main() -> None:
     program = sys.argv[1]
     for module in IMPORTED[program]:
         importlib.import_module(module)
-    command = sys.modules[f"{program}.cli"].main
+    command = sys.modules["srgan.commands.main" if program == "srgan" else "dvc.cli"].main
     gc.freeze()  # a collection in a child would write to, and so copy, all that is imported here
     set_by_imports = {name: value for name, value in os.environ.items() if name not in before}
     for line in sys.stdin:

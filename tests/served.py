@@ -35,7 +35,7 @@ class Server:
     def start(self) -> None:
         with self.log.open("a") as log:
             before = self.log.stat().st_size
-            command = [sys.executable, "-m", "pipelines.server"]
+            command = [sys.executable, "-m", "pipelines.infra.server"]
             self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=log, stderr=log)
         wait_for(lambda: "Worker '" in self.log.read_text()[before:] or self.process.poll() is not None, 180)
         assert self.process.poll() is None, self.log.read_text()

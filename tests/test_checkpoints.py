@@ -15,11 +15,13 @@ import pytest
 import torch
 
 from conftest import Forked, run, wait_for, write_params
-from srgan import cli, launch, models
-from srgan.errors import SrganError
+from srgan.commands import main
+from srgan.distributed import launch
+from srgan.models.checkpoints import load_generator
 from srgan.training import checkpoint
 from srgan.training.checkpoint import Checkpoints
-from srgan.training.tables import Table
+from srgan.utils.csv_table import Table
+from srgan.utils.errors import SrganError
 from test_training import equal, newest
 
 LONG = {"pretrain.steps": 100_000, "pretrain.log_every": 20, "pretrain.validate_every": 100_000, "pretrain.checkpoint_every": 20}
@@ -166,11 +168,11 @@ def test_a_full_disk_is_named_and_the_training_goes_on_once_there_is_room(copy_o
     written = Path.write_bytes
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
         patched.setattr(Path, "write_bytes", full)
-        cli.main(["pretrain"])
+        main.main(["pretrain"])
     expected = r"error: checkpoints/pretrain/step-00000004.pt: No space left on device; its disk has [\d,]+ MB free; make room, then run"
     assert re.search(expected, capsys.readouterr().err)
     caplog.set_level("INFO")
-    cli.main(["pretrain"])
+    main.main(["pretrain"])
     assert "goes on after step 2" in caplog.text
 
 
@@ -218,11 +220,11 @@ def test_damaged_pixels_end_a_training_before_it_learns_for_good(copy_of_project
 def test_damaged_weights_reach_no_later_stage(copy_of_project):
     path = copy_of_project / "models" / "generator.safetensors"
     whole, random, refused = path.read_bytes(), np.random.default_rng(0), 0
-    expected, metadata = models.load_generator(path, made_by="train")
+    expected, metadata = load_generator(path, made_by="train")
     for _ in range(100):
         path.write_bytes(flipped(whole, random))
         try:
-            found, known = models.load_generator(path, made_by="train")
+            found, known = load_generator(path, made_by="train")
         except SrganError as error:
             assert str(path) in str(error)
             refused += 1

@@ -13,11 +13,11 @@ import tifffile
 from PIL import Image, ImageCms
 
 from conftest import environment, run, write_model
-from srgan.alpha import without_fringes
-from srgan.data.images import open_picture, read_image
-from srgan.errors import SrganError
-from srgan.inference import Upscaler
-from srgan.photographs import upscale_file
+from srgan.images.alpha import without_fringes
+from srgan.images.read import open_picture, read_image
+from srgan.inference.photo import upscale_file
+from srgan.inference.upscaler import Upscaler
+from srgan.utils.errors import SrganError
 
 CAT = skimage.data.chelsea()[100:160, 100:192]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -12,7 +12,7 @@ from filelock import FileLock
 from PIL import Image
 
 from conftest import ROOT, environment, write_model
-from srgan.inference import Upscaler
+from srgan.inference.upscaler import Upscaler
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (15, 20, 3), dtype=np.uint8)
 RUNTIME = "onnxruntime-web@1.30.0"

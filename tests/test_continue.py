@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from conftest import run, write_params
-from srgan import params
+from srgan.config import schema
+from srgan.models.weights_file import read_metadata
 from srgan.training import checkpoint
 from srgan.training.checkpoint import Checkpoints
-from srgan.training.log import SilentLog, TrainingLog
+from srgan.training.logger import SilentLog, TrainingLog
 from srgan.training.trainer import Interrupted
-from srgan.weights import read_metadata
 from test_pipeline import ran
 from test_training import equal, poison, settled, trainer, world  # noqa: F401 - fixtures
 
@@ -141,7 +141,7 @@ def test_the_state_that_the_parameters_name_is_kept(tmp_path):
 def test_a_file_without_the_key_loads_but_dvc_has_to_record_it(copy_of_project):
     path = copy_of_project / "params.yaml"
     path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "continue_from" not in line))
-    assert params.load(path).train.continue_from == "none"
+    assert schema.load(path).train.continue_from == "none"
     run("srgan", "data", "licence", cwd=copy_of_project)
     done = run("dvc", "repro", "-sf", "export", cwd=copy_of_project, check=False)
     assert (

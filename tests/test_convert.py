@@ -5,21 +5,23 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import srgan.torchvision_import  # noqa: F401 (spandrel imports torchvision)
+import srgan.utils.compat  # noqa: F401 (spandrel imports torchvision)
 from conftest import run
-from srgan import convert, models
-from srgan.errors import SrganError
-from srgan.inference import Upscaler
-from srgan.weights import read_metadata
+from srgan.export import checkpoints
+from srgan.inference.upscaler import Upscaler
+from srgan.models.checkpoints import save_generator
+from srgan.models.registry import build_generator
+from srgan.models.weights_file import read_metadata
+from srgan.utils.errors import SrganError
 
 
 def network(seed=0, **config):
     torch.manual_seed(seed)
-    return models.build_generator("rrdb", **({"scale": 4, "features": 8, "growth": 4, "depth": 1} | config)).eval()
+    return build_generator("rrdb", **({"scale": 4, "features": 8, "growth": 4, "depth": 1} | config)).eval()
 
 
 def saved(path, model, objective="psnr"):
-    models.save_generator(path, model, {"sr.objective": objective, "sr.train_data_sha256": "same", "sr.train_run": path.stem})
+    save_generator(path, model, {"sr.objective": objective, "sr.train_data_sha256": "same", "sr.train_run": path.stem})
     return path
 
 
@@ -34,7 +36,7 @@ def test_weights_are_mixed_by_alpha(tmp_path):
     assert metadata["sr.train_data_sha256"] == "same"
     assert "sr.train_run" not in metadata
     assert json.loads(metadata["sr.interpolated"])["alpha"] == 0.25
-    convert.interpolate(first, second, 0, tmp_path / "zero.safetensors")
+    checkpoints.interpolate(first, second, 0, tmp_path / "zero.safetensors")
     assert read_metadata(tmp_path / "zero.safetensors", "train")["sr.objective"] == "psnr"
     assert all(torch.equal(value, a[key]) for key, value in load_file(tmp_path / "zero.safetensors").items())
 
@@ -42,7 +44,7 @@ def test_weights_are_mixed_by_alpha(tmp_path):
 def test_only_one_network_can_be_mixed(tmp_path):
     first, second = saved(tmp_path / "a.safetensors", network()), saved(tmp_path / "b.safetensors", network(depth=2))
     with pytest.raises(SrganError, match=r"a\.safetensors holds rrdb .*'depth': 1.*b\.safetensors rrdb .*'depth': 2"):
-        convert.interpolate(first, second, 0.5, tmp_path / "mix.safetensors")
+        checkpoints.interpolate(first, second, 0.5, tmp_path / "mix.safetensors")
     done = run("srgan", "interpolate", first, first, "--alpha", "2", "-o", "x.safetensors", cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert "needs a number from 0 to 1, not '2'" in done.stderr
@@ -52,7 +54,7 @@ def test_only_one_network_can_be_mixed(tmp_path):
 
 @pytest.mark.parametrize("kind", ["rrdb", "compact"])
 def test_a_checkpoint_of_the_community_becomes_a_model(tmp_path, kind):
-    model = network() if kind == "rrdb" else models.build_generator("compact", scale=4, features=8, depth=2).eval()
+    model = network() if kind == "rrdb" else build_generator("compact", scale=4, features=8, depth=2).eval()
     torch.save({"params_ema": model.state_dict()}, tmp_path / "Real model (v3).pth")
     run("srgan", "export", "Real model (v3).pth", "--license", "BSD-3-Clause", cwd=tmp_path)
     path = tmp_path / f"4x-Real_model__v3_-{kind}-fp32.onnx"
@@ -63,8 +65,8 @@ def test_a_checkpoint_of_the_community_becomes_a_model(tmp_path, kind):
 
 
 def test_own_weights_bring_what_is_known_of_them(tmp_path):
-    saved(tmp_path / "w.safetensors", models.build_generator("compact", scale=2, features=4, depth=1))
-    path = convert.export_checkpoint(tmp_path / "w.safetensors", tmp_path / "out" / "m.onnx", name="mine", plain=True)
+    saved(tmp_path / "w.safetensors", build_generator("compact", scale=2, features=4, depth=1))
+    path = checkpoints.export_checkpoint(tmp_path / "w.safetensors", tmp_path / "out" / "m.onnx", name="mine", plain=True)
     assert path == tmp_path / "out" / "m.onnx"
     metadata = Upscaler(path).metadata
     assert (metadata["sr.objective"], metadata["sr.train_run"], metadata["sr.name"]) == ("psnr", "w", "mine")
@@ -90,8 +92,8 @@ def test_spandrel_opens_our_weights_with_zero_difference(tmp_path, name, scale):
     spandrel = pytest.importorskip("spandrel")
     config = {"compact": {"features": 16, "depth": 4}, "rrdb": {"features": 16, "growth": 32, "depth": 2}}[name]
     torch.manual_seed(0)
-    model = models.build_generator(name, scale=scale, **config).eval()
-    models.save_generator(tmp_path / "w.safetensors", model, {})
+    model = build_generator(name, scale=scale, **config).eval()
+    save_generator(tmp_path / "w.safetensors", model, {})
     loaded = spandrel.ModelLoader(device="cpu").load_from_file(tmp_path / "w.safetensors")
     assert loaded.scale == scale
     image = torch.rand(1, 3, 12, 17)

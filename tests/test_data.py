@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from srgan.data import degrade
-from srgan.data.crops import Crops, PinnedCrops, ResidentCrops, _turn
-from srgan.data.images import read_image
-from srgan.data.store import Store, StoreWriter, pack
-from srgan.errors import SrganError
-from srgan.files import atomic_file, atomic_folder
+from srgan.data.packed_store import Store, StoreWriter, pack
+from srgan.data.sampler import Crops, PinnedCrops, ResidentCrops, _turn
+from srgan.degradations import bicubic
+from srgan.images.read import read_image
+from srgan.utils.errors import SrganError
+from srgan.utils.files import atomic_file, atomic_folder
 
 
 def matlab_resize(image, size, scale):
@@ -45,11 +45,11 @@ def matlab_resize(image, size, scale):
 def test_both_directions_equal_matlab_within_one_level_borders_included(kind, scale):
     shape = {"noise": (72, 96, 3), "grey": (72, 96), "tiny": (scale, 2 * scale, 3)}[kind]
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    image = degrade.modcrop(image, scale)
-    small = degrade.bicubic_downscale(image, scale)
+    image = bicubic.modcrop(image, scale)
+    small = bicubic.bicubic_downscale(image, scale)
     # Not only within a level of the reference, as promised: it is the reference, rounded.
     assert np.abs(small - matlab_resize(image, small.shape[:2], scale)).max() <= 0.5001
-    large = degrade.bicubic_upscale(small, scale)
+    large = bicubic.bicubic_upscale(small, scale)
     assert large.shape == image.shape
     assert np.abs(large - matlab_resize(small, large.shape[:2], scale)).max() <= 0.5001
 
@@ -59,20 +59,20 @@ def test_every_benchmark_image_is_shrunk_as_by_matlab(mirror, name):
     for path in sorted((mirror / "datasets" / name).iterdir()):
         image = read_image(path)
         for scale in (2, 3, 4):
-            cut = degrade.modcrop(image, scale)
-            small = degrade.bicubic_downscale(cut, scale)
+            cut = bicubic.modcrop(image, scale)
+            small = bicubic.bicubic_downscale(cut, scale)
             assert np.abs(small - matlab_resize(cut, small.shape[:2], scale)).max() <= 1, (path, scale)
 
 
 def test_pillows_bicubic_is_an_option(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(image).resize((12, 16), Image.Resampling.BICUBIC))
-    assert np.array_equal(degrade.bicubic_downscale(image, 4, "pillow"), expected)
+    assert np.array_equal(bicubic.bicubic_downscale(image, 4, "pillow"), expected)
 
 
 def test_downscale_refuses_sizes_that_do_not_divide():
     with pytest.raises(ValueError, match="modcrop"):
-        degrade.bicubic_downscale(np.zeros((10, 12, 3), np.uint8), 4)
+        bicubic.bicubic_downscale(np.zeros((10, 12, 3), np.uint8), 4)
 
 
 def make_store(folder, sizes=((64, 96), (48, 48)), scale=4):

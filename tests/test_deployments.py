@@ -23,14 +23,14 @@ from websockets.sync.client import connect
 
 from browser import Page
 from conftest import ROOT, copied, environment, run, shim, wait_for, write_params
-from pipelines import limits, serve, stages, workspace
 from pipelines import train as flow_train
+from pipelines.infra import dvc, gpu_limit, serve, workspace_lock
 from pipelines.promote import promote
 from pipelines.refresh import refresh
 from pipelines.train import train
 from pipelines.upscale import batch_upscale
 from served import OF_NOBODY, Other, Server
-from srgan.errors import Unreachable
+from srgan.utils.errors import Unreachable
 from test_flow import LONG, STAGES, checkpoints, processes_in
 
 
@@ -77,7 +77,7 @@ def test_brought_up_twice_is_once_and_an_older_pool_loses_its_variables(server):
     template = {"job_configuration": {"command": "{{ command }}"}, "variables": {"properties": {"command": {"type": "string"}}}}
     server.call("work_pools/srgan", {"base_job_template": template}, "PATCH")
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.server"], cwd=server.folder, env=server.env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "pipelines.infra.server"], cwd=server.folder, env=server.env, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -106,7 +106,9 @@ def other():
 def test_a_damaged_file_of_profiles_costs_a_line(tmp_path):
     (tmp_path / "profiles.toml").write_text("[profiles")
     env = environment(PREFECT_HOME=str(tmp_path), PREFECT_API_URL="http://127.0.0.1:9/api")
-    done = subprocess.run([sys.executable, "-m", "pipelines.limits"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.infra.gpu_limit"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 1
     assert re.fullmatch(rf"error: {tmp_path}/profiles.toml: not a valid file of Prefect's profiles \(.*\); correct it, .*\n", done.stderr)
 
@@ -122,10 +124,10 @@ def test_a_damaged_file_of_profiles_costs_a_line(tmp_path):
 def test_what_is_on_the_port_gets_no_worker_unless_it_is_the_users_own_server(tmp_path, server, other, answers, message):
     env = server.env | {"PREFECT_SERVER_API_PORT": str(other(answers)), "PREFECT_HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.server"], cwd=server.folder, env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "pipelines.infra.server"], cwd=server.folder, env=env, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1
-    assert re.fullmatch(rf"pipelines.server: error: .*127.0.0.1:\d+ {message}.*\n", done.stderr)
+    assert re.fullmatch(rf"pipelines.infra.server: error: .*127.0.0.1:\d+ {message}.*\n", done.stderr)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a program as another user")
@@ -134,7 +136,7 @@ def test_another_users_server_is_not_sent_the_password(tmp_path, server, other):
     try:
         env = server.env | {"PREFECT_SERVER_API_PORT": theirs.stdout.readline().strip(), "PREFECT_HOME": str(tmp_path)}
         done = subprocess.run(
-            [sys.executable, "-m", "pipelines.server"], cwd=server.folder, env=env, capture_output=True, text=True, timeout=120
+            [sys.executable, "-m", "pipelines.infra.server"], cwd=server.folder, env=env, capture_output=True, text=True, timeout=120
         )
     finally:
         theirs.kill()
@@ -223,20 +225,21 @@ def test_the_users_own_commands_find_the_password(server):
     done = subprocess.run(prefect, cwd=server.folder, env=server.env, capture_output=True, text=True)
     assert "srgan" in done.stdout, done.stderr
     env = server.env | {"PREFECT_API_URL": server.url}
-    done = subprocess.run([sys.executable, "-m", "pipelines.limits"], cwd=server.folder, env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pipelines.infra.gpu_limit"], cwd=server.folder, env=env, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     shown = subprocess.run(
-        [sys.executable, "-m", "pipelines.server", "password"], cwd=server.folder, env=env, capture_output=True, text=True
+        [sys.executable, "-m", "pipelines.infra.server", "password"], cwd=server.folder, env=env, capture_output=True, text=True
     )
     assert shown.stdout == f"{server.password}\n"
 
 
 def test_another_server_is_not_sent_the_password(server, other):
     env = server.env | {"PREFECT_API_URL": f"http://127.0.0.1:{other({})}/api"}
-    done = subprocess.run([sys.executable, "-m", "pipelines.limits"], cwd=server.folder, env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pipelines.infra.gpu_limit"], cwd=server.folder, env=env, capture_output=True, text=True)
     assert done.returncode == 1
     assert (
-        done.stderr == f"pipelines.limits: error: what answers at {env['PREFECT_API_URL']} is not Prefect's API; correct PREFECT_API_URL\n"
+        done.stderr
+        == f"pipelines.infra.gpu_limit: error: what answers at {env['PREFECT_API_URL']} is not Prefect's API; correct PREFECT_API_URL\n"
     )
     assert Other.sent
     assert "uthorization" not in "".join(Other.sent)
@@ -278,9 +281,9 @@ def test_a_server_that_is_down_costs_a_line(project, monkeypatch, capsys, module
 )
 def test_a_server_that_refuses_costs_a_line(capsys, other, answers, message):
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{other(answers)}/api"}), pytest.raises(SystemExit) as ended:
-        limits.main()
+        gpu_limit.main()
     assert ended.value.code == 1
-    assert re.fullmatch(rf"pipelines.limits: error: .*{message}.*\n", capsys.readouterr().err)
+    assert re.fullmatch(rf"pipelines.infra.gpu_limit: error: .*{message}.*\n", capsys.readouterr().err)
 
 
 # -- stopping, killing, outages --------------------------------------------------------------------------------------------
@@ -335,9 +338,9 @@ def test_whatever_kills_a_run_leaves_nothing_behind_and_the_next_goes_on(server,
     wait_for(lambda: not processes_in(server.folder), 60)
     monkeypatch.chdir(server.folder)
     left = []
-    with workspace.hold("test", False, print, killed=left.append):
+    with workspace_lock.hold("test", False, print, killed=left.append):
         assert left == [third]
-    (server.folder / workspace.LOCK).write_text(json.dumps({"id": third}))
+    (server.folder / workspace_lock.LOCK).write_text(json.dumps({"id": third}))
     server.start()
     assert (server.state(third)["type"], server.state(third)["message"]) == ("CRASHED", "it was killed")
     server.call("v2/concurrency_limits/gpu", {"active_slots": 0}, "PATCH")  # else five minutes later
@@ -384,9 +387,9 @@ def test_only_what_a_network_may_mend_is_tried_again(here, monkeypatch):
 
     def unreachable(stage, *_):
         tried.append(stage)
-        raise Unreachable("no way") if len(tried) < 3 else stages.StageFailed("broken")
+        raise Unreachable("no way") if len(tried) < 3 else dvc.StageFailed("broken")
 
-    monkeypatch.setattr(stages, "reproduce", unreachable)
+    monkeypatch.setattr(dvc, "reproduce", unreachable)
     monkeypatch.setattr(flow_train.run_stage, "retry_delay_seconds", 0)
     write_params(here, {"register.alias": "other"})
     state = train(first="register", return_state=True)

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from conftest import run, write_params
-from srgan import cli, disk, files, params, planning
+from srgan.commands import main
+from srgan.config import schema
 from srgan.data.choice import choose
-from srgan.launch import MALLOC
+from srgan.distributed.launch import MALLOC
+from srgan.tuning import disk_space, estimate
+from srgan.utils import files
 
 
 def size(folder):
@@ -21,32 +24,32 @@ def test_a_plan_tells_what_the_data_takes_and_whether_there_is_room(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     for name, value in MALLOC.items():
         monkeypatch.setenv(name, value)  # else the command would start itself again
-    monkeypatch.setattr(planning, "plan", lambda *_: "")
-    cli.main(["plan"])
+    monkeypatch.setattr(estimate, "plan", lambda *_: "")
+    main.main(["plan"])
     assert "disk: data/raw 4 MB, data/prepared about " in capsys.readouterr().out
     for stage in ("download", "prepare"):
         run("srgan", stage, cwd=tmp_path)
-    images, prepared, unknown = disk._of_images(params.load(Path("params.yaml")), Path("data/raw"))
+    images, prepared, unknown = disk_space._of_images(schema.load(Path("params.yaml")), Path("data/raw"))
     assert unknown == []
     assert images == pytest.approx(size(tmp_path / "data/raw"), rel=0.02)
     assert prepared == pytest.approx(size(tmp_path / "data/prepared"), rel=0.1)
     monkeypatch.setattr(files, "free_space", lambda _: 10e6)
-    cli.main(["plan"])
+    main.main(["plan"])
     said = capsys.readouterr().out
     assert "10 MB are free: too little for about" in said
     more = int(re.search(r"about ([\d,]+) MB more", said)[1])
     assert more == pytest.approx((images + 2 * prepared) / 1e6, abs=2)  # the downloaded images are there already
     next(path for path in Path("data/raw/train").rglob("*.png")).write_bytes(b"damaged")
-    cli.main(["plan"])
+    main.main(["plan"])
     assert "disk: data/raw " in capsys.readouterr().out
 
 
 def test_sizes_that_nobody_states_are_named(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/a.png").write_bytes(bytes(3_000_000))
-    loaded = params.load(write_params(tmp_path, {"data.train": [str(tmp_path / "mine"), "https://example.org/street.zip"]}))
-    said = disk.plan(loaded, tmp_path / "raw")
-    assert disk._of_names(loaded)[0] == 3_000_000 + disk._stated(choose(loaded.data.test, "test")[0], "test")
+    loaded = schema.load(write_params(tmp_path, {"data.train": [str(tmp_path / "mine"), "https://example.org/street.zip"]}))
+    said = disk_space.plan(loaded, tmp_path / "raw")
+    assert disk_space._of_names(loaded)[0] == 3_000_000 + disk_space._stated(choose(loaded.data.test, "test")[0], "test")
     assert "not counted, as their size is not known before the download: street" in said
 
 
@@ -54,8 +57,8 @@ def test_of_a_folder_with_both_splits_each_counts_once(tmp_path):
     for part, size in (("train", 5000), ("test", 70)):
         (tmp_path / "mine" / part).mkdir(parents=True)
         (tmp_path / "mine" / part / "a.png").write_bytes(bytes(size))
-    loaded = params.load(write_params(tmp_path, {"data.train": [str(tmp_path / "mine")], "data.test": [str(tmp_path / "mine")]}))
-    assert disk._of_names(loaded)[0] == 5070
+    loaded = schema.load(write_params(tmp_path, {"data.train": [str(tmp_path / "mine")], "data.test": [str(tmp_path / "mine")]}))
+    assert disk_space._of_names(loaded)[0] == 5070
 
 
 def test_a_copy_shares_the_disk_where_it_can_and_is_never_a_hard_link(tmp_path, monkeypatch):

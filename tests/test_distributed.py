@@ -14,11 +14,10 @@ import torch
 
 import together
 from conftest import environment, write_params
-from srgan import launch
-from srgan.data.crops import Crops
-from srgan.data.images import write_png
-from srgan.errors import SrganError
-from srgan.training import distributed
+from srgan.data.sampler import Crops
+from srgan.distributed import launch, process_group
+from srgan.images.read import write_png
+from srgan.utils.errors import SrganError
 from test_data import make_store
 from test_training import newest, wait_for
 
@@ -178,10 +177,10 @@ def test_an_error_ends_all_processes_at_once(copy_of_project):
 
 
 def test_weights_that_have_drifted_apart_are_an_error(monkeypatch):
-    monkeypatch.setattr(distributed, "size", lambda: 2)
-    monkeypatch.setattr(distributed, "gathered", lambda items: [*items, "another"])
+    monkeypatch.setattr(process_group, "size", lambda: 2)
+    monkeypatch.setattr(process_group, "gathered", lambda items: [*items, "another"])
     with pytest.raises(SrganError, match="trained different weights"):
-        distributed.check_equal({"weight": torch.zeros(2)})
+        process_group.check_equal({"weight": torch.zeros(2)})
 
 
 def test_a_process_that_got_the_number_of_the_starter_is_not_taken_for_it(monkeypatch):

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from conftest import ROOT
-from srgan.cli import _parser
-from srgan.data.store import Store
+from srgan.commands.main import _parser
+from srgan.data.packed_store import Store
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "mlflow" / "README.md"]
 

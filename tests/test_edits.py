@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from conftest import Forked, run, shim, wait_for, write_params
-from srgan import cli, recorded, stages
+from srgan import stages
+from srgan.commands import main
+from srgan.config import recorded
 
 
 def edit(folder, key):
@@ -27,7 +29,7 @@ def test_dvc_records_no_result_under_parameters_that_were_edited_meanwhile(copy_
     changes = {f"{stage}.steps": 300, f"{stage}.checkpoint_every": 10, f"{stage}.log_every": 50, f"{stage}.validate_every": 300}
     before = write_params(copy_of_project, changes).read_text()
     with shim() as folder:
-        process = Forked("dvc", "repro", stage, cwd=copy_of_project, PATH=f"{folder}:{cli.os.environ['PATH']}")
+        process = Forked("dvc", "repro", stage, cwd=copy_of_project, PATH=f"{folder}:{main.os.environ['PATH']}")
         wait_for(lambda: list((copy_of_project / "checkpoints" / stage).glob("step-*0.pt")))
         edit(copy_of_project, f"{stage}.learning_rate")
         done = process.wait()
@@ -51,12 +53,12 @@ EDITED = {
 @pytest.mark.parametrize(("stage", "key"), EDITED.items())
 def test_no_stage_ends_well_if_its_parameters_were_edited_meanwhile(tmp_path, monkeypatch, capsys, stage, key):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.launch, "restart_with_malloc", lambda: None)
+    monkeypatch.setattr(main.launch, "restart_with_malloc", lambda: None)
     for edited in (key, "promote.max_size_ratio", "pretrain.log_every"):
         write_params(tmp_path)
         monkeypatch.setitem(stages.STAGES, stage, lambda *_, edited=edited: edit(tmp_path, edited))
         try:
-            cli.main([stage])
+            main.main([stage])
             assert edited != key
         except SystemExit as ended:
             assert (edited, ended.code) == (key, 1)

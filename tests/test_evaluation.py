@@ -6,12 +6,15 @@ import pandas as pd
 import pytest
 import torch
 
-from srgan import evaluation, metrics, models
-from srgan.data import degrade
-from srgan.data.images import as_rgb, read_image, read_rgb, write_png
 from srgan.data.manifest import Pair
-from srgan.figures import FIGURES, goodness
+from srgan.degradations import bicubic as degrade
+from srgan.evaluation import evaluate
+from srgan.images.read import as_rgb, read_image, read_rgb, write_png
+from srgan.inference import torch_upscale
+from srgan.metrics.lpips import open_lpips
+from srgan.metrics.registry import FIGURES, goodness
 from srgan.models.layers import before_shuffle
+from srgan.models.registry import build_generator
 
 
 def make_pairs(folder, count, size=(60, 80), scale=4):
@@ -32,20 +35,20 @@ def bicubic(image):
 
 def test_scores_do_not_depend_on_the_number_of_cores(tmp_path, monkeypatch):
     pairs = make_pairs(tmp_path, 6)
-    network = models.build_generator("compact", scale=4, features=8, depth=1).eval()
+    network = build_generator("compact", scale=4, features=8, depth=1).eval()
     seen = set()
 
     def enlarge(image):
         seen.add(threading.get_ident())
         assert torch.get_num_threads() == 1
         time.sleep(0.02)  # so that no thread can take them all
-        return models.enlarge(network, image)
+        return torch_upscale.enlarge(network, image)
 
     tables = []
     for cores in (1, 4):
         monkeypatch.setenv("SRGAN_PROCESSES", str(cores))
         seen.clear()
-        tables.append(evaluation.score(pairs, {"bicubic": bicubic, "ours": enlarge}, 4, {}))
+        tables.append(evaluate.score(pairs, {"bicubic": bicubic, "ours": enlarge}, 4, {}))
         assert (len(seen) > 1) == (cores > 1)
     pd.testing.assert_frame_equal(*tables, check_exact=True)
     assert list(tables[0].columns) == ["set", "model", "image", *FIGURES]
@@ -58,7 +61,7 @@ def test_an_error_in_one_image_ends_the_scoring(tmp_path):
     pairs[1].hr.write_bytes(pairs[1].hr.read_bytes()[:200])
     threads = torch.get_num_threads()
     with pytest.raises(Exception, match=r"hr1\.png"):
-        evaluation.score(pairs, {"bicubic": bicubic}, 4, {})
+        evaluate.score(pairs, {"bicubic": bicubic}, 4, {})
     assert torch.get_num_threads() == threads
 
 
@@ -77,7 +80,7 @@ def test_statistics_pair_the_images_and_name_the_worst():
     psnr = random.normal(28, 3, 40)
     bicubic_scores = {f"i{n}": (psnr[n], 0.4) for n in range(40)}
     ours = {f"i{n}": (psnr[n] + (1.0 if n else -2.0) + random.normal(0, 0.1), 0.1 + n / 1000) for n in range(40)}
-    found = evaluation.statistics(table_of({"bicubic": bicubic_scores, "gan": ours}))["s"]["gan"]
+    found = evaluate.statistics(table_of({"bicubic": bicubic_scores, "gan": ours}))["s"]["gan"]
     mean = found["figures"]["psnr_y"]
     assert mean["low"] < mean["mean"] < mean["high"]
     # The images differ far more among themselves than the models do: only the paired interval is narrow.
@@ -95,7 +98,7 @@ def test_statistics_pair_the_images_and_name_the_worst():
 
 
 def test_one_image_has_no_interval_and_equal_images_no_mean():
-    found = evaluation.statistics(table_of({"bicubic": {"a": (30.0, 0.1)}, "gan": {"a": (np.inf, 0.0)}}))["s"]["gan"]
+    found = evaluate.statistics(table_of({"bicubic": {"a": (30.0, 0.1)}, "gan": {"a": (np.inf, 0.0)}}))["s"]["gan"]
     assert found["figures"]["lpips"] == {"mean": 0.0, "low": None, "high": None, "worst": [], "best": []}
     assert "psnr_y" not in found["figures"]
 
@@ -108,27 +111,27 @@ def test_a_figure_is_good_when_it_should_be():
 
 def test_of_many_images_the_worst_are_shown_and_some_of_the_rest():
     ours = {f"i{n:03}": (30.0, n / 1000) for n in range(100)}
-    chosen = evaluation.choose(table_of({"bicubic": ours, "gan": ours}), "gan", 10)
+    chosen = evaluate.choose(table_of({"bicubic": ours, "gan": ours}), "gan", 10)
     names = [image for _, image in chosen]
     assert len(names) == 10
     assert names[-5:] == [f"i{n:03}" for n in range(95, 100)]  # the worst
     assert names[0] == "i000"  # and the best
-    assert evaluation.choose(table_of({"bicubic": ours, "gan": ours}), "gan", 100) == [("s", name) for name in ours]
+    assert evaluate.choose(table_of({"bicubic": ours, "gan": ours}), "gan", 100) == [("s", name) for name in ours]
     # Without LPIPS, what gains least counts as the worst.
     plain = table_of({"bicubic": {"a": (20, np.nan), "b": (30, np.nan)}, "gan": {"a": (25, np.nan), "b": (31, np.nan)}})
-    assert evaluation.choose(plain, "gan", 2) == [("s", "a"), ("s", "b")]
+    assert evaluate.choose(plain, "gan", 2) == [("s", "a"), ("s", "b")]
 
 
 def test_large_images_are_shown_by_a_detail(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "DETAIL", 32)
+    monkeypatch.setattr(evaluate, "DETAIL", 32)
     (pair,) = make_pairs(tmp_path, 1)
     original = read_rgb(pair.hr)
     spoiled = original.copy()
     spoiled[20:50, 40:70] = 0
     shown = {"bicubic": lambda _: spoiled, "gan": lambda _: original}
-    table = evaluation.score([pair], shown, 4, {})
-    evaluation.write_pictures(tmp_path / "pictures", tmp_path / "comparison.png", [pair], shown, table)
-    from srgan.files import read_json
+    table = evaluate.score([pair], shown, 4, {})
+    evaluate.write_pictures(tmp_path / "pictures", tmp_path / "comparison.png", [pair], shown, table)
+    from srgan.utils.files import read_json
 
     (record,) = read_json(tmp_path / "pictures" / "index.json", "evaluate")
     assert 16 <= record["top"] <= 20
@@ -212,11 +215,11 @@ def test_scores_agree_with_the_published(mirror, tmp_path, name, model, expected
         network.eval()
 
         def enlarge(image):
-            return models.enlarge(network, image)
+            return torch_upscale.enlarge(network, image)
 
     # The public generator's row takes Set14's one grey image, bridge, as colour; bicubic's takes it as grey (0.09 dB of the mean).
     pairs = catalogue_pairs(mirror, name, tmp_path, read_image if model == "bicubic" else read_rgb)
-    table = evaluation.score(pairs, {model: enlarge}, 4, metrics.open_lpips(["alex"], ""))
+    table = evaluate.score(pairs, {model: enlarge}, 4, open_lpips(["alex"], ""))
     tolerances = (0.01, 0.0005, 0.002) if model == "bicubic" else (0.02, 0.001, 0.003)
     for figure, value, tolerance in zip(("psnr_y", "ssim_y", "lpips"), expected, tolerances, strict=True):
         assert table[figure].mean() == pytest.approx(value, abs=tolerance), figure

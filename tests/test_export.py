@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 import torch
 
-from srgan import export, models
-from srgan.errors import SrganError
+from srgan.export import onnx as export
+from srgan.models.registry import build_generator, describe
+from srgan.utils.errors import SrganError
 
 SMALL = {
     "compact": {"features": 8, "depth": 2},
@@ -34,7 +35,7 @@ SUBJECTS += [
 def exported(request, tmp_path_factory):
     name, scale, config = request.param
     torch.manual_seed(0)
-    model = models.build_generator(name, scale=scale, **config).eval()
+    model = build_generator(name, scale=scale, **config).eval()
     with torch.no_grad():
         for layer in model.modules():  # as after a training: no two slopes and statistics alike
             if isinstance(layer, torch.nn.BatchNorm2d):
@@ -105,7 +106,7 @@ def test_the_file_stands_alone_and_tells_nothing_of_this_machine(exported, tmp_p
     metadata = onnxruntime.InferenceSession(alone, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
     assert metadata["sr.contract"] == "1"
     assert metadata["sr.scale"] == str(model.scale)
-    name, config = models.describe(model)
+    name, config = describe(model)
     assert metadata["sr.arch"] == name
     assert json.loads(metadata["sr.arch_config"]) == config
     assert metadata["sr.tile_overlap"] == str(model.receptive_field)
@@ -116,7 +117,7 @@ def test_the_file_stands_alone_and_tells_nothing_of_this_machine(exported, tmp_p
 
 def test_the_graph_is_made_faster_and_stays_the_same(tmp_path):
     torch.manual_seed(0)
-    model = models.build_generator("srresnet", scale=4, features=8, depth=2, upsampling="pixelshuffle").eval()
+    model = build_generator("srresnet", scale=4, features=8, depth=2, upsampling="pixelshuffle").eval()
     kinds, results = {}, {}
     image = torch.rand(2, 3, 19, 23)
     for plain in (False, True):
@@ -136,7 +137,7 @@ def test_the_graph_is_made_faster_and_stays_the_same(tmp_path):
 
 
 def test_a_model_that_differs_is_not_written(tmp_path, monkeypatch):
-    model = models.build_generator("compact", scale=2, features=4, depth=0).eval()
+    model = build_generator("compact", scale=2, features=4, depth=0).eval()
     monkeypatch.setattr(export, "TOLERANCE", 0.0)
     with pytest.raises(SrganError, match="differs from torch"):
         export.export_onnx(tmp_path / "m.onnx", model, {})

@@ -18,16 +18,17 @@ import pytest
 from PIL import Image
 
 from conftest import environment, run, write_params
-from srgan import params
-from srgan.cli import main
-from srgan.data import catalog, fetch, places, transfer
-from srgan.data.catalog import DATA_SETS, File, Source
-from srgan.data.checksums import CHECKSUMS, Checksums, digest_of
+from srgan.commands.main import main
+from srgan.config import schema
 from srgan.data.choice import choose
-from srgan.data.fetch import fetch_data_set
+from srgan.data.download import catalog, datasets, places
+from srgan.data.download import http as transfer
+from srgan.data.download.catalog import DATA_SETS, File, Source
+from srgan.data.download.checksums import CHECKSUMS, Checksums, digest_of
+from srgan.data.download.datasets import fetch_data_set
 from srgan.data.left_out import LeftOut
-from srgan.errors import SrganError
-from srgan.files import sha256
+from srgan.utils.errors import SrganError
+from srgan.utils.files import sha256
 
 
 def png(seed):
@@ -125,7 +126,7 @@ def test_names_that_mean_nothing_are_told(place, name, message):
 def test_a_name_that_no_folder_can_have_is_refused(place, name):
     write_params(place, {"data.train": [name]})
     with pytest.raises(SrganError, match=r"params\.yaml: data\.train: .*not a folder or archive"):
-        choose(params.load(place / "params.yaml").data.train, "train")
+        choose(schema.load(place / "params.yaml").data.train, "train")
 
 
 def test_an_archive_without_images_is_refused(place, capsys):
@@ -186,7 +187,7 @@ def test_a_changed_source_file_is_refused(place, monkeypatch):
     class Spec:
         origin = str(package / "__init__.py")
 
-    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: Spec)
+    monkeypatch.setattr(datasets.importlib.util, "find_spec", lambda name: Spec)
     with pytest.raises(SrganError, match=r"astronaut\.png has SHA-256 .* expected 88431cd9653c"):
         fetch_data_set(catalog.SAMPLE, "test", place / "out", Checksums())
 
@@ -279,7 +280,7 @@ def fill_mirror(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(number))
         listed.append(f"{hashlib.sha256(png(number)).hexdigest()}  ./{path.relative_to(folder)}\n")
-    (folder / fetch.MANIFEST).write_text("".join(listed))
+    (folder / datasets.MANIFEST).write_text("".join(listed))
 
 
 @pytest.mark.parametrize("kind", ["folder", "file address", "http address"])
@@ -304,7 +305,7 @@ def test_a_mirrors_list_cannot_lead_out_of_the_folder(served, monkeypatch):
     (folder / "escaped.png").write_bytes(png(1))
     checksum = hashlib.sha256(png(1)).hexdigest()
     names = ("datasets/some/../../../../escaped.png", f"datasets/some//{folder.parent}/absolute.png")
-    (folder / fetch.MANIFEST).write_text("".join(f"{checksum}  {name}\n" for name in names) + "<html>a login page</html>\n")
+    (folder / datasets.MANIFEST).write_text("".join(f"{checksum}  {name}\n" for name in names) + "<html>a login page</html>\n")
     monkeypatch.setenv("SRGAN_MIRROR", address)
     lonely = replace(entry_at("", count=1), sources={"train": ()})
     with pytest.raises(SrganError, match="it is not there"):
@@ -421,7 +422,7 @@ def test_a_user_without_a_home_folder_gets_an_error_in_words(place, monkeypatch,
 def test_a_library_that_needs_a_home_folder_gets_the_same_answer(place):
     """MLflow does, while it is imported."""
     write_params(place)
-    code = "import pwd; pwd.getpwuid = {}.__getitem__; from srgan.cli import main; main(['promote', '--dry-run'])"
+    code = "import pwd; pwd.getpwuid = {}.__getitem__; from srgan.commands.main import main; main(['promote', '--dry-run'])"
     env = {key: value for key, value in environment().items() if key != "HOME"}
     done = subprocess.run([sys.executable, "-c", code], cwd=place, env=env, capture_output=True, text=True)
     assert done.returncode == 1

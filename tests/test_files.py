@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from conftest import environment, run, write_params
-from srgan import files
-from srgan.files import atomic_file, atomic_folder, final_name, scratch_file, write_text
+from srgan.utils import files
+from srgan.utils.files import atomic_file, atomic_folder, final_name, scratch_file, write_text
 
 # Replaces the folder `out`, and kills itself before or after the n-th renaming.
 KILLED = """
 import os, signal, sys
 from itertools import count
 from pathlib import Path
-from srgan.files import atomic_folder
+from srgan.utils.files import atomic_folder
 count, when = 0, int(sys.argv[1])
 real = Path.replace
 def replace(self, target):
@@ -40,7 +40,7 @@ WAITS = """
 import os, sys
 from itertools import count
 from pathlib import Path
-from srgan.files import atomic_folder, atomic_file
+from srgan.utils.files import atomic_folder, atomic_file
 label, count = sys.argv[1], int(sys.argv[2])
 with atomic_folder("out") as folder, atomic_file("file") as file:
     print(os.getpid(), flush=True)

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from conftest import ROOT, environment
-from srgan import source
+from srgan.utils import git
 
 
 @pytest.fixture
@@ -58,12 +58,12 @@ def test_the_commit_of_another_repository_around_the_project_is_not_the_projects
     for command in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "of something else")):
         subprocess.run(["git", *identity, *command], cwd=outer, check=True)
     monkeypatch.chdir(download)
-    assert source.revision() == ""
+    assert git.revision() == ""
     subprocess.run(["git", "add", "dvc.yaml"], cwd=download, check=True)
     subprocess.run(["git", *identity, "commit", "-qm", "a folder of a larger repository"], cwd=outer, check=True)
     (outer / "elsewhere").touch()
-    assert len(source.revision()) == 40
+    assert len(git.revision()) == 40
     (download / "dvc.yaml").write_text("changed")
-    assert source.revision().endswith(" + changes")
+    assert git.revision().endswith(" + changes")
     monkeypatch.setenv("PATH", os.devnull)
-    assert source.revision() == ""
+    assert git.revision() == ""

@@ -11,16 +11,16 @@ import psutil
 import pytest
 
 from conftest import ROOT, environment, wait_for, write_params
-from pipelines import stages, workspace
-from srgan import params
-from srgan.errors import SrganError
+from pipelines.infra import dvc, workspace_lock
+from srgan.config import schema
+from srgan.utils.errors import SrganError
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "report", "register"]
 LONG = {"steps": 100_000, "log_every": 1000, "checkpoint_every": 50, "validate_every": 100_000}
 
 
 def test_the_graph_is_dvcs_own(project):
-    graph = stages.graph(project)
+    graph = dvc.graph(project)
     assert list(graph) == STAGES
     assert graph["download"] == []
     assert graph["train"] == ["prepare", "pretrain"]
@@ -28,15 +28,15 @@ def test_the_graph_is_dvcs_own(project):
 
 
 def test_a_part_of_the_graph_lies_between_two_stages(project):
-    graph = stages.graph(project)
-    assert list(stages.part(graph, None, None)) == STAGES
-    assert stages.part(graph, "train", "evaluate") == {"train": [], "export": ["train"], "evaluate": ["export", "train"]}
-    assert list(stages.part(graph, None, "prepare")) == ["download", "prepare"]
-    assert list(stages.part(graph, "report", None)) == ["report"]
+    graph = dvc.graph(project)
+    assert list(dvc.part(graph, None, None)) == STAGES
+    assert dvc.part(graph, "train", "evaluate") == {"train": [], "export": ["train"], "evaluate": ["export", "train"]}
+    assert list(dvc.part(graph, None, "prepare")) == ["download", "prepare"]
+    assert list(dvc.part(graph, "report", None)) == ["report"]
     with pytest.raises(SrganError, match=r"no stage 'pretrian' in dvc.yaml; did you mean pretrain\?"):
-        stages.part(graph, "pretrian", None)
+        dvc.part(graph, "pretrian", None)
     with pytest.raises(SrganError, match="nothing leads from stage 'export' to stage 'pretrain'"):
-        stages.part(graph, "export", "pretrain")
+        dvc.part(graph, "export", "pretrain")
 
 
 def test_what_dvc_cannot_read_is_told_in_a_sentence(tmp_path):
@@ -44,11 +44,11 @@ def test_what_dvc_cannot_read_is_told_in_a_sentence(tmp_path):
         (tmp_path / name).write_text((ROOT / name).read_text())
     (tmp_path / ".dvc").mkdir()
     with pytest.raises(SrganError, match=f"{tmp_path} is not a git repository; DVC needs one: git init"):
-        stages.graph(tmp_path)
+        dvc.graph(tmp_path)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / "dvc.yaml").write_text("stages: [")
     with pytest.raises(SrganError, match=rf"DVC cannot read the project in {tmp_path}: .*; see: dvc status"):
-        stages.graph(tmp_path)
+        dvc.graph(tmp_path)
 
 
 # -- parameters ------------------------------------------------------------------------------------------------------------
@@ -63,8 +63,8 @@ def folder(tmp_path, monkeypatch):
 
 def test_overrides_are_written_and_comments_stay(folder):
     before = (folder / "params.yaml").read_text()
-    workspace.set_params(None, {"train.steps": 1000, "train.losses.adversarial.weight": 0.25, "data.train": ["sample", "div2k"]})
-    loaded = params.load()
+    workspace_lock.set_params(None, {"train.steps": 1000, "train.losses.adversarial.weight": 0.25, "data.train": ["sample", "div2k"]})
+    loaded = schema.load()
     assert (loaded.train.steps, loaded.train.losses.adversarial.weight, loaded.data.train) == (1000, 0.25, ("sample", "div2k"))
     after = (folder / "params.yaml").read_text()
     comments = [[line.partition("#")[2] for line in text.splitlines() if "#" in line] for text in (before, after)]
@@ -84,7 +84,7 @@ def test_overrides_are_written_and_comments_stay(folder):
 def test_what_is_no_parameter_changes_nothing(folder, profile, overrides, message):
     before = (folder / "params.yaml").read_bytes()
     with pytest.raises(SrganError, match=message) as caught:
-        workspace.set_params(profile, overrides)
+        workspace_lock.set_params(profile, overrides)
     assert ".tmp" not in str(caught.value)
     assert (folder / "params.yaml").read_bytes() == before
     assert sorted(path.name for path in folder.rglob("*")) == ["params.yaml"]
@@ -93,13 +93,13 @@ def test_what_is_no_parameter_changes_nothing(folder, profile, overrides, messag
 def test_ones_own_parameters_are_kept_beside_a_profile_those_of_a_flow_are_not(folder):
     own = (folder / "params.yaml").read_text() + "# my own\n"
     (folder / "params.yaml").write_text(own)
-    workspace.set_params(None, {"train.steps": 80})  # still one's own
+    workspace_lock.set_params(None, {"train.steps": 80})  # still one's own
     own = (folder / "params.yaml").read_text()
-    workspace.set_params("srgan-div2k", {"train.steps": 70_000})
+    workspace_lock.set_params("srgan-div2k", {"train.steps": 70_000})
     assert (folder / "params.yaml.bak").read_text() == own
-    assert params.load().train.steps == 70_000
-    workspace.set_params("demo", {"train.steps": 800})
-    workspace.set_params("demo", {})
+    assert schema.load().train.steps == 70_000
+    workspace_lock.set_params("demo", {"train.steps": 800})
+    workspace_lock.set_params("demo", {})
     assert sorted(path.name for path in folder.glob("params.yaml*")) == ["params.yaml", "params.yaml.bak"]
 
 
@@ -121,16 +121,16 @@ def test_a_busy_working_copy_refuses_or_makes_wait_until_the_last_process_is_gon
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, "3"], stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder)
     assert holder.stdout.readline() == "held\n"
     who = rf"{folder} is in use by the run 'first' \(process {holder.pid}, since \d{{4}}-\d\d-\d\d \d\d:\d\d\)"
-    with pytest.raises(workspace.Busy, match=f"{who}; wait for its end"), workspace.hold("second", False, print):
+    with pytest.raises(workspace_lock.Busy, match=f"{who}; wait for its end"), workspace_lock.hold("second", False, print):
         pass
     start, told = time.monotonic(), []
     holder.kill()  # outright, and what it started lives on
     holder.wait()
-    with workspace.hold("second", True, told.append):
+    with workspace_lock.hold("second", True, told.append):
         assert 1 < time.monotonic() - start < 30
     assert len(told) == 1
     assert told[0].endswith("waiting for its end")
-    with workspace.hold("third", False, print):  # nothing stale is left
+    with workspace_lock.hold("third", False, print):  # nothing stale is left
         pass
 
 
@@ -148,23 +148,23 @@ def test_a_folder_of_results_is_for_one_run_and_a_killed_one_is_found(folder):
     enlarger = subprocess.Popen([sys.executable, "-c", ENLARGER], stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder)
     assert enlarger.stdout.readline() == "held\n"
     told = f"{folder}/big is in use by the run 'enlarging' .*; wait for its end, or name another folder"
-    with pytest.raises(workspace.Busy, match=told), workspace.hold("second", False, print, results=folder / "big"):
+    with pytest.raises(workspace_lock.Busy, match=told), workspace_lock.hold("second", False, print, results=folder / "big"):
         pass
-    with workspace.hold("training", False, print), workspace.hold("another", False, print, results=folder / "other"):
+    with workspace_lock.hold("training", False, print), workspace_lock.hold("another", False, print, results=folder / "other"):
         pass
     left = []
-    workspace.report_killed(left.append)
+    workspace_lock.report_killed(left.append)
     assert left == []
     enlarger.kill()
     enlarger.wait()
-    workspace.report_killed(left.append)
-    workspace.report_killed(left.append)  # told once
+    workspace_lock.report_killed(left.append)
+    workspace_lock.report_killed(left.append)  # told once
     assert left == ["its-id"]
 
 
 def test_another_folder_is_no_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SrganError, match="run this in the project's folder"), workspace.hold("run", True, print):
+    with pytest.raises(SrganError, match="run this in the project's folder"), workspace_lock.hold("run", True, print):
         pass
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, environment
-from srgan.errors import SrganError
+from srgan.utils.errors import SrganError
 from tests.fuzz import driver
 from tests.fuzz.cases import Case, SilentlyAccepted, Target
 

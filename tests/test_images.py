@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from srgan.data.images import read_image, read_rgb, write_png
-from srgan.errors import SrganError
+from srgan.images.read import read_image, read_rgb, write_png
+from srgan.utils.errors import SrganError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 GREY = COLOURS[..., 0]

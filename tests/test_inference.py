@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import run, write_model
-from srgan import inference, runtimes
-from srgan.errors import SrganError
-from srgan.inference import Upscaler
+from srgan.inference import backends
+from srgan.inference import upscaler as inference
+from srgan.inference.upscaler import Upscaler
+from srgan.utils.errors import SrganError
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_short_memory_halves_the_tile_and_changes_nothing(model_path, caplog, mo
             raise onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException("BFCArena::AllocateRawInternal Failed to allocate memory")
         return engine.run(tensor)
 
-    upscaler._engine = runtimes.Engine(scarce, engine.provider, engine.metadata)
+    upscaler._engine = backends.Engine(scarce, engine.provider, engine.metadata)
     with caplog.at_level(logging.WARNING):
         result = upscaler.upscale(image)
     assert np.abs(result - expected).max() < 1e-5
@@ -127,7 +128,7 @@ def test_memory_that_is_not_there_at_all_is_told(model_path):
     def none(tensor):
         raise MemoryError
 
-    upscaler._engine = runtimes.Engine(none, "none", {})
+    upscaler._engine = backends.Engine(none, "none", {})
     with pytest.raises(SrganError, match="pixels at a time take more memory than is free"):
         upscaler.upscale(np.zeros((100, 100, 3), np.uint8))
 
@@ -149,7 +150,7 @@ def test_engines_that_compile_see_one_shape_alone(model_path, photograph):
         shapes.append(tensor.shape)
         return engine.run(tensor)
 
-    upscaler._engine, upscaler._compiles = runtimes.Engine(compiled, "TensorrtExecutionProvider", engine.metadata), True
+    upscaler._engine, upscaler._compiles = backends.Engine(compiled, "TensorrtExecutionProvider", engine.metadata), True
     result = upscaler.upscale(photograph)
     upscaler.upscale(photograph[:7, :9])
     assert set(shapes) == {(1, 3, 40, 40)}

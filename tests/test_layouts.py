@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from conftest import make_project, run, write_params
-from srgan.data.images import read_rgb, write_png
 from srgan.data.layouts import find_pairs
 from srgan.data.manifest import pairs
-from srgan.errors import SrganError
+from srgan.images.read import read_rgb, write_png
+from srgan.utils.errors import SrganError
 
 # HR and LR of image 0001 at x4.
 LAYOUTS = {

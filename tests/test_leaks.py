@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srgan.data import leaks
-from srgan.data.catalog import SAMPLE
-from srgan.data.images import read_image, read_rgb
+from srgan.data import near_duplicates
+from srgan.data.download.catalog import SAMPLE
 from srgan.data.prepare import BENCHMARKS
+from srgan.images.read import read_image, read_rgb
 
 
 def jpeg(image, quality):
@@ -22,7 +22,7 @@ def jpeg(image, quality):
 
 
 def find(references, image):
-    return references.find(leaks.fingerprint(np.ascontiguousarray(image)))
+    return references.find(near_duplicates.fingerprint(np.ascontiguousarray(image)))
 
 
 def crop(image, share, random):
@@ -58,9 +58,9 @@ def photos():
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_copies_are_found_and_nothing_else(photos, change):
-    references = leaks.References()
+    references = near_duplicates.References()
     for name, image in photos.items():
-        references.add(name, leaks.fingerprint(image))
+        references.add(name, near_duplicates.fingerprint(image))
     change, _ = CHANGES[change]
     random = np.random.default_rng(0)
     for name, image in photos.items():
@@ -74,7 +74,7 @@ def test_changed_copies_are_found_and_nothing_else(photos, change):
 @pytest.mark.parametrize("change", CHANGES)
 def test_benchmarks_are_known_without_their_images(mirror, change):
     """The fingerprints that ship find B100 (which is BSDS500's val) after a crop, a re-encoding or a resize."""
-    references, random = leaks.References.load(BENCHMARKS), np.random.default_rng(0)
+    references, random = near_duplicates.References.load(BENCHMARKS), np.random.default_rng(0)
     change, least = CHANGES[change]
     paths = sorted((mirror / "datasets/b100").iterdir())[::3]
     found = [f"b100/{path.stem}" in dict(find(references, change(read_rgb(path), random))) for path in paths]
@@ -83,7 +83,7 @@ def test_benchmarks_are_known_without_their_images(mirror, change):
 
 def test_no_training_set_is_suspected_without_reason(mirror):
     """Of a third of three sets, one is a benchmark picture: BSDS500 has Set5's woman among its training images."""
-    references = leaks.References.load(BENCHMARKS)
+    references = near_duplicates.References.load(BENCHMARKS)
     found = {}
     for name in ("bsds500", "t91", "kodak24"):
         paths = sorted((mirror / "datasets" / name).rglob("*.*"))
@@ -96,26 +96,26 @@ def test_no_training_set_is_suspected_without_reason(mirror):
 def test_equal_pixels_are_exact_copies():
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    references = leaks.References()
-    references.add("a/x", leaks.fingerprint(image), "digest")
-    assert references.find(leaks.fingerprint(image), "digest") == [("a/x", 0)]
+    references = near_duplicates.References()
+    references.add("a/x", near_duplicates.fingerprint(image), "digest")
+    assert references.find(near_duplicates.fingerprint(image), "digest") == [("a/x", 0)]
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (32, 32, 3), (33, 900, 3), (900, 33, 3)])
 def test_images_without_a_feature_or_of_odd_shapes_do_no_harm(shape):
-    references = leaks.References()
-    references.add("a/flat", leaks.fingerprint(np.full(shape, 90, np.uint8)))
-    references.add("a/noise", leaks.fingerprint(np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)))
+    references = near_duplicates.References()
+    references.add("a/flat", near_duplicates.fingerprint(np.full(shape, 90, np.uint8)))
+    references.add("a/noise", near_duplicates.fingerprint(np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)))
     assert find(references, np.full(shape, 91, np.uint8)) == []
-    assert find(leaks.References(), np.full(shape, 91, np.uint8)) == []
+    assert find(near_duplicates.References(), np.full(shape, 91, np.uint8)) == []
 
 
 def test_references_survive_saving(tmp_path, photos):
-    references = leaks.References()
+    references = near_duplicates.References()
     for name, image in photos.items():
-        references.add(f"sample/{name}", leaks.fingerprint(image), name)
+        references.add(f"sample/{name}", near_duplicates.fingerprint(image), name)
     references.save(tmp_path / "references.npz")
-    loaded = leaks.References.load(tmp_path / "references.npz")
+    loaded = near_duplicates.References.load(tmp_path / "references.npz")
     assert find(loaded, photos["coffee.png"]) == find(references, photos["coffee.png"]) != []
     assert loaded.exact == list(photos)
-    assert leaks.References.load(tmp_path / "references.npz", without={"sample"}).names == []
+    assert near_duplicates.References.load(tmp_path / "references.npz", without={"sample"}).names == []

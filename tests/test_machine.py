@@ -5,8 +5,10 @@ import os
 import pytest
 
 from conftest import make_project, run, write_params
-from srgan import cli, machine, planning
-from srgan.launch import MALLOC
+from srgan.commands import main
+from srgan.distributed.launch import MALLOC
+from srgan.tuning import estimate
+from srgan.utils import machine
 
 GB = 10**9
 
@@ -86,8 +88,8 @@ def test_a_plan_knows_the_limit_of_the_container(container, version, tmp_path, m
     monkeypatch.chdir(tmp_path)
     for name, value in MALLOC.items():
         monkeypatch.setenv(name, value)  # else the command would start itself again
-    monkeypatch.setattr(planning, "peak_of_tensors", lambda *_: 8e9)
-    cli.main(["plan"])
+    monkeypatch.setattr(estimate, "peak_of_tensors", lambda *_: 8e9)
+    main.main(["plan"])
     said = capsys.readouterr().out
     place = {version_1: "limit of 1.0 GB in {}/cg/memory/memory.limit_in_bytes", version_2: "limit of 0.9 GB in {}/cg/pod/memory.max"}
     assert said.count(f"GB are free ({place[version].format(tmp_path)}): too much; raise") == 2

@@ -15,9 +15,9 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 from conftest import run, write_model
-from srgan.errors import SrganError
-from srgan.inference import Upscaler
-from srgan.photographs import Options, upscale_file
+from srgan.inference.photo import Options, upscale_file
+from srgan.inference.upscaler import Upscaler
+from srgan.utils.errors import SrganError
 
 PHOTO = Image.fromarray(skimage.data.chelsea()[100:140, 100:160])  # 60 x 40 pixels; results have 120 x 80
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -502,7 +502,7 @@ def test_numbers_and_elements_without_end_do_not_stop_the_command(command, tmp_p
 
 
 def test_xmp_of_too_many_elements_is_damaged(upscale, tmp_path, monkeypatch):
-    monkeypatch.setattr("srgan.xmp.MOST", 1000)
+    monkeypatch.setattr("srgan.images.xmp.MOST", 1000)
     PHOTO.save(tmp_path / "in.jpg", xmp=xmp("<dc:source/>" * 1000))
     assert "the XMP, which is damaged (more than 1,000 elements)" in upscale("in.jpg", "out.jpg")
 

@@ -10,10 +10,13 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from srgan import metrics
-from srgan.data import degrade, pretrained
-from srgan.data.catalog import File, Weights
-from srgan.data.images import as_rgb, read_image, read_rgb
+from srgan.data.download import weights
+from srgan.data.download.catalog import File, Weights
+from srgan.degradations import bicubic
+from srgan.images.read import as_rgb, read_image, read_rgb
+from srgan.metrics.artifacts import checkerboard, look
+from srgan.metrics.lpips import Lpips
+from srgan.metrics.psnr_ssim import compare, luma, psnr_ssim, psnr_ssim_y
 
 
 @pytest.fixture
@@ -26,13 +29,13 @@ def images():
 
 def test_psnr_and_ssim_equal_skimage_in_float64(images):
     first, second = images
-    figures = metrics.psnr_ssim(first, second, border=4)
+    figures = psnr_ssim(first, second, border=4)
     a, b = (image[4:-4, 4:-4].astype(np.float64) for image in images)
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
     _, rgb = structural_similarity(a, b, channel_axis=2, full=True, **options)
     assert figures["psnr_rgb"] == pytest.approx(peak_signal_noise_ratio(a, b, data_range=255), abs=1e-4)
     assert figures["ssim_rgb"] == pytest.approx(rgb[5:-5, 5:-5].mean(), abs=1e-5)
-    y_a, y_b = (metrics.luma(image[4:-4, 4:-4]).astype(np.float64) for image in images)
+    y_a, y_b = (luma(image[4:-4, 4:-4]).astype(np.float64) for image in images)
     _, luma = structural_similarity(y_a, y_b, full=True, **options)
     assert figures["psnr_y"] == pytest.approx(peak_signal_noise_ratio(y_a, y_b, data_range=255), abs=1e-4)
     assert figures["ssim_y"] == pytest.approx(luma[5:-5, 5:-5].mean(), abs=1e-5)
@@ -40,11 +43,11 @@ def test_psnr_and_ssim_equal_skimage_in_float64(images):
 
 def test_luma_is_matlabs():
     colours = np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
-    assert metrics.luma(colours)[0] == pytest.approx([16, 235, 81.481, 144.553, 40.966], abs=1e-3)
+    assert luma(colours)[0] == pytest.approx([16, 235, 81.481, 144.553, 40.966], abs=1e-3)
 
 
 def test_equal_images_are_infinitely_close(images):
-    figures = metrics.psnr_ssim(images[0], images[0], border=2)
+    figures = psnr_ssim(images[0], images[0], border=2)
     assert figures["psnr_y"] == math.inf
     assert figures["ssim_y"] == pytest.approx(1)
 
@@ -52,13 +55,13 @@ def test_equal_images_are_infinitely_close(images):
 def test_the_border_does_not_count(images):
     changed = images[0].copy()
     changed[:4] = 0
-    assert metrics.psnr_ssim(changed, images[0], border=4)["psnr_rgb"] == math.inf
-    assert metrics.psnr_ssim(changed, images[0], border=3)["psnr_rgb"] < 40
+    assert psnr_ssim(changed, images[0], border=4)["psnr_rgb"] == math.inf
+    assert psnr_ssim(changed, images[0], border=3)["psnr_rgb"] < 40
 
 
 def test_ssim_says_what_is_too_small():
     with pytest.raises(ValueError, match="at least 11x11"):
-        metrics.compare(np.zeros((10, 20)), np.zeros((10, 20)))
+        compare(np.zeros((10, 20)), np.zeros((10, 20)))
 
 
 TABLE = {  # DESIGN's figures for bicubic with 8-bit LR images: PSNR-Y, SSIM-Y
@@ -78,9 +81,9 @@ TABLE = {  # DESIGN's figures for bicubic with 8-bit LR images: PSNR-Y, SSIM-Y
 def test_bicubic_scores_are_the_literatures(mirror, name, scale):
     scores = []
     for path in sorted((mirror / "datasets" / name).iterdir()):
-        hr_image = degrade.modcrop(read_image(path), scale)
-        sr_image = degrade.bicubic_upscale(degrade.bicubic_downscale(as_rgb(hr_image), scale), scale)
-        scores.append(metrics.psnr_ssim_y(sr_image, hr_image, border=scale))
+        hr_image = bicubic.modcrop(read_image(path), scale)
+        sr_image = bicubic.bicubic_upscale(bicubic.bicubic_downscale(as_rgb(hr_image), scale), scale)
+        scores.append(psnr_ssim_y(sr_image, hr_image, border=scale))
     psnr, ssim = np.mean(scores, axis=0)
     assert psnr == pytest.approx(TABLE[name, scale][0], abs=0.01)
     assert ssim == pytest.approx(TABLE[name, scale][1], abs=0.0005)
@@ -94,7 +97,7 @@ def empty_cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("network", "first", "second"), [("alex", 0.7219, 0.1376), ("squeeze", 0.7110, 0.1479)])
 def test_lpips_of_the_examples_is_the_published(mirror, empty_cache, network, first, second):
-    lpips = metrics.Lpips(network)
+    lpips = Lpips(network)
     folder = mirror / "weights" / "lpips-examples"
     reference = read_rgb(folder / "ex_ref.png")
     assert lpips(reference, read_rgb(folder / "ex_p0.png")) == pytest.approx(first, abs=0.001)
@@ -104,7 +107,7 @@ def test_lpips_of_the_examples_is_the_published(mirror, empty_cache, network, fi
 @functools.cache
 def random_backbone(name):
     """Weights that know nothing, named as torchvision names them."""
-    from srgan import torchvision_import  # noqa: F401 (must come before lpips)
+    from srgan.utils import compat  # noqa: F401 (must come before lpips)
 
     import lpips  # isort: skip
 
@@ -118,8 +121,8 @@ TILED = [(network, size) for network in ("alex", "squeeze") for size in ((300, 5
 
 @pytest.mark.parametrize(("network", "size"), [*TILED, ("vgg", (47, 270))])
 def test_lpips_in_tiles_is_that_of_the_whole_image(monkeypatch, network, size):
-    monkeypatch.setattr(pretrained, "load_weights", lambda _: random_backbone(network))
-    lpips = metrics.Lpips(network)
+    monkeypatch.setattr(weights, "load_weights", lambda _: random_backbone(network))
+    lpips = Lpips(network)
     random = np.random.default_rng(0)
     hr_image = random.integers(0, 256, (*size, 3), dtype=np.uint8)
     sr_image = np.clip(hr_image + random.normal(0, np.linspace(0, 60, size[1])[None, :, None], hr_image.shape), 0, 255).astype(np.uint8)
@@ -127,41 +130,41 @@ def test_lpips_in_tiles_is_that_of_the_whole_image(monkeypatch, network, size):
     with torch.inference_mode():
         expected = float(lpips._network(*tensors))  # the package's own way
     assert lpips(sr_image, hr_image) == pytest.approx(expected, rel=1e-5)
-    monkeypatch.setattr(metrics, "_TILE", 128)
+    monkeypatch.setattr("srgan.metrics.lpips._TILE", 128)
     assert lpips(sr_image, hr_image) == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_the_scores_do_not_see():
     random = np.random.default_rng(0)
     hr_image = cv2.GaussianBlur(random.integers(0, 256, (301, 200, 3), dtype=np.uint8), (0, 0), 2)
-    same = metrics.look(hr_image, hr_image, 4)
+    same = look(hr_image, hr_image, 4)
     assert (same["color_shift"], same["sharpness"]) == (0, 1)
     tinted = hr_image.copy()
     tinted[..., 0] += 5
-    assert metrics.look(tinted, hr_image, 4)["color_shift"] == pytest.approx(5)
-    assert metrics.look(cv2.GaussianBlur(hr_image, (0, 0), 3), hr_image, 4)["sharpness"] < 0.7
+    assert look(tinted, hr_image, 4)["color_shift"] == pytest.approx(5)
+    assert look(cv2.GaussianBlur(hr_image, (0, 0), 3), hr_image, 4)["sharpness"] < 0.7
     flat = np.full_like(hr_image, 100)
     touched = flat.copy()
     touched[50, 50] += 2
-    assert metrics.look(touched, flat, 4)["sharpness"] < 2  # one pixel makes no image thousands of times as sharp
+    assert look(touched, flat, 4)["sharpness"] < 2  # one pixel makes no image thousands of times as sharp
     gridded = hr_image.copy()
     gridded[::4, ::4] += 16
-    strength = metrics.look(gridded, hr_image, 4)["checkerboard"]
+    strength = look(gridded, hr_image, 4)["checkerboard"]
     assert strength > 20 * same["checkerboard"]
     assert strength == pytest.approx(16 * np.sqrt(1 / 16 * 15 / 16), rel=0.15)  # of a spike in one of 16 places
     # In strips or at once: the same.
     tensor = torch.from_numpy(gridded).permute(2, 0, 1)[None].float() / 255
-    assert strength == pytest.approx(float(metrics.checkerboard(tensor, 4)), rel=1e-4)
+    assert strength == pytest.approx(float(checkerboard(tensor, 4)), rel=1e-4)
 
 
 def test_no_patch_is_too_small_for_the_grid():
-    assert float(metrics.checkerboard(torch.rand(2, 3, 8, 8), 4)) == 0
+    assert float(checkerboard(torch.rand(2, 3, 8, 8), 4)) == 0
 
 
 def test_strips_change_nothing(monkeypatch, images):
-    whole = metrics.psnr_ssim(*images, border=3)
-    monkeypatch.setattr(metrics, "_ROWS", 7)
-    assert metrics.psnr_ssim(*images, border=3) == pytest.approx(whole, rel=1e-7)
+    whole = psnr_ssim(*images, border=3)
+    monkeypatch.setattr("srgan.metrics.psnr_ssim._ROWS", 7)
+    assert psnr_ssim(*images, border=3) == pytest.approx(whole, rel=1e-7)
 
 
 def at(entry, base):
@@ -172,10 +175,10 @@ def at(entry, base):
 
 def test_weights_that_cannot_be_had_are_an_error_that_names_the_places(empty_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("SRGAN_MIRROR", str(tmp_path / "mirror"))
-    entry = pretrained.WEIGHTS["alexnet"]
-    monkeypatch.setitem(pretrained.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
-    with pytest.raises(pretrained.WeightsUnavailable) as caught:
-        metrics.Lpips()
+    entry = weights.WEIGHTS["alexnet"]
+    monkeypatch.setitem(weights.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
+    with pytest.raises(weights.WeightsUnavailable) as caught:
+        Lpips()
     places = [str(empty_cache), str(tmp_path / "mirror" / "weights"), "http://127.0.0.1:9/alexnet-owt-7be5be79.pth"]
     assert all(place in str(caught.value) for place in (*places, "alexnet-features.safetensors"))
 
@@ -184,10 +187,10 @@ def test_wrong_weights_are_not_used(empty_cache, monkeypatch, caplog):
     empty_cache.mkdir(parents=True)
     (empty_cache / "alexnet-owt-7be5be79.pth").write_bytes(b"something else")
     monkeypatch.delenv("SRGAN_MIRROR", raising=False)
-    entry = pretrained.WEIGHTS["alexnet"]
-    monkeypatch.setitem(pretrained.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
-    with pytest.raises(pretrained.WeightsUnavailable):
-        pretrained.weights_path("alexnet")
+    entry = weights.WEIGHTS["alexnet"]
+    monkeypatch.setitem(weights.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
+    with pytest.raises(weights.WeightsUnavailable):
+        weights.weights_path("alexnet")
     assert "does not begin with 7be5be79" in caplog.text
 
 
@@ -216,13 +219,13 @@ def test_a_download_is_checked_and_lands_whole(empty_cache, tmp_path, monkeypatc
         base = f"http://127.0.0.1:{server.server_port}"
         for word, expected in (("bad", None), ("good", content)):
             file = f"{word}-{digest}.pth"
-            monkeypatch.setitem(pretrained.WEIGHTS, "alexnet", Weights("alexnet", "", "", (File((f"{base}/{file}",), 0, digest),)))
+            monkeypatch.setitem(weights.WEIGHTS, "alexnet", Weights("alexnet", "", "", (File((f"{base}/{file}",), 0, digest),)))
             if expected is None:
-                with pytest.raises(pretrained.WeightsUnavailable, match="expected"):
-                    pretrained.weights_path("alexnet")
+                with pytest.raises(weights.WeightsUnavailable, match="expected"):
+                    weights.weights_path("alexnet")
                 assert [path.suffix for path in empty_cache.iterdir()] == [".lock"]
             else:
-                assert pretrained.weights_path("alexnet").read_bytes() == expected
+                assert weights.weights_path("alexnet").read_bytes() == expected
     finally:
         server.shutdown()
         server.server_close()

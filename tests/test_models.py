@@ -8,20 +8,27 @@ import pytest
 import torch
 from torch.nn import functional
 
-from srgan import losses, models, params
-from srgan.data import degrade, pretrained
-from srgan.data.images import read_rgb
-from srgan.data.transfer import TransferError
-from srgan.errors import SrganError
-from srgan.models import features, layers
-from srgan.training import perceptual
+from srgan.config import schema
+from srgan.data.download import weights as pretrained
+from srgan.data.download.http import TransferError
+from srgan.degradations import bicubic as degrade
+from srgan.images.read import read_rgb
+from srgan.inference.torch_upscale import enlarge
+from srgan.losses import perceptual
+from srgan.losses.adversarial import accuracy, adversarial_loss, discriminator_loss, feature_matching_loss
+from srgan.losses.pixel import pixel_loss, total_variation
+from srgan.models import layers
+from srgan.models import vgg as features
+from srgan.models.checkpoints import load_generator, save_generator, start_from
+from srgan.models.registry import DISCRIMINATORS, build_discriminator, build_generator, describe, parameter_count
+from srgan.utils.errors import SrganError
 
 MIRROR = os.environ.get("SRGAN_MIRROR")
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_compact_starts_as_bilinear_enlargement(scale):
-    model = models.build_generator("compact", scale=scale, features=16, depth=3)
+    model = build_generator("compact", scale=scale, features=16, depth=3)
     with torch.no_grad():
         model.body[-1].weight[:, 3:] = 0  # the random part of the start
     image = torch.rand(1, 3, 20, 20)
@@ -49,7 +56,7 @@ def network(request):
     torch.manual_seed(0)
     label, scale = request.param
     name = label.split("-")[0]
-    return models.build_generator(name, scale=scale, **SMALL[label]).eval(), name, {"scale": scale} | SMALL[label]
+    return build_generator(name, scale=scale, **SMALL[label]).eval(), name, {"scale": scale} | SMALL[label]
 
 
 def test_a_network_takes_any_size(network):
@@ -60,9 +67,9 @@ def test_a_network_takes_any_size(network):
 
 def test_what_a_network_is_built_of_can_be_read_from_its_weights(network, tmp_path):
     model, name, config = network
-    models.save_generator(tmp_path / "a.safetensors", model, {"sr.objective": "psnr"})
-    loaded, metadata = models.load_generator(tmp_path / "a.safetensors", made_by="pretrain")
-    assert models.describe(loaded) == (name, config)
+    save_generator(tmp_path / "a.safetensors", model, {"sr.objective": "psnr"})
+    loaded, metadata = load_generator(tmp_path / "a.safetensors", made_by="pretrain")
+    assert describe(loaded) == (name, config)
     assert metadata == {"sr.objective": "psnr"}
     image = torch.rand(1, 3, 9, 9)
     assert torch.equal(loaded(image), model(image))
@@ -92,11 +99,11 @@ def test_what_an_output_depends_on_is_the_receptive_field(network):
     ],
 )
 def test_networks_have_the_published_sizes(name, config, count):
-    assert models.parameter_count(models.build_generator(name, scale=4, **config)) == count
+    assert parameter_count(build_generator(name, scale=4, **config)) == count
 
 
 def test_discriminators_have_the_published_sizes():
-    sizes = {name: models.parameter_count(models.build_discriminator(name)) for name in ("vgg", "unet")}
+    sizes = {name: parameter_count(build_discriminator(name)) for name in ("vgg", "unet")}
     convolutions = 9 * (3 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 256 * 256 + 256 * 512 + 512 * 512)
     norms = 2 * (64 + 128 + 128 + 256 + 256 + 512 + 512)
     assert sizes["vgg"] == convolutions + 64 + norms + 512 * 36 * 1024 + 1024 + 1024 + 1  # SRGAN, figure 4, at 96x96
@@ -114,7 +121,7 @@ def test_an_upsampling_starts_without_a_checkerboard(upsampling, step):
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_the_last_convolution_gives_the_same_before_the_pixel_shuffle(scale):
-    model = models.build_generator("srresnet", scale=scale, features=6, depth=1).double()
+    model = build_generator("srresnet", scale=scale, features=6, depth=1).double()
     found = []
     for model.plain in (True, False):
         lr_image = torch.rand(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -136,7 +143,7 @@ def test_a_convolution_moves_before_a_pixel_shuffle_unchanged(step, kernel):
 
 
 def test_recomputed_blocks_give_the_same_gradients():
-    model = models.build_generator("rrdb", scale=4, features=8, growth=4, depth=2)
+    model = build_generator("rrdb", scale=4, features=8, growth=4, depth=2)
     found = []
     for model.recompute in (False, True):
         model.zero_grad()
@@ -146,18 +153,18 @@ def test_recomputed_blocks_give_the_same_gradients():
 
 
 def test_srcnn_works_on_the_bicubic_image():
-    model = models.build_generator("srcnn", scale=4)
+    model = build_generator("srcnn", scale=4)
     seen = []
     model.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     lr_image = np.random.default_rng(0).integers(0, 256, (12, 15, 3), dtype=np.uint8)
-    models.enlarge(model, lr_image)
+    enlarge(model, lr_image)
     bicubic = (seen[0][0].permute(1, 2, 0).numpy() * 255).clip(0, 255).round().astype(np.uint8)
     inside = slice(8, -8)  # at the border one mirrors, the other repeats
     assert np.abs(bicubic[inside, inside].astype(int) - degrade.bicubic_upscale(lr_image, 4)[inside, inside]).max() <= 1
 
 
 def test_compact_has_the_community_names():
-    model = models.build_generator("compact", scale=4, features=64, depth=32)
+    model = build_generator("compact", scale=4, features=64, depth=32)
     assert {"body.0.weight", "body.1.weight", "body.66.bias"} <= set(model.state_dict())
 
 
@@ -173,33 +180,33 @@ def test_enlarging_clips_and_rounds():
             return image * 0 + self.value
 
     image = np.zeros((2, 3, 3), np.uint8)
-    levels = [int(models.enlarge(Constant(value), image)[0, 0, 0]) for value in (-0.1, 0.0, 0.5, 0.999, 1.2)]
+    levels = [int(enlarge(Constant(value), image)[0, 0, 0]) for value in (-0.1, 0.0, 0.5, 0.999, 1.2)]
     assert levels == [0, 0, 128, 255, 255]
 
 
 def test_files_that_are_no_generator_are_told_by_name(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(SrganError, match="no such file or folder; it is made by: dvc repro pretrain"):
-        models.load_generator(path, made_by="pretrain")
+        load_generator(path, made_by="pretrain")
     path.write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
     with pytest.raises(SrganError, match="not a readable safetensors file"):
-        models.load_generator(path, made_by="pretrain")
-    models.save_generator(path, torch.nn.Linear(2, 2), {})
+        load_generator(path, made_by="pretrain")
+    save_generator(path, torch.nn.Linear(2, 2), {})
     with pytest.raises(SrganError, match="holds no network of compact, srresnet, rrdb, srcnn"):
-        models.load_generator(path, made_by="pretrain")
+        load_generator(path, made_by="pretrain")
 
 
 def test_the_patch_discriminator_judges_patches():
-    model = models.build_discriminator("patch", features=4, depth=3)
+    model = build_discriminator("patch", features=4, depth=3)
     logits, features = model(torch.rand(2, 3, 64, 48).to(memory_format=torch.channels_last))
     assert logits.shape == (2, 1, 8, 6)
     assert [tuple(feature.shape[1:]) for feature in features] == [(4, 64, 48), (8, 32, 24), (16, 16, 12), (32, 8, 6)]
 
 
-@pytest.mark.parametrize("name", models.DISCRIMINATORS)
+@pytest.mark.parametrize("name", DISCRIMINATORS)
 @pytest.mark.parametrize("size", [(32, 32), (96, 96), (50, 70)])
 def test_discriminators_take_any_patch(name, size):
-    model = models.build_discriminator(name, features=4)
+    model = build_discriminator(name, features=4)
     logits, features = model(torch.rand(2, 3, *size).to(memory_format=torch.channels_last))
     assert logits.shape == {"vgg": (2, 1), "unet": (2, 1, *size), "patch": (2, 1, size[0] // 8, size[1] // 8)}[name]
     assert features[0].shape[2:] == size
@@ -207,9 +214,9 @@ def test_discriminators_take_any_patch(name, size):
 
 @pytest.mark.parametrize(("name", "config"), [("vgg", {"features": 4}), ("unet", {"features": 4}), ("patch", {"features": 4, "depth": 2})])
 def test_what_a_discriminator_is_built_of_can_be_read_from_its_weights(name, config):
-    state = models.build_discriminator(name, **config).state_dict()
-    read = {other: build.config_from(state) for other, build in models.DISCRIMINATORS.items()}
-    assert read == dict.fromkeys(models.DISCRIMINATORS) | {name: config}
+    state = build_discriminator(name, **config).state_dict()
+    read = {other: build.config_from(state) for other, build in DISCRIMINATORS.items()}
+    assert read == dict.fromkeys(DISCRIMINATORS) | {name: config}
 
 
 # -- checkpoints of other programs -----------------------------------------------------------------------------------------
@@ -259,48 +266,46 @@ def published(state):
 def test_community_checkpoints_of_rrdb_can_be_trained_on(tmp_path, scale, wrap):
     torch.manual_seed(0)
     config = {"scale": scale, "features": 8, "growth": 4, "depth": 2}
-    theirs, ours = (models.build_generator("rrdb", **config) for _ in range(2))
+    theirs, ours = (build_generator("rrdb", **config) for _ in range(2))
     torch.save(wrap(theirs.state_dict(), {2: 1, 4: 2, 8: 3}[scale]), tmp_path / "x.pth")
-    models.start_from(tmp_path / "x.pth", ours)
+    start_from(tmp_path / "x.pth", ours)
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
 
 
 def test_a_community_checkpoint_of_rrdb_at_three_can_be_trained_on(tmp_path):
-    theirs, ours = (models.build_generator("rrdb", scale=3, features=8, growth=4, depth=1) for _ in range(2))
+    theirs, ours = (build_generator("rrdb", scale=3, features=8, growth=4, depth=1) for _ in range(2))
     torch.save({key.replace("conv_up_x3", "conv_up1"): value for key, value in theirs.state_dict().items()}, tmp_path / "x.pth")
-    models.start_from(tmp_path / "x.pth", ours)
+    start_from(tmp_path / "x.pth", ours)
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
 
 
 def test_a_community_checkpoint_of_compact_can_be_trained_on(tmp_path):
-    theirs, ours = (models.build_generator("compact", scale=4, features=8, depth=2) for _ in range(2))
+    theirs, ours = (build_generator("compact", scale=4, features=8, depth=2) for _ in range(2))
     torch.save({"params": theirs.state_dict()}, tmp_path / "x.pth")
-    models.start_from(tmp_path / "x.pth", ours)
+    start_from(tmp_path / "x.pth", ours)
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
 
 
 def test_a_start_that_does_not_fit_is_told(tmp_path):
-    path, model = tmp_path / "x.pth", models.build_generator("compact", scale=4, features=8, depth=2)
+    path, model = tmp_path / "x.pth", build_generator("compact", scale=4, features=8, depth=2)
     with pytest.raises(SrganError, match="no such file of weights"):
-        models.start_from(path, model)
-    torch.save({"params": models.build_generator("compact", scale=2, features=8, depth=2).state_dict()}, path)
+        start_from(path, model)
+    torch.save({"params": build_generator("compact", scale=2, features=8, depth=2).state_dict()}, path)
     with pytest.raises(SrganError, match=r"holds compact .'scale': 2.*params.yaml names compact .'scale': 4"):
-        models.start_from(path, model)
+        start_from(path, model)
     torch.save({"params": {"conv_first.weight": torch.zeros(64, 12, 3, 3)}}, path)
     with pytest.raises(SrganError, match="begins with pixel-unshuffle"):
-        models.start_from(path, model)
+        start_from(path, model)
     torch.save({"params": {"model.0.weight": torch.zeros(8, 3, 3, 3)}}, path)
     with pytest.raises(SrganError, match="holds no network of"):
-        models.start_from(path, model)
-    once = {
-        key: value for key, value in models.build_generator("rrdb", scale=2, features=8, depth=1).state_dict().items() if "up" not in key
-    }
+        start_from(path, model)
+    once = {key: value for key, value in build_generator("rrdb", scale=2, features=8, depth=1).state_dict().items() if "up" not in key}
     torch.save(once, path)
     with pytest.raises(SrganError, match="no upsampling by 1"):
-        models.start_from(path, model)
+        start_from(path, model)
     torch.save(model, path)  # a pickled object: code
     with pytest.raises(SrganError, match="a file with code in it is not opened"):
-        models.start_from(path, model)
+        start_from(path, model)
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------------
@@ -309,21 +314,21 @@ def test_a_start_that_does_not_fit_is_told(tmp_path):
 @pytest.mark.parametrize("name", ["l1", "mse", "charbonnier"])
 def test_pixel_losses_pull_towards_the_original(name):
     sr_image = torch.full((1, 3, 4, 4), 0.4, requires_grad=True)
-    losses.pixel_loss(name, sr_image, torch.full((1, 3, 4, 4), 0.6)).backward()
+    pixel_loss(name, sr_image, torch.full((1, 3, 4, 4), 0.6)).backward()
     assert (sr_image.grad < 0).all()  # a step down the slope makes it brighter
 
 
 def test_charbonnier_is_a_smooth_l1():
     zero = torch.zeros(1, 3, 4, 4)
-    assert losses.pixel_loss("charbonnier", zero, zero + 0.5) == pytest.approx(0.5, abs=1e-5)
-    assert losses.pixel_loss("charbonnier", zero, zero) == pytest.approx(1e-3)
+    assert pixel_loss("charbonnier", zero, zero + 0.5) == pytest.approx(0.5, abs=1e-5)
+    assert pixel_loss("charbonnier", zero, zero) == pytest.approx(1e-3)
 
 
 def test_total_variation_pulls_neighbours_together():
     image = torch.zeros(1, 3, 3, 3)
     image[..., 1, 1] = 1
     image.requires_grad_()
-    loss = losses.total_variation(image)
+    loss = total_variation(image)
     assert loss.item() == pytest.approx(2 * 2 / 6)  # two of six steps in either direction
     loss.backward()
     assert (image.grad[..., 1, 1] > 0).all()
@@ -334,14 +339,14 @@ def test_total_variation_pulls_neighbours_together():
 def test_adversarial_losses_pull_in_opposite_directions(name):
     torch.manual_seed(0)
     real, fake = (torch.rand(4, 1, 3, 3).sub(0.5).requires_grad_() for _ in range(2))
-    losses.discriminator_loss(name, real, fake).backward()
+    discriminator_loss(name, real, fake).backward()
     assert (real.grad < 0).all()  # raise what it says of real patches
     if name == "lsgan":
         assert torch.equal(fake.grad > 0, fake > 0)  # towards 0
     else:
         assert (fake.grad > 0).all()
     fake.grad = None
-    losses.adversarial_loss(name, real.detach(), fake).backward()
+    adversarial_loss(name, real.detach(), fake).backward()
     assert (fake.grad < 0).all()  # the generator wants its patches to look real
 
 
@@ -358,21 +363,21 @@ def test_adversarial_losses_pull_in_opposite_directions(name):
 )
 def test_adversarial_losses_have_the_values_of_their_formulas(name, real, fake, expected_d, expected_g):
     real, fake = torch.full((2, 1), real), torch.full((2, 1), fake)
-    assert losses.discriminator_loss(name, real, fake) == pytest.approx(expected_d, abs=1e-6)
-    assert losses.adversarial_loss(name, real, fake) == pytest.approx(expected_g, abs=1e-6)
+    assert discriminator_loss(name, real, fake) == pytest.approx(expected_d, abs=1e-6)
+    assert adversarial_loss(name, real, fake) == pytest.approx(expected_g, abs=1e-6)
 
 
 @pytest.mark.parametrize(("name", "middle"), [("vanilla", 0.0), ("relativistic", 7.0), ("lsgan", 0.5), ("hinge", 0.0)])
 def test_accuracy_counts_what_is_taken_for_what_it_is(name, middle):
     real, fake = torch.tensor([middle + 1, middle - 0.2]), torch.tensor([middle - 1, middle - 1])
     expected = (0.5, 1.0) if name != "relativistic" else (1.0, 1.0)  # above the average of the others
-    assert tuple(map(float, losses.accuracy(name, real, fake))) == expected
+    assert tuple(map(float, accuracy(name, real, fake))) == expected
 
 
 def test_feature_matching_is_zero_for_equal_features_and_grows():
     features = [torch.rand(1, 2, 4, 4), torch.rand(1, 4, 2, 2)]
-    assert losses.feature_matching_loss(features, features) == 0
-    assert losses.feature_matching_loss([f + 0.5 for f in features], features) == pytest.approx(0.5)
+    assert feature_matching_loss(features, features) == 0
+    assert feature_matching_loss([f + 0.5 for f in features], features) == pytest.approx(0.5)
 
 
 # -- perceptual losses -----------------------------------------------------------------------------------------------------
@@ -419,12 +424,12 @@ def test_weights_that_cannot_be_had_are_told_with_the_alternatives(monkeypatch, 
     monkeypatch.setenv("SRGAN_MIRROR", str(tmp_path))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(pretrained, "transfer", lambda *_: (_ for _ in ()).throw(TransferError("no network")))
-    options = params.VggFeatures("vgg19", {"conv5_4": 1.0}, "l1", 1.0)
+    options = schema.VggFeatures("vgg19", {"conv5_4": 1.0}, "l1", 1.0)
     with pytest.raises(SrganError) as caught:
         perceptual.open_perceptual(options)
     for part in ("vgg19-dcbb9e9d.pth", str(tmp_path / "hub"), str(tmp_path / "weights"), "to lpips-squeeze", "to discriminator"):
         assert part in str(caught.value)
-    assert perceptual.open_perceptual(params.DiscriminatorFeatures("discriminator", 1.0)) is None
+    assert perceptual.open_perceptual(schema.DiscriminatorFeatures("discriminator", 1.0)) is None
     assert perceptual.open_perceptual(dataclasses.replace(options, weight=0.0)) is None
 
 
@@ -435,7 +440,7 @@ def test_lpips_as_a_loss_is_the_published_one_and_teaches(name, first, second):
     reference, p0, p1 = (
         torch.from_numpy(read_rgb(next(folder.glob(f"ex_{part}.*")))).permute(2, 0, 1)[None] / 255 for part in ("ref", "p0", "p1")
     )
-    loss = perceptual.open_perceptual(params.LpipsFeatures(f"lpips-{name}", 1.0))
+    loss = perceptual.open_perceptual(schema.LpipsFeatures(f"lpips-{name}", 1.0))
     assert float(loss(p0, reference)) == pytest.approx(first, abs=1e-3)
     assert float(loss(p1, reference)) == pytest.approx(second, abs=1e-3)
     p1 = p1.clone().requires_grad_()

@@ -5,13 +5,14 @@ import yaml
 from dvc.utils.serialize import parse_yaml
 
 from conftest import ROOT, make_project, run, write_params
-from srgan import params, strict_yaml
-from srgan.errors import SrganError
+from srgan.config import schema
+from srgan.config import yaml as strict_yaml
+from srgan.utils.errors import SrganError
 
 
 def message(path):
     with pytest.raises(SrganError) as caught:
-        params.load(path)
+        schema.load(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -25,7 +26,7 @@ def edited(folder, old, new):
 
 
 def test_the_shipped_file_loads():
-    loaded = params.load(ROOT / "params.yaml")
+    loaded = schema.load(ROOT / "params.yaml")
     assert loaded.prepare.scale == 4
     assert loaded.data.train == ("sample",)
     assert loaded.pretrain.learning_rate == 1e-3
@@ -107,7 +108,7 @@ def test_networks_that_double_take_no_scale_of_five(tmp_path):
     changes = {"model": {"name": "rrdb", "features": 8, "growth": 4, "depth": 1}, "prepare.scale": 5}
     changes |= {"pretrain.patch": 100, "train.patch": 100}
     with pytest.raises(SrganError, match=r"prepare.scale: must be 2, 3, 4 or 8 for rrdb \(is 5\)"):
-        params.load(write_params(tmp_path, changes))
+        schema.load(write_params(tmp_path, changes))
 
 
 def test_a_missing_key_is_named(tmp_path):
@@ -129,7 +130,7 @@ def test_exponents_are_numbers_as_in_dvc(tmp_path):
     """PyYAML alone reads 1e-3 as text, DVC as a number."""
     path = edited(tmp_path, "learning_rate: 1.0e-3", "learning_rate: 1e-3")
     assert isinstance(yaml.safe_load(path.read_text())["pretrain"]["learning_rate"], str)
-    assert params.load(path).pretrain.learning_rate == 1e-3
+    assert schema.load(path).pretrain.learning_rate == 1e-3
 
 
 @pytest.mark.parametrize("text", ["20261127_1", "1.10", "007", "7e45", "1e3", "0x1F", "0o17", "2026-11-27", ".inf", "True", "null"])
@@ -145,7 +146,7 @@ def test_text_that_dvc_reads_as_something_else_has_to_be_quoted(tmp_path, text):
         path = edited(tmp_path, line, f"{line.split(':')[0]}: {text}")
         assert f"{key}: needs text, and DVC does not read {text} as text; put it in quotes: '{text}'" in message(path)
     assert "data.train[0]: needs text" in message(edited(tmp_path, "train: [sample]", f"train: [{text}]"))
-    assert params.load(edited(tmp_path, "  name: demo", f"  name: '{text.replace('-', '_')}'")).export.name == text.replace("-", "_")
+    assert schema.load(edited(tmp_path, "  name: demo", f"  name: '{text.replace('-', '_')}'")).export.name == text.replace("-", "_")
 
 
 def test_a_name_like_a_number_stops_the_first_stage(tmp_path):
@@ -167,7 +168,7 @@ def test_what_counts_as_text_is_text_for_dvc_too(tmp_path):
 
 
 def test_truth_may_be_written_as_in_python(tmp_path):
-    assert params.load(edited(tmp_path, "  compile: false", "  compile: True")).pretrain.compile is True
+    assert schema.load(edited(tmp_path, "  compile: false", "  compile: True")).pretrain.compile is True
     assert "pretrain.compile: needs true or false, not 'yes'" in message(edited(tmp_path, "  compile: false", "  compile: yes"))
 
 
@@ -176,7 +177,7 @@ def test_a_number_of_thousands_of_digits_is_no_crash(tmp_path):
 
 
 def test_flat_names_are_those_of_the_file(tmp_path):
-    flat = params.flatten(params.load(write_params(tmp_path)))
+    flat = schema.flatten(schema.load(write_params(tmp_path)))
     assert flat["train.discriminator.features"] == 4
     assert flat["data.train"] == "sample"
 
@@ -184,4 +185,4 @@ def test_flat_names_are_those_of_the_file(tmp_path):
 def test_a_long_number_that_is_none_is_refused_at_once(tmp_path):
     """The time of the expression for numbers grew with the square of the digits: hours for this one."""
     with pytest.raises(SrganError, match="learning_rate"):
-        params.load(write_params(tmp_path, {"pretrain.learning_rate": "1" * 300_000 + "x"}))
+        schema.load(write_params(tmp_path, {"pretrain.learning_rate": "1" * 300_000 + "x"}))

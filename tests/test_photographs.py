@@ -13,10 +13,10 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from conftest import write_model
-from srgan.data.images import open_picture
-from srgan.errors import SrganError
-from srgan.inference import Upscaler
-from srgan.photographs import FORMATS, Options, upscale_file
+from srgan.images.read import open_picture
+from srgan.inference.photo import FORMATS, Options, upscale_file
+from srgan.inference.upscaler import Upscaler
+from srgan.utils.errors import SrganError
 
 CAT = skimage.data.chelsea()[100:160, 100:190]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -211,7 +211,7 @@ def test_white_paper_stays_white(upscaler, tmp_path):
 
 @pytest.mark.parametrize(("factor", "size"), [(2.5, (225, 150)), (1, (90, 60)), (0.5, (45, 30)), (5, (450, 300)), (1.37, (123, 82))])
 def test_other_sizes_are_lanczos_of_the_models(upscaler, tmp_path, factor, size, monkeypatch):
-    monkeypatch.setattr("srgan.photographs.ROWS", 13)
+    monkeypatch.setattr("srgan.inference.photo.ROWS", 13)
     result = enlarged(upscaler, stored(tmp_path / "in.png"), tmp_path / "out.png", outscale=factor)
     assert result.pixels.shape[1::-1] == size
     expected = Image.fromarray(upscaler.upscale(CAT)).resize(size, Image.Resampling.LANCZOS)
@@ -413,7 +413,7 @@ def test_every_format_is_tried_here():
 def test_what_cannot_be_written_leaves_nothing(upscaler, tmp_path, monkeypatch):
     former = tmp_path / "out.png"
     former.write_bytes(b"a former result")
-    monkeypatch.setattr("srgan.photographs.embed", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr("srgan.inference.photo.embed", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
         upscale_file(upscaler, stored(tmp_path / "in.png"), former)
     assert former.read_bytes() == b"a former result"

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from conftest import environment, make_project, run, write_params
-from srgan import params, recorded
+from srgan.config import recorded, schema
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "report", "register"]
 
@@ -61,7 +61,7 @@ def test_dvc_records_the_keys_that_are_declared(copy_of_project):
     stages = yaml.safe_load((copy_of_project / "dvc.yaml").read_text())["stages"]
     assert {name: tuple(stage.get("params", ())) for name, stage in stages.items()} == recorded.RECORDED
     known = {key for keys in recorded.RECORDED.values() for key in keys}
-    for name in params.flatten(params.load(copy_of_project / "params.yaml")):  # each key has a reader, or changes no result
+    for name in schema.flatten(schema.load(copy_of_project / "params.yaml")):  # each key has a reader, or changes no result
         parts = name.split(".")
         read = any(".".join(parts[: length + 1]) in known for length in range(len(parts)))
         assert read != (parts[-1] in recorded.RUNNING or parts[0] == "promote"), name

@@ -5,15 +5,16 @@ import sys
 import pytest
 
 from conftest import environment, run, write_params
-from srgan import params, planning
-from srgan.launch import MALLOC
+from srgan.config import schema
+from srgan.distributed.launch import MALLOC
+from srgan.tuning import estimate as planning
 
 # The process says its peak itself: what `getrusage` tells of a new process is never less than its parent's own.
 PEAK = """
 import sys
 from srgan import params, planning, speed
 trainer = planning._trainer(params.load(sys.argv[1]), sys.argv[2])
-import srgan.tracking
+import srgan.tracking.mlflow_run
 for step in (1, 2):
     trainer.step(step)
 print(speed.peak_memory())
@@ -47,13 +48,13 @@ def test_parts_and_recomputation_take_less_memory(tmp_path):
     model = {"model": {"name": "rrdb", "features": 16, "growth": 8, "depth": 4}}
     peaks = {}
     for name, changes in {"whole": {}, "parts": {"pretrain.accumulate": 4}, "recompute": {"pretrain.recompute": True}}.items():
-        peaks[name] = planning.peak_of_tensors(params.load(write_params(tmp_path, model | {"pretrain.batch": 8} | changes)), "pretrain")
+        peaks[name] = planning.peak_of_tensors(schema.load(write_params(tmp_path, model | {"pretrain.batch": 8} | changes)), "pretrain")
     assert peaks["parts"] < 0.5 * peaks["whole"]
     assert peaks["recompute"] < 0.7 * peaks["whole"]
 
 
 def test_a_plan_says_how_long_it_takes_and_what_to_do_if_it_does_not_fit(tmp_path, monkeypatch):
-    loaded = params.load(write_params(tmp_path, {"pretrain.steps": 7200}))
+    loaded = schema.load(write_params(tmp_path, {"pretrain.steps": 7200}))
     text = str(planning.plan(loaded, "pretrain"))
     assert re.fullmatch(
         r"pretrain: 4,328 weights, \d\.\d GB of memory at the peak, \d+\.\d GB are free \([^()]+\); "

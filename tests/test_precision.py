@@ -9,18 +9,20 @@ import skimage.data
 import torch
 
 from conftest import run, write_params
-from srgan import export, models, precision
-from srgan.data import degrade
-from srgan.data.images import read_rgb, write_png
 from srgan.data.manifest import Pair
-from srgan.inference import Upscaler
+from srgan.degradations import bicubic
+from srgan.export import onnx as export
+from srgan.export import quantize
+from srgan.images.read import read_rgb, write_png
+from srgan.inference.upscaler import Upscaler
+from srgan.models.registry import build_generator
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     """A network that enlarges as nearest neighbours do, and adds a little noise."""
     torch.manual_seed(0)
-    model = models.build_generator("srresnet", scale=4, features=16, depth=2, upsampling="pixelshuffle").eval()
+    model = build_generator("srresnet", scale=4, features=16, depth=2, upsampling="pixelshuffle").eval()
     path = tmp_path_factory.mktemp("m") / "4x-t-srresnet-fp32.onnx"
     export.export_onnx(path, model, {"sr.objective": "gan"})
     return path
@@ -33,7 +35,7 @@ def pairs(tmp_path_factory):
         hr_image = getattr(skimage.data, name)()[:160, :200]
         pair = Pair("sample", name, folder / f"{name}_hr.png", folder / f"{name}_lr.png")
         write_png(pair.hr, hr_image)
-        write_png(pair.lr, degrade.bicubic_downscale(hr_image, 4))
+        write_png(pair.lr, bicubic.bicubic_downscale(hr_image, 4))
         found.append(pair)
     return found
 
@@ -43,7 +45,7 @@ def crops(pairs):
 
 
 def test_fp16_keeps_the_contract_and_says_what_it_costs(full, pairs, tmp_path):
-    record = precision.write_fp16(tmp_path / "h.onnx", full, pairs)
+    record = quantize.write_fp16(tmp_path / "h.onnx", full, pairs)
     assert record["written"]
     assert abs(record["psnr_y_change"]) < 0.05
     assert record["images"] == 2
@@ -56,7 +58,7 @@ def test_fp16_keeps_the_contract_and_says_what_it_costs(full, pairs, tmp_path):
 
 
 def test_int8_keeps_first_and_last_convolution(full, pairs, tmp_path):
-    record = precision.write_int8(tmp_path / "q.onnx", full, pairs, crops(pairs), 1.0)
+    record = quantize.write_int8(tmp_path / "q.onnx", full, pairs, crops(pairs), 1.0)
     assert record["written"]
     proto = onnx.load(tmp_path / "q.onnx")
     made_by = {name: node.op_type for node in proto.graph.node for name in node.output}
@@ -82,19 +84,19 @@ def keeps_the_contract(proto, name):
 
 
 def test_what_loses_too_much_is_not_written(full, pairs, tmp_path, monkeypatch, caplog):
-    record = precision.write_int8(tmp_path / "q.onnx", full, pairs, crops(pairs), -20)
+    record = quantize.write_int8(tmp_path / "q.onnx", full, pairs, crops(pairs), -20)
     assert not record["written"]
     assert "psnr_y_change" in record
     assert "not written" in caplog.text
-    monkeypatch.setattr(precision, "FP16_MAX_DROP", -20)
-    assert not precision.write_fp16(tmp_path / "h.onnx", full, pairs)["written"]
+    monkeypatch.setattr(quantize, "FP16_MAX_DROP", -20)
+    assert not quantize.write_fp16(tmp_path / "h.onnx", full, pairs)["written"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_too_large_activations_are_a_loss(pairs, tmp_path):
     """float16 ends at 65504: a network whose activations are larger must not ship in it."""
     torch.manual_seed(0)
-    model = models.build_generator("compact", scale=4, features=8, depth=1).eval()
+    model = build_generator("compact", scale=4, features=8, depth=1).eval()
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, torch.nn.PReLU):
@@ -107,7 +109,7 @@ def test_too_large_activations_are_a_loss(pairs, tmp_path):
             layer.bias.zero_()
     path = tmp_path / "4x-t-compact-fp32.onnx"
     export.export_onnx(path, model, {"sr.objective": "gan"})
-    record = precision.write_fp16(tmp_path / "h.onnx", path, pairs)
+    record = quantize.write_fp16(tmp_path / "h.onnx", path, pairs)
     assert not record["written"]
     assert record["psnr_y_change"] < -5
 
@@ -133,7 +135,7 @@ def test_the_pipeline_writes_scores_and_forgets_them(copy_of_project):
 
 def public_srgan(mirror):
     """Trained weights: those of leftthomas/SRGAN, up to its last tanh, in our network; one normalisation is an activation there."""
-    network = models.build_generator("srresnet", scale=4, features=64, depth=5, upsampling="pixelshuffle")
+    network = build_generator("srresnet", scale=4, features=64, depth=5, upsampling="pixelshuffle")
     network.norm = torch.nn.PReLU()
     names = {"block1.0": "head.0", "block1.1": "head.1", "block7.0": "conv", "block7.1": "norm", "block8.2": "tail"}
     names |= {f"block8.{n}.conv": f"up.{n}.pixelshuffle2" for n in (0, 1)} | {f"block8.{n}.prelu": f"up.{n}.activation" for n in (0, 1)}
@@ -152,12 +154,12 @@ def test_fp16_is_finite_on_benchmark_images(mirror, tmp_path):
     full = tmp_path / "4x-t-srresnet-fp32.onnx"
     export.export_onnx(full, public_srgan(mirror), {"sr.objective": "gan"})
     paths = [path for name in ("set5", "set14", "b100") for path in sorted((mirror / "datasets" / name).iterdir())]
-    images = {path: degrade.modcrop(read_rgb(path), 4) for path in paths[:: 1 if os.environ.get("SRGAN_ALL_IMAGES") else 12]}
-    lr_images = {path: degrade.bicubic_downscale(image, 4) for path, image in images.items()}
+    images = {path: bicubic.modcrop(read_rgb(path), 4) for path in paths[:: 1 if os.environ.get("SRGAN_ALL_IMAGES") else 12]}
+    lr_images = {path: bicubic.bicubic_downscale(image, 4) for path, image in images.items()}
     pair = Pair("set5", "baby", tmp_path / "hr.png", tmp_path / "lr.png")
     write_png(pair.hr, images[paths[0]])
     write_png(pair.lr, lr_images[paths[0]])
-    assert precision.write_fp16(tmp_path / "h.onnx", full, [pair])["written"]
+    assert quantize.write_fp16(tmp_path / "h.onnx", full, [pair])["written"]
     half, whole = (Upscaler(path, provider="cpu") for path in (tmp_path / "h.onnx", full))
     for path, lr_image in lr_images.items():
         tensor = lr_image.transpose(2, 0, 1)[None].astype(np.float32) / 255

@@ -16,18 +16,18 @@ import pytest
 from PIL import Image
 
 from conftest import environment, run, write_params
-from srgan.data import degrade
-from srgan.data.catalog import SAMPLE
-from srgan.data.images import read_image, read_rgb, write_png
+from srgan.config.schema import Prepare
+from srgan.data.download.catalog import SAMPLE
 from srgan.data.manifest import pairs
 from srgan.data.names import unique_names
+from srgan.data.packed_store import Store
 from srgan.data.prepare import NotPrepared, prepare
 from srgan.data.split import split
-from srgan.data.store import Store
-from srgan.data_card import write_data_card
-from srgan.errors import SrganError
-from srgan.files import sha256
-from srgan.params import Prepare
+from srgan.degradations import bicubic
+from srgan.evaluation.data_card import write_data_card
+from srgan.images.read import read_image, read_rgb, write_png
+from srgan.utils.errors import SrganError
+from srgan.utils.files import sha256
 
 
 def options(**changes):
@@ -125,14 +125,14 @@ def raw(tmp_path):
 def test_prepared_pairs_are_the_images_and_their_lr(raw, tmp_path, scale, kernel):
     manifest = prepare(raw, tmp_path / "out", options(scale=scale, kernel=kernel))
     (pair,) = pairs(tmp_path / "out", "test")
-    expected = degrade.modcrop(PLAIN["test/own/t.png"], scale)
+    expected = bicubic.modcrop(PLAIN["test/own/t.png"], scale)
     assert np.array_equal(read_rgb(pair.hr), expected)
-    assert np.array_equal(read_rgb(pair.lr), degrade.bicubic_downscale(expected, scale, kernel))
+    assert np.array_equal(read_rgb(pair.lr), bicubic.bicubic_downscale(expected, scale, kernel))
     store = Store(tmp_path / "out")
     assert len(store.names) + len(pairs(tmp_path / "out", "validation")) == 5
     for name, hr_view, lr_view in zip(store.names, store.hr, store.lr, strict=True):
-        assert np.array_equal(hr_view, degrade.modcrop(PLAIN[f"train/{name}.png"], scale))
-        assert np.array_equal(lr_view, degrade.bicubic_downscale(hr_view, scale, kernel))
+        assert np.array_equal(hr_view, bicubic.modcrop(PLAIN[f"train/{name}.png"], scale))
+        assert np.array_equal(lr_view, bicubic.bicubic_downscale(hr_view, scale, kernel))
     assert not (tmp_path / "out/train").exists()  # the store has them
     assert manifest["scale"] == scale
     assert not list((tmp_path / "out").rglob(".*"))
@@ -302,7 +302,7 @@ def test_grey_images_stay_grey_where_they_are_scored(tmp_path):
     raw = make_raw(tmp_path / "raw", {f"train/own/{n}.png": picture(n)[..., 0] for n in range(4)} | {"test/own/grey.png": grey})
     prepare(raw, tmp_path / "out", options(scale=2))
     (pair,) = pairs(tmp_path / "out", "test")
-    assert np.array_equal(read_image(pair.hr), degrade.modcrop(grey, 2))
+    assert np.array_equal(read_image(pair.hr), bicubic.modcrop(grey, 2))
     assert read_image(pair.lr).ndim == 2
     assert all(image.shape[2] == 3 for image in Store(tmp_path / "out").hr)
 

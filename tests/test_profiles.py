@@ -1,9 +1,9 @@
 import pytest
 
 from conftest import ROOT, run, write_params
-from srgan import params, profiles
+from srgan.config import profiles, schema
 from srgan.data.choice import choose
-from srgan.errors import SrganError
+from srgan.utils.errors import SrganError
 
 
 @pytest.mark.parametrize("name", profiles.names())
@@ -11,7 +11,7 @@ def test_a_profile_can_be_run(name, tmp_path):
     """Its values are valid, its data sets exist, and every key says what it is, as in the demo's file."""
     path = tmp_path / "params.yaml"
     path.write_text(profiles.text(name))
-    loaded = params.load(path)
+    loaded = schema.load(path)
     for split, names in (("train", loaded.data.train), ("test", loaded.data.test)):
         assert choose(names, split)
     head = profiles.text(name).split("\n\n")[0]
@@ -28,7 +28,7 @@ def test_the_papers_settings(tmp_path):
     for name in ("srgan-div2k", "esrgan-df2k"):
         path = tmp_path / f"{name}.yaml"
         path.write_text(profiles.text(name))
-        loaded[name] = params.load(path)
+        loaded[name] = schema.load(path)
     srgan, esrgan = loaded.values()
     assert (srgan.model.name, srgan.model.depth, srgan.pretrain.steps, srgan.pretrain.losses.pixel) == ("srresnet", 16, 10**6, "mse")
     assert (srgan.train.losses.perceptual.layers, srgan.train.losses.adversarial.weight) == ({"vgg54": 1.0}, 1e-3)

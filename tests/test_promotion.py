@@ -10,11 +10,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from conftest import environment, run, write_params
-from srgan import champions, promotion, registry
-from srgan.errors import SrganError
-from srgan.figures import FIGURES
-from srgan.inference import Upscaler
-from srgan.params import Promote
+from srgan.config.schema import Promote
+from srgan.inference.upscaler import Upscaler
+from srgan.metrics.registry import FIGURES
+from srgan.tracking import champions, promotion, registry
+from srgan.utils.errors import SrganError
 
 RULES = Promote(
     metric="lpips", max_psnr_y_drop=0.5, max_color_shift_rise=0.5, max_checkerboard_rise=1.0, max_time_ratio=1.5, max_size_ratio=2.0
@@ -163,7 +163,7 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
 PROMOTE = """
 import sys
 from srgan import champions
-from srgan.errors import SrganError
+from srgan.utils.errors import SrganError
 champions.SETTLE_SECONDS = 2.0
 try:
     champions.crown("srgan-x4", "1", None)

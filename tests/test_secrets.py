@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from conftest import run, write_params
-from srgan import mlflow_store, params
-from srgan.addresses import without_secrets
-from srgan.data.checksums import CHECKSUMS, Checksums
-from srgan.errors import SrganError
+from srgan.config import schema
+from srgan.data.download.checksums import CHECKSUMS, Checksums
+from srgan.tracking import store
+from srgan.utils.addresses import without_secrets
+from srgan.utils.errors import SrganError
 from test_fetch import write_zip
 
 SECRETS = ("anna", "S3CRET", "T0KEN")
@@ -96,10 +97,10 @@ def test_what_is_compared_and_sent_to_mlflow_has_no_secrets(private):
     work, host = private
     address = f"http://anna:S3CRET@{host}/more.zip?token=T0KEN"
     path = write_params(work, {"data.train": [address, {"folder": address, "name": "again"}, "sample"]})
-    loaded = params.load(path)
+    loaded = schema.load(path)
     assert loaded.data.names("train") == [f"http://{host}/more.zip", "again", "sample"]
-    assert params.flatten(loaded)["data.train"] == f"http://{host}/more.zip, {{folder: http://{host}/more.zip, name: again}}, sample"
-    assert mlflow_store.reason(ValueError(f"no way to {address}; try again")) == f"no way to http://{host}/more.zip; try again"
+    assert schema.flatten(loaded)["data.train"] == f"http://{host}/more.zip, {{folder: http://{host}/more.zip, name: again}}, sample"
+    assert store.reason(ValueError(f"no way to {address}; try again")) == f"no way to http://{host}/more.zip; try again"
     assert str(SrganError(f"{address}: gone")) == f"http://{host}/more.zip: gone"
 
 

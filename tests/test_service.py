@@ -23,8 +23,8 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from conftest import ROOT, environment, run, write_model
-from srgan import service
-from srgan.inference import Upscaler
+from srgan.inference import serve
+from srgan.inference.upscaler import Upscaler
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ def asked(images, *contents):
 def test_a_request_has_limits(tmp_path, monkeypatch):
     monkeypatch.setenv("SRGAN_SERVICE_PIXELS", "5000")
     monkeypatch.setenv("SRGAN_SERVICE_REQUESTS", "1")
-    images = service.Images()
+    images = serve.Images()
     images.load_context(Context(write_model(tmp_path)))
     assert len(asked(images, encoded(100, 50))) == 1
     for content, sentence in (
@@ -111,31 +111,31 @@ def test_a_request_has_limits(tmp_path, monkeypatch):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "the image: the format PostScript is not read; convert the file to PNG"),
         (encoded(100, 50)[:-60], "the image: "),
     ):
-        with pytest.raises(service.Refused, match=sentence) as refused:
+        with pytest.raises(serve.Refused, match=sentence) as refused:
             asked(images, content)
         refused.value.message = "MLflow's words"
         assert json.loads(refused.value.serialize_as_json())["message"].startswith("the image: ")
         assert refused.value.get_http_status_code() == 400
 
     def during(*_, told, **__):
-        with pytest.raises(service.Refused, match="1 requests are worked on; try again later") as refused:
+        with pytest.raises(serve.Refused, match="1 requests are worked on; try again later") as refused:
             asked(images, encoded(10, 10))
         assert refused.value.get_http_status_code() == 429
         raise KeyError("a secret place")
 
     with monkeypatch.context() as patch:
-        patch.setattr("srgan.service.upscale_file", during)
-        with pytest.raises(service.Refused, match=r"^the image could not be enlarged; the server's log says why$"):
+        patch.setattr("srgan.inference.serve.upscale_file", during)
+        with pytest.raises(serve.Refused, match=r"^the image could not be enlarged; the server's log says why$"):
             asked(images, encoded(10, 10))
     assert len(asked(images, encoded(10, 10))) == 1  # the place is free again
 
 
 def test_work_ends_when_its_time_is_over(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "0")
-    images = service.Images()
+    images = serve.Images()
     images.load_context(Context(write_model(tmp_path)))
     images.upscaler.run = lambda _: pytest.fail("a tile was computed")
-    with pytest.raises(service.Refused, match="the time of a request is over after 0 of 1 tiles; send a smaller image"):
+    with pytest.raises(serve.Refused, match="the time of a request is over after 0 of 1 tiles; send a smaller image"):
         asked(images, encoded(10, 10))
 
 
@@ -147,7 +147,7 @@ def test_a_version_is_the_graph_and_the_service_and_needs_what_is_installed(proj
 import importlib.metadata, sys
 import mlflow.pyfunc, pandas
 before = set(sys.modules)
-import srgan.service
+import srgan.inference.serve
 packages = importlib.metadata.packages_distributions()
 print(*{name for module in set(sys.modules) - before for name in packages.get(module.partition(".")[0], [])})
 """

@@ -16,8 +16,8 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import OperationalError
 
 from conftest import environment, run, write_params
-from srgan import mlflow_store
-from srgan.errors import SrganError, Unreachable
+from srgan.tracking import store as mlflow_store
+from srgan.utils.errors import SrganError, Unreachable
 
 
 def client(folder):

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srgan import models, tiles
+from srgan.inference import tiling, torch_upscale
+from srgan.models.registry import build_generator
 
 
 def nearest(scale):
@@ -27,15 +28,15 @@ def test_every_pixel_comes_out_once_and_in_its_place(size, scale, tile, reach, c
         seen.append(piece.shape)
         return nearest(scale)(piece)
 
-    assert np.array_equal(tiles.enlarged(enlarge, image, scale, tile, reach), nearest(scale)(image))
-    assert len(seen) == tiles.count(*size, tile, reach)
+    assert np.array_equal(tiling.enlarged(enlarge, image, scale, tile, reach), nearest(scale)(image))
+    assert len(seen) == tiling.count(*size, tile, reach)
     assert len(set(seen)) == 1  # one shape, so that no engine compiles twice
     assert seen[0][0] * seen[0][1] <= tile * tile
 
 
 def test_strips_come_from_top_to_bottom_and_no_larger_than_a_tile_is_high():
     image = np.arange(100 * 30, dtype=np.uint16).reshape(100, 30)
-    strips = list(tiles.strips(nearest(2), image, 2, 20, 3))
+    strips = list(tiling.strips(nearest(2), image, 2, 20, 3))
     assert max(map(len, strips)) <= 40
     assert np.array_equal(np.concatenate(strips), nearest(2)(image))
 
@@ -44,7 +45,7 @@ def test_strips_come_from_top_to_bottom_and_no_larger_than_a_tile_is_high():
 def test_tiles_that_see_enough_give_the_whole_image(name):
     torch.manual_seed(0)
     config = {"srresnet": {"features": 8, "depth": 2, "upsampling": "pixelshuffle"}, "compact": {"features": 8, "depth": 3}}[name]
-    network = models.build_generator(name, scale=2, **config).eval()
+    network = build_generator(name, scale=2, **config).eval()
     image = np.random.default_rng(0).random((70, 83, 3), dtype=np.float32)
 
     @torch.inference_mode()
@@ -52,25 +53,25 @@ def test_tiles_that_see_enough_give_the_whole_image(name):
         return network(torch.from_numpy(piece.copy()).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
 
     for tile in (4 * network.receptive_field, 69):
-        difference = np.abs(tiles.enlarged(enlarge, image, 2, tile, network.receptive_field) - enlarge(image))
+        difference = np.abs(tiling.enlarged(enlarge, image, 2, tile, network.receptive_field) - enlarge(image))
         assert difference.max() < 1e-5
 
 
 def test_tiles_that_see_too_little_are_blended():
     """Each tile answers with its own level: where two meet there is a ramp, no edge."""
     levels = iter(range(0, 1000, 10))
-    result = tiles.enlarged(lambda piece: np.full(piece.shape, next(levels), np.float32), np.zeros((64, 200), np.float32), 1, 64, 1000)
+    result = tiling.enlarged(lambda piece: np.full(piece.shape, next(levels), np.float32), np.zeros((64, 200), np.float32), 1, 64, 1000)
     steps = np.diff(result[0])
     assert steps.max() <= 1.0 + 1e-6
     assert steps.min() >= 0
     assert result[0, 0] == 0
-    assert result[0, -1] == (tiles.count(64, 200, 64, 1000) - 1) * 10
+    assert result[0, -1] == (tiling.count(64, 200, 64, 1000) - 1) * 10
 
 
 def test_torch_models_enlarge_by_tiles_too():
     torch.manual_seed(0)
-    network = models.build_generator("srresnet", scale=2, features=8, depth=1, upsampling="pixelshuffle").eval()
+    network = build_generator("srresnet", scale=2, features=8, depth=1, upsampling="pixelshuffle").eval()
     image = np.random.default_rng(0).integers(0, 256, (90, 133, 3), dtype=np.uint8)
-    whole, in_tiles = models.enlarge(network, image), models.enlarge(network, image, tile=4 * network.receptive_field)
+    whole, in_tiles = torch_upscale.enlarge(network, image), torch_upscale.enlarge(network, image, tile=4 * network.receptive_field)
     assert whole.shape == (180, 266, 3)
     assert np.abs(whole.astype(int) - in_tiles).max() <= 1  # the order of a sum may turn a rounding

@@ -12,7 +12,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from conftest import environment, run, wait_for, write_params
-from srgan.launch import MALLOC
+from srgan.distributed.launch import MALLOC
 
 
 def client(folder):
@@ -194,7 +194,7 @@ def test_a_server_gets_the_same_as_the_local_store(copy_of_project, server):
     assert len(mlflow.get_metric_history(version.run_id, "train/loss_pixel")) == 3
 
 
-OFTEN = "from srgan import tracking; tracking.LOOK, tracking.LIVE = 0.5, 1; from srgan.cli import main; main(['train'])"
+OFTEN = "from srgan import tracking; tracking.LOOK, tracking.LIVE = 0.5, 1; from srgan.commands.main import main; main(['train'])"
 
 
 @pytest.mark.slow

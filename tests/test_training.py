@@ -14,16 +14,18 @@ import pytest
 import torch
 
 from conftest import Forked, run, write_params
-from srgan import models, params
-from srgan.data.crops import Crops
-from srgan.data.images import read_image, write_png
+from srgan.config import schema
 from srgan.data.manifest import Pair
-from srgan.errors import SrganError
-from srgan.training import signs
+from srgan.data.sampler import Crops
+from srgan.distributed.device import pick_device, pick_precision
+from srgan.images.read import read_image, write_png
+from srgan.inference.torch_upscale import enlarge
+from srgan.models.registry import build_discriminator, build_generator
+from srgan.training import diagnostics
 from srgan.training.checkpoint import Checkpoints
-from srgan.training.device import pick_device, pick_precision
-from srgan.training.log import TrainingLog
+from srgan.training.logger import TrainingLog
 from srgan.training.trainer import Interrupted, Trainer, learning_rate
+from srgan.utils.errors import SrganError
 from test_data import make_store
 
 
@@ -41,10 +43,10 @@ def world(tmp_path):
 
 def trainer(world, stage, changes=None, **more):
     folder, validation = world
-    options = getattr(params.load(write_params(folder, changes)), stage)
+    options = getattr(schema.load(write_params(folder, changes)), stage)
     torch.manual_seed(options.seed)
-    generator = models.build_generator("compact", scale=4, features=8, depth=1)
-    discriminator = models.build_discriminator("patch", features=4, depth=2) if stage == "train" else None
+    generator = build_generator("compact", scale=4, features=8, depth=1)
+    discriminator = build_discriminator("patch", features=4, depth=2) if stage == "train" else None
     crops = Crops(make_store(folder), options.batch, options.patch, options.seed)
     return Trainer(options, generator, discriminator, crops, validation, **more)
 
@@ -118,10 +120,10 @@ def test_a_step_moves_the_networks_it_should(world, stage):
 )
 def test_any_network_learns_any_scale(tmp_path, name, config, scale):
     sizes = {f"{stage}.patch": 24 for stage in ("pretrain", "train")}
-    loaded = params.load(write_params(tmp_path, sizes | {"prepare.scale": scale}))
+    loaded = schema.load(write_params(tmp_path, sizes | {"prepare.scale": scale}))
     crops = Crops(make_store(tmp_path, ((48, 96), (48, 48)), scale), 2, 24, 0)
-    generator = models.build_generator(name, scale=scale, **config)
-    discriminator = models.build_discriminator("patch", features=4, depth=2)
+    generator = build_generator(name, scale=scale, **config)
+    discriminator = build_discriminator("patch", features=4, depth=2)
     for stage, judge in (("pretrain", None), ("train", discriminator)):
         subject = Trainer(getattr(loaded, stage), generator, judge, crops, [])
         before = weights(subject.generator)
@@ -130,7 +132,7 @@ def test_any_network_learns_any_scale(tmp_path, name, config, scale):
         assert moved(subject.generator, before)
         assert all(math.isfinite(float(value)) for value in subject.sums.values())
         generator = subject.generator
-    assert models.enlarge(generator.eval(), np.zeros((5, 7, 3), np.uint8)).shape == (5 * scale, 7 * scale, 3)
+    assert enlarge(generator.eval(), np.zeros((5, 7, 3), np.uint8)).shape == (5 * scale, 7 * scale, 3)
 
 
 OFF = {
@@ -221,11 +223,11 @@ def test_batch_normalisation_is_averaged_and_resumed(world):
     """SRResNet against SRGAN's discriminator: both have statistics of their own."""
 
     def both():
-        options = params.load(write_params(world[0])).train
+        options = schema.load(write_params(world[0])).train
         torch.manual_seed(0)
-        generator = models.build_generator("srresnet", scale=4, features=4, depth=1, upsampling="pixelshuffle")
+        generator = build_generator("srresnet", scale=4, features=4, depth=1, upsampling="pixelshuffle")
         crops = Crops(make_store(world[0]), options.batch, options.patch, options.seed)
-        return Trainer(options, generator, models.build_discriminator("vgg", features=4), crops, world[1])
+        return Trainer(options, generator, build_discriminator("vgg", features=4), crops, world[1])
 
     straight = both()
     expected = go(straight, world[0] / "straight")
@@ -296,7 +298,7 @@ def poison(subject, at, value=math.nan, times=99):
 @pytest.fixture
 def settled(monkeypatch):
     """The running mean counts from the start: these trainings are short."""
-    monkeypatch.setattr(signs, "SETTLED", 1)
+    monkeypatch.setattr(diagnostics, "SETTLED", 1)
 
 
 @pytest.mark.parametrize("value", [math.nan, 1e4])
@@ -434,7 +436,7 @@ def test_each_validation_leaves_its_scores_and_pictures(world):
 def test_the_learning_rate_is_a_function_of_the_step(tmp_path):
     def rate(step, **schedule):
         changes = {"pretrain.steps": 101, "pretrain.schedule": schedule}
-        return learning_rate(step, params.load(write_params(tmp_path, changes)).pretrain, 1.0)
+        return learning_rate(step, schema.load(write_params(tmp_path, changes)).pretrain, 1.0)
 
     rates = [rate(step, name="cosine", warmup=10) for step in range(1, 102)]
     assert rates[0] == pytest.approx(0.1)

@@ -17,10 +17,10 @@ from typing import ClassVar
 import pytest
 
 from conftest import ROOT, environment, run
-from srgan.data import transfer as module
-from srgan.data.transfer import Job, TransferError, transfer
-from srgan.errors import SrganError
-from srgan.files import sha256
+from srgan.data.download import http as module
+from srgan.data.download.http import Job, TransferError, transfer
+from srgan.utils.errors import SrganError
+from srgan.utils.files import sha256
 
 CONTENT = os.urandom(3_000_000)
 
@@ -324,7 +324,7 @@ def test_a_killed_transfer_goes_on_in_the_next_process(server, tmp_path, digest,
     code = f"""
 import sys
 from pathlib import Path
-from srgan.data.transfer import Job, transfer
+from srgan.data.download.http import Job, transfer
 transfer([Job(({f"{server}/slow-1/x"!r},), Path({str(path)!r}), 0, {digest!r})], "test")
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment(), stderr=subprocess.PIPE)
@@ -350,7 +350,7 @@ def test_a_file_that_is_there_is_not_fetched_again_unless_it_is_another(server, 
 
 
 def test_a_log_gets_plain_lines_with_rate_and_time_left(monkeypatch, caplog):
-    from srgan import progress
+    from srgan.utils import progress
 
     monkeypatch.setattr(progress, "LINE_PERIOD", 0.0)
     caplog.set_level("INFO")

@@ -10,10 +10,10 @@ import zipfile
 
 import pytest
 
-from srgan.data import unpack as module
+from srgan.data.download import archives as module
+from srgan.data.download.archives import BadArchive, is_archive, unpack
 from srgan.data.left_out import LeftOut
-from srgan.data.unpack import BadArchive, is_archive, unpack
-from srgan.errors import SrganError
+from srgan.utils.errors import SrganError
 
 TYPES = {"link": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "fifo": tarfile.FIFOTYPE}
 

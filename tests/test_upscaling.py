@@ -16,13 +16,14 @@ import skimage.data
 from PIL import Image
 
 from conftest import environment, run, write_model
-from srgan import cli, photographs, runtimes
-from srgan.data.images import open_picture, read_image
-from srgan.errors import SrganError
-from srgan.inference import Upscaler
-from srgan.photographs import Options
-from srgan.upscaling import plan, run_one
-from srgan.upscaling import run as run_jobs
+from srgan.commands import main
+from srgan.images.read import open_picture, read_image
+from srgan.inference import backends, photo
+from srgan.inference.batch import plan, run_one
+from srgan.inference.batch import run as run_jobs
+from srgan.inference.photo import Options
+from srgan.inference.upscaler import Upscaler
+from srgan.utils.errors import SrganError
 
 CAT = Image.fromarray(skimage.data.chelsea()[100:140, 100:160])
 
@@ -46,8 +47,8 @@ def results(folder):
 
 
 def test_the_command_offers_what_there_is():
-    assert cli.PROVIDERS == runtimes.PROVIDERS
-    assert {photographs.FORMATS[f".{suffix}"] for suffix in cli.FORMATS} == set(photographs.FORMATS.values())
+    assert main.PROVIDERS == backends.PROVIDERS
+    assert {photo.FORMATS[f".{suffix}"] for suffix in main.FORMATS} == set(photo.FORMATS.values())
 
 
 def test_one_photograph(project, tmp_path):
@@ -158,8 +159,8 @@ def test_a_decoder_that_crashes_or_does_not_end_costs_its_photograph_alone(model
             time.sleep(60)
         return open_picture(source)
 
-    monkeypatch.setattr("srgan.upscaling.open_picture", decoder)
-    monkeypatch.setattr("srgan.workers.SECONDS", 2)
+    monkeypatch.setattr("srgan.inference.batch.open_picture", decoder)
+    monkeypatch.setattr("srgan.utils.workers.SECONDS", 2)
     failures = run_jobs(Upscaler(model), plan([str(folder / "in")], str(folder / "out")), Options())
     assert results(folder / "out") == ["a.jpg", "d.png"]  # no temporary file, either
     assert len(failures) == 2
@@ -168,12 +169,12 @@ def test_a_decoder_that_crashes_or_does_not_end_costs_its_photograph_alone(model
 
 
 def test_a_decoder_that_crashes_or_does_not_end_is_an_error_of_the_single_photograph(model, folder, monkeypatch):
-    monkeypatch.setattr("srgan.workers.SECONDS", 2)
+    monkeypatch.setattr("srgan.utils.workers.SECONDS", 2)
     for harm, reason in (
         (lambda _: os.kill(os.getpid(), signal.SIGSEGV), r"crashes the process that works on it \(SIGSEGV\)"),
         (lambda _: time.sleep(60), "takes more than 2 s"),
     ):
-        monkeypatch.setattr("srgan.upscaling.open_picture", harm)
+        monkeypatch.setattr("srgan.inference.batch.open_picture", harm)
         with pytest.raises(SrganError, match=f"in/a.jpg: decoding it {reason}; replace the file"):
             run_one(Upscaler(model), str(folder / "in" / "a.jpg"), str(folder / "b.png"), Options())
     assert not (folder / "b.png").exists()
@@ -300,7 +301,7 @@ def test_a_full_disk_stops_the_folder(model, folder, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("srgan.upscaling.upscale_file", full)
+    monkeypatch.setattr("srgan.inference.batch.upscale_file", full)
     with pytest.raises(OSError, match="No space left"):
         run_jobs(Upscaler(model), plan([str(folder / "in")], str(folder / "out")), Options())
 

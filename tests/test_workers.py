@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from conftest import environment, write_params
-from srgan import workers
 from srgan.data.prepare import prepare
-from srgan.workers import Lost, Workers
+from srgan.utils import workers
+from srgan.utils.workers import Lost, Workers
 from test_prepare import PLAIN, everything, make_raw, options, picture
 
 # `srgan prepare` where images are read by a function that does harm, as a fault in a decoder would.

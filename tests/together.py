@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 
 from conftest import write_params
-from srgan import models, params
-from srgan.data.crops import Crops
+from srgan.config import schema
 from srgan.data.manifest import Pair
-from srgan.data.store import Store
-from srgan.training import distributed
-from srgan.training.checkpoint import Checkpoints
-from srgan.training.log import SilentLog, TrainingLog
+from srgan.data.packed_store import Store
+from srgan.data.sampler import Crops
+from srgan.distributed import process_group
+from srgan.models.registry import build_discriminator, build_generator
+from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
+from srgan.training.logger import SilentLog, TrainingLog
 from srgan.training.trainer import Trainer
 
 STEPS = 20
@@ -50,11 +51,11 @@ def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[
         "train.discriminator.learning_rate": 1e-4,
         "model": {"name": name, **GENERATORS[name]},
     }
-    options = params.load(write_params(folder, changes)).train
+    options = schema.load(write_params(folder, changes)).train
     torch.manual_seed(0)
-    generator = models.build_generator(name, scale=4, **GENERATORS[name])
-    discriminator = models.build_discriminator(str(kind["opponent"]), features=4)
-    crops = Crops(Store(folder), batch, options.patch, options.seed, distributed.rank(), distributed.size())
+    generator = build_generator(name, scale=4, **GENERATORS[name])
+    discriminator = build_discriminator(str(kind["opponent"]), features=4)
+    crops = Crops(Store(folder), batch, options.patch, options.seed, process_group.rank(), process_group.size())
     subject = Trainer(options, generator, discriminator, crops, [])
     rows = []
     for step in range(1, STEPS + 1):
@@ -67,35 +68,35 @@ def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[
 def steps(folder: Path) -> None:
     """Each kind, with a batch of 2 in each process."""
     result = {}
-    own = folder / str(distributed.rank())
+    own = folder / str(process_group.rank())
     own.mkdir()
     for file in folder.glob("train.*"):
         (own / file.name).symlink_to(file)
     for name, kind in KINDS.items():
         rows, weights = train(own, 2, kind)
         result[name] = {"rows": rows, "weights": [value.double().sum().item() for value in weights]}
-    (folder / f"{distributed.rank()}.json").write_text(json.dumps(result))
+    (folder / f"{process_group.rank()}.json").write_text(json.dumps(result))
 
 
 def fit(folder: Path, stop_after: int = 0) -> torch.nn.Module:
     """The first stage of a tiny network; interrupted at a step, unless that is 0."""
-    options = params.load(folder / "params.yaml").pretrain
+    options = schema.load(folder / "params.yaml").pretrain
     torch.manual_seed(0)
-    generator = models.build_generator("compact", scale=4, features=8, depth=1)
-    crops = Crops(Store(folder), options.batch, options.patch, options.seed, distributed.rank(), distributed.size())
+    generator = build_generator("compact", scale=4, features=8, depth=1)
+    crops = Crops(Store(folder), options.batch, options.patch, options.seed, process_group.rank(), process_group.size())
     pair = Pair("own", "v", folder / "hr.png", folder / "lr.png")
     subject = Trainer(options, generator, None, crops, [pair])
     step = subject.step
     # To one of them alone: the others are to stop at the same step.
     subject.step = lambda number: (
-        os.kill(os.getpid(), signal.SIGTERM) if number == stop_after and distributed.rank() == 0 else None,
+        os.kill(os.getpid(), signal.SIGTERM) if number == stop_after and process_group.rank() == 0 else None,
         step(number),
     )
-    if distributed.rank():
-        return subject.fit(SilentLog(), distributed.SharedCheckpoints(None))
+    if process_group.rank():
+        return subject.fit(SilentLog(), SharedCheckpoints(None))
     log = TrainingLog(folder / "losses.csv", options.steps, "pretrain", folder / "pictures")
     with Checkpoints(folder / "checkpoints", "s", options.checkpoint_every) as own:
-        return subject.fit(log, distributed.SharedCheckpoints(own))
+        return subject.fit(log, SharedCheckpoints(own))
 
 
 def main() -> None:
@@ -103,7 +104,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     action, folder, *rest = sys.argv[1:]
-    with distributed.joined():
+    with process_group.joined():
         if action == "steps":
             steps(Path(folder))
         else:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from srgan.addresses import without_secrets
-from srgan.data.catalog import DATA_SETS, DataSet, File, Source, Split
-from srgan.data.images import SUFFIXES
+from srgan.config.schema import OwnSet
+from srgan.config.yaml import nearest
+from srgan.data.download.archives import is_archive
+from srgan.data.download.catalog import DATA_SETS, DataSet, File, Source, Split
+from srgan.data.download.places import expanded
 from srgan.data.names import safe_path
-from srgan.data.places import expanded
-from srgan.data.unpack import is_archive
-from srgan.errors import SrganError
-from srgan.params import OwnSet
-from srgan.strict_yaml import nearest
+from srgan.images.read import SUFFIXES
+from srgan.utils.addresses import without_secrets
+from srgan.utils.errors import SrganError
 
 OWN = "the user's own, not stated"  # terms
 

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from srgan.data.images import read_rgb
 from srgan.data.left_out import LeftOut
-from srgan.errors import SrganError
+from srgan.images.read import read_rgb
+from srgan.utils.errors import SrganError
 
 Side = Literal["hr", "lr", ""]
 

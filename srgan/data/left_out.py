@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from srgan.data.names import safe_path
-from srgan.files import read_state
+from srgan.utils.files import read_state
 
 EXAMPLES = 3  # names given for each reason
 

@@ -1,6 +1,6 @@
 """What the prepared folder holds.
 
-Layout: ``manifest.json``, ``train.u8`` and ``train.json`` (see `srgan.data.store`), and
+Layout: ``manifest.json``, ``train.u8`` and ``train.json`` (see `srgan.data.packed_store`), and
 ``{validation,test}/SET/{hr,lr}/NAME.png``. Training images are in the store alone.
 """
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from srgan.errors import SrganError
-from srgan.files import plain_name, read_json
+from srgan.utils.errors import SrganError
+from srgan.utils.files import plain_name, read_json
 
 FILE = "manifest.json"
 

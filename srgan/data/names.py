@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from pathlib import PurePosixPath
 
-from srgan.files import digest
+from srgan.utils.files import digest
 
 LONGEST_NAME = 120  # characters of a prepared image's name
 LONGEST_PART = 200  # bytes of a file's or folder's name; file systems allow 255, and temporary names are longer

@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from srgan.data import degrade, leaks
-from srgan.data.images import as_rgb, encode_png, read_image
+from srgan.config.schema import Prepare
+from srgan.data import near_duplicates
 from srgan.data.layouts import lr_of, other_scales
 from srgan.data.manifest import FILE, Part
 from srgan.data.names import unique_names
+from srgan.data.packed_store import StoreWriter, pack
 from srgan.data.split import split
-from srgan.data.store import StoreWriter, pack
-from srgan.errors import SrganError
-from srgan.files import atomic_folder, digest, read_json, require, write_json
-from srgan.params import Prepare
-from srgan.progress import Progress
-from srgan.workers import Lost, Workers
+from srgan.degradations import bicubic
+from srgan.images.read import as_rgb, encode_png, read_image
+from srgan.utils.errors import SrganError
+from srgan.utils.files import atomic_folder, digest, read_json, require, write_json
+from srgan.utils.progress import Progress
+from srgan.utils.workers import Lost, Workers
 
 SMALLEST = 32  # pixels of a side; below, there is nothing to crop from and no room for SSIM's window
 BENCHMARKS = Path(__file__).with_name("benchmarks.npz")  # fingerprints of Set5, Set14 and B100
@@ -47,7 +48,7 @@ class _Task:
     part: Part
     folder: Path  # being prepared
     scale: int
-    kernel: degrade.Kernel
+    kernel: bicubic.Kernel
     references: Path | None  # what training images are compared with
     lr_source: Path | None = None  # where the set brings its own LR images
 
@@ -69,7 +70,7 @@ class _Done:
     packed: Path | None = None  # for the store
     packed_sha256: str = ""
     shows: list[tuple[str, int]] = field(default_factory=list)  # references that this training image shows
-    fingerprint: leaks.Fingerprint | None = None
+    fingerprint: near_duplicates.Fingerprint | None = None
 
 
 def _prepare_one(task: _Task) -> _Done:
@@ -77,14 +78,14 @@ def _prepare_one(task: _Task) -> _Done:
         image = read_image(task.source)
     except SrganError as error:
         return _Done(task, bad=str(error).removeprefix(f"{task.source}: ").partition(";")[0])
-    hr_image = degrade.modcrop(image, task.scale)
+    hr_image = bicubic.modcrop(image, task.scale)
     if min(hr_image.shape[:2]) < SMALLEST:
         return _Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {SMALLEST}x{SMALLEST}")
     pixels = hashlib.sha256(f"{image.shape}".encode() + image.data).hexdigest()
-    if task.references and (shows := _references(task.references).find(leaks.fingerprint(image), pixels)):
+    if task.references and (shows := _references(task.references).find(near_duplicates.fingerprint(image), pixels)):
         return _Done(task, pixels=pixels, size=image.shape[:2], shows=shows)
     if task.lr_source is None:
-        lr_image = degrade.bicubic_downscale(hr_image, task.scale, task.kernel)
+        lr_image = bicubic.bicubic_downscale(hr_image, task.scale, task.kernel)
     else:
         try:
             lr_image = read_image(task.lr_source)
@@ -103,7 +104,7 @@ def _prepare_one(task: _Task) -> _Done:
         return _Done(task, pixels=pixels, size=size, packed=packed, packed_sha256=checksum)
     hr_path, lr_path = task.files
     _write_png(hr_path, hr_image)
-    return _Done(task, pixels=pixels, size=size, lr_sha256=_write_png(lr_path, lr_image), fingerprint=leaks.fingerprint(image))
+    return _Done(task, pixels=pixels, size=size, lr_sha256=_write_png(lr_path, lr_image), fingerprint=near_duplicates.fingerprint(image))
 
 
 def _write_png(path: Path, image: np.ndarray) -> str:
@@ -115,8 +116,8 @@ def _write_png(path: Path, image: np.ndarray) -> str:
 
 
 @cache
-def _references(path: Path) -> leaks.References:
-    return leaks.References.load(path)
+def _references(path: Path) -> near_duplicates.References:
+    return near_duplicates.References.load(path)
 
 
 # -- all of them -----------------------------------------------------------------------------------------------------------
@@ -212,8 +213,8 @@ class _Preparation:
 
             # Benchmarks count even if they are not scored this time; those that are come with their own images.
             scored = {record["set"] for record in self.sources if record["split"] == "test"}
-            references = leaks.References.load(BENCHMARKS, without=scored)
-            validation = leaks.References()
+            references = near_duplicates.References.load(BENCHMARKS, without=scored)
+            validation = near_duplicates.References()
             for done in taken(tasks["test"] + tasks["validation"]):
                 assert done.fingerprint is not None
                 known = references if done.task.part == "test" else validation

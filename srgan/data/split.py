@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 from srgan.data.manifest import Part
-from srgan.errors import SrganError
+from srgan.utils.errors import SrganError
 
 Record = dict[str, Any]
 

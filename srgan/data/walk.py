@@ -5,9 +5,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from srgan.data.catalog import Split
-from srgan.data.images import SUFFIXES
+from srgan.data.download.catalog import Split
 from srgan.data.left_out import LeftOut
+from srgan.images.read import SUFFIXES
 
 OTHER_SPLIT = "in a folder of the other split"
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from srgan.data import degrade
+from srgan.degradations import bicubic
 
 
 class SRCNN(nn.Module):
@@ -55,5 +55,5 @@ class SRCNN(nn.Module):
 
 def bicubic_kernel(scale: int) -> torch.Tensor:
     """Bicubic enlargement (MATLAB's, a = -0.5) as a convolution before a pixel shuffle: `(scale**2, 1, 5, 5)` float32."""
-    taps = torch.from_numpy(np.stack([degrade.enlarging(scale, phase)[0] for phase in range(scale)]))
+    taps = torch.from_numpy(np.stack([bicubic.enlarging(scale, phase)[0] for phase in range(scale)]))
     return torch.einsum("ph,qw->pqhw", taps, taps).reshape(scale**2, 1, 5, 5)

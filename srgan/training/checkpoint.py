@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 
-from srgan.errors import SrganError
-from srgan.files import UNLOCKABLE, atomic_file
-from srgan.lineage import entry
-from srgan.weights import damaged_record
+from srgan.distributed import process_group
+from srgan.models.weights_file import damaged_record
+from srgan.training.lineage import entry
+from srgan.utils.errors import SrganError
+from srgan.utils.files import UNLOCKABLE, atomic_file
 
 KEPT = 2  # regular checkpoints of a run
 RUNS = 3  # runs that are set aside
@@ -108,9 +109,9 @@ class Checkpoints:
         every: steps between two regular checkpoints. An interruption writes one in between, which a diverging run does not go back to:
             so that it ends as it would have done uninterrupted.
         about: what a run that goes on from here has to know: `options` (flat), `inputs`, `training` (its key) and `lineage`
-            (`srgan.lineage`), which `resume` completes.
+            (`srgan.training.lineage`), which `resume` completes.
         origin: name of the state of another run that this one goes on from.
-        check: compares that state with this run, see `srgan.continuation.check`.
+        check: compares that state with this run, see `srgan.training.continuation.check`.
         common: another folder where that state may be: an experiment goes on from states of the working copy.
     """
 
@@ -285,3 +286,36 @@ class Checkpoints:
 
 def _step(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
+
+
+class SharedCheckpoints:
+    """The checkpoints of a training, for all of its processes: rank 0 reads and writes them, the others are sent what it reads.
+
+    Args:
+        own: those of rank 0, None on the others.
+    """
+
+    def __init__(self, own: Checkpoints | None) -> None:
+        self.own = own
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """See `Checkpoints.save`."""
+        if self.own:
+            self.own.save(step, state)
+
+    def resume(self, restore: Callable[[dict[str, Any]], None]) -> int:
+        """See `Checkpoints.resume`."""
+        return self._sent(self.own.resume if self.own else None, restore)
+
+    def go_back(self, before: int, restore: Callable[[dict[str, Any]], None]) -> int:
+        """See `Checkpoints.go_back`."""
+        own = self.own
+        return self._sent((lambda take: own.go_back(before, take)) if own else None, restore)
+
+    def _sent(self, read: Callable[[Callable[[dict[str, Any]], None]], int] | None, restore: Callable[[dict[str, Any]], None]) -> int:
+        states: list[dict[str, Any]] = []
+        step = read(states.append) if read else 0
+        step, states = process_group.broadcast([step, states])
+        for state in states:
+            restore(state)
+        return step

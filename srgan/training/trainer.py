@@ -12,18 +12,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from srgan import losses, metrics
-from srgan.data.crops import Crops, PinnedCrops, ResidentCrops
+from srgan.config.schema import MultiStep, Optimization, Pretrain, Train
 from srgan.data.manifest import Pair
-from srgan.errors import SrganError
-from srgan.params import MultiStep, Optimization, Pretrain, Train
-from srgan.training import distributed, signs
-from srgan.training.checkpoint import Checkpoints
-from srgan.training.device import pick_device, pick_precision
-from srgan.training.distributed import SharedCheckpoints
-from srgan.training.learner import Learner
-from srgan.training.log import Row, SilentLog, TrainingLog
+from srgan.data.sampler import Crops, PinnedCrops, ResidentCrops
+from srgan.distributed import process_group
+from srgan.distributed.device import pick_device, pick_precision
+from srgan.losses.adversarial import accuracy, adversarial_loss, discriminator_loss, feature_matching_loss
+from srgan.losses.pixel import pixel_loss, total_variation
+from srgan.metrics.lpips import Lpips
+from srgan.training import diagnostics
+from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
+from srgan.training.logger import Row, SilentLog, TrainingLog
+from srgan.training.optimization import Learner
 from srgan.training.validation import Scores, Validation
+from srgan.utils.errors import SrganError
 
 REHEARSED = 2  # validation images, the largest, that are scored before the first step
 
@@ -57,7 +59,7 @@ class Trainer:
         discriminator: the opponent; None in the first stage.
         crops: step -> batch of HR and LR crops.
         validation: whole images, scored every `validate_every` steps.
-        perceptual: distance of SR and HR batches, see `srgan.training.perceptual`; None if the discriminator's features are compared.
+        perceptual: distance of SR and HR batches, see `srgan.losses.perceptual`; None if the discriminator's features are compared.
         lpips: scores the validation images; None if that is not wanted or cannot be had.
     """
 
@@ -69,7 +71,7 @@ class Trainer:
         crops: Crops,
         validation: list[Pair],
         perceptual: nn.Module | None = None,
-        lpips: metrics.Lpips | None = None,
+        lpips: Lpips | None = None,
     ) -> None:
         self.options, self.crops, self.pairs = options, crops, validation
         self.gan = options if isinstance(options, Train) else None
@@ -81,7 +83,7 @@ class Trainer:
         self.batches = _nearest(crops, self.device)
         self.validation = Validation(crops.store.scale, self.device, lpips)
         self.perceptual = self._place(perceptual) if perceptual else None
-        self.generator = distributed.synchronise_statistics(self._place(generator).train())
+        self.generator = process_group.synchronise_statistics(self._place(generator).train())
         if options.recompute:
             self.generator.recompute = True
         # The statistics of batch normalisation are averaged as well: those of the last batches fit other weights.
@@ -92,7 +94,7 @@ class Trainer:
         self.discriminator = None
         if self.gan:
             assert discriminator is not None
-            self.discriminator = distributed.synchronise_statistics(self._place(discriminator).train())
+            self.discriminator = process_group.synchronise_statistics(self._place(discriminator).train())
             # Not compiled: two losses go back through it, which compiled code does not allow.
             self.learners["discriminator"] = Learner(
                 self.discriminator, self.gan.discriminator.learning_rate, options.accumulate, self.dtype
@@ -106,7 +108,7 @@ class Trainer:
         self.diverged = torch.tensor(0, device=self.device)  # the first step that has diverged; 0: none
         self.rate_factor, self.rollbacks = 1.0, 0
         self.best: dict[str, Any] | None = None  # step, merit and weights
-        self.world = distributed.size()  # processes of the steps so far
+        self.world = process_group.size()  # processes of the steps so far
         self.continues = False  # whether the state that was loaded is one of another run, from which this one goes on
         # A validation that is not finished: its step, a function that waits for its scores, and the weights that are scored.
         self.pending: tuple[int, Callable[[], Scores], dict[str, Tensor]] | None = None
@@ -147,7 +149,7 @@ class Trainer:
         for name, learner in self.learners.items():
             figures[f"gradient_{name}"] = learner.finish(self.options.clip)
         self.ema.update_parameters(self.generator)
-        figures = distributed.average(figures)
+        figures = process_group.average(figures)
         self._look(step, figures)
         self.seen = sr_image.detach(), hr_image
         for key, value in figures.items():
@@ -156,40 +158,40 @@ class Trainer:
 
     def _learn_pixels(self, sr_image: Tensor, hr_image: Tensor) -> dict[str, Tensor]:
         assert isinstance(self.options, Pretrain)
-        loss = losses.pixel_loss(self.options.losses.pixel, sr_image, hr_image)
+        loss = pixel_loss(self.options.losses.pixel, sr_image, hr_image)
         self.learners["generator"].learn(loss)
         return {"loss_pixel": loss}
 
     def _learn_gan(self, sr_image: Tensor, hr_image: Tensor) -> dict[str, Tensor]:
         """Both gradients from one pass through both networks: each loss goes to the weights of its own network alone."""
         assert self.gan
-        weights, learner, mean = self.gan.losses, self.learners["discriminator"], distributed.batch_mean
+        weights, learner, mean = self.gan.losses, self.learners["discriminator"], process_group.batch_mean
         with self._autocast():
             real_logits, real_features = learner.run(hr_image)
             fake_logits, fake_features = learner.run(sr_image)
         name = weights.adversarial.name
-        loss_d = losses.discriminator_loss(name, real_logits, fake_logits, mean)
+        loss_d = discriminator_loss(name, real_logits, fake_logits, mean)
         learner.learn(loss_d, keep_graph=True)
 
-        figures = {"loss_pixel": losses.pixel_loss(weights.pixel.name, sr_image, hr_image)}
+        figures = {"loss_pixel": pixel_loss(weights.pixel.name, sr_image, hr_image)}
         terms = [(weights.pixel.weight, figures["loss_pixel"])]
         if weights.perceptual.weight:
             if self.perceptual:
                 figures["loss_perceptual"] = self._perceive(sr_image, hr_image)
             else:
                 real_features = [feature.detach() for feature in real_features]
-                figures["loss_perceptual"] = losses.feature_matching_loss(fake_features, real_features)
+                figures["loss_perceptual"] = feature_matching_loss(fake_features, real_features)
             terms.append((weights.perceptual.weight, figures["loss_perceptual"]))
         if weights.adversarial.weight:
-            figures["loss_adversarial"] = losses.adversarial_loss(name, real_logits.detach(), fake_logits, mean)
+            figures["loss_adversarial"] = adversarial_loss(name, real_logits.detach(), fake_logits, mean)
             terms.append((weights.adversarial.weight, figures["loss_adversarial"]))
         if weights.tv:
-            figures["loss_tv"] = losses.total_variation(sr_image)
+            figures["loss_tv"] = total_variation(sr_image)
             terms.append((weights.tv, figures["loss_tv"]))
         wanted = [weight * loss for weight, loss in terms if weight]
         if wanted:
             self.learners["generator"].learn(torch.stack(wanted).sum())
-        real_accuracy, fake_accuracy = losses.accuracy(name, real_logits.detach(), fake_logits.detach(), mean)
+        real_accuracy, fake_accuracy = accuracy(name, real_logits.detach(), fake_logits.detach(), mean)
         return figures | {"loss_discriminator": loss_d, "real_accuracy": real_accuracy, "fake_accuracy": fake_accuracy}
 
     def _perceive(self, sr_image: Tensor, hr_image: Tensor) -> Tensor:
@@ -205,10 +207,10 @@ class Trainer:
         checked = list(figures.values())
         loss = figures["loss_pixel"]
         bad = ~torch.isfinite(torch.stack(checked)).all()
-        if step > signs.SETTLED:
-            bad |= (self.level > 0) & (loss > signs.EXPLODES * self.level)
+        if step > diagnostics.SETTLED:
+            bad |= (self.level > 0) & (loss > diagnostics.EXPLODES * self.level)
         self.diverged = torch.where(bad & (self.diverged == 0), step, self.diverged)
-        mean = self.level + (loss - self.level) * max(1 / step, 1 - signs.MEMORY)  # at first the plain mean of all steps
+        mean = self.level + (loss - self.level) * max(1 / step, 1 - diagnostics.MEMORY)  # at first the plain mean of all steps
         self.level = torch.where(self.level == 0, loss, mean)
 
     def _diverged(self, step: int) -> int:
@@ -262,7 +264,7 @@ class Trainer:
                     step += 1
                     self.step(step)
                     log.step(step)
-                    last, stop = step == every.steps, distributed.largest(stopped())
+                    last, stop = step == every.steps, process_group.largest(stopped())
                     row, save = step % every.log_every == 0 or last, step % every.checkpoint_every == 0 or last or stop
                     if row or save or step % every.validate_every == 0:
                         if diverged := self._diverged(step):  # the only wait for the device
@@ -275,9 +277,9 @@ class Trainer:
                         if row:
                             log.add(self._row(step))
                         if save:  # before the validation of this step, which would hold it up; who resumes here validates first
-                            distributed.check_equal(self.generator.state_dict())
+                            process_group.check_equal(self.generator.state_dict())
                             checkpoints.save(step, self.state_dict())
-                            distributed.largest(0)  # nobody goes on, or away, before the file is there
+                            process_group.largest(0)  # nobody goes on, or away, before the file is there
                         if stop and not last:
                             raise Interrupted(stop)
                 self._settle(log)
@@ -290,18 +292,18 @@ class Trainer:
 
     def _note_world(self, step: int, log: TrainingLog | SilentLog) -> None:
         """Say so if the processes are not as many as those that wrote the checkpoint."""
-        if step and self.world != distributed.size():
+        if step and self.world != process_group.size():
             batch = self.options.batch
             log.warn(
-                f"the checkpoint of step {step} was written by {self.world} processes, now there are {distributed.size()}: from here on "
-                f"a step has {distributed.size() * batch} crops, not {self.world * batch}, drawn by seed, step, rank and their number"
+                f"the checkpoint of step {step} was written by {self.world} processes, now there are {process_group.size()}: from here on "
+                f"a step has {process_group.size() * batch} crops, not {self.world * batch}, drawn by seed, step, rank and their number"
             )
-        self.world = distributed.size()
+        self.world = process_group.size()
 
     def _row(self, step: int) -> Row:
         """The means of the losses since the last row, and what the images of this step look like."""
         figures = {key: value / self.window for key, value in self.sums.items()}
-        figures |= signs.picture_figures(*self.seen, self.crops.store.scale)
+        figures |= diagnostics.picture_figures(*self.seen, self.crops.store.scale)
         rate = learning_rate(step, self.options, self.options.learning_rate) * self.rate_factor
         row: Row = {"step": step, "learning_rate": round(rate, 9)}
         row |= {key: round(value, 6) for key, value in zip(figures, torch.stack(list(figures.values())).tolist(), strict=True)}
@@ -317,7 +319,7 @@ class Trainer:
         )
         if rollbacks > self.options.rollbacks:
             raise SrganError(
-                f"the training diverged at step {step} (a loss is not finite, or the pixel loss over {signs.EXPLODES:.0f} times "
+                f"the training diverged at step {step} (a loss is not finite, or the pixel loss over {diagnostics.EXPLODES:.0f} times "
                 f"its mean), also after going back {self.rollbacks} times, at last with {self.rate_factor:g} of the learning rate; {advice}"
             )
         self._settle(log)
@@ -393,7 +395,7 @@ class Trainer:
         model = self.ema.module.eval()
         torch.backends.cudnn.benchmark = False  # which is for crops of one size; step() has it on
         hr_crops, lr_crops = self.batch(0, jitter=0)  # steps count from 1: always the same crops
-        known = distributed.mean_of_all(losses.pixel_loss(self._pixel_name(), model(lr_crops), hr_crops)).item()
+        known = process_group.mean_of_all(pixel_loss(self._pixel_name(), model(lr_crops), hr_crops)).item()
         wait = self.validation.begin(pairs, model, self._validation_loss)
 
         def finished() -> Scores:
@@ -408,7 +410,7 @@ class Trainer:
 
     def _validation_loss(self, sr_image: Tensor, hr_image: Tensor) -> tuple[float, float]:
         """The generator's whole loss for one image, and the pixel loss alone."""
-        pixel = losses.pixel_loss(self._pixel_name(), sr_image, hr_image)
+        pixel = pixel_loss(self._pixel_name(), sr_image, hr_image)
         if not self.gan:
             return pixel.item(), pixel.item()
         assert self.discriminator
@@ -416,10 +418,10 @@ class Trainer:
         self.discriminator.eval()
         (real_logits, real_features), (fake_logits, fake_features) = self.discriminator(hr_image), self.discriminator(sr_image)
         self.discriminator.train()
-        loss = weights.pixel.weight * pixel + weights.tv * losses.total_variation(sr_image)
-        loss = loss + weights.adversarial.weight * losses.adversarial_loss(weights.adversarial.name, real_logits, fake_logits)
+        loss = weights.pixel.weight * pixel + weights.tv * total_variation(sr_image)
+        loss = loss + weights.adversarial.weight * adversarial_loss(weights.adversarial.name, real_logits, fake_logits)
         if weights.perceptual.weight:
-            distance = self._perceive(sr_image, hr_image) if self.perceptual else losses.feature_matching_loss(fake_features, real_features)
+            distance = self._perceive(sr_image, hr_image) if self.perceptual else feature_matching_loss(fake_features, real_features)
             loss = loss + weights.perceptual.weight * distance
         return loss.item(), pixel.item()
 

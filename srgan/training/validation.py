@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srgan import metrics, models, pictures
-from srgan.data.degrade import bicubic_upscale
-from srgan.data.images import as_rgb, read_image, read_rgb
 from srgan.data.manifest import Pair
-from srgan.training import distributed
+from srgan.degradations.bicubic import bicubic_upscale
+from srgan.distributed import process_group
+from srgan.images import visualize
+from srgan.images.read import as_rgb, read_image, read_rgb
+from srgan.inference.torch_upscale import enlarge
+from srgan.metrics.lpips import Lpips
+from srgan.metrics.psnr_ssim import psnr_ssim_y
 
 SHOWN = 3  # images in the picture of each validation
 
@@ -38,7 +41,7 @@ class Validation:
         lpips: None if LPIPS is not wanted or cannot be had.
     """
 
-    def __init__(self, scale: int, device: torch.device, lpips: metrics.Lpips | None) -> None:
+    def __init__(self, scale: int, device: torch.device, lpips: Lpips | None) -> None:
         self.scale, self.device, self.lpips = scale, device, lpips
         self.threads = ThreadPoolExecutor(2) if device.type == "cuda" else None
 
@@ -54,10 +57,10 @@ class Validation:
             A function that waits for the rest. Its `val_pixel` is the mean pixel loss.
         """
         parts = []
-        for number in range(distributed.rank(), len(pairs), distributed.size()):
+        for number in range(process_group.rank(), len(pairs), process_group.size()):
             pair = pairs[number]
             lr_image, original = read_rgb(pair.lr), read_image(pair.hr)
-            sr_image = models.enlarge(model, lr_image)
+            sr_image = enlarge(model, lr_image)
             hr_image = as_rgb(original)
             whole, pixel = loss(self._tensor(sr_image), self._tensor(hr_image))
             lpips = self.lpips(sr_image, hr_image) if self.lpips else None
@@ -76,7 +79,7 @@ class Validation:
         pixel: float,
         lpips: float | None,
     ) -> _Scored:
-        psnr, ssim = metrics.psnr_ssim_y(sr_image, original, border=self.scale)
+        psnr, ssim = psnr_ssim_y(sr_image, original, border=self.scale)
         row = {"val_psnr_y": psnr, "val_ssim_y": ssim, "val_loss": loss}
         caption = f"{psnr:.2f} dB"
         if lpips is not None:
@@ -87,7 +90,7 @@ class Validation:
             bicubic, hr_image = bicubic_upscale(lr_image, self.scale), as_rgb(original)
             enlarged = lr_image.repeat(self.scale, 0).repeat(self.scale, 1)
             shown = {"LR": enlarged, "bicubic": bicubic, "SR": sr_image, "HR": hr_image}
-            strip = pictures.strip(name, shown, {"SR": caption}, bicubic, hr_image)
+            strip = visualize.strip(name, shown, {"SR": caption}, bicubic, hr_image)
         return _Scored(number, row, pixel, strip)
 
     def _tensor(self, image: np.ndarray) -> Tensor:
@@ -95,7 +98,7 @@ class Validation:
 
 
 def _summary(own: list[_Scored]) -> Scores:
-    scored = sorted(distributed.gathered(own), key=lambda one: one.number)
+    scored = sorted(process_group.gathered(own), key=lambda one: one.number)
     means = {key: float(np.mean([one.row[key] for one in scored])) for key in scored[0].row}
     means["val_pixel"] = float(np.mean([one.pixel for one in scored]))
     return means, [one.strip for one in scored if one.strip is not None]

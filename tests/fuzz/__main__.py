@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from srgan.launch import MALLOC
+from srgan.distributed.launch import MALLOC
 
 os.environ |= {"OMP_NUM_THREADS": "1"} | MALLOC  # before torch is imported
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from srgan import params, stages
+from srgan import stages
+from srgan.config import schema
 from tests.conftest import write_params
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, SilentlyAccepted, Target
@@ -113,7 +114,7 @@ class Archives(Target):
         return Case(name, mutations.mutated(rng, seeds[name], list(seeds.values())))
 
     def setup(self, shared: Path) -> None:
-        self.params = params.load(shared / "project" / "params.yaml")
+        self.params = schema.load(shared / "project" / "params.yaml")
 
     def check(self, case: Case, folder: Path) -> None:
         archive = folder / case.name

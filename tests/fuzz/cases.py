@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from srgan.errors import SrganError
+from srgan.utils.errors import SrganError
 
 MEMORY = 1 << 30  # bytes that one case may add to the process
 FAILURES = ("internal", "crash", "hang", "escape", "leftover", "silent", "memory")

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from srgan import cli, stages
-from srgan.errors import SrganError
-from srgan.files import sha256
+from srgan import stages
+from srgan.commands import main
 from srgan.training.trainer import Trainer
+from srgan.utils.errors import SrganError
+from srgan.utils.files import sha256
 from tests.conftest import make_project
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, SilentlyAccepted, Target
@@ -60,9 +61,9 @@ class Damage(Target):
         os.chdir(project)
         os.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"  # nobody listens
         for command in ("download", "prepare --processes 1", "pretrain"):
-            _forked(lambda command=command: cli.main(command.split()))
+            _forked(lambda command=command: main.main(command.split()))
         shutil.copy(stages.PRETRAINED, stages.GENERATOR)
-        _forked(lambda: cli.main(["export"]))
+        _forked(lambda: main.main(["export"]))
         shutil.copy(stages.PRETRAINED, folder / "undisturbed")  # with the suffix it would be a seed
         (folder / "undisturbed").rename(project / "undisturbed")
         shutil.rmtree("checkpoints")
@@ -118,7 +119,7 @@ def _killed_training() -> None:
         whole(self, number)
 
     Trainer.step = step  # type: ignore[method-assign]
-    cli.main(["pretrain"])
+    main.main(["pretrain"])
 
 
 def _command(*arguments: str) -> None:
@@ -129,7 +130,7 @@ def _command(*arguments: str) -> None:
     """
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
-            cli.main(list(arguments))
+            main.main(list(arguments))
         except SystemExit as end:
             message = said.getvalue()
             assert "internal error" not in message, message

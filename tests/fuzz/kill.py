@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from srgan.files import sha256
+from srgan.utils.files import sha256
 from tests.conftest import Forked, make_project
 
 STAGES = ("download", "prepare", "pretrain", "train", "export", "evaluate", "register")

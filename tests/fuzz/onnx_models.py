@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 import torch
 
-from srgan import export, models
-from srgan.data.images import open_picture, write_png
-from srgan.inference import Upscaler
-from srgan.photographs import upscale_file
+from srgan.export import onnx as export
+from srgan.images.read import open_picture, write_png
+from srgan.inference.photo import upscale_file
+from srgan.inference.upscaler import Upscaler
+from srgan.models.registry import build_generator
 from tests.conftest import write_model
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, Target
@@ -35,7 +36,7 @@ class OnnxModels(Target):
         made = write_model(folder)
         made.rename(folder / "compact.onnx")
         torch.manual_seed(0)
-        network = models.build_generator("srresnet", scale=2, features=4, depth=1, upsampling="pixelshuffle").eval()
+        network = build_generator("srresnet", scale=2, features=4, depth=1, upsampling="pixelshuffle").eval()
         export.export_onnx(folder / "srresnet.onnx", network, {"sr.objective": "psnr", "sr.name": "s"}, plain=True)
 
     def fixed(self) -> dict[str, Callable[[], bytes]]:

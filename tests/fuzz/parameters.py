@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from srgan import cli, params, profiles
+from srgan.commands import main
+from srgan.config import profiles, schema
 from srgan.data.choice import choose
-from srgan.errors import SrganError
+from srgan.utils.errors import SrganError
 from tests.conftest import ROOT
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, Target
@@ -31,7 +32,7 @@ class Parameters(Target):
     def build(self, folder: Path) -> None:
         (folder / "demo.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
         for name in profiles.names():
-            (folder / f"{name}.yaml").write_bytes((ROOT / "srgan" / "profiles" / f"{name}.yaml").read_bytes())
+            (folder / f"{name}.yaml").write_bytes((ROOT / "srgan" / "config" / "profiles" / f"{name}.yaml").read_bytes())
 
     def fixed(self) -> dict[str, Callable[[], bytes]]:
         return FIXED
@@ -48,19 +49,19 @@ class Parameters(Target):
     def check(self, case: Case, folder: Path) -> None:
         path = Path("params.yaml")
         path.write_bytes(case.content)
-        loaded: params.Params | None = None
+        loaded: schema.Params | None = None
         refused: SrganError | None = None
         try:
-            loaded = params.load(path)
+            loaded = schema.load(path)
             for split, names in (("train", loaded.data.train), ("test", loaded.data.test)):
                 choose(names, split)  # type: ignore[arg-type]
-            params.flatten(loaded)
+            schema.flatten(loaded)
         except SrganError as error:
             refused = error
         # The command ends with an error in any case: nothing is prepared here.
         with contextlib.redirect_stderr(io.StringIO()) as said:
             try:
-                cli.main(["evaluate"])
+                main.main(["evaluate"])
             except SystemExit as end:
                 assert end.code == 1, end.code
             else:

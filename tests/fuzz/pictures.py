@@ -11,11 +11,11 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from srgan import upscaling
-from srgan.data.images import open_picture, read_image
-from srgan.errors import SrganError
-from srgan.inference import Upscaler
-from srgan.photographs import Options, upscale_file
+from srgan.images.read import open_picture, read_image
+from srgan.inference import batch
+from srgan.inference.photo import Options, upscale_file
+from srgan.inference.upscaler import Upscaler
+from srgan.utils.errors import SrganError
 from tests.conftest import write_model
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, Target
@@ -181,8 +181,8 @@ class Pictures(Target):
         photographs.mkdir()
         source.rename(photographs / source.name)
         (photographs / "zebra.png").write_bytes(self.good.read_bytes())
-        jobs = upscaling.plan([str(photographs)], str(folder / "large"))
-        upscaling.run(self.upscaler, jobs, Options())
+        jobs = batch.plan([str(photographs)], str(folder / "large"))
+        batch.run(self.upscaler, jobs, Options())
         assert (folder / "large" / "zebra.png").is_file()
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from srgan import convert, models
+from srgan.export import checkpoints as convert
+from srgan.models.checkpoints import load_generator, save_generator, start_from
+from srgan.models.registry import build_generator
 from srgan.training.checkpoint import Checkpoints
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, SilentlyAccepted, Target
@@ -24,7 +26,7 @@ CHECKPOINT = "checkpoint.pt"
 
 def _network(seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return models.build_generator("compact", scale=2, features=8, depth=1)
+    return build_generator("compact", scale=2, features=8, depth=1)
 
 
 def _state(step: int) -> dict[str, Any]:
@@ -51,10 +53,10 @@ class Weights(Target):
 
     def build(self, folder: Path) -> None:
         network = _network()
-        models.save_generator(folder / "ours.safetensors", network, {"sr.objective": "psnr", "sr.license": "MIT"})
+        save_generator(folder / "ours.safetensors", network, {"sr.objective": "psnr", "sr.license": "MIT"})
         (folder / "new.pth").write_bytes(_packed({"params_ema": network.state_dict()}))
         (folder / "old.pth").write_bytes(_packed({f"module.{key}": value for key, value in network.state_dict().items()}, new=False))
-        rrdb = models.build_generator("rrdb", scale=4, features=4, growth=2, depth=1).state_dict()
+        rrdb = build_generator("rrdb", scale=4, features=4, growth=2, depth=1).state_dict()
         (folder / "rrdb.pth").write_bytes(_packed(rrdb))
         published = {"body.0.": "RRDB_trunk.0.", "rdb": "RDB", "conv_body": "trunk_conv", "conv_up": "upconv", "conv_hr": "HRconv"}
         for ours, theirs in published.items():
@@ -90,10 +92,10 @@ class Weights(Target):
         path = folder / case.name
         path.write_bytes(case.content)
         size = {"scale": 4, "features": 4, "growth": 2, "depth": 1} if "rrdb" in case.name or "published" in case.name else None
-        models.start_from(path, models.build_generator("rrdb", **size) if size else _network())
+        start_from(path, build_generator("rrdb", **size) if size else _network())
         if not size:
             convert.interpolate(path, self.good, 0.5, folder / "mixed.safetensors")
-            models.load_generator(folder / "mixed.safetensors", "interpolate")
+            load_generator(folder / "mixed.safetensors", "interpolate")
         if zlib.crc32(case.content) % 100 == 0:
             convert.export_checkpoint(path, folder / "model.onnx")
 

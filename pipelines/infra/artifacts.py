@@ -1,0 +1,66 @@
+"""What a training made, on the page of its run: scores, a picture, the ways to more."""
+
+import base64
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+from pipelines.infra import dvc
+from srgan.config import schema
+from srgan.evaluation.model_card import escaped
+from srgan.metrics.registry import FIGURES
+from srgan.stages import COMPARISON, METRICS, REPORT, current_training
+from srgan.utils.errors import SrganError
+from srgan.utils.files import read_json
+
+if TYPE_CHECKING:
+    from srgan.tracking.mlflow_run import Training
+
+WIDTH = 1200  # pixels of the picture, which travels within the artifact
+
+
+def training(root: Path, logger: Any) -> None:
+    """Put the scores of the finished training in this folder on the run's page. What cannot be had is left out, and said."""
+    if dvc.changed("evaluate", root):
+        logger.info("no scores to show: those that lie here are of another model, until the stage evaluate has run")
+        return
+    try:
+        made = current_training(schema.load())
+        scores = read_json(METRICS, made_by="evaluate")
+    except SrganError as error:
+        logger.info("no scores to show: %s", error)
+        return
+    columns = [name for name in FIGURES if any(figures.get(name) is not None for models in scores.values() for figures in models.values())]
+    rows = [
+        {"set": name, "model": model} | {FIGURES[column].title: figures[column] for column in columns}
+        for name, models in scores.items()
+        for model, figures in models.items()
+    ]
+    create_table_artifact(rows, key="scores", description="Means over the test images; `gan` is what was trained.")
+    if COMPARISON.is_file():
+        create_image_artifact(_embedded(), key="before-after", description="Details of test images: bicubic, pre-trained, GAN, original.")
+    create_markdown_artifact(_page(made), key="training", description=f"{made.name}, {made.key}")
+
+
+def _embedded() -> str:
+    with Image.open(COMPARISON) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((WIDTH, WIDTH * 4), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _page(made: "Training") -> str:
+    """The ways to more."""
+    from srgan.tracking import mlflow_run
+
+    links = mlflow_run.addresses(made, "", f"/artifacts/{REPORT.name}")
+    run = "[run and curves]({}), [report]({})".format(*links) if links else "no run; `srgan sync` makes one"
+    if links and links[0].startswith(mlflow_run.LOCAL_PAGES):
+        run += " (the local store's: open it with `make mlflow`)"
+    origin = [f"- {name}: {escaped(value)}" for name, value in mlflow_run.origin(made).items() if name != "MLflow"]
+    return "\n".join([f"# {made.name}", "", f"- MLflow: {run}", f"- report on this machine: `{REPORT.resolve()}`", *origin, ""])

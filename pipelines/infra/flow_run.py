@@ -1,0 +1,57 @@
+"""What all flows have in common: whose working copy, what their names say, how an error ends them."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import prefect
+from prefect import get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
+from prefect.runtime import flow_run
+from prefect.states import Crashed, Failed
+
+from pipelines.infra import workspace_lock
+from srgan.utils.addresses import without_secrets
+from srgan.utils.errors import SrganError, Unreachable
+
+UNREACHABLE = "Unreachable"  # the state of a task that a server's outage has stopped
+
+
+def failed(error: SrganError) -> State[Any]:
+    """A state with a sentence, instead of a traceback through our own code."""
+    name = UNREACHABLE if isinstance(error, Unreachable) else "Busy" if isinstance(error, workspace_lock.Busy) else "Failed"
+    return Failed(name=name, message=str(error))
+
+
+def named(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
+    """For ``flow_run_name``: a name made of the run's parameters."""
+    return lambda: without_secrets(describe(flow_run.parameters))[:200]
+
+
+@contextlib.contextmanager
+def alone(wait: bool, results: Path | None = None) -> Iterator[logging.Logger | logging.LoggerAdapter[Any]]:
+    """Have the working copy, or a folder of results, for this run. Yields the run's log.
+
+    Raises:
+        SrganError: this is not the project's folder, or another run is at work and `wait` is false.
+    """
+    logger = get_run_logger()
+    workspace_lock.end_with_worker()
+    logging.getLogger("srgan").setLevel(logging.INFO)
+    identity = flow_run.id or ""
+    with workspace_lock.hold(flow_run.name or "?", wait, logger.info, identity, report_killed, results), prefect.tags("srgan"):
+        yield logger
+
+
+def report_killed(identity: str) -> None:
+    """Tell the server of a run that was killed with all that could have told it. It counts as running until then, and keeps others away."""
+    with contextlib.suppress(ValueError, PrefectException, httpx.HTTPError), get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(identity))
+        if run.state and not run.state.is_final():
+            client.set_flow_run_state(run.id, Crashed(message="it was killed"), force=True)

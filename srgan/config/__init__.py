@@ -1,0 +1,1 @@
+"""The parameters: their schema, the YAML reader, the profiles."""

@@ -1,0 +1,1 @@
+"""Operations that make a low-quality input from an original image."""

@@ -1,0 +1,1 @@
+"""Score models on test images; write the report and the cards."""

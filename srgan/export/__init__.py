@@ -1,0 +1,1 @@
+"""Export a generator to ONNX, to lower precisions, and to other checkpoint formats."""

@@ -1,0 +1,187 @@
+"""A trained generator as one `.onnx` file that keeps a promise (contract 1, see docs/onnx.md)."""
+
+import copy
+import json
+import logging
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import onnxscript.optimizer
+import torch
+from torch import nn
+
+from srgan import __version__
+from srgan.models.registry import describe
+from srgan.utils.errors import SrganError
+from srgan.utils.files import atomic_file, sha256
+
+CONTRACT = 1
+PRECISIONS = ("fp32", "fp16", "int8")
+OPSET, IR_VERSION = 18, 9  # IR 10 does not load in ONNX Runtime 1.17, which chaiNNer pins, and brings nothing that is used here
+LARGE = 1 << 30  # elements; no weight has as many
+TOLERANCE = 1e-4  # largest difference from torch that is accepted, on a range of 0..1
+PROBES = ((1, 1, 1), (1, 33, 7), (2, 17, 31), (1, 97, 101))  # batch, height, width
+
+
+def file_name(scale: int, name: str, arch: str, precision: str = "fp32") -> str:
+    """Name of an exported file, for example ``4x-demo-compact-fp32.onnx``."""
+    return f"{scale}x-{name}-{arch}-{precision}.onnx"
+
+
+def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str], plain: bool = False) -> dict[str, Any]:
+    """Write `model` as ONNX, checked against torch before it gets its name.
+
+    The graph is made faster without changing what it computes: batch normalisation is part of the convolution before it, the last
+    convolution of SRResNet works before the pixel shuffle (`srgan.models.layers.before_shuffle`) with its weights made beforehand, and a
+    PReLU of one slope is a LeakyReLU, which runtimes join to the convolution.
+
+    Args:
+        path: of the file.
+        model: a generator, `(N, 3, H, W)` in 0..1 to `(N, 3, scale * H, scale * W)`.
+        metadata: further `sr.*` entries, see `contract_metadata`.
+        plain: leave the graph as the network is written; slower, for comparison.
+
+    Returns:
+        Size, digest and the largest difference from torch for each probed shape.
+
+    Raises:
+        SrganError: the file's results differ from torch's by more than `TOLERANCE`.
+    """
+    proto = _to_proto(model, plain)
+    proto = _clean(proto, contract_metadata(model) | {"sr.memory_per_pixel": str(memory_per_pixel(proto))} | metadata)
+    with atomic_file(path) as temporary:
+        onnx.save_model(proto, temporary, save_as_external_data=False)
+        onnx.checker.check_model(temporary, full_check=True)
+        parity = check_parity(temporary, model)
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path), "max_difference": parity}
+
+
+def contract_metadata(model: nn.Module) -> dict[str, str]:
+    """The `sr.*` entries that follow from the network alone."""
+    arch, config = describe(model)
+    return {
+        "sr.contract": str(CONTRACT),
+        "sr.scale": str(model.scale),
+        "sr.arch": arch,
+        "sr.arch_config": json.dumps(config, sort_keys=True),
+        "sr.color": "RGB",
+        "sr.range": "0-1",
+        "sr.receptive_field": str(model.receptive_field),
+        "sr.tile_overlap": str(model.receptive_field),
+        "sr.precision": "fp32",
+        "sr.tool_version": __version__,
+    }
+
+
+def memory_per_pixel(proto: onnx.ModelProto) -> int:
+    """Bytes that the activations take at most while the graph runs, for each pixel of the input.
+
+    An activation lives from the node that makes it to the last that reads it.
+    """
+    side, proto = 64, onnx.ModelProto.FromString(proto.SerializeToString())
+    for axis, size in zip(proto.graph.input[0].type.tensor_type.shape.dim, (1, 3, side, side), strict=True):
+        axis.dim_value = size
+    del proto.graph.value_info[:]
+    for axis in proto.graph.output[0].type.tensor_type.shape.dim:
+        axis.Clear()
+    graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
+    sizes = {
+        value.name: math.prod(axis.dim_value for axis in value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.output)
+    }
+    last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
+    held, most = 3 * side**2, 0
+    for index, node in enumerate(graph.node):
+        held += sum(sizes.get(name, 0) for name in node.output)
+        most = max(most, held)
+        held -= sum(sizes.get(name, 0) for name in set(node.input) if last_use[name] == index)
+    return 4 * most // side**2
+
+
+def check_parity(path: Path, model: nn.Module) -> dict[str, float]:
+    """Largest absolute difference between the file in ONNX Runtime (CPU) and torch, for each of `PROBES`."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    differences = {}
+    for batch, height, width in PROBES:
+        image = torch.rand(batch, 3, height, width, generator=generator)
+        with torch.inference_mode():
+            expected = model(image).numpy()
+        (actual,) = session.run(["output"], {"input": image.numpy()})
+        if actual.shape != expected.shape:
+            raise SrganError(f"export: the ONNX model answers {image.shape} with {actual.shape}, torch with {expected.shape}")
+        differences[f"{batch}x3x{height}x{width}"] = float(np.abs(actual - expected).max())
+    worst = max(differences.values())
+    if not worst < TOLERANCE:
+        raise SrganError(f"export: ONNX Runtime differs from torch by {worst:.2g}, allowed is {TOLERANCE:g}; nothing was written")
+    return differences
+
+
+def _to_proto(model: nn.Module, plain: bool) -> onnx.ModelProto:
+    dimensions = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    for chatty in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    model = copy.deepcopy(model).cpu().float().eval()
+    if hasattr(model, "plain"):
+        model.plain = plain
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            (torch.zeros(2, 3, 17, 31),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes=(dimensions,),
+            verbose=False,
+        )
+    assert program is not None
+    if plain:
+        return program.model_proto
+    # Weights that follow from others are made now; by itself the exporter leaves large ones to be made at every run.
+    return _leaky(onnxscript.optimizer.optimize(program.model_proto, input_size_limit=LARGE, output_size_limit=LARGE))
+
+
+def _leaky(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """LeakyReLU for every PReLU whose slopes are all the same."""
+    weights = {initializer.name: initializer for initializer in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "PRelu" and node.input[1] in weights:
+            slopes = onnx.numpy_helper.to_array(weights[node.input[1]])
+            if slopes.min() == slopes.max():
+                node.op_type = "LeakyRelu"
+                node.attribute.append(onnx.helper.make_attribute("alpha", float(slopes.flat[0])))
+                del node.input[1]
+    used = {name for node in proto.graph.node for name in node.input}
+    for name in weights.keys() - used:
+        proto.graph.initializer.remove(weights[name])
+    return proto
+
+
+def _clean(proto: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
+    """Keep what a consumer needs: torch writes stack traces and local paths into nodes and values."""
+    proto.ir_version = IR_VERSION
+    graph = proto.graph
+    del proto.metadata_props[:], proto.functions[:], graph.metadata_props[:], graph.value_info[:]
+    graph.name, graph.doc_string, proto.doc_string = metadata["sr.arch"], "", ""
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    scale = int(metadata["sr.scale"])
+    for value, names in ((graph.input[0], ("batch", None, "height", "width")), (graph.output[0], ("batch", None, "", ""))):
+        for axis, name in zip(value.type.tensor_type.shape.dim, names, strict=True):
+            if name:
+                axis.dim_param = name
+    for axis, name in ((2, "height"), (3, "width")):
+        graph.output[0].type.tensor_type.shape.dim[axis].dim_param = f"{scale}*{name}"
+    proto.producer_name, proto.producer_version = "srgan", __version__
+    onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
+    return proto

@@ -1,0 +1,122 @@
+"""Exported models in less than 32 bits: smaller, faster where the hardware has the arithmetic, and kept only if they are as good."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+from srgan.data.manifest import Pair
+from srgan.images.alpha import converted
+from srgan.images.read import as_rgb, read_image, read_rgb
+from srgan.inference.upscaler import Upscaler
+from srgan.metrics.psnr_ssim import psnr_ssim_y
+from srgan.utils.files import sha256
+
+FP16_MAX_DROP = 0.05  # dB
+IMAGES = 8  # that the loss is measured on
+
+log = logging.getLogger(__name__)
+
+
+def write_fp16(path: Path, full: Path, pairs: list[Pair]) -> dict[str, Any]:
+    """Write the float32 file `full` in float16, input and output float32. It is for GPUs. See `_judged` for what is returned."""
+    model = OnnxModel(convert_float_to_float16(onnx.load(full), keep_io_types=True))
+    model.topological_sort()  # it puts new nodes behind those that read them
+    onnx.save_model(_described(model.model, "fp16"), path)
+    return _judged(path, full, pairs, FP16_MAX_DROP)
+
+
+def write_int8(path: Path, full: Path, pairs: list[Pair], crops: Iterable[np.ndarray], max_drop: float) -> dict[str, Any]:
+    """Write the float32 file `full` in int8 (QDQ), its first and last convolution and all that is no convolution in float32.
+
+    Args:
+        path: of the new file.
+        full: the float32 file.
+        pairs: to measure the loss on.
+        crops: `(h, w, 3)` uint8 of the training's LR images; few and small ones, as everything the network makes of them is held in memory.
+        max_drop: dB of PSNR-Y that it may lose.
+
+    Returns:
+        See `_judged`.
+    """
+    convolutions = [node.name for node in onnx.load(full).graph.node if node.op_type == "Conv"]
+    logging.getLogger("root").addFilter(_no_advice)  # onnxruntime recommends a pre-processing that the exporter has done already
+    try:
+        quantize_static(
+            full,
+            path,
+            _Crops(crops),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=[convolutions[0], convolutions[-1]],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        logging.getLogger("root").removeFilter(_no_advice)
+    onnx.save_model(_described(onnx.load(path), "int8"), path)
+    return _judged(path, full, pairs, max_drop)
+
+
+class _Crops(CalibrationDataReader):
+    def __init__(self, crops: Iterable[np.ndarray]) -> None:
+        self.inputs: Iterator[dict[str, np.ndarray]] = (
+            {"input": np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32) / 255} for crop in crops
+        )
+
+    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+        """The next input; None after the last."""
+        return next(self.inputs, None)
+
+
+def _no_advice(record: logging.LogRecord) -> bool:
+    return "pre-processing" not in record.getMessage()
+
+
+def _described(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    del proto.graph.value_info[:]
+    metadata = {entry.key: entry.value for entry in proto.metadata_props if entry.key.startswith("sr.")}
+    onnx.helper.set_model_props(proto, dict(sorted((metadata | {"sr.precision": precision}).items())))
+    proto.producer_name, proto.graph.doc_string, proto.doc_string = "srgan", "", ""
+    return proto
+
+
+def _judged(path: Path, full: Path, pairs: list[Pair], max_drop: float) -> dict[str, Any]:
+    """Compare a file with the float32 one, and delete it if it loses too much.
+
+    Returns:
+        `file`; `psnr_y` and `psnr_y_fp32`, means over `images` validation images in dB; `psnr_y_change`; `written`, and if it is:
+        `bytes` and `sha256`.
+    """
+    onnx.checker.check_model(path, full_check=True)
+    chosen = [pairs[int(index)] for index in np.linspace(0, len(pairs) - 1, min(IMAGES, len(pairs))).round()]
+    ours, theirs = _psnr_y(path, chosen), _psnr_y(full, chosen)
+    change = ours - theirs
+    record = {"file": path.name, "psnr_y": round(ours, 4), "psnr_y_fp32": round(theirs, 4), "psnr_y_change": round(change, 4)}
+    record |= {"images": len(chosen), "written": bool(change >= -max_drop)}
+    if record["written"]:
+        log.info("%s: %+.3f dB against float32", path.name, change)
+        return record | {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    log.warning("%s: %+.3f dB against float32, allowed is a loss of %.3f dB: not written", path.name, change, max_drop)
+    path.unlink()
+    return record
+
+
+def _psnr_y(path: Path, pairs: list[Pair]) -> float:
+    """Mean over the pairs in dB; 0 for a model whose results are not all finite."""
+    upscaler, found = Upscaler(path, provider="cpu"), []
+    for pair in pairs:
+        lr_image = read_rgb(pair.lr).transpose(2, 0, 1)[None].astype(np.float32) / 255
+        sr_image = upscaler.run(lr_image)[0].transpose(1, 2, 0)
+        if not np.isfinite(sr_image).all():
+            return 0.0
+        rounded = converted(np.clip(sr_image, 0, 1), np.uint8)
+        found.append(psnr_ssim_y(rounded, as_rgb(read_image(pair.hr)), upscaler.scale)[0])
+    return float(np.mean(found))

@@ -1,0 +1,155 @@
+"""Which image formats are read, and what a file's header says, before anything is decoded."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from srgan.images.colours import avif_size
+from srgan.utils.errors import SrganError
+from srgan.utils.machine import available_memory
+
+# Named, so that no other of Pillow's decoders sees a stranger's file: EPS, for one, would start Ghostscript.
+FORMATS_READ = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000")
+NAMES = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or JPEG 2000"  # for messages
+
+# Tags of a TIFF file (TIFF 6.0, TIFF/EP, DNG 1.7).
+REDUCED, OLD_KIND, BITS, MEANING, SAMPLES, PLANES, EXTRA, SAMPLE_FORMAT, DNG_VERSION = 254, 255, 258, 262, 277, 284, 338, 339, 50706
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK, CFA, LINEAR_RAW = 0, 1, 2, 5, 32803, 34892
+AVIF_LIMIT = 16384 * 16384  # pixels that libavif decodes
+DECODING = 28  # bytes of memory that decoding takes at most for each pixel, and filling what is hidden in a transparent picture
+
+# Formats that are not read: where their signature is, and what it is.
+_SIGNATURES = (
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"FUJIFILMCCD-RAW", "Fujifilm camera raw"),
+    (0, b"IIU\0", "Panasonic camera raw"),
+    (0, b"IIRO", "Olympus camera raw"),
+    (0, b"IIRS", "Olympus camera raw"),
+    (0, b"MMOR", "Olympus camera raw"),
+    (0, b"FOVb", "Sigma camera raw"),
+    (4, b"ftypcrx ", "Canon camera raw"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"%!PS", "PostScript"),
+    (0, b"\xc5\xd0\xd3\xc6", "PostScript"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<svg", "SVG"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (0, b"#?RGBE", "Radiance HDR"),
+    (0, b"qoif", "QOI"),
+    (0, b"DDS ", "DDS"),
+    (0, b"\0\0\1\0", "Windows icon"),
+    (0, b"gimp xcf", "GIMP"),
+    (0, b"BPG\xfb", "BPG"),
+    (0, b"FLIF", "FLIF"),
+    *((0, b"P%d" % kind, "PNM") for kind in range(1, 8)),
+)
+_VIDEO = ("isom", "iso2", "mp41", "mp42", "M4V ", "qt  ", "avc1")  # brands of ISO base media files; others with "ftyp" are HEIF
+
+
+def suffixes() -> tuple[str, ...]:
+    """Suffixes of the formats that are read, as Pillow knows them, such as ``.jfif``; lower case."""
+    Image.init()
+    return tuple(sorted(suffix for suffix, name in Image.EXTENSION.items() if name in (*FORMATS_READ, "MPO")))  # MPO: several JPEG in one
+
+
+def unread_format(head: bytes) -> str | None:
+    """The name of a known format that is not read, by the first 32 bytes of a file; None for all others."""
+    for place, signature, name in _SIGNATURES:
+        if head[place:].startswith(signature):
+            return name
+    brand = head[8:12].decode("latin-1")
+    if head[4:8] == b"ftyp" and brand not in ("avif", "avis"):
+        return "video (MP4, QuickTime)" if brand in _VIDEO else "HEIF (HEIC)"
+    return None
+
+
+def refuse_by_name(file: BinaryIO, name: str) -> None:
+    """Raise an error that says which format a file is of, if that is known."""
+    file.seek(0)
+    if kind := unread_format(file.read(32)):
+        raise SrganError(f"{name}: the format {kind} is not read; convert the file to {NAMES}, or take it out")
+    file.seek(4)
+    if file.read(8) in (b"ftypavif", b"ftypavis") and (size := avif_size(file)) and size[0] * size[1] > AVIF_LIMIT:
+        raise SrganError(f"{name}: {size[0]}x{size[1]} pixels; the AVIF decoder ends at {AVIF_LIMIT:,} pixels; convert it to PNG or TIFF")
+
+
+def check_memory(size: tuple[int, int], name: str) -> None:
+    """Raise an error if an image of this width and height needs more memory than is free."""
+    needed, free = size[0] * size[1] * DECODING, available_memory()
+    if needed > free:
+        raise SrganError(
+            f"{name}: {size[0]}x{size[1]} pixels need up to {needed / 1e9:.1f} GB of memory to decode, {free / 1e9:.1f} GB are free; "
+            "make memory free, or cut the picture into parts"
+        )
+
+
+def frames_left_out(image: Image.Image) -> tuple[int, str]:
+    """How many frames or pages there are beyond the first, and what they are called.
+
+    Of a TIFF, reduced-size pages do not count, nor does what follows a page that is damaged.
+    """
+    if image.format != "TIFF":
+        return getattr(image, "n_frames", 1) - 1, "frames"
+    others = 0
+    try:
+        for page in itertools.count(1):
+            image.seek(page)
+            others += not tags_of(image).get(REDUCED, 0) & 1
+    except Exception:  # EOFError at the end, and any other kind in a damaged page; the first page is good
+        image.seek(0)
+    return others, "pages"
+
+
+def tags_of(image: Image.Image) -> dict[int, Any]:
+    """Of a TIFF file."""
+    return image.tag_v2  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a file's header says that its pixels are stored; the decoders differ about it.
+
+    Attributes:
+        deep: in more than 8 bits a channel.
+        bits: of the deepest channel.
+        grey: with one colour channel.
+        planes: each channel apart (TIFF), so that only `tifffile` reads more than 8 bits.
+    """
+
+    deep: bool
+    bits: int
+    grey: bool
+    planes: bool = False
+
+
+def read_header(image: Image.Image, file: BinaryIO) -> Stored:
+    """Read how the pixels of an image are stored from its file's own header or tags, not from what a decoder makes of them.
+
+    Raises:
+        ValueError: the file holds no picture that can be read rightly.
+    """
+    if image.format == "PNG":
+        place = file.seek(0, 1)  # Pillow reads on from there
+        file.seek(0)
+        head = file.read(26)
+        file.seek(place)
+        return Stored(head[24] == 16, head[24], head[25] in (0, 4))  # IHDR: depth, colour type
+    if image.format != "TIFF":
+        return Stored(image.mode.startswith("I;16"), 16 if image.mode.startswith("I;16") else 8, image.mode in ("1", "L", "LA", "I;16"))
+    tags = tags_of(image)
+    meaning = tags.get(MEANING)
+    if DNG_VERSION in tags or meaning in (CFA, LINEAR_RAW):
+        raise ValueError("camera raw (DNG) is not read, its first page is a preview; develop it to TIFF or JPEG")
+    if tags.get(REDUCED, 0) & 1 or tags.get(OLD_KIND) == 2:
+        raise ValueError("its first page is a reduced-size copy of another (a preview, as in camera raw files); save the picture itself")
+    bits, formats = max(tags.get(BITS, (1,))), set(tags.get(SAMPLE_FORMAT, (1,)))
+    if bits >= 8 and not formats <= {1, 4}:  # 4: not defined
+        raise ValueError(f"pixels of {bits} bits that are signed or floating-point numbers have no defined range")
+    planes = tags.get(PLANES) == 2 and tags.get(SAMPLES, 1) > 1
+    if planes and (meaning, bits) not in ((RGB, 8), (RGB, 16), (BLACK_IS_ZERO, 8), (CMYK, 8)):
+        raise ValueError(f"a TIFF with each channel apart, of {bits} bits and photometric interpretation {meaning}, is not supported")
+    return Stored(bits > 8, bits, meaning in (WHITE_IS_ZERO, BLACK_IS_ZERO), planes)

@@ -1,0 +1,41 @@
+"""The XMP properties that name the model which upscaled a picture."""
+
+import re
+
+from srgan import __version__
+from srgan.images.xmp import EXT, Packet
+
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+# The source types from weak to strong. A stronger one that a picture has is kept.
+STRENGTH = ("algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia")
+
+
+def add_provenance(packet: Packet, metadata: dict[str, str], digest: str, former: bytes = b"") -> None:
+    """Add to a packet that a model upscaled the picture, and which one; the other properties stay.
+
+    ``Iptc4xmpExt:DigitalSourceType`` becomes ``compositeWithTrainedAlgorithmicMedia`` for a model trained as a GAN, which adds detail, and
+    ``algorithmicallyEnhanced`` for one trained on pixels; ``AISystemUsed`` and ``AISystemVersionUsed`` name model, version and digest
+    (IPTC Photo Metadata Standard 2025.1). A stronger source type of the picture, such as ``trainedAlgorithmicMedia``, is kept.
+
+    Args:
+        packet: is changed.
+        metadata: the model's `sr.*` entries.
+        digest: SHA-256 of the model file.
+        former: a packet that cannot be kept; the source type that it names is kept.
+    """
+
+    def taken(name: str) -> list[str]:
+        return [value.strip() for value in packet.remove(lambda address, other: (address, other) == (EXT, name)) if value.strip()]
+
+    kind = STRENGTH[metadata.get("sr.objective") != "psnr"]
+    kinds = [re.split(r"[/:]", value.rstrip("/"))[-1] for value in taken("DigitalSourceType")]
+    kinds += [name for name in STRENGTH if re.search(rf"(?<![A-Za-z]){name}".encode(), former.replace(b"\0", b""))]
+    kind = max([kind, *kinds], key=lambda name: STRENGTH.index(name) if name in STRENGTH else -1)
+    scale, arch = metadata.get("sr.scale", "?"), metadata.get("sr.arch", "unknown")
+    system = f"srgan {scale}x-{metadata.get('sr.name', 'unnamed')}-{arch}-{metadata.get('sr.precision', 'fp32')}"
+    version = f"srgan {metadata.get('sr.tool_version', __version__)}, run {metadata.get('sr.train_run', 'unknown')}, sha256 {digest}"
+    # A picture may have gone through several systems.
+    systems, versions = dict.fromkeys([*taken("AISystemUsed"), system]), dict.fromkeys([*taken("AISystemVersionUsed"), version])
+    packet.add(EXT, "DigitalSourceType", SOURCE_TYPES + kind)
+    packet.add(EXT, "AISystemUsed", "; ".join(systems))
+    packet.add(EXT, "AISystemVersionUsed", "; ".join(versions))

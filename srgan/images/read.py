@@ -1,0 +1,309 @@
+"""Image files in and out, as uint8 arrays.
+
+What becomes of each kind of file:
+
+========================  ==========================================================================================
+EXIF orientation          applied
+1 bit, greyscale          one channel
+palette                   its colours
+alpha, transparent colour laid on white
+16 bits a channel         rounded to 8: value / 257
+32-bit integer, float     refused: their range is not defined
+CMYK                      to sRGB, by the embedded ICC profile if there is one
+RGB with an ICC profile   colours as stored, profile ignored, as the benchmarks of the field are read
+colours stated by numbers as such a profile (cICP, gAMA and cHRM of PNG, nclx of AVIF); HDR (PQ, HLG) is refused
+camera raw, thumbnails    refused: TIFF files whose first page is not the picture
+several frames            the first; a warning says how many are left out
+========================  ==========================================================================================
+"""
+
+import contextlib
+import io
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import Image, ImageCms, PngImagePlugin
+
+from srgan.images.colours import stated_profile
+from srgan.images.formats import (
+    EXTRA,
+    FORMATS_READ,
+    MEANING,
+    WHITE_IS_ZERO,
+    Stored,
+    check_memory,
+    frames_left_out,
+    read_header,
+    refuse_by_name,
+)
+from srgan.utils.errors import SrganError
+from srgan.utils.files import atomic_file
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of files that a data set is made of
+ORIENTATION, EXIF_IFD, GPS_IFD, XMP_TAG = 0x0112, 0x8769, 0x8825, 700
+PILLOWS_OWN = ("dpi", "exif", "icc_profile", "transparency")  # names under which Pillow keeps values of its own, and never text
+
+# Decompressed bytes of a PNG's text or colour profile. Workflows of image generators and profiles of printers exceed Pillow's 1 MB.
+PngImagePlugin.MAX_TEXT_CHUNK = 32 << 20
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image file, upright, with what else the file tells.
+
+    Attributes:
+        name: of the file, for messages.
+        pixels: `(H, W)` if it is greyscale, else `(H, W, 3)` RGB; uint8, or uint16 if the file has 16 bits a channel.
+        alpha: `(H, W)` of the same type, 0 where it is transparent; None if the file has no transparency.
+        icc_profile: what the colours of `pixels` mean.
+        exif: its tags, without the orientation, which has been applied.
+        exif_block: the same as it stands in the file, orientation included, beginning with its byte order; None in TIFF files.
+        exif_damage: why its tags cannot be read; empty if they can.
+        orientation: EXIF orientation that has been applied, 1..8.
+        xmp: the packet as it was.
+        dpi: pixels an inch, across and down.
+    """
+
+    name: str
+    pixels: np.ndarray
+    alpha: np.ndarray | None
+    icc_profile: bytes | None
+    exif: Image.Exif
+    exif_block: bytes | None
+    exif_damage: str
+    orientation: int
+    xmp: bytes | None
+    dpi: tuple[float, float] | None
+
+
+def open_picture(source: str | Path | BinaryIO) -> Picture:
+    """Open and fully decode an image by the rules above, but keep transparency and 16 bits.
+
+    Raises:
+        SrganError: the file is missing, truncated, no image, or of a kind that is refused.
+    """
+    name = str(source if isinstance(source, str | Path) else getattr(source, "name", "the image"))
+    try:
+        # Not by its path: Pillow 13 then maps uncompressed TIFF files, and those that lie on their side come out scrambled.
+        with Path(source).open("rb") if isinstance(source, str | Path) else contextlib.nullcontext(source) as file:
+            return _decoded(file, name)
+    except FileNotFoundError as error:
+        raise SrganError(f"{name}: no such file") from error
+    except IsADirectoryError as error:
+        raise SrganError(f"{name}: is a folder, not an image") from error
+    except PermissionError as error:
+        raise SrganError(f"{name}: may not be read (permission denied)") from error
+    except SrganError:
+        raise
+    except Exception as error:  # broken files make decoders raise nearly anything
+        # Pillow's own messages name the reason ("image file is truncated"), seldom the file.
+        told = isinstance(error, OSError | ValueError | Image.DecompressionBombError | ImageCms.PyCMSError) and str(error)
+        reason = told if told and "cannot identify" not in told else "not an image that can be read"
+        raise SrganError(f"{name}: {reason}; replace the file or take it out") from error
+
+
+def _decoded(file: BinaryIO, name: str) -> Picture:
+    try:
+        image = Image.open(file, formats=FORMATS_READ)
+    except Image.UnidentifiedImageError:
+        refuse_by_name(file, name)
+        raise
+    with image:
+        check_memory(image.size, name)
+        left_out, unit = frames_left_out(image)
+        if left_out:
+            log.warning("%s: only the first of %d %s is read, %d left out", name, left_out + 1, unit, left_out)
+        stored = read_header(image, file)
+        _without_texts(image)
+        image.load()
+        _without_texts(image)  # those behind the pixels
+        info, (exif, orientation, damage) = dict(image.info), _exif(image)
+        xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _raw_profile(info.get("Raw profile type xmp", ""))
+        if image.format == "TIFF":
+            xmp = image.tag_v2.get(XMP_TAG)  # type: ignore[attr-defined]
+        form, deep = image.format, stored.deep
+        if image.mode in ("CMYK", "LAB"):
+            image, deep = _to_srgb(image), False
+            info.pop("icc_profile", None)  # it described other channels than the ones there are now
+        elif profile := stated_profile(file, form, image.mode in ("1", "L", "LA", "I;16")):
+            info.setdefault("icc_profile", profile)
+        pixels, alpha = _sixteen_bits(image, file, stored) if deep else _eight_bits(image, stored)
+    dpi = info.get("dpi")
+    return Picture(
+        name,
+        _upright(pixels, orientation),
+        None if alpha is None else _upright(alpha, orientation),
+        info.get("icc_profile"),
+        exif,
+        info["exif"].removeprefix(b"Exif\0\0") if info.get("exif") and "Raw profile type exif" not in info else None,
+        damage,
+        orientation,
+        xmp.encode("latin-1", "xmlcharrefreplace") if isinstance(xmp, str) else xmp,
+        (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
+    )
+
+
+def _without_texts(image: Image.Image) -> None:
+    """Remove a PNG's texts that Pillow would take for values of its own, such as one that is called "dpi"."""
+    for name in PILLOWS_OWN:
+        if isinstance(image.info.get(name), str):
+            del image.info[name]
+
+
+def _exif(image: Image.Image) -> tuple[Image.Exif, int, str]:
+    """Its tags without the orientation, the orientation, and why the tags cannot be read, if so. They do not hold on to the file."""
+    orientation: object = 1
+    exif, damage = Image.Exif(), ""
+    try:
+        found = image.getexif()
+        orientation = found.pop(ORIENTATION, 1)
+        exif.endian = found.endian
+        for part in (EXIF_IFD, GPS_IFD):
+            if inside := found.get_ifd(part):
+                exif.get_ifd(part).update(inside)
+        for tag, value in found.items():
+            exif[tag] = value
+    except Exception as error:  # an image with damaged EXIF is still an image
+        exif, damage = Image.Exif(), str(error) or type(error).__name__
+    if isinstance(orientation, bytes) and len(orientation) == 1:  # some writers store a byte
+        orientation = orientation[0]
+    return exif, orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1, damage
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo the EXIF orientation: how the rows and columns of the stored image lie (EXIF 2.32, 4.6.4 A)."""
+    if orientation in (2, 3):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4):
+        pixels = pixels[::-1]
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode != "CMYK":
+        return image.convert("RGB")
+    if profile[16:20] != b"CMYK":
+        raise ValueError(
+            f"its pixels are CMYK, its colour profile is for {profile[16:20].decode('latin-1').strip()}: no transform is possible"
+        )
+    source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+    assert converted is not None
+    return converted
+
+
+def _eight_bits(image: Image.Image, stored: Stored) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels and alpha."""
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of 32 bits (mode {image.mode}) have no defined range")
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.format == "PNG" and stored.bits in (2, 4) and isinstance(hidden := image.info.get("transparency"), int) and grey:
+        image.info["transparency"] = hidden * 255 // (2**stored.bits - 1)  # Pillow scales the grey to 8 bits, but not this
+    if image.mode in ("LA", "La", "PA", "RGBa") or image.has_transparency_data:
+        image = image.convert("LA" if grey else "RGBA")
+        return np.array(image.convert("L" if grey else "RGB")), np.array(image.getchannel("A"))
+    return np.array(image.convert("L" if grey else "RGB")), None
+
+
+def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: Stored) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels and alpha; several channels are read again by OpenCV or tifffile, which keep them."""
+    extra = 2  # what a fourth channel is: 0 nothing known, 1 alpha that the colours are multiplied by, 2 alpha (TIFF 6.0, section 18)
+    if image.format == "TIFF":
+        if image.tag_v2.get(MEANING) == WHITE_IS_ZERO:
+            raise ValueError("16 bits with white as zero are not supported; save it in another way")
+        extra = (*image.tag_v2.get(EXTRA, ()), 2)[0]
+    if image.mode.startswith("I;16"):
+        grey = np.array(image).astype(np.uint16)
+        if stored.bits == 12:  # in 0..4095
+            grey = ((grey.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
+        hidden = image.info.get("transparency")
+        return grey, np.where(grey == hidden, 0, 65535).astype(np.uint16) if isinstance(hidden, int) else None
+    file.seek(0)
+    if stored.planes:
+        with tifffile.TiffFile(file) as tiff:
+            pixels = np.moveaxis(tiff.pages[0].asarray(), 0, 2)
+        order = [0, 1, 2]
+    else:
+        pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        order = [2, 1, 0]  # OpenCV has blue first
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or stored.bits != 16:
+        raise ValueError(f"its pixels of {stored.bits} bits a channel cannot be read")
+    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 and extra else None
+    colours = pixels[..., order]
+    if alpha is not None and extra == 1:
+        whole = colours.astype(np.uint32) * 65535 // np.maximum(alpha, 1)[..., None]
+        colours = np.minimum(whole, 65535).astype(np.uint16)
+    return np.ascontiguousarray(colours[..., 0]) if stored.grey else colours, alpha
+
+
+def _raw_profile(text: str | bytes) -> bytes | None:
+    """The content of a PNG's ``Raw profile type ...``: a name, a length, and hexadecimal digits."""
+    words = (text if isinstance(text, str) else text.decode("latin-1")).split(maxsplit=2)
+    try:
+        return bytes.fromhex(words[2]) if len(words) == 3 and words[1].isdigit() else None
+    except ValueError:
+        return None
+
+
+def rounded_to_8(pixels: np.ndarray) -> np.ndarray:
+    """uint8 of uint8 or uint16."""
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def on_white(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Pixels as they look on white paper: `(H, W)` or `(H, W, 3)`, and alpha `(H, W)`, all uint8."""
+    if alpha is None:
+        return pixels
+    image = Image.fromarray(as_rgb(pixels))
+    image.putalpha(Image.fromarray(alpha))
+    laid = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(laid.convert("L" if pixels.ndim == 2 else "RGB"))  # a copy: torch wants to own what it wraps
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image as uint8 sRGB: `(H, W)` if it is greyscale, else `(H, W, 3)`; transparency is laid on white.
+
+    Raises:
+        SrganError: see `open_picture`.
+    """
+    picture = open_picture(path)
+    alpha = None if picture.alpha is None else rounded_to_8(picture.alpha)
+    return on_white(rounded_to_8(picture.pixels), alpha)
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Read an image as `(H, W, 3)` uint8 sRGB; greyscale becomes three equal channels."""
+    return as_rgb(read_image(path))
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """`(H, W, 3)` from `(H, W)` or `(H, W, 3)`, uint8."""
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """An `(H, W, 3)` or `(H, W)` uint8 array as PNG."""
+    buffer = io.BytesIO()
+    # Level 1 is nearly three times as fast as the default for a few per cent of size.
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def write_png(path: str | Path, image: np.ndarray) -> None:
+    """Write an `(H, W, 3)` or `(H, W)` uint8 array as PNG, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(encode_png(image))

@@ -1,0 +1,157 @@
+"""What runs an exported model: ONNX Runtime on a GPU or the CPU, or OpenVINO."""
+
+import contextlib
+import ctypes
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from srgan.utils import machine
+from srgan.utils.errors import SrganError
+
+PROVIDERS = ("auto", "cuda", "tensorrt", "openvino", "cpu")
+FLOATS = ("tensor(float)", "<Type: 'float32'>")  # what the two runtimes call float32
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A loaded model: from tensor to tensor, what that runs on, what the file tells, and how to free memory."""
+
+    run: Callable[[np.ndarray], np.ndarray]
+    provider: str
+    metadata: dict[str, str]
+    release: Callable[[], object] = lambda: None
+
+
+def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
+    """Load an `.onnx` file.
+
+    Args:
+        path: the file.
+        provider: of `PROVIDERS`; ``auto`` is CUDA where it works, else the CPU.
+        strict: raise where `provider` does not work, instead of taking the next best.
+        threads: that work on one image on the CPU; 0: one for each core.
+
+    Raises:
+        SrganError: not a model that can be loaded, or not of the contract's input and output; (`strict`) `provider` does not work.
+    """
+    if provider not in PROVIDERS:
+        raise SrganError(f"no provider is called '{provider}'; there are {', '.join(PROVIDERS)}")
+    if provider == "openvino":
+        try:
+            return _open_openvino(path, threads)
+        except ImportError as error:
+            _fall_back(provider, f"{error}; install it with: pip install openvino", strict)
+    wanted, missing = _execution_providers(provider)
+    if missing:
+        _fall_back(provider, missing, strict)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or (machine.cores() if machine.quota() else 0)  # ONNX Runtime does not know the quota
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=wanted)
+        metadata = session.get_modelmeta().custom_metadata_map  # raises where a text in the file is not UTF-8, as do the names
+        inputs, outputs = {port.name: port.type for port in session.get_inputs()}, {port.name for port in session.get_outputs()}
+    except Exception as error:  # ONNX Runtime's own classes share no public base
+        raise SrganError(f"{path}: not a model that ONNX Runtime can load ({_first_line(error)})") from error
+    _check_ports(path, inputs, outputs)
+    works = session.get_providers()[0]
+    if provider in ("cuda", "tensorrt") and not missing and not works.lower().startswith(provider):
+        _fall_back(provider, f"ONNX Runtime chose {works}", strict)
+
+    def run(tensor: np.ndarray, options: onnxruntime.RunOptions | None = None) -> np.ndarray:
+        return session.run(["output"], {"input": tensor}, options)[0]
+
+    def release() -> None:
+        shrinking = onnxruntime.RunOptions()
+        shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        run(np.zeros((1, 3, 1, 1), np.float32), shrinking)
+
+    return Engine(run, works, metadata, release) if works == "CPUExecutionProvider" else Engine(run, works, metadata)
+
+
+def _check_ports(path: Path, inputs: dict[str, str], outputs: set[str]) -> None:
+    """Names and types of the inputs, names of the outputs."""
+    if list(inputs) != ["input"] or "output" not in outputs or inputs["input"] not in FLOATS:
+        found = f"inputs {', '.join(f'{name} {kind}' for name, kind in inputs.items())}, outputs {', '.join(sorted(outputs))}"
+        raise SrganError(f"{path}: not a model of contract 1: it has {found}; expected are float32 tensors called input and output")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _fall_back(provider: str, reason: str, strict: bool) -> None:
+    if strict:
+        raise SrganError(f"provider {provider} does not work here: {reason}")
+    log.warning("provider %s does not work here (%s); the next best takes over", provider, reason)
+
+
+def _execution_providers(provider: str) -> tuple[list, str]:
+    """What to ask ONNX Runtime for, and why `provider` cannot be among it.
+
+    Asked for CUDA on a machine without its driver, ONNX Runtime prints pages of errors; so the libraries are looked for before.
+    """
+    windows = sys.platform == "win32"
+    wanted, missing = ["CPUExecutionProvider"], ""
+    if provider in ("auto", "cuda", "tensorrt"):
+        missing = _lacks("CUDAExecutionProvider", "nvcuda.dll" if windows else "libcuda.so.1")
+        if not missing:
+            onnxruntime.preload_dlls()  # the CUDA libraries that torch brought along
+            # The default would try all algorithms for each new size.
+            wanted.insert(0, ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}))
+    if provider == "tensorrt":
+        missing = missing or _lacks("TensorrtExecutionProvider", "nvinfer_10.dll" if windows else "libnvinfer.so.10")
+        if not missing:
+            from srgan.data.download.places import cache
+
+            folder = cache() / "tensorrt"
+            wanted.insert(0, ("TensorrtExecutionProvider", {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(folder)}))
+    return wanted, "" if provider == "auto" else missing
+
+
+def _lacks(name: str, library: str) -> str:
+    if name not in onnxruntime.get_available_providers():
+        return f"this build of ONNX Runtime has no {name}"
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(library)
+        return ""
+    return f"{library} cannot be loaded"
+
+
+def _open_openvino(path: Path, threads: int) -> Engine:
+    import onnx
+    import openvino
+
+    # float32 also where the CPU has bfloat16: the contract's results.
+    config = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+    try:
+        metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        compiled = openvino.Core().compile_model(path, "CPU", config)
+    except Exception as error:  # as above
+        raise SrganError(f"{path}: not a model that OpenVINO can load ({_first_line(error)})") from error
+    _check_ports(path, {port.any_name: str(port.element_type) for port in compiled.inputs}, {port.any_name for port in compiled.outputs})
+    # A request of its own for each call: threads may share the model.
+    return Engine(lambda tensor: next(iter(compiled.create_infer_request().infer([tensor]).values())), "OpenVINO", metadata)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a runtime's error says so: each has its own kinds."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in ("out of memory", "alloc", "cuda failure 2"))
+
+
+def free_on_gpu() -> float:
+    """Free memory of the GPU in bytes; a guess where nvidia-smi is missing."""
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        return float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()[0]) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 4e9

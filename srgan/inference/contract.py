@@ -1,0 +1,91 @@
+"""What an `.onnx` file says of itself (contract 1, docs/onnx.md), checked before it is used."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from srgan.utils.errors import SrganError
+from srgan.utils.files import read_state
+
+EXPORT = Path("reports", "export.json")  # beside models/: digests of the pipeline's own files
+TEXTS = ("sr.arch", "sr.name", "sr.precision", "sr.objective", "sr.tool_version", "sr.train_run")  # that pictures are marked with
+LONGEST_TEXT = 200
+MEMORY_PER_PIXEL = 8192  # bytes; of files that do not say
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Entries of a file that the upscaler works with.
+
+    Attributes:
+        scale: size of the output / size of the input.
+        tile_overlap: input pixels around a pixel that the network looks at, in each direction.
+        memory_per_pixel: bytes that the activations take for each pixel of the input.
+    """
+
+    scale: int
+    tile_overlap: int
+    memory_per_pixel: float
+
+
+def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
+    """Read the `sr.*` entries of a model file.
+
+    Args:
+        path: the file, for messages.
+        metadata: its entries.
+
+    Raises:
+        SrganError: it is not of contract 1, or an entry is missing or makes no sense.
+    """
+    version = metadata.get("sr.contract")
+    if version != "1":
+        raise SrganError(f"{path}: not a model of contract 1 (sr.contract is {version}); make one with: srgan export CHECKPOINT")
+
+    def number(key: str, least: int, most: int) -> int:
+        text = metadata.get(key)
+        if text is None or not (text.isascii() and text.isdecimal() and len(text) < 12 and least <= int(text) <= most):
+            raise SrganError(
+                f"{path}: its entry {key} is {shortened(text)}, expected is a whole number from {least} to {most}; "
+                "export the model again: srgan export CHECKPOINT"
+            )
+        return int(text)
+
+    for key in TEXTS:
+        text = metadata.get(key)
+        if (text is None and key == "sr.arch") or (text is not None and not (text.isprintable() and len(text) <= LONGEST_TEXT)):
+            raise SrganError(
+                f"{path}: its entry {key} is {shortened(text)}, expected are at most {LONGEST_TEXT} printable characters; "
+                "export the model again: srgan export CHECKPOINT"
+            )
+    needed = number("sr.memory_per_pixel", 1, 10**9) if "sr.memory_per_pixel" in metadata else MEMORY_PER_PIXEL
+    return Contract(number("sr.scale", 1, 16), number("sr.tile_overlap", 0, 4096), needed)
+
+
+def shortened(text: str | None) -> str:
+    """For a message."""
+    return "missing" if text is None else ascii(text if len(text) <= 40 else text[:40] + "...")
+
+
+def check_digest(path: Path, digest: str) -> None:
+    """Compare a file of ``models/`` or ``models/reduced/`` with the digest that ``reports/export.json`` beside it holds, if it does.
+
+    Args:
+        path: the model file.
+        digest: its SHA-256.
+
+    Raises:
+        SrganError: they differ.
+    """
+    folder = path.parent.parent if path.parent.name == "reduced" else path.parent
+    if folder.name != "models":
+        return
+    recorded = read_state(folder.parent / EXPORT)
+    exported = recorded if isinstance(recorded, dict) else {}
+    reduced = exported.get("reduced")
+    for entry in (exported, *(reduced.values() if isinstance(reduced, dict) else ())):
+        if isinstance(entry, dict) and entry.get("file") == path.name and entry.get("sha256") not in (None, digest):
+            raise SrganError(
+                f"{path}: not the file that was exported: its SHA-256 is {digest[:12]}..., {EXPORT.as_posix()} says "
+                f"{str(entry['sha256'])[:12]}...; it is damaged or was replaced. Restore it with: dvc checkout --force {path.parent}, or "
+                "export it again with: dvc repro --force --single-item export. To use it as it is, copy it to another folder"
+            )

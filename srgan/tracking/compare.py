@@ -1,0 +1,67 @@
+"""Several trainings side by side: ``srgan compare``."""
+
+import logging
+import re
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from srgan.config.schema import Params
+from srgan.data.manifest import pairs, read_manifest
+from srgan.degradations.bicubic import bicubic_upscale
+from srgan.distributed.device import pick_device
+from srgan.evaluation import evaluate
+from srgan.evaluation.report import write_report
+from srgan.inference.upscaler import Upscaler
+from srgan.metrics.lpips import open_lpips
+from srgan.stages import PREPARED, current_training
+from srgan.tracking import find_run
+from srgan.utils import git
+from srgan.utils.errors import SrganError
+
+log = logging.getLogger(__name__)
+
+
+def compare(params: Params, names: list[str], page: Path, chosen: str | None = None) -> None:
+    """Score the models of several runs on the same images, those that are prepared here, and lay them side by side on one page.
+
+    Args:
+        params: the configuration here.
+        names: of the runs, see `srgan.tracking.find_run.find`.
+        page: where the page goes.
+        chosen: one of the sets; None for all test images.
+    """
+    manifest = read_manifest(PREPARED)
+    scale = manifest["scale"]
+    if find_run.WORKSPACE in names:
+        current_training(params)  # its settings are those of params.yaml, if it was trained with them
+    test = [pair for pair in pairs(PREPARED, "test") if chosen in (None, pair.set)]
+    if not test:
+        sets = ", ".join(dict.fromkeys(pair.set for pair in pairs(PREPARED, "test")))
+        raise SrganError(f"no test images of '{chosen}' are prepared here, but of {sets}; name others under data.test in params.yaml")
+    with tempfile.TemporaryDirectory() as folder:
+        models: dict[str, evaluate.Enlarge] = {"bicubic": partial(bicubic_upscale, scale=scale)}
+        found = {}
+        for number, name in enumerate(names):
+            label = re.sub(r"[^\w.@-]+", "-", name).strip("-") or str(number)
+            label = f"{label}-{number}" if label in models or label == "original" else label
+            found[label] = find_run.find(name, Path(folder) / str(number))
+            upscaler = Upscaler(found[label].model, threads=1)
+            if upscaler.scale != scale:
+                raise SrganError(f"{name}: enlarges by {upscaler.scale}, the images here are prepared for {scale}; set prepare.scale")
+            models[label] = upscaler.upscale
+            log.info("%s: %s", label, found[label].origin)
+        lpips = open_lpips(params.evaluate.lpips, "the comparison goes without", pick_device())
+        table = evaluate.score(test, models, scale, lpips, pick_device())
+        *_, main = models
+        shown = evaluate.choose(table, main)
+        pictures = Path(folder) / "pictures"
+        drawn = [pair for pair in test if (pair.set, pair.name) in shown]
+        evaluate.write_pictures(pictures, Path(folder) / "comparison.png", drawn, models, table, pick_device())
+        first = next(iter(found))
+        statistics = evaluate.statistics(table, ("bicubic", first) if len(found) > 1 else ("bicubic",))
+        origin = {label: run.origin for label, run in found.items()}
+        origin |= {"compared at revision": git.revision() or "none", "scored on": manifest["test_sha256"][:16]}
+        told = {label: run.curves for label, run in found.items()}
+        write_report(page, f"Comparison of {', '.join(found)}", main, table, statistics, pictures, told, manifest, origin, [])
+    log.info("\n%s\n\nLook at %s", evaluate.text_table(evaluate.summarise(table)), page)

@@ -1,0 +1,92 @@
+"""Trainings by name, wherever their models lie: in this folder, in git and DVC, in MLflow, in a file."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from srgan.config.schema import flatten
+from srgan.evaluation.history import Curves, read_curves
+from srgan.tracking import mlflow_run, registry, store
+from srgan.utils.errors import SrganError
+from srgan.utils.files import plain_name, require, sha256
+
+WORKSPACE = "workspace"
+EXPORT = "reports/export.json"
+LOSSES = {stage: Path(f"reports/{stage}.csv") for stage in ("pretrain", "train")}
+SECTIONS = ("data.", "prepare.", "model.", "pretrain.", "train.")  # of the parameters that are compared
+
+
+@dataclass(frozen=True)
+class Found:
+    """A training: its model, what it left behind, and where it was found."""
+
+    model: Path
+    curves: Curves
+    origin: str
+
+
+def find(name: str, folder: Path) -> Found:
+    """Find a training, and bring its model here.
+
+    Args:
+        name: ``workspace``; an `.onnx` file; ``models:/NAME@ALIAS``; a git revision or DVC experiment of this project, whose outs DVC's
+            cache or remote holds; or the id or name of an MLflow run.
+        folder: for the model, if it has to be brought.
+
+    Raises:
+        SrganError: nothing bears this name, or its model is not to be had; the message says where was searched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if name.endswith(".onnx"):
+        return Found(require(name, "export"), Curves({}), f"the file {name}")
+    if name.startswith("models:/"):
+        return Found(registry.download(name, folder), Curves({}), f"MLflow, {name}")
+    reasons = []
+    for search in (_in_dvc, _in_mlflow):
+        try:
+            return search(name, folder)
+        except LookupError as error:
+            reasons.append(str(error))
+    raise SrganError(f"'{name}': {'; '.join(reasons)}")
+
+
+def _in_dvc(name: str, folder: Path) -> Found:
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    try:
+        files = DVCFileSystem(rev=None if name == WORKSPACE else name)
+        files.repo  # noqa: B018 (opens it; without, a wrong revision would show later and otherwise)
+    except (DvcException, SCMError, OSError) as error:
+        raise LookupError(f"no revision or experiment of git and DVC ({store.reason(error)})") from error
+    try:
+        exported = json.loads(files.read_text(EXPORT))
+        file = plain_name(exported["file"], f"revision '{name}': {EXPORT}: file", ".onnx")
+        model = folder / file
+        files.get_file(f"models/{file}", str(model))
+        if exported.get("sha256") not in (None, sha256(model)):
+            raise SrganError(f"revision '{name}': models/{file} is damaged or replaced: not the file that {EXPORT} records")
+        settings = flatten(yaml.safe_load(files.read_text("params.yaml")))
+        kept = {key: value for key, value in settings.items() if key.startswith(SECTIONS)}
+        curves = read_curves(kept, LOSSES, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
+    except (DvcException, OSError, KeyError, TypeError, ValueError) as error:
+        raise SrganError(
+            f"revision '{name}': its results are not here ({store.reason(error)}); bring them with: dvc fetch --all-commits, "
+            "or make them with: dvc repro"
+        ) from error
+    return Found(model, curves, "this folder" if name == WORKSPACE else f"git and DVC, {name}")
+
+
+def _in_mlflow(name: str, folder: Path) -> Found:
+    try:
+        run_id, curves = mlflow_run.curves_of_server(name)
+    except LookupError:
+        raise
+    except Exception as error:  # see tracking.try_sync
+        raise LookupError(str(store.explained(error))) from error
+    return Found(registry.download(registry.model_of_run(run_id), folder), curves, f"MLflow, run {run_id}")

@@ -1,0 +1,255 @@
+"""The MLflow server or local store: where it is, who writes to it, and what its errors mean."""
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import re
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before mlflow is imported: with its defaults, each call to a dead server blocks for four minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a model's few files are here before one has read it
+
+import mlflow
+import requests
+from mlflow.exceptions import MlflowException, RestException, get_error_code
+from mlflow.protos.databricks_pb2 import ErrorCode
+from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+from mlflow.tracking import MlflowClient
+from mlflow.utils.credentials import read_mlflow_creds
+from sqlalchemy.exc import OperationalError
+
+from srgan.utils.addresses import without_secrets
+from srgan.utils.errors import SrganError, Unreachable
+from srgan.utils.files import atomic_file, one_at_a_time, read_state
+from srgan.utils.git import working_copy
+
+LOCATIONS = (  # columns of MLflow's tables that hold absolute paths of artifacts
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+OUTAGES = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
+
+_opened: set[Path] = set()  # databases that this process has opened
+
+log = logging.getLogger(__name__)
+
+
+def home() -> Path:
+    """The folder of the local store, ``mlflow/`` of the working copy."""
+    return working_copy() / "mlflow"
+
+
+def tracking_uri() -> str:
+    """``MLFLOW_TRACKING_URI`` if it is set, else a SQLite file under ``mlflow/``; the path of a SQLite file is absolute."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow/mlflow.db"
+    # MLflow keeps a store open for each address, also after the current folder has changed.
+    return f"sqlite:///{working_copy() / uri.removeprefix('sqlite:///')}" if uri.startswith("sqlite:///") else uri
+
+
+def experiment_name() -> str:
+    """The experiment of all runs: ``MLFLOW_EXPERIMENT_NAME`` if it is set, else ``srgan``."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "srgan"
+
+
+def is_local() -> bool:
+    """Whether the store is the working copy's own."""
+    return _database() == (home() / "mlflow.db").resolve()
+
+
+def connect() -> MlflowClient:
+    """A client of the tracking server or the local store, which is created if need be."""
+    uri, database = tracking_uri(), _database()
+    for noisy in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    given = "MLFLOW_TRACKING_URI" in os.environ
+    mlflow.set_tracking_uri(uri)
+    if not given:  # MLflow sets it, and it would pass for the user's own choice
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if database is None:
+        return MlflowClient(uri)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(database.parent, os.W_OK):  # MLflow would try for minutes
+        raise PermissionError(13, "not writable", str(database.parent))
+    _relocate(database)
+    if database in _opened:
+        return MlflowClient(uri)
+    with one_at_a_time(f"{database}.lock", timeout=300):  # two processes that create the tables at once would break each other's
+        if not database.exists():
+            _create(database)
+        client = MlflowClient(uri)
+        client.search_registered_models(max_results=1)  # the registry has tables of its own
+    _opened.add(database)
+    return client
+
+
+@contextlib.contextmanager
+def one_registration() -> Iterator[None]:
+    """Let one command at a time add a version to a local store. A server has no such lock."""
+    database = _database()
+    with one_at_a_time(f"{database}.register.lock", timeout=600) if database else contextlib.nullcontext():
+        yield
+
+
+def _create(database: Path) -> None:
+    """Create the tables, in a file that gets its name when it is complete.
+
+    MLflow runs dozens of migrations. SQLite keeps those of a process that is killed meanwhile, and MLflow cannot continue them.
+    """
+    with atomic_file(database) as temporary:
+        engine = create_sqlalchemy_engine(f"sqlite:///{temporary}")
+        _initialize_tables(engine)
+        engine.dispose()
+
+
+def _database() -> Path | None:
+    uri = tracking_uri()
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+
+
+def _artifacts(database: Path) -> Path:
+    """The folder for artifacts: beside the database, but never in the project's root, where git would see it."""
+    return (home() if database.parent == working_copy() else database.parent) / "artifacts"
+
+
+def _relocate(database: Path) -> None:
+    """Adapt the absolute paths in a project's local store after the project's folder was renamed, moved or copied."""
+    if database.parts[-2:] != ("mlflow", "mlflow.db") or not database.is_file():
+        return
+    here = database.parent.parent.as_uri()
+    with contextlib.closing(sqlite3.connect(database, timeout=20)) as store, store:
+        try:
+            known = [location for (location,) in store.execute("SELECT artifact_location FROM experiments")]
+        except sqlite3.DatabaseError as error:
+            if "locked" in str(error):  # unchanged, the paths of a copy would lead to the original
+                raise
+            return  # not created yet, or damaged: MLflow reports that
+        # Only folders: s3://bucket/mlflow/artifacts, where a server may keep artifacts, stays where it is.
+        found = [re.fullmatch(r"((?:file:|/|\.).*)/mlflow/artifacts(/.*)?", location or "") for location in known]
+        for there in {match[1] for match in found if match} - {here}:
+            tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            for table, column in LOCATIONS:
+                if table in tables:
+                    change = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"
+                    store.execute(change, (here, len(there) + 1, len(there) + 1, f"{there}/"))
+            log.info("MLflow: the local store was moved or copied from %s; its paths now name %s", there, here)
+
+
+def experiment_id(client: MlflowClient) -> str:
+    """The id of the experiment; it is created if there is none, and restored if it was deleted."""
+    name = experiment_name()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # A server decides itself where artifacts go.
+        database = _database()
+        try:
+            return client.create_experiment(name, artifact_location=_artifacts(database).as_uri() if database else None)
+        except MlflowException:  # another process was faster
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+        log.warning("MLflow: the experiment '%s' was deleted; it is restored, with its runs", name)
+    return found.experiment_id
+
+
+def writer() -> str:
+    """An id of this working copy, by which its runs are told from those of others with equal parameters.
+
+    It is kept in ``mlflow/writer.json`` and survives a renamed folder. A copy of the folder gets an id of its own: the file records its
+    inode, and host and folder for file systems whose inodes change.
+    """
+    path = home() / "writer.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = [platform.node(), str(path.parent)]
+    with one_at_a_time(path.with_suffix(".lock"), timeout=60):
+        known = read_state(path)
+        if isinstance(known, dict) and known.get("id") and (known.get("inode") == path.stat().st_ino or known.get("place") == place):
+            return str(known["id"])
+        with atomic_file(path) as temporary:
+            temporary.touch()
+            record = {"id": uuid.uuid4().hex, "inode": temporary.stat().st_ino, "place": place}
+            temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        return record["id"]
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------------
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error, without the passwords and tokens that an address in it may carry."""
+    first = (str(error).splitlines() or [""])[0]
+    return without_secrets(first) or type(error).__name__
+
+
+def explained(error: Exception, model: str = "") -> SrganError:
+    """What an error of MLflow, its database or the network means to the user.
+
+    Args:
+        error: any exception of a call to MLflow.
+        model: the registered model that the call was about, if it was about one.
+
+    Returns:
+        `Unreachable` for an outage, where the same call may work later; else a `SrganError` that says what to change. Raise it.
+    """
+    if isinstance(error, SrganError):
+        return error
+    text, code, store = reason(error), _code(error), reason(Exception(tracking_uri()))
+    user = f"user '{read_mlflow_creds().username}'" if read_mlflow_creds().username else "this user"
+    if code == "PERMISSION_DENIED":
+        of_model = model and re.search(r"registered-models|model-versions", text)
+        what, name = (f"the model '{model}'", "register.name in params.yaml") if of_model else (
+            f"the experiment '{experiment_name()}'", "MLFLOW_EXPERIMENT_NAME")  # fmt: skip
+        return SrganError(
+            f"MLflow: {user} has no permission to change {what}; ask its owner for EDIT (mlflow/README.md), or set {name} to another name"
+        )
+    if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
+        return SrganError(f"MLflow: the server does not accept {user}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
+    if "database schema" in text or "Can't locate revision" in text:
+        return SrganError(
+            f"MLflow: {store} was written by another version than {mlflow.__version__}; back it up, then run: mlflow db upgrade {store}"
+        )
+    if "database is locked" in text:
+        return Unreachable(f"MLflow: another process holds the database of {store}; try again when it has ended")
+    if "sqlite3.OperationalError" in text:
+        return SrganError(f"MLflow: {store}: {text}; check that the file may be written and that the disk has room")
+    if re.search(r"not a database|malformed|disk image", text):
+        return SrganError(f"MLflow: {store} is damaged; move it away, then make a new one: srgan sync")
+    if code == "ENDPOINT_NOT_FOUND" and "API request" in text:
+        return SrganError(f"MLflow: {store} is no MLflow server, or an old one; correct MLFLOW_TRACKING_URI")
+    if re.search(r"must be in (the )?'?active'? state|lifecycle_stage|in deleted state", text):
+        return SrganError(f"MLflow: {text}; what it names was deleted on MLflow's page: restore it there, or run the command again")
+    if isinstance(error, requests.RequestException) and code is None:
+        return Unreachable(f"MLflow: {text}")
+    if isinstance(error, ConnectionError | TimeoutError | OperationalError) or code in OUTAGES or _server_failed(error, text):
+        return Unreachable(f"MLflow: {text}")
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        return SrganError(f"MLflow: {f'{error.filename}: ' if error.filename else ''}{error.strerror or text}")
+    if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST") and re.search(r"(?i)model name|alias|maximum length", text):
+        return SrganError(f"MLflow refuses: {text}; correct register.name, register.alias or MLFLOW_EXPERIMENT_NAME")
+    return SrganError(f"MLflow refuses: {text}")
+
+
+def _code(error: Exception) -> str | None:
+    """The name of MLflow's error code; None if there is none."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:  # artifacts go by plain HTTP
+        return ErrorCode.Name(get_error_code(error.response.status_code))
+    return getattr(error, "error_code", None)
+
+
+def _server_failed(error: Exception, text: str) -> bool:
+    """Whether the server broke down or could not be reached. MLflow's code for that stands for many client errors, too."""
+    if _code(error) != "INTERNAL_ERROR":
+        return False
+    return isinstance(error, RestException | requests.HTTPError) or bool(
+        re.search(r"API request to .* failed with (exception|timeout|error code (5\d\d|429|408))", text)
+    )

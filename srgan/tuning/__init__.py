@@ -1,0 +1,1 @@
+"""Estimate the memory, time and disk space of a training."""

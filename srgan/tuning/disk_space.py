@@ -1,0 +1,107 @@
+"""What the data and the trainings of a parameter file take on the disk, before they take it."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from srgan.config.schema import Params, to_dict
+from srgan.data.choice import choose
+from srgan.data.download.catalog import DataSet, Split
+from srgan.data.manifest import FILE
+from srgan.data.walk import images_below, of_split
+from srgan.models.registry import build_discriminator, build_generator, parameter_count
+from srgan.utils import files
+
+DECODED = 2.2  # bytes of pixels for a byte of PNG (DIV2K: 7.3 GB for 3.3 GB); JPEG files hold several times as many
+CHECKPOINTS = 3  # of a stage at most: the last, and two regular ones
+_SPLITS: tuple[tuple[Split, float], ...] = (("train", DECODED), ("test", 1.0))  # test images are written as PNG again
+COPIES = 4  # of a float32 weight in a checkpoint: itself, its average, and Adam's two moments
+
+
+def plan(params: Params, raw: Path) -> str:
+    """A line that says how many bytes the stages write, and how many are free.
+
+    After ``srgan download`` the sizes of the data follow from the images in `raw`; before, from the catalogue and the user's folders.
+
+    Args:
+        params: the whole configuration.
+        raw: the folder that ``download`` writes, which need not exist.
+    """
+    downloaded = _of_images(params, raw)
+    images, prepared, unknown = downloaded or _of_names(params)
+    trained = CHECKPOINTS * COPIES * 4 * sum(_weights(params))
+    needed = 2 * (images + prepared) + trained - (images if downloaded else 0)
+    free = files.free_space(raw)
+    parts = [
+        f"disk: {raw} {_size(images)}, data/prepared about {_size(prepared)}, as much again in DVC's cache (unless cache.type is a link)",
+        f"checkpoints up to {_size(trained)}",
+    ]
+    if unknown:
+        parts.append(f"not counted, as their size is not known before the download: {', '.join(unknown)}")
+    parts.append(f"{_size(free)} are free")
+    if needed > free:
+        parts[-1] += f": too little for about {_size(needed)} more; free some, or see docs/data.md, 'Disk'"
+    return "; ".join(parts)
+
+
+def _of_images(params: Params, raw: Path) -> tuple[float, float, list[str]] | None:
+    """Bytes of the downloaded images and of what `prepare` makes of them; None if other data sets or none were downloaded."""
+    listing = files.read_state(raw / FILE)
+    named = {entry.name for split, _ in _SPLITS for entry in choose(getattr(params.data, split), split)}
+    if not isinstance(listing, dict) or {record["set"] for record in listing.get("images", [])} != named:
+        return None
+    prepared = 0.0
+    for record in listing["images"]:
+        path = raw / record["path"]
+        try:
+            if record["split"] == "test":
+                prepared += path.stat().st_size  # PNG again, with a small LR image
+            else:
+                with Image.open(path) as image:
+                    prepared += 3 * image.width * image.height * (1 + params.prepare.scale**-2)
+        except Exception:  # a damaged file, which may raise nearly anything: `prepare` skips it
+            continue
+    return sum(path.stat().st_size for path in raw.rglob("*") if path.is_file()), prepared, []
+
+
+def _of_names(params: Params) -> tuple[float, float, list[str]]:
+    """The same by what the catalogue states and the user's folders hold, and the data sets of which it is not known."""
+    images = prepared = 0.0
+    unknown = []
+    for split, factor in _SPLITS:
+        for entry in choose(getattr(params.data, split), split):
+            size = _stated(entry, split)
+            if not size:
+                unknown.append(entry.name)
+            images += size
+            prepared += factor * size
+    return images, prepared, unknown
+
+
+def _stated(entry: DataSet, split: Split) -> int:
+    """Bytes of one split of a data set; 0 if that is not known."""
+    if entry.folder:
+        return sum(path.stat().st_size for path in of_split(entry.folder, images_below(entry.folder), split))
+    if entry.package:
+        spec = importlib.util.find_spec(entry.package)
+        folder = Path(spec.origin).parent / entry.package_folder if spec and spec.origin else Path()
+        paths = [folder / photo.file for photo in entry.photos if photo.split == split]
+        return sum(path.stat().st_size for path in paths if path.is_file())
+    sizes = [file.size for file in entry.sources[split][0].files]
+    return sum(sizes) if all(sizes) else 0
+
+
+def _weights(params: Params) -> list[int]:
+    """Numbers of weights that the checkpoints of each stage hold."""
+    with torch.device("meta"):
+        generator = to_dict(params.model)
+        weights = parameter_count(build_generator(generator.pop("name"), scale=params.prepare.scale, **generator))
+        discriminator = {key: value for key, value in to_dict(params.train.discriminator).items() if key != "learning_rate"}
+        against = parameter_count(build_discriminator(discriminator.pop("name"), **discriminator))
+    return [weights, weights + against]
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"

@@ -1,0 +1,188 @@
+"""What a training will take, before it takes it: memory from steps with a few crops, time from a few steps on random pixels."""
+
+import contextlib
+import datetime
+import gc
+import time
+import weakref
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from srgan.config.schema import CompactModel, Params, Train, to_dict
+from srgan.data.sampler import DEVICE_SHARE, Crops
+from srgan.distributed.device import pick_device
+from srgan.losses.perceptual import open_perceptual
+from srgan.models.registry import build_discriminator, build_generator, parameter_count
+from srgan.training.trainer import Trainer
+from srgan.utils import machine
+
+FEW = 2  # crops
+WARM, STEPS, PATIENCE = 3, 20, 60.0  # steps, steps, seconds that a probe may take
+LIBRARIES = 1e9  # bytes that CUDA's libraries take of a GPU's memory
+BUFFERS = 1.25  # on a CPU the tensors take so many times their size: oneDNN's buffers, and what malloc keeps (measured: 1.17 to 1.36)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stage takes."""
+
+    stage: str
+    weights: int
+    memory: float  # bytes at the peak, of the process on a CPU, of the device on a GPU
+    free: float  # bytes that each process has to itself: a GPU's, less what is kept for the pixels; a CPU's, divided by their number
+    limit: str  # what sets `free`
+    steps: int
+    rate: float | None  # steps a second; None if that was not tried
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.stage}: {self.weights:,} weights, {self.memory / 1e9:.1f} GB of memory at the peak, "
+            f"{self.free / 1e9:.1f} GB are free ({self.limit})"
+        )
+        if self.memory > self.free:
+            return f"{text}: too much; raise {self.stage}.accumulate, lower {self.stage}.batch or patch, or set recompute for rrdb"
+        if self.rate is None:
+            return text
+        duration = datetime.timedelta(seconds=round(self.steps / self.rate))
+        return f"{text}; {self.steps:,} steps at {self.rate:.3g} a second: {duration}, and validations"
+
+
+def plan(params: Params, stage: str, probe: bool = True) -> Plan:
+    """What a training stage of these parameters takes on this machine.
+
+    Args:
+        params: the whole configuration.
+        stage: ``pretrain`` or ``train``.
+        probe: whether to measure the time, with `STEPS` steps, or as many as can be done in `PATIENCE` seconds.
+    """
+    device = pick_device()
+    options = getattr(params, stage)
+    with torch.device("meta"):
+        weights = parameter_count(_generator(params))
+    if device.type == "cuda":
+        base, free, limit = LIBRARIES, (1 - DEVICE_SHARE) * torch.cuda.mem_get_info(device)[0], "GPU"
+    else:
+        base, found, own = _size_of_process(params), machine.memory(), psutil.Process().memory_info()
+        # What this process takes, less the files that it shares, is free again when the stage starts.
+        free, limit = (found.available + own.rss - getattr(own, "shared", 0)) / options.nproc_per_node, found.limit
+    memory = base + peak_of_tensors(params, stage)
+    rate = measured_rate(params, stage) if probe and memory <= free else None
+    return Plan(stage, weights, memory, free, limit, options.steps, rate)
+
+
+def peak_of_tensors(params: Params, stage: str) -> float:
+    """Bytes that all tensors take at the fullest moment of a step.
+
+    Measured in steps with few crops and with twice as many: what a network keeps of its input grows with the crops, all else stays.
+    """
+    options = getattr(params, stage)
+    few = replace(options, batch=FEW, accumulate=1)
+    less, more = (_peak_of_step(replace(params, **{stage: replace(few, batch=crops)}), stage) for crops in (FEW, 2 * FEW))
+    return less + (more - less) * (options.batch / options.accumulate / FEW - 1)
+
+
+def _peak_of_step(params: Params, stage: str) -> float:
+    device = pick_device()
+    peaks = []
+    with contextlib.nullcontext() if device.type == "cuda" else _Ledger() as ledger:
+        trainer = _trainer(params, stage)
+        for step in (1, 2, 3):
+            gc.collect()
+            if ledger:
+                ledger.peak = ledger.now
+            else:
+                torch.cuda.reset_peak_memory_stats(device)
+            trainer.step(step)
+            peaks.append(BUFFERS * ledger.peak if ledger else float(torch.cuda.max_memory_allocated(device)))
+    return min(peaks[1:])  # the optimiser's state comes with the first step; what awaits Python's collector may stand in the way of another
+
+
+def _size_of_process(params: Params) -> float:
+    """Bytes of a stage's process without its tensors: with all that it loads, and that torch loads for the first step."""
+    from srgan.tracking import mlflow_run  # noqa: F401
+
+    small = replace(params.pretrain, batch=1, accumulate=1, recompute=False)
+    trainer = _trainer(replace(params, model=CompactModel("compact", features=4, depth=0), pretrain=small), "pretrain")
+    trainer.step(1)
+    return float(psutil.Process().memory_info().rss)
+
+
+def measured_rate(params: Params, stage: str) -> float:
+    """Steps a second, on random pixels."""
+    trainer, done = _trainer(params, stage), 0
+    for steps, patience in ((WARM, PATIENCE / 4), (STEPS, PATIENCE)):
+        _wait(trainer.device)
+        begin, before = time.monotonic(), done
+        while done == before or (done < before + steps and time.monotonic() - begin < patience):
+            done += 1
+            trainer.step(done)
+    _wait(trainer.device)
+    return (done - before) / (time.monotonic() - begin)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _generator(params: Params) -> torch.nn.Module:
+    config = to_dict(params.model)
+    return build_generator(config.pop("name"), scale=params.prepare.scale, **config)
+
+
+def _trainer(params: Params, stage: str) -> Trainer:
+    """As the stage makes it, on pixels from nowhere."""
+    options = replace(getattr(params, stage), compile=False)
+    discriminator = perceptual = None
+    if isinstance(options, Train):
+        config = {key: value for key, value in to_dict(options.discriminator).items() if key != "learning_rate"}
+        discriminator = build_discriminator(config.pop("name"), **config)
+        perceptual = open_perceptual(options.losses.perceptual, trained=False)
+    store: Any = _Noise(params.prepare.scale, 2 * options.patch)
+    crops = Crops(store, options.batch, options.patch, options.seed)
+    return Trainer(options, _generator(params), discriminator, crops, [], perceptual)
+
+
+class _Noise:
+    """Looks like a `srgan.data.packed_store.Store` of one image."""
+
+    def __init__(self, scale: int, side: int) -> None:
+        self.scale, small = scale, side // scale
+        self.pixels = np.random.default_rng(0).integers(0, 256, 3 * (side**2 + small**2), dtype=np.uint8)
+        self.hr = [self.pixels[: 3 * side**2].reshape(side, side, 3)]
+        self.lr = [self.pixels[3 * side**2 :].reshape(small, small, 3)]
+        self.offsets = np.zeros(1, np.int64)
+
+
+class _Ledger(TorchDispatchMode):
+    """Adds up the storages that operators make, as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0.0
+        self.known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, torch.Tensor):
+                self._note(value.untyped_storage())
+        return result
+
+    def _note(self, storage: Any) -> None:
+        if storage in self.known:
+            return
+        self.known.add(storage)
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self.now -= size

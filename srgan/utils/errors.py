@@ -1,0 +1,28 @@
+"""The exceptions that are meant for the person at the keyboard."""
+
+from srgan.utils.addresses import without_secrets
+
+
+class SrganError(Exception):
+    """Something the user can mend. The message says what is wrong, where, and what to do next.
+
+    The command line prints it as one line, without a traceback (``--debug`` shows that too), and exits with `EXIT_CODE`.
+    Addresses in the message lose their passwords and tokens.
+    """
+
+    EXIT_CODE = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_secrets(message))
+
+
+class LostOthers(SrganError):
+    """The processes that train with this one are gone, or cannot be reached: the fault is theirs, and worth another try."""
+
+    EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class Unreachable(SrganError):
+    """A server, or the way to it, is out of order: the same command may do later what it could not do now."""
+
+    EXIT_CODE = 69  # EX_UNAVAILABLE of sysexits.h
