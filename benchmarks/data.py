@@ -20,7 +20,7 @@ import psutil
 from PIL import Image
 
 from srgan.data.packed_store import Store
-from srgan.data.sampler import Crops
+from srgan.data.sampler import PatchSampler
 from srgan.degradations import bicubic as degrade
 from srgan.distributed.launch import MALLOC
 from srgan.utils.files import sha256
@@ -89,7 +89,7 @@ def crops(prepared: Path, folder: Path) -> float:
             paths.append(folder / f"{number}-{part}.png")
             top, left = (part // 4) * 480, (part % 4) * 480
             Image.fromarray(hr_image[top : top + 480, left : left + 480]).save(paths[-1])
-    random, batches = np.random.default_rng(0), Crops(Store(prepared), BATCH, PATCH, seed=0)
+    random, batches = np.random.default_rng(0), PatchSampler(Store(prepared), BATCH, PATCH, seed=0)
 
     def decode() -> None:
         for path in random.choice(paths, 64):

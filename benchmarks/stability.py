@@ -16,7 +16,7 @@ import torch
 from srgan.config import schema
 from srgan.data.manifest import pairs
 from srgan.data.packed_store import Store
-from srgan.data.sampler import Crops
+from srgan.data.sampler import PatchSampler
 from srgan.losses.perceptual import open_perceptual
 from srgan.models.checkpoints import load_generator
 from srgan.models.registry import build_discriminator
@@ -34,7 +34,7 @@ def train(options: schema.Train, folder: Path) -> Trainer:
     generator, _ = load_generator(PRETRAINED, made_by="pretrain")
     config = {key: value for key, value in dataclasses.asdict(options.discriminator).items() if key != "learning_rate"}
     discriminator = build_discriminator(config.pop("name"), **config)
-    crops = Crops(Store(PREPARED), options.batch, options.patch, options.seed)
+    crops = PatchSampler(Store(PREPARED), options.batch, options.patch, options.seed)
     perceptual = open_perceptual(options.losses.perceptual)
     trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation")[:2], perceptual)
     with Checkpoints(folder, "benchmark", options.checkpoint_every) as checkpoints:

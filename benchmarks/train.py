@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from data import photograph
 from srgan.config import profiles, schema
 from srgan.data.packed_store import Store, StoreWriter, pack
-from srgan.data.sampler import Crops
+from srgan.data.sampler import PatchSampler
 from srgan.degradations.bicubic import bicubic_downscale
 from srgan.distributed.device import pick_device, pick_precision
 from srgan.distributed.launch import MALLOC
@@ -90,7 +90,7 @@ class Ours:
     def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool, precision: str = "auto") -> None:
         options = options_of(name, stage, batch, precision)
         generator, discriminator, perceptual = networks(name, options)
-        self.trainer = Trainer(options, generator, discriminator, Crops(Store(folder), batch, options.patch, 0), [], perceptual)
+        self.trainer = Trainer(options, generator, discriminator, PatchSampler(Store(folder), batch, options.patch, 0), [], perceptual)
         self.done, self.waited = 0, 0.0  # steps, seconds
         batches = self.trainer.batches
         fixed = batches(1)

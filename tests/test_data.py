@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from srgan.data.packed_store import Store, StoreWriter, pack
-from srgan.data.sampler import Crops, PinnedCrops, ResidentCrops, _turn
+from srgan.data.sampler import GpuPatchSampler, PatchSampler, PrefetchingSampler, _dihedral
 from srgan.degradations import bicubic
 from srgan.images.read import read_image
 from srgan.utils.errors import SrganError
@@ -117,28 +117,28 @@ def test_a_store_of_another_version_or_misaligned_images_are_refused(tmp_path):
 
 def test_crops_are_aligned_and_a_function_of_seed_and_step(tmp_path):
     store = make_store(tmp_path)
-    crops = Crops(store, batch=32, patch=16, seed=7)
+    crops = PatchSampler(store, batch_size=32, patch_size=16, seed=7)
     hr_crops, lr_crops = crops(3)
     assert hr_crops.shape == (32, 16, 16, 3)
     assert np.array_equal(hr_crops, lr_crops.repeat(4, 1).repeat(4, 2))
-    assert all(np.array_equal(a, b) for a, b in zip(crops(3), Crops(store, 32, 16, 7)(3), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(crops(3), PatchSampler(store, 32, 16, 7)(3), strict=True))
     assert not np.array_equal(crops(4)[0], hr_crops)
-    assert not np.array_equal(Crops(store, 32, 16, 8)(3)[0], hr_crops)
+    assert not np.array_equal(PatchSampler(store, 32, 16, 8)(3)[0], hr_crops)
 
 
 def test_the_eight_turns_are_eight_different_pictures():
     image = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     turned = np.zeros((8, 12, 12, 3), np.uint8)
     for which in range(8):
-        _turn(image, which, turned[which])
+        _dihedral(image, which, turned[which])
     expected = {np.rot90(flipped, k).tobytes() for flipped in (image, image[::-1]) for k in range(4)}
     assert {picture.tobytes() for picture in turned} == expected
     assert len(expected) == 8
 
 
 def test_every_image_place_and_turn_is_drawn(tmp_path):
-    crops = Crops(make_store(tmp_path), batch=64, patch=32, seed=0)
-    drawn = np.concatenate([np.stack(crops.places(step)) for step in range(40)], axis=1)
+    crops = PatchSampler(make_store(tmp_path), batch_size=64, patch_size=32, seed=0)
+    drawn = np.concatenate([np.stack(crops.sample_positions(step)) for step in range(40)], axis=1)
     assert set(drawn[0]) == {0, 1}
     assert set(drawn[3]) == set(range(8))
     assert {(top, left) for image, top, left, _ in drawn.T if image == 1} == {(y, x) for y in range(5) for x in range(5)}
@@ -148,14 +148,14 @@ def test_every_image_place_and_turn_is_drawn(tmp_path):
 def test_workers_share_the_steps_without_changing_them(tmp_path):
     """Any split of the steps among processes gives the same batches as one process."""
     make_store(tmp_path)
-    alone = [Crops(Store(tmp_path), 4, 16, 1)(step) for step in range(6)]
+    alone = [PatchSampler(Store(tmp_path), 4, 16, 1)(step) for step in range(6)]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         shared = pool.starmap(batch_of, [(tmp_path, step) for step in range(6)])
     assert all(np.array_equal(a, b) for one, other in zip(alone, shared, strict=True) for a, b in zip(one, other, strict=True))
 
 
 def batch_of(folder, step):
-    return Crops(Store(folder), 4, 16, 1)(step)
+    return PatchSampler(Store(folder), 4, 16, 1)(step)
 
 
 @pytest.mark.parametrize(("scale", "patch"), [(2, 34), (3, 15), (4, 16), (8, 48)])
@@ -164,8 +164,8 @@ def test_crops_cut_on_the_device_are_the_same(tmp_path, scale, patch, device):
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     sizes = [(scale * height, scale * width) for height, width in ((20, 17), (6, 9), (31, 40))]
-    crops = Crops(make_store(tmp_path, sizes, scale), batch=32, patch=patch, seed=5)
-    resident = ResidentCrops(crops, torch.device(device))
+    crops = PatchSampler(make_store(tmp_path, sizes, scale), batch_size=32, patch_size=patch, seed=5)
+    resident = GpuPatchSampler(crops, torch.device(device))
     for step in range(3):
         for ours, theirs in zip(resident(step), crops(step), strict=True):
             assert ours.dtype == torch.uint8
@@ -176,26 +176,26 @@ def test_crops_cut_on_the_device_are_the_same(tmp_path, scale, patch, device):
 def test_batches_made_ahead_are_the_same_in_any_order(tmp_path, device):
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    crops = Crops(make_store(tmp_path), batch=4, patch=16, seed=5)
-    ahead = PinnedCrops(crops, torch.device(device))
+    crops = PatchSampler(make_store(tmp_path), batch_size=4, patch_size=16, seed=5)
+    ahead = PrefetchingSampler(crops, torch.device(device))
     for step in (0, 1, 2, 3, 0, 4, 5, 2, 3, 100, 101, 0, 102):
         for ours, theirs in zip(ahead(step), crops(step), strict=True):
             assert np.array_equal(ours.cpu().numpy(), theirs)
-        assert len(ahead.coming) < 2 * PinnedCrops.AHEAD
+        assert len(ahead.pending) < 2 * PrefetchingSampler.PREFETCH
 
 
 def test_a_store_goes_to_a_gpu_where_it_fits(tmp_path, monkeypatch):
     store = make_store(tmp_path)
-    assert not ResidentCrops.fits(store, torch.device("cpu"))
+    assert not GpuPatchSampler.fits(store, torch.device("cpu"))
     for free, fits in ((store.pixels.size * 2, True), (store.pixels.size * 2 - 2, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10**12))
-        assert ResidentCrops.fits(store, torch.device("cuda")) is fits
+        assert GpuPatchSampler.fits(store, torch.device("cuda")) is fits
 
 
 def test_a_patch_larger_than_every_image_is_an_error(tmp_path):
-    with pytest.raises(SrganError, match="patch: 128 pixels is more than any training image has"):
-        Crops(make_store(tmp_path), 1, 128, 0)
-    assert Crops(make_store(tmp_path), 4, 64, 0).usable == [0]  # the smaller image is left out
+    with pytest.raises(SrganError, match="patch_size: 128 pixels is more than any training image has"):
+        PatchSampler(make_store(tmp_path), 1, 128, 0)
+    assert PatchSampler(make_store(tmp_path), 4, 64, 0).eligible_images == [0]  # the smaller image is left out
 
 
 def test_a_shortened_store_is_noticed(tmp_path):

@@ -14,7 +14,7 @@ import torch
 
 import together
 from conftest import environment, write_params
-from srgan.data.sampler import Crops
+from srgan.data.sampler import PatchSampler
 from srgan.distributed import launch, process_group
 from srgan.images.read import write_png
 from srgan.utils.errors import SrganError
@@ -80,13 +80,13 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(tmp_path):
 
 def test_between_them_they_see_the_batch_that_one_alone_would_see(tmp_path):
     store = make_store(tmp_path)
-    whole = Crops(store, 6, 32, seed=3)
+    whole = PatchSampler(store, 6, 32, seed=3)
     for step in (0, 1, 7):
         for shares in (2, 3):
-            parts = [Crops(store, 6 // shares, 32, 3, rank, shares) for rank in range(shares)]
+            parts = [PatchSampler(store, 6 // shares, 32, 3, rank, shares) for rank in range(shares)]
             for which in (0, 1):
                 assert (whole(step)[which] == [crop for part in parts for crop in part(step)[which]]).all()
-            assert (whole.gains(step, 0.5) == [gain for part in parts for gain in part.gains(step, 0.5)]).all()
+            assert (whole.color_gains(step, 0.5) == [gain for part in parts for gain in part.color_gains(step, 0.5)]).all()
 
 
 LONG = {f"pretrain.{key}": value for key, value in {

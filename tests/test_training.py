@@ -16,7 +16,7 @@ import torch
 from conftest import Forked, run, write_params
 from srgan.config import schema
 from srgan.data.manifest import Pair
-from srgan.data.sampler import Crops
+from srgan.data.sampler import PatchSampler
 from srgan.distributed.device import pick_device, pick_precision
 from srgan.images.read import read_image, write_png
 from srgan.inference.torch_upscale import enlarge
@@ -47,7 +47,7 @@ def trainer(world, stage, changes=None, **more):
     torch.manual_seed(options.seed)
     generator = build_generator("compact", scale=4, features=8, depth=1)
     discriminator = build_discriminator("patch", features=4, depth=2) if stage == "train" else None
-    crops = Crops(make_store(folder), options.batch, options.patch, options.seed)
+    crops = PatchSampler(make_store(folder), options.batch, options.patch, options.seed)
     return Trainer(options, generator, discriminator, crops, validation, **more)
 
 
@@ -121,7 +121,7 @@ def test_a_step_moves_the_networks_it_should(world, stage):
 def test_any_network_learns_any_scale(tmp_path, name, config, scale):
     sizes = {f"{stage}.patch": 24 for stage in ("pretrain", "train")}
     loaded = schema.load(write_params(tmp_path, sizes | {"prepare.scale": scale}))
-    crops = Crops(make_store(tmp_path, ((48, 96), (48, 48)), scale), 2, 24, 0)
+    crops = PatchSampler(make_store(tmp_path, ((48, 96), (48, 48)), scale), 2, 24, 0)
     generator = build_generator(name, scale=scale, **config)
     discriminator = build_discriminator("patch", features=4, depth=2)
     for stage, judge in (("pretrain", None), ("train", discriminator)):
@@ -226,7 +226,7 @@ def test_batch_normalisation_is_averaged_and_resumed(world):
         options = schema.load(write_params(world[0])).train
         torch.manual_seed(0)
         generator = build_generator("srresnet", scale=4, features=4, depth=1, upsampling="pixelshuffle")
-        crops = Crops(make_store(world[0]), options.batch, options.patch, options.seed)
+        crops = PatchSampler(make_store(world[0]), options.batch, options.patch, options.seed)
         return Trainer(options, generator, build_discriminator("vgg", features=4), crops, world[1])
 
     straight = both()

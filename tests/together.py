@@ -17,7 +17,7 @@ from conftest import write_params
 from srgan.config import schema
 from srgan.data.manifest import Pair
 from srgan.data.packed_store import Store
-from srgan.data.sampler import Crops
+from srgan.data.sampler import PatchSampler
 from srgan.distributed import process_group
 from srgan.models.registry import build_discriminator, build_generator
 from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
@@ -55,7 +55,7 @@ def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[
     torch.manual_seed(0)
     generator = build_generator(name, scale=4, **GENERATORS[name])
     discriminator = build_discriminator(str(kind["opponent"]), features=4)
-    crops = Crops(Store(folder), batch, options.patch, options.seed, process_group.rank(), process_group.size())
+    crops = PatchSampler(Store(folder), batch, options.patch, options.seed, process_group.rank(), process_group.size())
     subject = Trainer(options, generator, discriminator, crops, [])
     rows = []
     for step in range(1, STEPS + 1):
@@ -83,7 +83,7 @@ def fit(folder: Path, stop_after: int = 0) -> torch.nn.Module:
     options = schema.load(folder / "params.yaml").pretrain
     torch.manual_seed(0)
     generator = build_generator("compact", scale=4, features=8, depth=1)
-    crops = Crops(Store(folder), options.batch, options.patch, options.seed, process_group.rank(), process_group.size())
+    crops = PatchSampler(Store(folder), options.batch, options.patch, options.seed, process_group.rank(), process_group.size())
     pair = Pair("own", "v", folder / "hr.png", folder / "lr.png")
     subject = Trainer(options, generator, None, crops, [pair])
     step = subject.step

@@ -1,7 +1,7 @@
-"""Random aligned crops, a pure function of (seed, step, rank, number of ranks).
+"""Sample random, aligned HR/LR patches as a pure function of (seed, step, rank, number of ranks).
 
-So a resumed run sees what the uninterrupted one would have; any number of workers, each asking for some of the steps, makes the same
-batches as one; and processes that train together see, between them, the batch that one alone would see if it were as large.
+A resumed run therefore sees the patches of an uninterrupted run. Any number of workers that share the steps produces the same batches.
+Processes that train together see, as a group, the batch that one process with the whole batch size sees.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,71 +13,73 @@ import torch
 from srgan.data.packed_store import Store
 from srgan.utils.errors import SrganError
 
-PIECE = 1 << 28  # bytes that go to a device at a time
-DEVICE_SHARE = 0.5  # of a device's free memory that the pixels may take; the rest is the networks'
+UPLOAD_BYTES = 1 << 28  # pixels copied to the device at a time
+DEVICE_SHARE = 0.5  # largest share of the device's free memory for the pixels. The networks need the rest
 
 
-class Crops:
-    """Batches of augmented HR/LR crops from a store.
+class PatchSampler:
+    """Sample batches of augmented HR/LR patches from a store.
 
     Args:
-        store: where the pixels are.
-        batch: crops per batch.
-        patch: side of an HR crop in pixels, a multiple of the store's scale.
-        seed: batches are a function of this, of the step, the rank and the shares.
-        rank: which share of a step this process takes.
-        shares: processes that train together; a step has `shares * batch` crops.
+        store: the packed pixels.
+        batch_size: patches per batch of this process.
+        patch_size: side of an HR patch in pixels, a multiple of the store's scale.
+        seed: batches depend on the seed, the step, the rank and the number of processes only.
+        rank: index of this process.
+        processes: number of processes that train together. A step has `processes * batch_size` patches.
 
     Raises:
-        SrganError: no image is as large as the patch.
+        SrganError: no image is as large as a patch.
     """
 
-    def __init__(self, store: Store, batch: int, patch: int, seed: int, rank: int = 0, shares: int = 1) -> None:
-        self.store, self.batch, self.patch, self.seed = store, batch, patch, seed
-        self._share, self._all = slice(rank * batch, (rank + 1) * batch), shares * batch
-        self.usable = [i for i, image in enumerate(store.hr) if min(image.shape[:2]) >= patch]
-        if not self.usable:
+    def __init__(self, store: Store, batch_size: int, patch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+        self.store, self.batch_size, self.patch_size, self.seed = store, batch_size, patch_size, seed
+        self._share, self._all = slice(rank * batch_size, (rank + 1) * batch_size), processes * batch_size
+        self.eligible_images = [i for i, image in enumerate(store.hr) if min(image.shape[:2]) >= patch_size]
+        if not self.eligible_images:
             largest = max(min(image.shape[:2]) for image in store.hr)
-            raise SrganError(f"patch: {patch} pixels is more than any training image has (at most {largest}); lower it in params.yaml")
-        self._usable = np.array(self.usable)
-        self._sizes = np.array([image.shape[:2] for image in store.lr])[self._usable] - patch // store.scale + 1
+            raise SrganError(
+                f"patch_size: {patch_size} pixels is more than any training image has (at most {largest}); lower it in params.yaml"
+            )
+        self._eligible = np.array(self.eligible_images)
+        self._positions = np.array([image.shape[:2] for image in store.lr])[self._eligible] - patch_size // store.scale + 1
 
-    def places(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Where the crops of a step lie, `(N,)` each: image, top and left in LR pixels, and which of the eight flips and turns.
+    def sample_positions(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the patches of a step, `(N,)` each: image index, top and left in LR pixels, and symmetry 0..7.
 
-        Images are drawn uniformly, then the position, then the turn.
+        The image is drawn first, uniformly. The position and the symmetry follow.
         """
         random = np.random.default_rng((self.seed, step))
-        drawn = random.integers(len(self._usable), size=self._all)
-        top, left = random.integers(self._sizes[drawn]).T
-        places = self._usable[drawn], top, left, random.integers(8, size=self._all)
-        return tuple(values[self._share] for values in places)  # type: ignore[return-value]
+        drawn = random.integers(len(self._eligible), size=self._all)
+        top, left = random.integers(self._positions[drawn]).T
+        positions = self._eligible[drawn], top, left, random.integers(8, size=self._all)
+        return tuple(values[self._share] for values in positions)  # type: ignore[return-value]
 
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The batch of one step: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`, uint8."""
-        scale, small = self.store.scale, self.patch // self.store.scale
-        hr_batch = np.empty((self.batch, self.patch, self.patch, 3), np.uint8)
-        lr_batch = np.empty((self.batch, small, small, 3), np.uint8)
-        places = zip(*(values.tolist() for values in self.places(step)), strict=True)
-        for n, (image, top, left, turn) in enumerate(places):
-            _turn(self.store.lr[image][top : top + small, left : left + small], turn, lr_batch[n])
+        """Return the batch of a step, uint8: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`."""
+        scale, hr_side, lr_side = self.store.scale, self.patch_size, self.patch_size // self.store.scale
+        hr_batch = np.empty((self.batch_size, hr_side, hr_side, 3), np.uint8)
+        lr_batch = np.empty((self.batch_size, lr_side, lr_side, 3), np.uint8)
+        positions = zip(*(values.tolist() for values in self.sample_positions(step)), strict=True)
+        for n, (image, top, left, symmetry) in enumerate(positions):
+            _dihedral(self.store.lr[image][top : top + lr_side, left : left + lr_side], symmetry, lr_batch[n])
             top, left = top * scale, left * scale
-            _turn(self.store.hr[image][top : top + self.patch, left : left + self.patch], turn, hr_batch[n])
+            _dihedral(self.store.hr[image][top : top + hr_side, left : left + hr_side], symmetry, hr_batch[n])
         return hr_batch, lr_batch
 
-    def gains(self, step: int, jitter: float) -> np.ndarray:
-        """Factors for the colours of each crop of a step, `(N, 3)` float32 between `1 - jitter` and 1."""
-        random = np.random.default_rng((self.seed, step, 1))  # another stream than the crops'
+    def color_gains(self, step: int, jitter: float) -> np.ndarray:
+        """Return a factor for each patch and channel of a step, `(N, 3)` float32 in `1 - jitter` to 1."""
+        random = np.random.default_rng((self.seed, step, 1))  # independent of the positions' stream
         return 1 - jitter * random.random((self._all, 3), dtype=np.float32)[self._share]
 
 
-_FLIPS = {1: 0, 2: 1, 3: -1}  # top and bottom, left and right, both; as OpenCV numbers them
+_FLIPS = {1: 0, 2: 1, 3: -1}  # OpenCV's codes: vertical, horizontal, both
 
 
-def _turn(image: np.ndarray, which: int, out: np.ndarray) -> None:
+def _dihedral(image: np.ndarray, symmetry: int, out: np.ndarray) -> None:
     """Write one of the eight symmetries of a square image, numbered 0..7, to `out`."""
-    flip = _FLIPS.get(which & 3)
-    if which & 4:
+    flip = _FLIPS.get(symmetry & 3)
+    if symmetry & 4:
         cv2.transpose(image if flip is None else cv2.flip(image, flip), out)
     elif flip is not None:
         cv2.flip(image, flip, out)
@@ -85,22 +87,22 @@ def _turn(image: np.ndarray, which: int, out: np.ndarray) -> None:
         out[...] = image
 
 
-class ResidentCrops:
-    """The same batches, cut on a device that holds the whole store: nothing but the places goes there.
+class GpuPatchSampler:
+    """Cut the batches of a `PatchSampler` on a device that holds the whole store. Only the positions are transferred.
 
     Args:
-        crops: which batches.
-        device: where the pixels go, once, and where the batches come out.
+        patches: the sampler.
+        device: holds the pixels and receives the batches.
     """
 
-    def __init__(self, crops: Crops, device: torch.device) -> None:
-        self.crops, self.device = crops, device
-        store = crops.store
+    def __init__(self, patches: PatchSampler, device: torch.device) -> None:
+        self.patches, self.device = patches, device
+        store = patches.store
         self.pixels = torch.empty(store.pixels.size, dtype=torch.uint8, device=device)
-        for start in range(0, store.pixels.size, PIECE):  # so that processes that start together do not each hold a copy in memory
-            piece = slice(start, start + PIECE)
+        for start in range(0, store.pixels.size, UPLOAD_BYTES):  # processes that start together must not each hold a copy in memory
+            piece = slice(start, start + UPLOAD_BYTES)
             self.pixels[piece] = torch.from_numpy(np.array(store.pixels[piece]))
-        # Rows of both kinds of image lie one after the other: where they begin, and how long they are.
+        # First pixel and width of each image, HR in row 0 and LR in row 1: the LR pixels follow the HR pixels of an image.
         hr_sizes = np.array([image.size for image in store.hr], np.int64)
         widths = np.array([image.shape[1] for image in store.hr], np.int64)
         self.starts = torch.from_numpy(np.stack([store.offsets, store.offsets + hr_sizes])).to(device)
@@ -108,52 +110,59 @@ class ResidentCrops:
 
     @staticmethod
     def fits(store: Store, device: torch.device) -> bool:
-        """Whether the store is to lie on the device: on CUDA, if it takes at most `DEVICE_SHARE` of the memory that is free."""
+        """Return True if a CUDA device has room for the store: `DEVICE_SHARE` of its free memory."""
         return device.type == "cuda" and store.pixels.size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
 
     def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch of one step on the device: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`, uint8."""
-        image, top, left, turn = torch.from_numpy(np.stack(self.crops.places(step))).to(self.device, non_blocking=True)
-        scale, patch = self.crops.store.scale, self.crops.patch
-        hr_batch = self._cut(0, image, top * scale, left * scale, turn, patch)
-        return hr_batch, self._cut(1, image, top, left, turn, patch // scale)
+        """Return the batch of a step on the device, uint8: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`."""
+        image, top, left, symmetry = torch.from_numpy(np.stack(self.patches.sample_positions(step))).to(self.device, non_blocking=True)
+        scale, side = self.patches.store.scale, self.patches.patch_size
+        hr_batch = self._cut(0, image, top * scale, left * scale, symmetry, side)
+        return hr_batch, self._cut(1, image, top, left, symmetry, side // scale)
 
-    def _cut(self, kind: int, image: torch.Tensor, top: torch.Tensor, left: torch.Tensor, turn: torch.Tensor, side: int) -> torch.Tensor:
-        """Crops of HR (0) or LR (1) images in one gather: the turns are in the indices."""
+    def _cut(self, row: int, image: torch.Tensor, top: torch.Tensor, left: torch.Tensor, symmetry: torch.Tensor, side: int) -> torch.Tensor:
+        """Cut patches of HR (row 0) or LR (row 1) images in one gather. The indices include the symmetry."""
         line = torch.arange(side, device=self.device)
         y, x = line[None, :, None], line[None, None, :]
-        turn = turn[:, None, None]
-        y, x = torch.where(turn & 4 != 0, x, y), torch.where(turn & 4 != 0, y, x)
-        y, x = torch.where(turn & 1 != 0, side - 1 - y, y), torch.where(turn & 2 != 0, side - 1 - x, x)
-        row = (top[:, None, None] + y) * self.widths[kind][image][:, None, None]
-        first = self.starts[kind][image][:, None, None] + 3 * (row + left[:, None, None] + x)
+        symmetry = symmetry[:, None, None]
+        y, x = torch.where(symmetry & 4 != 0, x, y), torch.where(symmetry & 4 != 0, y, x)
+        y, x = torch.where(symmetry & 1 != 0, side - 1 - y, y), torch.where(symmetry & 2 != 0, side - 1 - x, x)
+        pixel = (top[:, None, None] + y) * self.widths[row][image][:, None, None] + left[:, None, None] + x
+        first = self.starts[row][image][:, None, None] + 3 * pixel
         return self.pixels[first[..., None] + torch.arange(3, device=self.device)]
 
 
-class PinnedCrops:
-    """The same batches, made ahead by a thread in page-locked memory: for a device that has no room for the store.
+class PrefetchingSampler:
+    """Prepare the batches of a `PatchSampler` ahead, in a thread and in page-locked memory, for a device without room for the store.
 
     Args:
-        crops: which batches.
-        device: where the batches come out.
+        patches: the sampler.
+        device: receives the batches.
     """
 
-    AHEAD = 4  # batches
+    PREFETCH = 4  # batches
 
-    def __init__(self, crops: Crops, device: torch.device) -> None:
-        self.crops, self.device = crops, device
+    def __init__(self, patches: PatchSampler, device: torch.device) -> None:
+        self.patches, self.device = patches, device
         self.thread = ThreadPoolExecutor(1)
-        self.coming: dict[int, Future[tuple[torch.Tensor, ...]]] = {}
+        self.pending: dict[int, Future[tuple[torch.Tensor, ...]]] = {}
 
     def __call__(self, step: int) -> tuple[torch.Tensor, ...]:
-        """The batch of one step on the device, as `ResidentCrops` gives it."""
-        for number in range(step, step + self.AHEAD):
-            if number not in self.coming:
-                self.coming[number] = self.thread.submit(self._make, number)
-        batch = self.coming[step].result()
-        self.coming = {number: made for number, made in self.coming.items() if number > step}
+        """Return the batch of a step on the device, as `GpuPatchSampler` does."""
+        for number in range(step, step + self.PREFETCH):
+            if number not in self.pending:
+                self.pending[number] = self.thread.submit(self._make, number)
+        batch = self.pending[step].result()
+        self.pending = {number: made for number, made in self.pending.items() if number > step}
         return tuple(pixels.to(self.device, non_blocking=True) for pixels in batch)
 
     def _make(self, step: int) -> tuple[torch.Tensor, ...]:
-        batch = tuple(map(torch.from_numpy, self.crops(step)))
+        batch = tuple(map(torch.from_numpy, self.patches(step)))
         return tuple(pixels.pin_memory() for pixels in batch) if self.device.type == "cuda" else batch
+
+
+def choose_sampler(patches: PatchSampler, device: torch.device) -> PatchSampler | PrefetchingSampler | GpuPatchSampler:
+    """Return the fastest sampler of the same batches for a device."""
+    if device.type != "cuda":
+        return patches
+    return GpuPatchSampler(patches, device) if GpuPatchSampler.fits(patches.store, device) else PrefetchingSampler(patches, device)

@@ -215,7 +215,7 @@ def _fit(
 
     from srgan.data.manifest import pairs
     from srgan.data.packed_store import Store, Verification
-    from srgan.data.sampler import Crops
+    from srgan.data.sampler import PatchSampler
     from srgan.distributed import process_group
     from srgan.distributed.device import pick_device
     from srgan.metrics.lpips import open_lpips
@@ -232,7 +232,7 @@ def _fit(
         stage = "train" if isinstance(options, Train) else "pretrain"
         out.parent.mkdir(parents=True, exist_ok=True)
         store = Store(PREPARED)
-        crops = Crops(store, options.batch, options.patch, options.seed, process_group.rank(), process_group.size())
+        crops = PatchSampler(store, options.batch, options.patch, options.seed, process_group.rank(), process_group.size())
         otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
         lpips = open_lpips(["alex"] if options.lpips else [], otherwise, pick_device()).get("alex")
         if not all(process_group.gathered([lpips is not None])) and lpips:
@@ -245,7 +245,7 @@ def _fit(
             f"{parameter_count(generator):,}",
             trainer.device,
             str(trainer.dtype).removeprefix("torch."),
-            len(crops.usable),
+            len(crops.eligible_images),
             f", {process_group.size()} processes" if process_group.size() > 1 else "",
         )
         # What a checkpoint must share with a run that resumes it.
@@ -283,7 +283,7 @@ def export(params: Params) -> None:
     """
     from srgan.data.manifest import pairs
     from srgan.data.packed_store import Store
-    from srgan.data.sampler import Crops
+    from srgan.data.sampler import PatchSampler
     from srgan.export import quantize as precision
     from srgan.export.onnx import export_onnx, file_name
     from srgan.models.checkpoints import load_generator
@@ -304,7 +304,7 @@ def export(params: Params) -> None:
         if options.int8:
             store = Store(PREPARED)
             store.verify()
-            _, crops = Crops(store, CALIBRATION, params.train.patch, seed=0)(0)
+            _, crops = PatchSampler(store, CALIBRATION, params.train.patch, seed=0)(0)
             out = folder / file_name(generator.scale, options.name, arch, "int8")
             reduced["int8"] = precision.write_int8(out, path, validation, crops[:, :32, :32], options.int8_max_drop_db)
     write_json(EXPORT, result | {"reduced": reduced})

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from srgan.config.schema import MultiStep, Optimization, Pretrain, Train
 from srgan.data.manifest import Pair
-from srgan.data.sampler import Crops, PinnedCrops, ResidentCrops
+from srgan.data.sampler import PatchSampler, choose_sampler
 from srgan.distributed import process_group
 from srgan.distributed.device import pick_device, pick_precision
 from srgan.losses.adversarial import accuracy, adversarial_loss, discriminator_loss, feature_matching_loss
@@ -68,7 +68,7 @@ class Trainer:
         options: Pretrain | Train,
         generator: nn.Module,
         discriminator: nn.Module | None,
-        crops: Crops,
+        crops: PatchSampler,
         validation: list[Pair],
         perceptual: nn.Module | None = None,
         lpips: Lpips | None = None,
@@ -80,7 +80,7 @@ class Trainer:
         # In float32 on a CPU generators alone are up to a fifth faster in NCHW, discriminators slower (docs/speed.md).
         plain = self.device.type == "cpu" and self.dtype is torch.float32 and not self.gan
         self.format = torch.contiguous_format if plain else torch.channels_last
-        self.batches = _nearest(crops, self.device)
+        self.batches = choose_sampler(crops, self.device)
         self.validation = Validation(crops.store.scale, self.device, lpips)
         self.perceptual = self._place(perceptual) if perceptual else None
         self.generator = process_group.synchronise_statistics(self._place(generator).train())
@@ -125,7 +125,7 @@ class Trainer:
             for pixels in self.batches(step)
         )
         if jitter:  # linear, so HR and LR still belong together
-            gains = torch.from_numpy(self.crops.gains(step, jitter)).to(self.device, non_blocking=True)[:, :, None, None]
+            gains = torch.from_numpy(self.crops.color_gains(step, jitter)).to(self.device, non_blocking=True)[:, :, None, None]
             hr_image, lr_image = hr_image * gains, lr_image * gains
         return hr_image, lr_image
 
@@ -474,13 +474,6 @@ class Trainer:
     def _judged(self) -> list[str | float]:
         """By what the best weights are chosen."""
         return [self._merit_name(), self.gan.psnr_guard if self.gan else 0.0]
-
-
-def _nearest(crops: Crops, device: torch.device) -> Crops | PinnedCrops | ResidentCrops:
-    """The batches as near to the device as they can be."""
-    if device.type != "cuda":
-        return crops
-    return ResidentCrops(crops, device) if ResidentCrops.fits(crops.store, device) else PinnedCrops(crops, device)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from srgan.config.schema import CompactModel, Params, Train, to_dict
-from srgan.data.sampler import DEVICE_SHARE, Crops
+from srgan.data.sampler import DEVICE_SHARE, PatchSampler
 from srgan.distributed.device import pick_device
 from srgan.losses.perceptual import open_perceptual
 from srgan.models.registry import build_discriminator, build_generator, parameter_count
@@ -145,7 +145,7 @@ def _trainer(params: Params, stage: str) -> Trainer:
         discriminator = build_discriminator(config.pop("name"), **config)
         perceptual = open_perceptual(options.losses.perceptual, trained=False)
     store: Any = _Noise(params.prepare.scale, 2 * options.patch)
-    crops = Crops(store, options.batch, options.patch, options.seed)
+    crops = PatchSampler(store, options.batch, options.patch, options.seed)
     return Trainer(options, _generator(params), discriminator, crops, [], perceptual)
 
 
