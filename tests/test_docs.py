@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from conftest import ROOT
 from srgan.commands.main import _parser
 from srgan.data.packed_store import Store
+from tests.helpers.project import ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "mlflow" / "README.md"]
 

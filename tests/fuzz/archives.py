@@ -16,9 +16,9 @@ import numpy as np
 
 from srgan import stages
 from srgan.config import schema
-from tests.conftest import write_params
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, SilentlyAccepted, Target
+from tests.helpers.project import write_params
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".tar": lambda tar: tar,

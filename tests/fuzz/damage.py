@@ -20,9 +20,9 @@ from srgan.commands import main
 from srgan.training.trainer import Trainer
 from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
-from tests.conftest import make_project
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, SilentlyAccepted, Target
+from tests.helpers.project import make_project
 
 STEPS, STOP = 6, 5  # the training was killed in this step
 MODEL = "models/2x-demo-compact-fp32.onnx"

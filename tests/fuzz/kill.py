@@ -25,7 +25,8 @@ import psutil
 from PIL import Image
 
 from srgan.utils.files import sha256
-from tests.conftest import Forked, make_project
+from tests.helpers.commands import Forked
+from tests.helpers.project import make_project
 
 STAGES = ("download", "prepare", "pretrain", "train", "export", "evaluate", "register")
 COMMANDS = {name: ("srgan", name) for name in STAGES} | {"upscale": ("srgan", "upscale", "photographs", "-o", "large")}

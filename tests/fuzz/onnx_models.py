@@ -14,9 +14,9 @@ from srgan.images.read import open_picture, write_png
 from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.models.registry import build_generator
-from tests.conftest import write_model
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, Target
+from tests.helpers.project import write_model
 
 SIZE = (9, 13)
 ODD = (

@@ -11,9 +11,9 @@ from srgan.commands import main
 from srgan.config import profiles, schema
 from srgan.data.choice import choose
 from srgan.utils.errors import SrganError
-from tests.conftest import ROOT
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, Target
+from tests.helpers.project import ROOT
 
 ODD = (
     "", "null", "~", "true", "no", "0", "-1", "1.5", "1e999", ".nan", "-.inf", "0x10", "0o7", "1_000", "2020-01-01", "12:30:45",

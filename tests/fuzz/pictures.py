@@ -16,9 +16,9 @@ from srgan.inference import batch
 from srgan.inference.photo import Options, upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
-from tests.conftest import write_model
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, Target
+from tests.helpers.project import write_model
 
 WIDTH, HEIGHT = 44, 30
 MOST_PIXELS = 1 << 20  # more are refused by Pillow: to enlarge them would take its time

@@ -1,0 +1,68 @@
+import pytest
+
+from srgan.config import profiles, schema
+from srgan.data.choice import choose
+from srgan.utils.errors import SrganError
+from tests.helpers.commands import run
+from tests.helpers.project import ROOT, write_params
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_a_profile_can_be_run(name, tmp_path):
+    """Its values are valid, its data sets exist, and every key says what it is, as in the demo's file."""
+    path = tmp_path / "params.yaml"
+    path.write_text(profiles.text(name))
+    loaded = schema.load(path)
+    for split, names in (("train", loaded.data.train), ("test", loaded.data.test)):
+        assert choose(names, split)
+    head = profiles.text(name).split("\n\n")[0]
+    assert "Cost:" in head or "minutes" in head
+
+
+def test_the_shipped_parameters_are_the_demo():
+    assert (ROOT / "params.yaml").read_text() == profiles.text("demo")
+    assert profiles.names() == ["compact-realtime", "cpu-30min", "demo", "esrgan-df2k", "srgan-div2k"]
+
+
+def test_the_papers_settings(tmp_path):
+    loaded = {}
+    for name in ("srgan-div2k", "esrgan-df2k"):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(profiles.text(name))
+        loaded[name] = schema.load(path)
+    srgan, esrgan = loaded.values()
+    assert (srgan.model.name, srgan.model.depth, srgan.pretrain.steps, srgan.pretrain.losses.pixel) == ("srresnet", 16, 10**6, "mse")
+    assert (srgan.train.losses.perceptual.layers, srgan.train.losses.adversarial.weight) == ({"vgg54": 1.0}, 1e-3)
+    assert (esrgan.model.name, esrgan.model.depth, esrgan.train.patch) == ("rrdb", 23, 128)
+    assert (esrgan.train.losses.pixel.weight, esrgan.train.losses.adversarial.weight) == (1e-2, 5e-3)
+    assert esrgan.train.schedule.milestones == (50_000, 100_000, 200_000, 300_000)
+
+
+def test_a_profile_replaces_the_file_and_keeps_ones_own(tmp_path):
+    path = tmp_path / "params.yaml"
+    run("srgan", "profile", "use", "demo", cwd=tmp_path)
+    assert path.read_text() == profiles.text("demo")
+    assert "already" in run("srgan", "profile", "use", "demo", cwd=tmp_path).stdout
+    run("srgan", "profile", "use", "srgan-div2k", cwd=tmp_path)
+    assert not list(tmp_path.glob("*.bak*"))  # a profile as it ships is no loss
+    own = write_params(tmp_path).read_text()
+    assert "params.yaml.bak" in profiles.use("demo", path)
+    assert (tmp_path / "params.yaml.bak").read_text() == own
+    path.write_text(own + "# another\n")
+    assert "params.yaml.bak2" in profiles.use("demo", path)
+
+
+def test_the_difference_is_told_value_by_value(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(profiles.text("demo"))
+    assert "has the values of demo" in profiles.difference("demo", path)
+    lines = dict(line.split(maxsplit=1) for line in profiles.difference("esrgan-df2k", path).splitlines())
+    assert lines["model.growth"].split() == ["-", "->", "32"]
+    assert lines["train.steps"].split() == ["400", "->", "400000"]
+    assert "prepare.scale" not in lines
+
+
+def test_an_unknown_profile_is_refused_with_the_nearest():
+    with pytest.raises(SrganError, match=r"no profile 'esrgan'; did you mean esrgan-df2k\?"):
+        profiles.text("esrgan")
+    assert "demo" in profiles.listing()

@@ -1,0 +1,73 @@
+"""A tiny project: parameters, models and a git repository for tests."""
+
+import shutil
+from pathlib import Path
+
+import torch
+import yaml
+
+from srgan.export import onnx
+from srgan.models.registry import build_generator
+from tests.helpers.commands import run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TINY = {
+    "model.features": 8,
+    "model.depth": 1,
+    **{f"{stage}.{key}": value for stage in ("pretrain", "train") for key, value in {
+        "steps": 6, "batch": 2, "patch": 32, "schedule.warmup": 0, "log_every": 2, "validate_every": 3, "checkpoint_every": 2,
+        "precision": "fp32", "lpips": False,
+    }.items()},
+    "train.discriminator.features": 4,
+    "train.discriminator.depth": 2,
+    "export.fp16": False,
+    "evaluate.lpips": [],
+}  # fmt: skip
+
+
+def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path:
+    """The demo's ``params.yaml``, made tiny, with `changes` such as ``{"train.steps": 3}``."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    changes = changes or {}
+    replaced = tuple(f"{name}." for name in changes)  # a whole section, of which the tiny values may be none
+    for name, value in ({key: value for key, value in TINY.items() if not key.startswith(replaced)} | changes).items():
+        *sections, key = name.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        assert key in place, name
+        place[key] = value
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+def write_model(folder: Path, scale: int = 2, objective: str = "gan") -> Path:
+    """A tiny exported model with random weights."""
+    torch.manual_seed(1)
+    model = build_generator("compact", scale=scale, features=8, depth=2).eval()
+    path = folder / onnx.file_name(scale, "t", "compact")
+    onnx.export_onnx(path, model, {"sr.objective": objective, "sr.name": "t"})
+    return path
+
+
+def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path:
+    """A clone's worth of project files with tiny parameters, in a git repository of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "prefect.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "pipelines").symlink_to(ROOT / "pipelines")
+    (folder / ".dvc").mkdir()
+    for name in ("config", ".gitignore"):
+        shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
+    write_params(folder, changes)
+    run("git", "init", "-q", cwd=folder)
+    run("git", "add", ".", cwd=folder)
+    run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start", cwd=folder)
+    return folder
+
+
+def copied(project: Path, folder: Path) -> Path:
+    """A copy of the finished project that may be changed."""
+    return shutil.copytree(project, folder, symlinks=True, ignore=shutil.ignore_patterns("tmp"))

@@ -1,0 +1,115 @@
+"""Trains a little, alone or as one of several processes.
+
+`python -m tests.helpers.together steps FOLDER` takes `STEPS` steps of each kind and writes the results to `RANK.json`.
+`python -m tests.helpers.together fit FOLDER [STOP]` trains with checkpoints until the parameters' last step or an interrupt.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from srgan.config import schema
+from srgan.data.manifest import Pair
+from srgan.data.packed_store import Store
+from srgan.data.sampler import PatchSampler
+from srgan.distributed import process_group
+from srgan.models.registry import build_discriminator, build_generator
+from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
+from srgan.training.logger import SilentLog, TrainingLog
+from srgan.training.trainer import Trainer
+from tests.helpers.project import write_params
+
+STEPS = 20
+RELATIVISTIC = {"network": "compact", "opponent": "patch", "adversarial": "relativistic"}
+BATCH_NORM = {"network": "srresnet", "opponent": "vgg", "adversarial": "vanilla"}
+IN_PARTS = {"network": "rrdb", "opponent": "unet", "adversarial": "hinge", "accumulate": 2, "recompute": True}
+KINDS = {"relativistic": RELATIVISTIC, "batch norm": BATCH_NORM, "in parts": IN_PARTS}
+
+GENERATORS = {
+    "compact": {"features": 8, "depth": 1},
+    "srresnet": {"features": 4, "depth": 1, "upsampling": "pixelshuffle"},
+    "rrdb": {"features": 4, "growth": 4, "depth": 1},
+}
+
+
+def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[str, float]], list[torch.Tensor]]:
+    """The figures of each of `STEPS` GAN steps, and the weights afterwards."""
+    name = str(kind["network"])
+    changes = {
+        "train.steps": STEPS,
+        "train.batch": batch,
+        "train.accumulate": kind.get("accumulate", 1),
+        "train.recompute": kind.get("recompute", False),
+        "train.losses.adversarial.name": kind["adversarial"],
+        "train.clip": 1.0,
+        "train.learning_rate": 1e-4,
+        "train.discriminator.learning_rate": 1e-4,
+        "model": {"name": name, **GENERATORS[name]},
+    }
+    options = schema.load(write_params(folder, changes)).train
+    torch.manual_seed(0)
+    generator = build_generator(name, scale=4, **GENERATORS[name])
+    discriminator = build_discriminator(str(kind["opponent"]), features=4)
+    crops = PatchSampler(Store(folder), batch, options.patch, options.seed, process_group.rank(), process_group.size())
+    subject = Trainer(options, generator, discriminator, crops, [])
+    rows = []
+    for step in range(1, STEPS + 1):
+        subject.step(step)
+        rows.append({key: value.item() for key, value in subject.sums.items()})
+        subject.sums = {}
+    return rows, [*subject.ema.module.state_dict().values(), *subject.discriminator.state_dict().values()]
+
+
+def steps(folder: Path) -> None:
+    """Each kind, with a batch of 2 in each process."""
+    result = {}
+    own = folder / str(process_group.rank())
+    own.mkdir()
+    for file in folder.glob("train.*"):
+        (own / file.name).symlink_to(file)
+    for name, kind in KINDS.items():
+        rows, weights = train(own, 2, kind)
+        result[name] = {"rows": rows, "weights": [value.double().sum().item() for value in weights]}
+    (folder / f"{process_group.rank()}.json").write_text(json.dumps(result))
+
+
+def fit(folder: Path, stop_after: int = 0) -> torch.nn.Module:
+    """The first stage of a tiny network; interrupted at a step, unless that is 0."""
+    options = schema.load(folder / "params.yaml").pretrain
+    torch.manual_seed(0)
+    generator = build_generator("compact", scale=4, features=8, depth=1)
+    crops = PatchSampler(Store(folder), options.batch, options.patch, options.seed, process_group.rank(), process_group.size())
+    pair = Pair("own", "v", folder / "hr.png", folder / "lr.png")
+    subject = Trainer(options, generator, None, crops, [pair])
+    step = subject.step
+    # To one of them alone: the others are to stop at the same step.
+    subject.step = lambda number: (
+        os.kill(os.getpid(), signal.SIGTERM) if number == stop_after and process_group.rank() == 0 else None,
+        step(number),
+    )
+    if process_group.rank():
+        return subject.fit(SilentLog(), SharedCheckpoints(None))
+    log = TrainingLog(folder / "losses.csv", options.steps, "pretrain", folder / "pictures")
+    with Checkpoints(folder / "checkpoints", "s", options.checkpoint_every) as own:
+        return subject.fit(log, SharedCheckpoints(own))
+
+
+def main() -> None:
+    """Do what the command line says."""
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    action, folder, *rest = sys.argv[1:]
+    with process_group.joined():
+        if action == "steps":
+            steps(Path(folder))
+        else:
+            fit(Path(folder), *map(int, rest))
+
+
+if __name__ == "__main__":
+    main()

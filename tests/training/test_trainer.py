@@ -1,0 +1,537 @@
+import csv
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from srgan.config import schema
+from srgan.data.manifest import Pair
+from srgan.data.sampler import PatchSampler
+from srgan.distributed.device import pick_device, pick_precision
+from srgan.images.read import read_image, write_png
+from srgan.inference.torch_upscale import enlarge
+from srgan.models.registry import build_discriminator, build_generator
+from srgan.training import diagnostics
+from srgan.training.checkpoint import Checkpoints
+from srgan.training.logger import TrainingLog
+from srgan.training.trainer import Interrupted, Trainer, learning_rate
+from srgan.utils.errors import SrganError
+from tests.data.test_packed_store import make_store
+from tests.helpers.commands import Forked, run
+from tests.helpers.project import write_params
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A store, a validation pair and parameters, all tiny."""
+    torch.manual_seed(0)
+    make_store(tmp_path)
+    random = np.random.default_rng(0)
+    pair = Pair("own", "v", tmp_path / "hr.png", tmp_path / "lr.png")
+    write_png(pair.lr, random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    write_png(pair.hr, random.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    return tmp_path, [pair]
+
+
+def trainer(world, stage, changes=None, **more):
+    folder, validation = world
+    options = getattr(schema.load(write_params(folder, changes)), stage)
+    torch.manual_seed(options.seed)
+    generator = build_generator("compact", scale=4, features=8, depth=1)
+    discriminator = build_discriminator("patch", features=4, depth=2) if stage == "train" else None
+    crops = PatchSampler(make_store(folder), options.batch, options.patch, options.seed)
+    return Trainer(options, generator, discriminator, crops, validation, **more)
+
+
+def go(subject, place):
+    """Run a trainer to its end, without the `finish` of a stage."""
+    log = TrainingLog(place.with_suffix(".csv"), subject.options.steps, place.name, place / "pictures")
+    with Checkpoints(place, "s", subject.options.checkpoint_every) as checkpoints:
+        return subject.fit(log, checkpoints)
+
+
+def fit(world, stage, folder, changes=None):
+    return go(trainer(world, stage, changes), world[0] / folder)
+
+
+def interrupt(subject, place, at):
+    """Train until SIGTERM arrives, during step `at`, for the first time that it is taken. Returns the exception."""
+    step, told = subject.step, []
+
+    def stopping(number):
+        if number == at and not told:
+            told.append(number)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(number)
+
+    subject.step = stopping
+    with pytest.raises(Interrupted) as caught:
+        go(subject, place)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return caught.value
+
+
+def equal(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+
+
+def equal_states(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def moved(model, before):
+    return any(not torch.equal(a, b) for a, b in zip(model.state_dict().values(), before, strict=True))
+
+
+def weights(model):
+    return [value.clone() for value in model.state_dict().values()]
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_a_step_moves_the_networks_it_should(world, stage):
+    subject = trainer(world, stage)
+    generator = weights(subject.generator)
+    discriminator = weights(subject.discriminator) if subject.discriminator else None
+    subject.step(3)
+    assert moved(subject.generator, generator)
+    assert all(math.isfinite(float(value)) for value in subject.sums.values())
+    assert not subject.diverged
+    if stage == "train":
+        assert moved(subject.discriminator, discriminator)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("srresnet", {"features": 8, "depth": 1, "upsampling": "pixelshuffle"}),
+        ("rrdb", {"features": 8, "growth": 4, "depth": 1}),
+        ("compact", {"features": 8, "depth": 1}),
+        ("srcnn", {"features": 8}),
+    ],
+)
+def test_any_network_learns_any_scale(tmp_path, name, config, scale):
+    sizes = {f"{stage}.patch": 24 for stage in ("pretrain", "train")}
+    loaded = schema.load(write_params(tmp_path, sizes | {"prepare.scale": scale}))
+    crops = PatchSampler(make_store(tmp_path, ((48, 96), (48, 48)), scale), 2, 24, 0)
+    generator = build_generator(name, scale=scale, **config)
+    discriminator = build_discriminator("patch", features=4, depth=2)
+    for stage, judge in (("pretrain", None), ("train", discriminator)):
+        subject = Trainer(getattr(loaded, stage), generator, judge, crops, [])
+        before = weights(subject.generator)
+        for step in (1, 2):
+            subject.step(step)
+        assert moved(subject.generator, before)
+        assert all(math.isfinite(float(value)) for value in subject.sums.values())
+        generator = subject.generator
+    assert enlarge(generator.eval(), np.zeros((5, 7, 3), np.uint8)).shape == (5 * scale, 7 * scale, 3)
+
+
+OFF = {
+    "train.losses.pixel.weight": 0.0,
+    "train.losses.perceptual.weight": 0.0,
+    "train.losses.adversarial.weight": 0.0,
+    "train.losses.tv": 0.0,
+}
+
+
+@pytest.mark.parametrize("loss", OFF)
+def test_each_loss_alone_moves_the_generator_and_leaves_no_gradient_in_the_discriminator(world, loss):
+    subject = trainer(world, "train", OFF | {loss: 1.0})
+    alone = trainer(world, "train", OFF)
+    before = weights(subject.generator)
+    for either in (subject, alone):
+        either.step(1)
+    assert moved(subject.generator, before)
+    # The discriminator learns from its own loss: the same whatever the generator learns from.
+    for one, other in zip(subject.discriminator.parameters(), alone.discriminator.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+        assert one.grad.abs().sum() > 0
+
+
+def test_without_any_loss_the_generator_stays(world):
+    subject = trainer(world, "train", OFF)
+    before = weights(subject.generator)
+    subject.step(1)
+    assert not moved(subject.generator, before)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_a_batch_in_parts_gives_the_same_gradient(world, stage):
+    whole, parts = (trainer(world, stage, {f"{stage}.batch": 4, f"{stage}.accumulate": n}) for n in (1, 4))
+    if stage == "train":  # relativistic averages are over the part
+        changes = {"train.losses.adversarial.name": "hinge", "train.batch": 4}
+        whole, parts = (trainer(world, stage, changes | {"train.accumulate": n}) for n in (1, 4))
+        for subject in (whole, parts):
+            subject.discriminator.eval()  # spectral normalisation moves on with each pass
+    for subject in (whole, parts):
+        subject.step(1)
+    for name in whole.learners:
+        for one, other in zip(whole.learners[name].weights, parts.learners[name].weights, strict=True):
+            assert torch.allclose(one.grad, other.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_a_gradient_is_cut_to_the_given_length(world):
+    subject = trainer(world, "pretrain", {"pretrain.clip": 1e-3})
+    subject.step(1)
+    length = torch.stack([weight.grad.norm() for weight in subject.generator.parameters()]).norm()
+    assert length == pytest.approx(1e-3, rel=1e-3)
+    assert subject.sums["gradient_generator"] > 1e-2  # what is logged is the length before
+
+
+def test_averaged_weights_follow_slowly(world):
+    subject = trainer(world, "pretrain", {"pretrain.ema": 0.9})
+    subject.step(1)
+    first = subject.ema.module.state_dict()["body.0.weight"].clone()
+    assert torch.equal(first, subject.generator.state_dict()["body.0.weight"])
+    subject.step(2)
+    expected = 0.9 * first + 0.1 * subject.generator.state_dict()["body.0.weight"]
+    assert torch.allclose(subject.ema.module.state_dict()["body.0.weight"], expected, atol=1e-7)
+
+
+def test_training_learns(world):
+    fit(
+        world,
+        "pretrain",
+        "a",
+        {"pretrain.steps": 60, "pretrain.log_every": 10, "pretrain.validate_every": 60, "pretrain.learning_rate": 0.003},
+    )
+    with (world[0] / "a.csv").open() as file:
+        losses = [float(row["loss_pixel"]) for row in csv.DictReader(file)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_a_run_interrupted_and_resumed_ends_in_the_same_weights(world, stage, stop_after):
+    expected = fit(world, stage, "straight")
+    assert interrupt(trainer(world, stage), world[0] / "broken", stop_after).signum == signal.SIGTERM
+    assert equal(fit(world, stage, "broken"), expected)
+    for suffix in (".csv", "_validation.csv"):
+        assert (world[0] / f"broken{suffix}").read_bytes() == (world[0] / f"straight{suffix}").read_bytes()
+
+
+def test_batch_normalisation_is_averaged_and_resumed(world):
+    """SRResNet against SRGAN's discriminator: both have statistics of their own."""
+
+    def both():
+        options = schema.load(write_params(world[0])).train
+        torch.manual_seed(0)
+        generator = build_generator("srresnet", scale=4, features=4, depth=1, upsampling="pixelshuffle")
+        crops = PatchSampler(make_store(world[0]), options.batch, options.patch, options.seed)
+        return Trainer(options, generator, build_discriminator("vgg", features=4), crops, world[1])
+
+    straight = both()
+    expected = go(straight, world[0] / "straight")
+    mean = straight.ema.module.state_dict()["norm.running_mean"]
+    assert not torch.equal(mean, straight.generator.state_dict()["norm.running_mean"])
+    interrupt(both(), world[0] / "broken", 3)
+    assert equal(go(both(), world[0] / "broken"), expected)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(world, caplog):
+    expected = fit(world, "pretrain", "straight")
+    subject = trainer(world, "pretrain")
+    real = subject.step
+    subject.step = lambda number: 1 / 0 if number == 5 else real(number)
+    with pytest.raises(ZeroDivisionError):
+        go(subject, world[0] / "x")
+    newest = sorted((world[0] / "x").glob("step-*.pt"))[-1]
+    assert newest.name == "step-00000004.pt"
+    newest.write_bytes(newest.read_bytes()[:-500])
+    assert equal(fit(world, "pretrain", "x"), expected)
+    assert "damaged" in caplog.text
+
+
+def test_killed_after_the_last_step_it_need_not_train_again(world):
+    expected = fit(world, "pretrain", "x")  # no finish: the weights were never written
+    picture = world[0] / "x_validation.png"
+    seen = picture.read_bytes()
+    picture.unlink()  # as DVC does before it runs a stage again
+    again = trainer(world, "pretrain")
+    again.step = None  # would fail if called
+    assert equal(go(again, world[0] / "x"), expected)
+    assert picture.read_bytes() == seen
+
+
+def test_two_checkpoints_are_kept_and_a_finished_run_is_not_resumed(world):
+    with Checkpoints(world[0] / "c", "s", 1) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, {})
+        assert [path.name for path in sorted((world[0] / "c").glob("*.pt"))] == ["step-00000002.pt", "step-00000003.pt"]
+        checkpoints.finish()
+        assert [path.name for path in (world[0] / "c").glob("*.pt")] == ["final.pt"]
+        assert checkpoints.resume(lambda state: None) == 0
+
+
+def test_one_trainer_per_folder(world):
+    with Checkpoints(world[0] / "c", "s", 1):  # noqa: SIM117
+        with pytest.raises(SrganError, match="another process is training here"), Checkpoints(world[0] / "c", "s", 1):
+            pass
+    with Checkpoints(world[0] / "c", "s", 1):
+        """Free again."""
+
+
+def poison(subject, at, value=math.nan, times=99):
+    """Make the trainer's weights useless at a step, so many times."""
+    real, left = subject.step, [times]
+
+    def step(number):
+        real(number)
+        if number == at and left[0]:
+            left[0] -= 1
+            with torch.no_grad():
+                subject.generator.body[0].weight.mul_(value)
+
+    subject.step = step
+    return subject
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """The running mean counts from the start: these trainings are short."""
+    monkeypatch.setattr(diagnostics, "SETTLED", 1)
+
+
+@pytest.mark.parametrize("value", [math.nan, 1e4])
+def test_a_diverging_run_goes_back_and_goes_on_with_half_the_rate(world, caplog, settled, value):
+    changes = {"pretrain.steps": 10, "pretrain.checkpoint_every": 4}
+    subject = poison(trainer(world, "pretrain", changes), 5, value, times=1)
+    model = go(subject, world[0] / "x")
+    assert "diverged at step 6: back to the checkpoint of step 4, with 0.5 of the learning rate (1 of at most 3 times)" in caplog.text
+    assert torch.isfinite(model(torch.rand(1, 3, 8, 8))).all()
+    with (world[0] / "x.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4", "6", "8", "10"]
+    straight = learning_rate(6, subject.options, subject.options.learning_rate)
+    assert float(rows[2]["learning_rate"]) == pytest.approx(straight / 2, abs=1e-9)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+@pytest.mark.parametrize(("at", "stop_after"), [(6, 3), (6, 5), (6, 7), (1, 1), (1, 4)])
+def test_a_diverging_run_interrupted_and_resumed_ends_in_the_same_weights(world, settled, stage, at, stop_after):
+    changes = {f"{stage}.steps": 10, f"{stage}.checkpoint_every": 2, f"{stage}.log_every": 5}
+    expected = go(poison(trainer(world, stage, changes), at, 1e4, times=1), world[0] / "straight")
+    subject = poison(trainer(world, stage, changes), at, 1e4, times=1)
+    interrupt(subject, world[0] / "broken", stop_after)
+    again = poison(trainer(world, stage, changes), at, 1e4, times=int(stop_after < at))
+    assert equal(go(again, world[0] / "broken"), expected)
+    for suffix in (".csv", "_validation.csv"):
+        assert (world[0] / f"broken{suffix}").read_bytes() == (world[0] / f"straight{suffix}").read_bytes()
+
+
+def test_one_hard_batch_at_the_start_is_no_divergence(world):
+    subject = trainer(world, "pretrain")
+    subject.level = torch.tensor(1e-6)
+    subject.step(2)
+    assert not subject.diverged
+
+
+def test_a_run_that_diverges_again_and_again_stops_with_advice(world):
+    subject = poison(trainer(world, "pretrain", {"pretrain.rollbacks": 2}), 5)
+    with pytest.raises(SrganError, match=r"diverged at step 6 .* after going back 2 times.*lower learning_rate"):
+        go(subject, world[0] / "x")
+
+
+def test_too_little_memory_names_the_key_to_change(world):
+    subject = trainer(world, "pretrain", {"pretrain.batch": 4, "pretrain.accumulate": 2})
+
+    def step(number):
+        torch.empty(1 << 50, dtype=torch.uint8)
+
+    subject.step = step
+    with pytest.raises(SrganError, match=r"crops of 32x32, 2 at a time: raise accumulate \(is 2\) or lower batch \(is 4\)"):
+        go(subject, world[0] / "x")
+
+
+def test_the_best_weights_are_kept_not_the_last(world):
+    subject = trainer(world, "pretrain", {"pretrain.steps": 6, "pretrain.validate_every": 2})
+    score = subject.score
+    psnrs = iter([10.0, 10.0, 11.0, 30.0, 12.0])  # rehearsal, step 0, 2, 4, 6
+    seen = {}
+
+    def scored(validation):
+        seen[len(seen)] = weights(subject.ema.module)
+        scores = score(validation)()[0] | {"val_psnr_y": next(psnrs)}
+        return lambda: (scores, [])
+
+    subject.score = scored
+    model = go(subject, world[0] / "x")
+    assert subject.best["step"] == 4
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), seen[3], strict=True))
+
+
+def test_without_lpips_both_candidates_are_judged_by_the_same_discriminator(world):
+    subject = trainer(world, "train")
+    subject.scores = [{"step": 0, "val_psnr_y": 0.0}]
+    subject.best = {"step": 1, "merit": [1.0, 99.0], "weights": {k: v.clone() for k, v in subject.ema.module.state_dict().items()}}
+    before = weights(subject.ema.module)
+    judged = subject._best_merit()
+    assert judged == subject._merit(subject.score(subject.pairs)()[0])  # not the 99 of another discriminator
+    subject.step(1)
+    assert subject._best_merit() != judged
+    assert not equal_states(weights(subject.ema.module), before)  # the current weights are back
+
+
+def test_the_best_of_the_second_stage_has_the_lowest_lpips_among_those_near_the_first(world):
+    subject = trainer(world, "train", {"train.psnr_guard": 2.0})
+    subject.validation.lpips = object()
+    subject.scores = [{"step": 0, "val_psnr_y": 30.0}]
+
+    def merit(psnr, lpips):
+        return subject._merit({"val_psnr_y": psnr, "val_lpips": lpips})
+
+    assert merit(28.5, 0.2) > merit(29.5, 0.3)
+    assert merit(28.5, 0.3) > merit(27.9, 0.1)  # too far from the photograph
+    assert merit(27.5, 0.3) > merit(27.0, 0.1)  # if all are, the nearest
+    subject.validation.lpips = None
+    assert subject._merit({"val_psnr_y": 29.0, "val_loss": 0.1}) > subject._merit({"val_psnr_y": 29.5, "val_loss": 0.2})
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_a_validation_beside_the_training_gives_the_same(world, stage):
+    """As on a GPU: scores and pictures are made in threads while the steps go on."""
+    changes = {f"{stage}.steps": 9, f"{stage}.validate_every": 2, f"{stage}.log_every": 3, f"{stage}.checkpoint_every": 4}
+    expected = fit(world, stage, "straight", changes)
+    subject = trainer(world, stage, changes)
+    subject.validation.threads = ThreadPoolExecutor(2)
+    interrupt(subject, world[0] / "beside", 7)
+    again = trainer(world, stage, changes)
+    again.validation.threads = ThreadPoolExecutor(2)
+    assert equal(go(again, world[0] / "beside"), expected)
+    for suffix in (".csv", "_validation.csv"):
+        assert (world[0] / f"beside{suffix}").read_bytes() == (world[0] / f"straight{suffix}").read_bytes()
+
+
+def test_a_set_up_that_cannot_validate_fails_before_the_first_step(world):
+    subject = trainer(world, "pretrain")
+    subject.step = None  # would fail if called
+    (world[0] / "hr.png").write_bytes(b"")
+    with pytest.raises(SrganError, match=r"hr\.png"):
+        go(subject, world[0] / "x")
+
+
+def test_each_validation_leaves_its_scores_and_pictures(world):
+    stale = world[0] / "x" / "pictures" / "step-00000005.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"of another run")
+    fit(world, "train", "x")
+    with (world[0] / "x_validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["0", "3", "6"]
+    assert set(rows[0]) == {"step", "val_psnr_y", "val_ssim_y", "val_loss", "gap"}
+    assert [path.name for path in sorted((world[0] / "x" / "pictures").iterdir())] == [f"step-{n:08d}.png" for n in (0, 3, 6)]
+    picture = read_image(world[0] / "x_validation.png")
+    assert picture.shape[1] == 4 * (3 * 32 + 6) - 6  # LR, bicubic, SR, HR
+
+
+def test_the_learning_rate_is_a_function_of_the_step(tmp_path):
+    def rate(step, **schedule):
+        changes = {"pretrain.steps": 101, "pretrain.schedule": schedule}
+        return learning_rate(step, schema.load(write_params(tmp_path, changes)).pretrain, 1.0)
+
+    rates = [rate(step, name="cosine", warmup=10) for step in range(1, 102)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates.index(max(rates)) == 9
+    assert rates[50] == pytest.approx(0.01 + 0.99 / 2)
+    assert rates[-1] == pytest.approx(0.01)
+    assert rate(101, name="constant", warmup=0) == 1
+    steps = {"name": "multistep", "warmup": 0, "milestones": [50, 80], "factor": 0.5}
+    assert [rate(step, **steps) for step in (1, 50, 51, 80, 81, 101)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_precision_follows_the_wish_and_the_hardware():
+    cpu = torch.device("cpu")
+    assert pick_precision("fp32", cpu) is torch.float32
+    assert pick_precision("bf16", cpu) is torch.bfloat16
+    assert pick_precision("auto", cpu) in (torch.float32, torch.bfloat16)
+    with pytest.raises(SrganError, match="not for MPS"):
+        pick_precision("bf16", torch.device("mps"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_both_stages_train_in_each_precision(world, precision):
+    for stage in ("pretrain", "train"):
+        model = fit(world, stage, f"{stage}-{precision}", {f"{stage}.precision": precision})
+        assert next(model.parameters()).dtype is torch.float32
+        assert torch.isfinite(model(torch.rand(1, 3, 8, 8))).all()
+
+
+@pytest.mark.gpu  # on a CPU it passes, too, but compiles for most of a minute
+@pytest.mark.skipif(pick_device().type != "cuda", reason="no CUDA device")
+def test_a_compiled_generator_learns_the_same(world):
+    plain, compiled = (trainer(world, "train", {"train.compile": value}) for value in (False, True))
+    for subject in (plain, compiled):
+        subject.step(1)
+    for one, other in zip(weights(plain.generator), weights(compiled.generator), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(pick_device().type != "cuda", reason="no CUDA device")
+def test_both_stages_train_on_a_gpu(world):
+    for stage in ("pretrain", "train"):
+        model = fit(world, stage, stage, {f"{stage}.precision": "auto"})
+        assert torch.isfinite(model(torch.rand(1, 3, 8, 8))).all()
+
+
+def test_the_core_needs_no_orchestration():
+    code = (
+        "import sys; import srgan.training.trainer, srgan.models, srgan.losses, srgan.metrics, srgan.data.prepare;"
+        "print([m for m in ('mlflow', 'prefect', 'dvc', 'onnxruntime', 'lpips', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+LONG = {"pretrain.steps": 120, "pretrain.log_every": 10, "pretrain.validate_every": 60, "pretrain.checkpoint_every": 10}
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_the_command_told_to_stop_leaves_a_checkpoint(copy_of_project, signum, code):
+    out = copy_of_project / "models" / "pretrained.safetensors"
+    write_params(copy_of_project, LONG | {"pretrain.steps": 100_000})
+    out.unlink()
+    process = Forked("srgan", "pretrain", cwd=copy_of_project)
+    wait_for(lambda: newest(copy_of_project) >= 10)
+    os.kill(process.pid, signum)
+    done = process.wait(60)
+    assert done.returncode == code, done.stderr
+    assert not out.exists()
+    assert "goes on from the checkpoint" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def newest(folder: Path) -> int:
+    """The step of the last checkpoint."""
+    return max((int(path.stem[5:]) for path in (folder / "checkpoints" / "pretrain").glob("step-*.pt")), default=0)
+
+
+def test_the_command_killed_and_run_again_gives_identical_weights(copy_of_project, tmp_path):
+    write_params(copy_of_project, LONG)
+    straight = Path(shutil.copytree(copy_of_project, tmp_path / "straight", symlinks=True))
+    process = Forked("srgan", "pretrain", cwd=copy_of_project)
+    wait_for(lambda: newest(copy_of_project) >= 20)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait().returncode == -signal.SIGKILL
+    for folder in (copy_of_project, straight):
+        done = run("srgan", "pretrain", cwd=folder)
+        assert ("goes on after step" in done.stderr) == (folder == copy_of_project)
+    for name in ("models/pretrained.safetensors", "reports/pretrain.csv", "reports/pretrain_validation.csv"):
+        assert (copy_of_project / name).read_bytes() == (straight / name).read_bytes()

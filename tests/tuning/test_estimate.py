@@ -1,0 +1,78 @@
+import re
+import subprocess
+import sys
+
+import pytest
+
+from srgan.config import schema
+from srgan.distributed.launch import MALLOC
+from srgan.tuning import estimate as planning
+from tests.helpers.commands import environment, run
+from tests.helpers.project import write_params
+
+# The process says its peak itself: what `getrusage` tells of a new process is never less than its parent's own.
+PEAK = """
+import sys
+from srgan import params, planning, speed
+trainer = planning._trainer(params.load(sys.argv[1]), sys.argv[2])
+import srgan.tracking.mlflow_run
+for step in (1, 2):
+    trainer.step(step)
+print(speed.peak_memory())
+"""
+
+ESTIMATE = """
+import sys
+from srgan import params, planning
+print(planning.plan(params.load(sys.argv[1]), sys.argv[2], probe=False).memory)
+"""
+
+LARGE = {"model": {"name": "srresnet", "features": 64, "depth": 4, "upsampling": "pixelshuffle"}, "train.discriminator.features": 24}
+
+
+@pytest.mark.slow
+def test_the_estimate_of_the_memory_is_near_what_a_training_takes(tmp_path):
+    stage = "train"
+    path = write_params(tmp_path, LARGE | {f"{stage}.batch": 12, f"{stage}.patch": 96})
+    peaks = []
+    for code in (PEAK, ESTIMATE):
+        command = [sys.executable, "-c", code, str(path), stage]
+        done = subprocess.run(command, env=environment(**MALLOC), capture_output=True, text=True, check=True, timeout=120)
+        peaks.append(float(done.stdout))
+    measured, estimate = peaks
+    assert measured > 7e8
+    assert estimate == pytest.approx(measured, rel=0.2)
+
+
+@pytest.mark.slow
+def test_parts_and_recomputation_take_less_memory(tmp_path):
+    model = {"model": {"name": "rrdb", "features": 16, "growth": 8, "depth": 4}}
+    peaks = {}
+    for name, changes in {"whole": {}, "parts": {"pretrain.accumulate": 4}, "recompute": {"pretrain.recompute": True}}.items():
+        peaks[name] = planning.peak_of_tensors(schema.load(write_params(tmp_path, model | {"pretrain.batch": 8} | changes)), "pretrain")
+    assert peaks["parts"] < 0.5 * peaks["whole"]
+    assert peaks["recompute"] < 0.7 * peaks["whole"]
+
+
+def test_a_plan_says_how_long_it_takes_and_what_to_do_if_it_does_not_fit(tmp_path, monkeypatch):
+    loaded = schema.load(write_params(tmp_path, {"pretrain.steps": 7200}))
+    text = str(planning.plan(loaded, "pretrain"))
+    assert re.fullmatch(
+        r"pretrain: 4,328 weights, \d\.\d GB of memory at the peak, \d+\.\d GB are free \([^()]+\); "
+        r"7,200 steps at \S+ a second: \d:\d\d:\d\d, and validations",
+        text,
+    )
+    monkeypatch.setattr(planning, "peak_of_tensors", lambda *_: 1e15)
+    monkeypatch.setattr(planning, "measured_rate", None)  # would fail if called
+    assert "too much; raise pretrain.accumulate, lower pretrain.batch or patch" in str(planning.plan(loaded, "pretrain"))
+
+
+def test_the_command_plans_the_parameter_file_and_profiles(tmp_path):
+    write_params(tmp_path)
+    run("srgan", "download", cwd=tmp_path)
+    done = run("srgan", "plan", cwd=tmp_path)
+    assert [line.split(":")[0].strip() for line in done.stdout.splitlines()] == ["params.yaml", "data/raw", "disk", "pretrain", "train"]
+    assert "data/raw: 11 train and 3 test images; 0 files or folders left out" in done.stdout
+    done = run("srgan", "plan", "dem", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "did you mean demo?" in done.stderr
