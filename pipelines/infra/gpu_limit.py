@@ -63,7 +63,7 @@ def create() -> None:
 
 def main() -> None:
     """Create the limit on the configured server."""
-    with server(), command("limits"):
+    with server(), command("infra.gpu_limit"):
         create()
 
 

@@ -37,7 +37,7 @@ def _schedule(active: bool = True, slug: str | None = None, **when: Any) -> Depl
 
 def main() -> None:
     """Serve until Ctrl-C."""
-    with server(), command("serve"):
+    with server(), command("infra.serve"):
         gpu_limit.create()
         prefect.serve(*deployments())
 

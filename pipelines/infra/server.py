@@ -52,7 +52,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from pipelines.infra.command import command  # imports Prefect, which reads its settings then
 
-    with command("server"), contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
+    with command("infra.server"), contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
         started = []
         if _healthy(pages):
             _check_owner(int(port), pages)

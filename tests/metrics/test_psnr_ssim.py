@@ -36,9 +36,9 @@ def test_psnr_and_ssim_equal_skimage_in_float64(images):
     assert figures["psnr_rgb"] == pytest.approx(peak_signal_noise_ratio(a, b, data_range=255), abs=1e-4)
     assert figures["ssim_rgb"] == pytest.approx(rgb[5:-5, 5:-5].mean(), abs=1e-5)
     y_a, y_b = (luma(image[4:-4, 4:-4]).astype(np.float64) for image in images)
-    _, luma = structural_similarity(y_a, y_b, full=True, **options)
+    _, similarity = structural_similarity(y_a, y_b, full=True, **options)
     assert figures["psnr_y"] == pytest.approx(peak_signal_noise_ratio(y_a, y_b, data_range=255), abs=1e-4)
-    assert figures["ssim_y"] == pytest.approx(luma[5:-5, 5:-5].mean(), abs=1e-5)
+    assert figures["ssim_y"] == pytest.approx(similarity[5:-5, 5:-5].mean(), abs=1e-5)
 
 
 def test_luma_is_matlabs():
@@ -233,5 +233,5 @@ def test_a_download_is_checked_and_lands_whole(empty_cache, tmp_path, monkeypatc
 
 def test_lpips_imports_beside_any_build_of_torchvision():
     """Such as a CPU build of torch beside a CUDA build of torchvision, whose own import fails."""
-    code = "from srgan import torchvision_import; import lpips; lpips.LPIPS(net='alex', pnet_rand=True, verbose=False)"
+    code = "from srgan.utils import compat; import lpips; lpips.LPIPS(net='alex', pnet_rand=True, verbose=False)"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

@@ -260,7 +260,7 @@ def test_the_pages_ask_for_the_password_and_then_show_the_deployments(server):
         page.until("!!document.body?.innerText.includes('nightly')")
 
 
-@pytest.mark.parametrize("module", ["train", "limits", "serve"])
+@pytest.mark.parametrize("module", ["train", "infra.gpu_limit", "infra.serve"])
 def test_a_server_that_is_down_costs_a_line(project, monkeypatch, capsys, module):
     monkeypatch.chdir(project)
     with temporary_settings({PREFECT_API_URL: "http://anna:s3cret@127.0.0.1:9/api"}), pytest.raises(SystemExit) as ended:

@@ -108,7 +108,7 @@ def test_ones_own_parameters_are_kept_beside_a_profile_those_of_a_flow_are_not(f
 
 HOLDER = """
 import subprocess, sys, time
-from pipelines import workspace
+from pipelines.infra import workspace_lock as workspace
 with workspace.hold("first", True, print):
     with workspace.hold("called by it", False, print):  # a flow that the first one calls
         child = subprocess.Popen(["sleep", sys.argv[1]], pass_fds=workspace.held())
@@ -137,7 +137,7 @@ def test_a_busy_working_copy_refuses_or_makes_wait_until_the_last_process_is_gon
 
 ENLARGER = """
 import pathlib, time
-from pipelines import workspace
+from pipelines.infra import workspace_lock as workspace
 with workspace.hold("enlarging", True, print, "its-id", results=pathlib.Path("big")):
     print("held", flush=True)
     time.sleep(60)
@@ -177,7 +177,7 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 @pytest.mark.parametrize("end", ["terminated", "orphaned", "leader killed"])
 def test_the_guard_ends_the_whole_group(end, monkeypatch):
     """A shell and a process that ignores SIGTERM: stopped by a signal, by the death of who asked, by the death of the shell alone."""
-    guarded = "from pipelines import guard; import subprocess, sys; subprocess.run(guard.command(1.0, *sys.argv[1:]))"
+    guarded = "from pipelines.infra import process_guard; import subprocess, sys; subprocess.run(process_guard.command(1.0, *sys.argv[1:]))"
     shell = f'{sys.executable} -c "{STUBBORN}" & echo $!; wait'
     process = subprocess.Popen([sys.executable, "-c", guarded, "sh", "-c", shell], stdout=subprocess.PIPE, text=True, env=environment())
     lines = [process.stdout.readline(), process.stdout.readline()]

@@ -103,7 +103,7 @@ def test_the_peak_memory_is_the_models_not_ours(project):
     model = project / "models" / "4x-demo-compact-fp32.onnx"
     code = f"""
 from pathlib import Path
-from srgan import speed
+from srgan.inference import benchmark as speed
 ballast = bytearray(b"1") * (1 << 30)
 print(speed.measure(Path("{model}"))["peak_memory_mb"])
 """

@@ -13,7 +13,9 @@ from tests.helpers.project import write_params
 # The process says its peak itself: what `getrusage` tells of a new process is never less than its parent's own.
 PEAK = """
 import sys
-from srgan import params, planning, speed
+from srgan.config import schema as params
+from srgan.inference import benchmark as speed
+from srgan.tuning import estimate as planning
 trainer = planning._trainer(params.load(sys.argv[1]), sys.argv[2])
 import srgan.tracking.mlflow_run
 for step in (1, 2):
@@ -23,7 +25,8 @@ print(speed.peak_memory())
 
 ESTIMATE = """
 import sys
-from srgan import params, planning
+from srgan.config import schema as params
+from srgan.tuning import estimate as planning
 print(planning.plan(params.load(sys.argv[1]), sys.argv[2], probe=False).memory)
 """
 

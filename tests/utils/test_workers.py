@@ -21,7 +21,8 @@ from tests.helpers.project import write_params
 # `srgan prepare` where images are read by a function that does harm, as a fault in a decoder would.
 HARMFUL = """
 import os, re, signal, sys, time
-from srgan import cli, workers
+from srgan.commands import main as cli
+from srgan.utils import workers
 from srgan.data import prepare
 read = prepare.read_image
 def harmful(path):
