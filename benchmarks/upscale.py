@@ -19,7 +19,13 @@ from srgan.export import onnx
 from srgan.models.registry import build_generator
 
 SIZES = {"small": (562, 750), "large": (2250, 3000)}
-COMMAND = "import sys; from srgan.commands import main; from srgan.inference import benchmark; main.main(sys.argv[1:]); print(benchmark.peak_memory())"
+COMMAND = """
+import sys
+from srgan.commands import main
+from srgan.inference import benchmark
+main.main(sys.argv[1:])
+print(benchmark.peak_memory())
+"""
 
 
 def main() -> None:

@@ -274,7 +274,8 @@ def test_the_challenger_of_another_working_copy_is_named(copy_of_project, tmp_pa
     assert note in done.stderr
     assert "not the model of this working copy" in (folder / "reports" / "promotion.md").read_text()
     assert "not the model" not in run("srgan", "promote", "--dry-run", cwd=other, check=False, MLFLOW_TRACKING_URI=uri).stderr
-    refused = "from srgan.config import schema; from srgan.tracking import promotion; promotion.promote(schema.load(), own=True)"  # as the flow `refresh` does
+    refused = "from srgan.config import schema; from srgan.tracking import promotion; promotion.promote(schema.load(), own=True)"
+    # as the flow `refresh` does
     done = run(sys.executable, "-c", refused, cwd=folder, check=False, MLFLOW_TRACKING_URI=uri)
     assert f"SrganError: {note}; make that the challenger with: dvc repro register" in done.stderr
 
