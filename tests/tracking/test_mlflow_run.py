@@ -195,7 +195,12 @@ def test_a_server_gets_the_same_as_the_local_store(copy_of_project, server):
     assert len(mlflow.get_metric_history(version.run_id, "train/loss_pixel")) == 3
 
 
-OFTEN = "from srgan.tracking import mlflow_run; mlflow_run.LOOK, mlflow_run.LIVE = 0.5, 1; from srgan.commands.main import main; main(['train'])"
+OFTEN = """
+from srgan.commands.main import main
+from srgan.tracking import mlflow_run
+mlflow_run.LOOK, mlflow_run.LIVE = 0.5, 1
+main(['train'])
+"""
 
 
 @pytest.mark.slow
