@@ -6,7 +6,6 @@ faster) and ``value NAME VALUE``. The images are noise with the spectrum of phot
 
 import contextlib
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -22,7 +21,6 @@ from PIL import Image
 from srgan.data.packed_store import Store
 from srgan.data.sampler import PatchSampler
 from srgan.degradations import bicubic as degrade
-from srgan.distributed.launch import MALLOC
 from srgan.utils.files import sha256
 
 SCALE, PATCH, BATCH = 4, 96, 16
@@ -32,7 +30,9 @@ import sys
 from pathlib import Path
 from srgan.data.prepare import prepare
 from srgan.config.schema import Prepare
+from srgan.utils.machine import keep_freed_memory
 if __name__ == "__main__":
+    keep_freed_memory()  # as `srgan prepare` does
     options = Prepare(scale=4, kernel="matlab", validation=0.01, test=0, seed=0, max_bad=0)
     prepare(Path(sys.argv[1]), Path(sys.argv[2]), options, int(sys.argv[3]))
 """
@@ -163,7 +163,7 @@ def peak_memory(raw: Path, out: Path, processes: int) -> float:
 
 def _started(raw: Path, out: Path, processes: int) -> psutil.Popen:
     command = [sys.executable, "-c", PREPARE, raw, out, str(processes)]
-    return psutil.Popen(command, env=os.environ | MALLOC)  # with the settings that `srgan prepare` makes
+    return psutil.Popen(command)
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:

@@ -36,12 +36,12 @@ from srgan.data.packed_store import Store, StoreWriter, pack
 from srgan.data.sampler import PatchSampler
 from srgan.degradations.bicubic import bicubic_downscale
 from srgan.distributed.device import pick_device, pick_precision
-from srgan.distributed.launch import MALLOC
 from srgan.losses.perceptual import VggLoss
 from srgan.models.registry import build_discriminator, build_generator
 from srgan.models.srresnet import SRResNet
 from srgan.models.vgg import Vgg19, random_weights
 from srgan.training.trainer import Trainer
+from srgan.utils import machine
 
 PROFILES = {"srgan": "srgan-div2k", "esrgan": "esrgan-df2k"}
 STAGES = {"pixel_step": "pretrain", "gan_step": "train"}
@@ -213,6 +213,8 @@ def wait() -> None:
 def side(name: str, what: str, batch: int, folder: Path, kind: str) -> None:
     """A process of its own: for each number on its input so many steps, and their seconds on its output; then what it took."""
     stage, loading = STAGES.get(what, "train"), what == "end_to_end"
+    if kind == "ours":
+        machine.keep_freed_memory()  # as `srgan pretrain` does
     subject = {"ours": Ours, "plain": Plain}[kind](name, stage, batch, folder, loading)
     print("ready", flush=True)
     for line in sys.stdin:
@@ -244,8 +246,7 @@ class Side:
             "--folder",
             str(folder),
         ]
-        environment = os.environ | MALLOC if kind == "ours" else None  # as `srgan` starts itself
-        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._read()
 
     def _read(self) -> str:

@@ -300,7 +300,7 @@ def _first_sentence(function: object) -> str:
 
 def _run_stage(options: argparse.Namespace) -> None:
     if options.command in ("prepare", "pretrain", "train"):
-        launch.restart_with_malloc()
+        machine.keep_freed_memory()
     loaded = schema.load(options.params)
     if getattr(options, "state", None) is not None:
         print(stages.go_on(loaded, options.params, options.command, options.state))
@@ -342,7 +342,7 @@ def _interpolate(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    launch.restart_with_malloc()
+    machine.keep_freed_memory()
     from srgan.data.left_out import downloaded
     from srgan.tuning import disk_space, estimate
 

@@ -15,20 +15,10 @@ import psutil
 from srgan.utils.errors import LostOthers, SrganError
 from srgan.utils.machine import cores
 
-# Large arrays come and go. glibc hands them back to the kernel and fetches them anew, which costs a fifth of a training step.
-MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
-
 RESTARTS = 3  # of all processes, after one was killed
 STORE = "SRGAN_STORE"  # environment variable: the file through which the processes of `together` find each other
 
 log = logging.getLogger(__name__)
-
-
-def restart_with_malloc() -> None:
-    """glibc reads its settings when a program starts: start again with them, once."""
-    if sys.platform == "linux" and not any(name in os.environ for name in MALLOC):
-        os.environ |= MALLOC
-        os.execv(sys.executable, [sys.executable, "-m", "srgan", *sys.argv[1:]])
 
 
 def is_worker() -> bool:

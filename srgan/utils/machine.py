@@ -5,7 +5,9 @@ control groups (cgroups), of version 1 or 2, which form a tree: the strictest li
 Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of the Linux kernel.
 """
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +18,8 @@ from srgan.utils.errors import SrganError
 
 PROCESSES = "SRGAN_PROCESSES"  # environment variable: how many images are worked on at once
 PROCESS = Path("/proc/self")
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of mallopt(3)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,20 @@ def limit_threads() -> None:
     """
     if quota():
         os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed arrays instead of returning it to the kernel. Other allocators and platforms are left alone.
+
+    A training step allocates and frees large arrays. Fetching them from the kernel each time costs a fifth of the step.
+    Environment variables `MALLOC_*` of the user have priority.
+    """
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):  # musl has neither
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
 
 
 def _folders(controller: str) -> Iterator[Path]:

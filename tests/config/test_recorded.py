@@ -54,7 +54,6 @@ EDITED = {
 @pytest.mark.parametrize(("stage", "key"), EDITED.items())
 def test_no_stage_ends_well_if_its_parameters_were_edited_meanwhile(tmp_path, monkeypatch, capsys, stage, key):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(main.launch, "restart_with_malloc", lambda: None)
     for edited in (key, "promote.max_size_ratio", "pretrain.log_every"):
         write_params(tmp_path)
         monkeypatch.setitem(stages.STAGES, stage, lambda *_, edited=edited: edit(tmp_path, edited))

@@ -15,9 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from srgan.distributed.launch import MALLOC
-
-os.environ |= {"OMP_NUM_THREADS": "1"} | MALLOC  # before torch is imported
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 from tests.fuzz import archives, damage, driver, onnx_models, parameters, pictures, weights
 from tests.fuzz.cases import FAILURES, OUTCOMES, Case, Target

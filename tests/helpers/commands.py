@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from srgan.distributed.launch import MALLOC
-
 
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a user who has activated this interpreter's environment and configured nothing."""
@@ -49,7 +47,7 @@ def run(*command: str | Path, cwd: Path, check: bool = True, timeout: float = 20
 def _server(program: str) -> subprocess.Popen[str]:
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("forked.py")), program],
-        env=environment(**MALLOC),
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -82,7 +80,7 @@ class Forked:
     def __init__(self, *command: str, cwd: Path, **env: str) -> None:
         self.command = list(command)
         self.out, self.err = tempfile.NamedTemporaryFile("r"), tempfile.NamedTemporaryFile("r")  # noqa: SIM115 - `wait` closes them
-        request = {"arguments": self.command[1:], "cwd": str(cwd), "env": environment(**MALLOC, **env)}
+        request = {"arguments": self.command[1:], "cwd": str(cwd), "env": environment(**env)}
         self.pid = _begin(command[0], request | {"out": self.out.name, "err": self.err.name})
 
     def wait(self, timeout: float = 120) -> subprocess.CompletedProcess[str]:

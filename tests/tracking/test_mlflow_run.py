@@ -11,7 +11,6 @@ import time
 import pytest
 from mlflow.tracking import MlflowClient
 
-from srgan.distributed.launch import MALLOC
 from tests.helpers.commands import environment, run, wait_for
 from tests.helpers.project import write_params
 
@@ -218,7 +217,7 @@ def test_a_server_killed_in_the_middle_has_everything_once_it_is_back(copy_of_pr
         path = copy_of_project / "reports" / "train.csv"
         return path.read_text().count("\n") if path.is_file() else 0
 
-    command, env = [sys.executable, "-c", OFTEN], environment(MLFLOW_TRACKING_URI=server.uri, **MALLOC)
+    command, env = [sys.executable, "-c", OFTEN], environment(MLFLOW_TRACKING_URI=server.uri)
     training = subprocess.Popen(command, cwd=copy_of_project, env=env, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: 0 < len(points("train/loss_pixel")) < 900 or training.poll() is not None)
     assert training.poll() is None, training.stderr.read()

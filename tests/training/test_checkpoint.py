@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from srgan.commands import main
-from srgan.distributed import launch
 from srgan.models.checkpoints import load_generator
 from srgan.training import checkpoint
 from srgan.training.checkpoint import Checkpoints
@@ -157,8 +156,6 @@ def test_a_file_system_without_locks_ends_no_training(tmp_path, monkeypatch, cap
 
 def test_a_full_disk_is_named_and_the_training_goes_on_once_there_is_room(copy_of_project, monkeypatch, capsys, caplog):
     monkeypatch.chdir(copy_of_project)
-    for name, value in launch.MALLOC.items():  # else the command starts again, without what is patched here
-        monkeypatch.setenv(name, value)
     write_params(copy_of_project, {"pretrain.learning_rate": 0.5e-3})
 
     def full(path, data):

@@ -9,7 +9,6 @@ import pytest
 from srgan.commands import main
 from srgan.config import schema
 from srgan.data.choice import choose
-from srgan.distributed.launch import MALLOC
 from srgan.tuning import disk_space, estimate
 from srgan.utils import files
 from tests.helpers.commands import run
@@ -23,8 +22,6 @@ def size(folder):
 def test_a_plan_tells_what_the_data_takes_and_whether_there_is_room(tmp_path, monkeypatch, capsys):
     write_params(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for name, value in MALLOC.items():
-        monkeypatch.setenv(name, value)  # else the command would start itself again
     monkeypatch.setattr(estimate, "plan", lambda *_: "")
     main.main(["plan"])
     assert "disk: data/raw 4 MB, data/prepared about " in capsys.readouterr().out

@@ -5,7 +5,6 @@ import sys
 import pytest
 
 from srgan.config import schema
-from srgan.distributed.launch import MALLOC
 from srgan.tuning import estimate as planning
 from tests.helpers.commands import environment, run
 from tests.helpers.project import write_params
@@ -13,6 +12,8 @@ from tests.helpers.project import write_params
 # The process says its peak itself: what `getrusage` tells of a new process is never less than its parent's own.
 PEAK = """
 import sys
+from srgan.utils import machine
+machine.keep_freed_memory()
 from srgan.config import schema as params
 from srgan.inference import benchmark as speed
 from srgan.tuning import estimate as planning
@@ -25,6 +26,8 @@ print(speed.peak_memory())
 
 ESTIMATE = """
 import sys
+from srgan.utils import machine
+machine.keep_freed_memory()
 from srgan.config import schema as params
 from srgan.tuning import estimate as planning
 print(planning.plan(params.load(sys.argv[1]), sys.argv[2], probe=False).memory)
@@ -40,7 +43,7 @@ def test_the_estimate_of_the_memory_is_near_what_a_training_takes(tmp_path):
     peaks = []
     for code in (PEAK, ESTIMATE):
         command = [sys.executable, "-c", code, str(path), stage]
-        done = subprocess.run(command, env=environment(**MALLOC), capture_output=True, text=True, check=True, timeout=120)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True, timeout=120)
         peaks.append(float(done.stdout))
     measured, estimate = peaks
     assert measured > 7e8

@@ -1,14 +1,16 @@
 """Memory and cores in containers: control groups of both versions, as `/proc/self` and their files show them."""
 
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
 from srgan.commands import main
-from srgan.distributed.launch import MALLOC
 from srgan.tuning import estimate
 from srgan.utils import machine
-from tests.helpers.commands import run
+from tests.helpers.commands import environment, run
 from tests.helpers.project import make_project, write_params
 
 GB = 10**9
@@ -87,8 +89,6 @@ def test_a_plan_knows_the_limit_of_the_container(container, version, tmp_path, m
     version(container)
     write_params(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for name, value in MALLOC.items():
-        monkeypatch.setenv(name, value)  # else the command would start itself again
     monkeypatch.setattr(estimate, "peak_of_tensors", lambda *_: 8e9)
     main.main(["plan"])
     said = capsys.readouterr().out
@@ -112,3 +112,28 @@ def test_the_number_of_processes_reaches_prepare_through_dvc(tmp_path):
     failed = run("dvc", "repro", "prepare", cwd=make_project(tmp_path / "p"), check=False, SRGAN_PROCESSES="many")
     assert failed.returncode
     assert "srgan prepare: error: SRGAN_PROCESSES=many: needs a whole number of at least 1" in failed.stdout + failed.stderr
+
+
+FAULTS = """
+import resource, sys
+from srgan.utils.machine import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for size in (32, 40, 40):  # the first lets glibc raise its own threshold, to 32 MB at most
+    b"x" * (size << 20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    b"x" * (40 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_kept_unless_the_user_set_the_allocator():
+    def faults(how, **env):
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], env=environment(**env), capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    returned = faults("returned")
+    assert faults("kept") < 0.1 * returned
+    assert faults("kept", MALLOC_MMAP_THRESHOLD_="100000") > 0.5 * returned  # the user's choice has priority

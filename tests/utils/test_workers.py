@@ -40,8 +40,7 @@ cli.main(["prepare", *sys.argv[2:]])
 
 def start(folder, seconds, processes=2):
     command = [sys.executable, "-c", HARMFUL, str(seconds), "--processes", str(processes)]
-    env = environment(MALLOC_MMAP_MAX_="0")  # set, so that the command does not start itself again
-    return subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
