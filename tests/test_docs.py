@@ -1,5 +1,6 @@
-"""The documents say what is there."""
+"""The documents name only links, commands, files, names and parameters that exist."""
 
+import importlib.util
 import re
 
 import pytest
@@ -8,13 +9,43 @@ from srgan.commands.main import _parser
 from srgan.data.packed_store import Store
 from tests.helpers.project import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "mlflow" / "README.md"]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "mlflow" / "README.md"]
+
+
+def _anchors(document):
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", document.read_text(), flags=re.S | re.M), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _quoted(document):
+    """Return the code of a page: the blocks and the words in backticks."""
+    text = document.read_text()
+    return re.findall(r"^```.*?^```", text, flags=re.S | re.M) + re.findall(
+        r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_relative_links_and_pictures_exist(document):
-    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-        assert (document.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", document.read_text()):
+        linked = document.parent / target if target else document
+        assert linked.exists(), target
+        assert not anchor or anchor in _anchors(linked), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_source_files_and_names_exist(document):
+    for code in _quoted(document):
+        for path in re.findall(r"(?<![\w/.])(?:srgan|pipelines|benchmarks|tests)/[\w/.-]+", code):
+            assert (ROOT / path).exists(), path
+        for module, names in re.findall(r"^from ((?:srgan|pipelines)[\w.]*) import ([\w, ]+)", code, flags=re.M):
+            for name in names.split(","):
+                assert hasattr(importlib.import_module(module), name.strip()), f"{module}.{name.strip()}"
+        for module in re.findall(r"python -m ((?:pipelines|tests)[a-z_.]*[a-z])", code):
+            assert importlib.util.find_spec(module), module
+        if found := re.fullmatch(r"(srgan(?:\.[a-z_]+)+)\.([A-Z]\w+|[a-z_]+(?=\())(?:\(.*\))?", code):
+            assert hasattr(importlib.import_module(found[1]), found[2]), code
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
