@@ -4,7 +4,9 @@ import importlib.util
 import re
 
 import pytest
+import yaml
 
+from srgan import __version__
 from srgan.commands.main import _parser
 from srgan.data.packed_store import Store
 from tests.helpers.project import ROOT
@@ -65,3 +67,17 @@ def test_the_store_can_be_read_as_documented(project, monkeypatch):
     names: dict = {}
     exec(compile(code, "docs/data.md", "exec"), names)
     assert (names["hr_image"] == Store(project / "data/prepared").hr[0]).all()
+
+
+def test_the_citation_file_is_complete():
+    """The required keys of the Citation File Format 1.2.0, in the software and in each paper."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert (citation["type"], citation["license"], citation["version"]) == ("software", "MIT", __version__)
+    assert citation["authors"] == [{"name": "The srgan authors"}]
+    assert citation["message"] and citation["title"]
+    assert [re.search(r"arxiv.org/abs/([\d.]+)", paper["url"])[1] for paper in citation["references"]] == ["1609.04802", "1809.00219"]
+    for paper in citation["references"]:
+        assert paper["type"] == "conference-paper"
+        assert paper["title"]
+        assert all(set(author) == {"family-names", "given-names"} for author in paper["authors"])
