@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
 from srgan import __version__
-from srgan.commands.main import _parser
+from srgan.commands import main
 from srgan.data.packed_store import Store
 from tests.helpers.project import ROOT
 
@@ -61,7 +62,7 @@ def test_source_files_and_names_exist(document):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_and_targets_exist(document):
     text = document.read_text()
-    commands = _parser()._subparsers._group_actions[0].choices
+    commands = get_command(main.app()).commands
     for command in re.findall(r"`srgan ([a-z]+)|^srgan ([a-z]+)", text, flags=re.M):
         assert "".join(command) in commands
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M)

@@ -1,1 +1,4 @@
-"""The command line: `srgan COMMAND`."""
+"""The command line: `srgan COMMAND`.
+
+Commands import what they need when they run. `srgan --help` therefore starts in a fraction of a second.
+"""

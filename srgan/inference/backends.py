@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from srgan.inference.providers import PROVIDERS
 from srgan.utils import machine
 from srgan.utils.errors import SrganError
 
-PROVIDERS = ("auto", "cuda", "tensorrt", "openvino", "cpu")
 FLOATS = ("tensor(float)", "<Type: 'float32'>")  # what the two runtimes call float32
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from PIL import Image
 
 from srgan.images.formats import suffixes
 from srgan.images.read import Picture, open_picture
-from srgan.inference.photo import FORMATS, Options, format_of, upscale_file
+from srgan.images.suffixes import FORMATS
+from srgan.inference.photo import Options, format_of, upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 from srgan.utils.files import final_name

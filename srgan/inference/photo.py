@@ -32,12 +32,12 @@ from PIL import Image, ImageCms
 from srgan.images.embedding import embed
 from srgan.images.metadata import Metadata, collect
 from srgan.images.read import Picture, as_rgb, on_white, open_picture, rounded_to_8
+from srgan.images.suffixes import FORMATS
 from srgan.inference.upscaler import Upscaler, enlarge_alpha, without_fringes
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_file, final_name, scratch_file
 from srgan.utils.machine import available_memory
 
-FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".avif": "avif"}
 COLOURED = ("webp", "avif")  # formats without greyscale
 ENCODER = {"webp": 7, "avif": 35}  # bytes of memory that the encoder needs for each pixel of the result; the others work in strips
 LONGEST = {"jpeg": 65500, "webp": 16383, "avif": 16384}  # pixels a side that the format, or its encoder, can hold

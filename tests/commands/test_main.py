@@ -1,9 +1,16 @@
 import os
+import sys
+from typing import get_args
 
 import pytest
+from typer.main import get_command
 
+from srgan import stages
+from srgan.commands import main
+from srgan.images.suffixes import FORMATS, WrittenSuffix
+from srgan.inference import providers
 from tests.helpers.commands import run
-from tests.helpers.project import TINY, make_project, write_params
+from tests.helpers.project import ROOT, TINY, make_project, write_params
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "register"]
 
@@ -20,10 +27,66 @@ def refused(*command, cwd, code=1, **env):
 def test_help_explains_the_stages(tmp_path):
     text = run("srgan", "--help", cwd=tmp_path).stdout
     for stage in [*STAGES, "sync", "upscale"]:
-        assert f"    {stage}" in text
+        assert f"  {stage} " in text
     assert "srgan upscale photo.jpg -o big.png" in text
     assert "model" in run("srgan", "upscale", "--help", cwd=tmp_path).stdout
     assert run("srgan", "--version", cwd=tmp_path).stdout.startswith("srgan ")
+
+
+HEAVY = {"torch", "mlflow", "onnxruntime", "pandas", "matplotlib", "cv2", "numpy", "PIL", "pydantic", "rich", "networkx"}
+
+
+@pytest.mark.parametrize("code", ["import srgan", "from srgan.commands.main import main\ntry: main(['--help'])\nexcept SystemExit: pass"])
+def test_the_package_and_its_help_import_nothing_heavy(code):
+    code += "\nimport sys; print('imported:', *sys.modules)"
+    imported = set(run(sys.executable, "-c", code, cwd=ROOT).stdout.rpartition("imported:")[2].split())
+    assert not HEAVY & imported
+
+
+def test_each_stage_is_a_command():
+    assert {*stages.STAGES} <= {*get_command(main.app()).commands}
+
+
+def test_upscale_offers_every_provider_and_every_format(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["upscale", "--help"])
+    text = capsys.readouterr().out
+    assert "|".join(providers.PROVIDERS) in text
+    assert "|".join(get_args(WrittenSuffix)) in text
+    assert {FORMATS[f".{suffix}"] for suffix in get_args(WrittenSuffix)} == set(FORMATS.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("upscale a.png -o b.png --tile 0", "srgan upscale: error: Invalid value for '--tile': Input should be greater than or equal to 1"),
+        ("upscale a.png", "srgan upscale: error: Missing option '-o' / '--output'."),
+        ("upscale a.png -o b --format bmp", "srgan upscale: error: Invalid value for '--format': 'bmp' is not one of 'png', 'jpg'"),
+        ("profile", "srgan profile: error: Missing command."),
+        ("trian", "srgan: error: No such command 'trian'. Did you mean 'train'"),
+        ("train --param x", "srgan train: error: No such option: --param (Possible options: --params)"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main.main(arguments.split())
+    assert ended.value.code == 2
+    usage, line = capsys.readouterr().err.splitlines()
+    assert usage.startswith(f"Usage: {message.partition(':')[0]} ")
+    assert line.startswith(message)
+
+
+@pytest.mark.parametrize("arguments", ["--debug data show nothing", "data show nothing --debug"])
+def test_debug_may_stand_before_and_after_the_command(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main.main(arguments.split())
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "offered"), [("srgan upscale --provider c", ["cuda", "cpu"]), ("srgan profile use dem", ["demo"])])
+def test_the_shell_completes_choices(words, offered, tmp_path):
+    env = {"_SRGAN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "3"}
+    assert run("srgan", cwd=tmp_path, **env).stdout.split() == offered
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])

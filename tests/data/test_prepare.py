@@ -383,4 +383,4 @@ def test_a_killed_prepare_leaves_no_process_and_no_half_result(folder, number):
 def test_a_nonsensical_number_of_processes_is_refused(folder):
     done = run("srgan", "prepare", "--processes", "0", cwd=folder, check=False)
     assert done.returncode == 2
-    assert "needs a whole number of at least 1, not '0'" in done.stderr
+    assert "'--processes': Input should be greater than or equal to 1" in done.stderr

@@ -1,0 +1,149 @@
+"""The stages of the pipeline, one command each, and `sync`."""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from srgan.commands.options import DEFAULT_PARAMS, ParamsFile
+from srgan.utils.errors import SrganError
+
+app = typer.Typer()
+
+
+class _Trains(TyperCommand):
+    """A command whose `--continue` may stand without a value, which typer's options cannot."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Insert the empty value."""
+        completed = []
+        for argument, following in zip(args, [*args[1:], "-"], strict=False):
+            completed += [argument, ""] if argument == "--continue" and following.startswith("-") else [argument]
+        return super().parse_args(ctx, completed)
+
+
+Continue = Annotated[
+    str | None,
+    typer.Option(
+        "--continue",
+        metavar="[STATE]",
+        parser=str,
+        help="Do not train. Enter a state into the parameter file, from which the next training continues with more steps or another "
+        "learning rate. Default: the last state.",
+    ),
+]
+
+
+@app.command()
+def download(params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Download the data sets and verify them."""
+    _run("download", params)
+
+
+@app.command()
+def prepare(
+    params: ParamsFile = DEFAULT_PARAMS,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes. Default: the variable SRGAN_PROCESSES or the number of cores.")
+    ] = None,
+) -> None:
+    """Split the images, make their LR versions and pack the pixels."""
+    _run("prepare", params, processes)
+
+
+@app.command(cls=_Trains)
+def pretrain(params: ParamsFile = DEFAULT_PARAMS, state: Continue = None) -> None:
+    """Train the generator with a pixel loss."""
+    _train("pretrain", params, state)
+
+
+@app.command(cls=_Trains)
+def train(params: ParamsFile = DEFAULT_PARAMS, state: Continue = None) -> None:
+    """Train generator and discriminator as a GAN."""
+    _train("train", params, state)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(parser=Path, metavar="CHECKPOINT", help="A .safetensors or .pth file. Default: the pipeline's weights.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", parser=Path, metavar="FILE", help="The file to write for a checkpoint.")
+    ] = None,
+    name: Annotated[str, typer.Option(metavar="TEXT", help="The model's name for a checkpoint. Default: the file's name.")] = "",
+    licence: Annotated[str, typer.Option("--license", metavar="TEXT", help="The license of a checkpoint's weights.")] = "",
+    plain: Annotated[bool, typer.Option("--plain", help="For a checkpoint: do not optimize the graph.")] = False,
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Export the generator, or a checkpoint, as ONNX files."""
+    if checkpoint:
+        from srgan.export import checkpoints
+
+        checkpoints.export_checkpoint(checkpoint, output, name, licence, plain)
+        return
+    for flag, value in {"output": output, "name": name, "license": licence, "plain": plain}.items():
+        if value:
+            raise SrganError(f"--{flag} is for a checkpoint; for the pipeline it is set in {params}, under export")
+    _run("export", params)
+
+
+@app.command()
+def evaluate(params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Score the models on the test images."""
+    _run("evaluate", params)
+
+
+@app.command()
+def report(params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Write the report and the model card."""
+    _run("report", params)
+
+
+@app.command()
+def register(params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Register the exported model in MLflow."""
+    _run("register", params)
+
+
+@app.command()
+def sync(params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Send to MLflow what could not be sent during a training."""
+    _run("sync", params)
+
+
+def _train(stage: str, path: Path, state: str | None) -> None:
+    if state is not None:
+        from srgan import stages
+        from srgan.config import schema
+
+        print(stages.go_on(schema.load(path), path, stage, state))
+        return
+    _run(stage, path)
+
+
+def _run(stage: str, path: Path, *options: Any) -> None:
+    from srgan import stages
+    from srgan.config import recorded, schema
+    from srgan.distributed import launch
+    from srgan.utils import machine
+
+    if stage in ("prepare", "pretrain", "train"):
+        machine.keep_freed_memory()
+    loaded = schema.load(path)
+    if "DVC_STAGE" in os.environ:
+        recorded.require_recorded(path)
+    unedited = partial(recorded.refuse_edits, loaded, path, stage)
+    function = (stages.STAGES | {"sync": stages.sync})[stage]
+    if stage not in ("pretrain", "train"):
+        function(loaded, *options)
+        unedited()
+        return
+    processes = getattr(loaded, stage).nproc_per_node
+    if processes > 1 and not launch.is_worker():
+        sys.exit(launch.together(processes))
+    function(loaded, unedited)

@@ -1,0 +1,112 @@
+"""`srgan upscale`."""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srgan.images.suffixes import WrittenSuffix
+from srgan.inference.providers import Provider
+from srgan.utils.errors import SrganError
+
+EPILOG = """\
+\b
+Colour profile, EXIF, XMP, IPTC, PNG text, resolution, transparency, greyscale and 16 bits are kept.
+A warning names what the format cannot hold.
+
+\b
+Examples:
+  srgan upscale photo.jpg -o big.png
+  srgan upscale holiday/ -o large/ --format webp
+  srgan upscale 'scans/**/*.tif' -o large/ --outscale 2.5
+  srgan upscale - -o - < photo.jpg > big.png
+"""
+
+app = typer.Typer()
+log = logging.getLogger(__name__)
+
+
+@app.command(epilog=EPILOG)
+def upscale(
+    inputs: Annotated[
+        list[str], typer.Argument(parser=str, metavar="INPUT", help="Files, folders, patterns such as 'a/**/*.jpg', or - for stdin.")
+    ],
+    output: Annotated[
+        str, typer.Option("-o", "--output", parser=str, metavar="PATH", help="A file for one image, else a folder, or - for stdout.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            parser=str,
+            metavar="MODEL",
+            help="An .onnx file, or models:/NAME@ALIAS of MLflow's registry. Default: the model that the pipeline exported.",
+        ),
+    ] = None,
+    provider: Annotated[Provider, typer.Option(help="What runs the model. `auto` is CUDA where it works, else the CPU.")] = "auto",
+    strict_provider: Annotated[
+        bool, typer.Option("--strict-provider", help="Fail if the provider does not work. Default: use the next best.")
+    ] = False,
+    tile: Annotated[
+        int | None, typer.Option(min=1, help="Side of the tiles that the model gets, in pixels. Default: as free memory allows.")
+    ] = None,
+    outscale: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=64, help="Size of the result relative to the image. The model upscales, then Lanczos resizes."),
+    ] = None,
+    suffix: Annotated[
+        WrittenSuffix | None, typer.Option("--format", help="Format in a folder or on stdout. Default: the image's own, or png.")
+    ] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Write WebP and AVIF without loss.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="In a folder, write results that exist already again.")] = False,
+    no_provenance: Annotated[bool, typer.Option("--no-provenance", help="Do not name the model in the result's XMP.")] = False,
+) -> None:
+    """Upscale images with an exported model."""
+    from srgan import stages
+    from srgan.inference import batch
+    from srgan.inference.photo import Options
+    from srgan.inference.upscaler import Upscaler
+
+    settings = Options(outscale, quality, lossless, not no_provenance)
+    ending = f".{suffix}" if suffix else None
+    one = _one_file(inputs, output)
+    if one and ending and output != "-":
+        _check_format(output, ending)
+    jobs = [] if one else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
+    with tempfile.TemporaryDirectory() as folder:
+        path = model or stages.last_export()
+        if str(path).startswith("models:/"):
+            from srgan.tracking import registry
+
+            path = registry.download(str(path), Path(folder))
+        upscaler = Upscaler(path, provider, strict_provider, tile)
+        log.info("x%d by %s on %s", upscaler.scale, upscaler.path.name, upscaler.provider)
+        if one:
+            batch.run_one(upscaler, inputs[0], output, settings, ending or ".png")
+            return
+        failures = batch.run(upscaler, jobs, settings, overwrite)
+    if failures:
+        raise SrganError("\n  ".join([f"{len(failures)} of {len(jobs)} images failed:", *failures]))
+
+
+def _one_file(inputs: list[str], output: str) -> bool:
+    """Return whether one image goes to one file, or through a pipe."""
+    if "-" in (*inputs, output):
+        if len(inputs) > 1 or (inputs[0] != "-" and (not Path(inputs[0]).exists() or Path(inputs[0]).is_dir())):
+            raise SrganError("-: a pipe carries one image; name one file, or a folder for the results")
+        return True
+    folder = output.endswith(("/", os.sep)) or Path(output).is_dir() or not Path(output).suffix
+    # A pipe, such as the shell's <(command), is an image as well.
+    return len(inputs) == 1 and Path(inputs[0]).exists() and not Path(inputs[0]).is_dir() and not folder
+
+
+def _check_format(output: str, suffix: str) -> None:
+    from srgan.images.suffixes import FORMATS
+
+    own = Path(output).suffix
+    if own.lower() in FORMATS and FORMATS[own.lower()] != FORMATS[suffix]:
+        named = Path(output).with_suffix(suffix)
+        raise SrganError(f"-o {output} and --format {suffix[1:]} contradict each other; leave out --format, or write -o {named}")

@@ -1,0 +1,7 @@
+"""Suffixes of image files. This module imports no decoder, so that the command line can name the formats."""
+
+from typing import Literal
+
+WrittenSuffix = Literal["png", "jpg", "webp", "tif", "avif"]  # one name a format
+# The format of each suffix that results may have.
+FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".avif": "avif"}
