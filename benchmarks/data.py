@@ -1,7 +1,7 @@
-"""How fast data is made and read: ``python benchmarks/data.py`` (about four minutes on two cores).
+"""Measure the preparation and reading of data: ``python benchmarks/data.py`` (four minutes on two cores).
 
-Both sides of each comparison run in turn in one run; medians count. The last lines are ``ratio NAME VALUE`` (above 1: ours is
-faster) and ``value NAME VALUE``. The images are noise with the spectrum of photographs, 2040x1356, no two alike.
+Both sides of a comparison run alternately in one run. The median counts. The last lines are ``ratio NAME VALUE`` (above 1: this
+project is faster) and ``value NAME VALUE``. The images are different noise images of 2040x1356 with the spectrum of photographs.
 """
 
 import contextlib
@@ -32,14 +32,14 @@ from srgan.data.prepare import prepare
 from srgan.config.schema import Prepare
 from srgan.utils.machine import keep_freed_memory
 if __name__ == "__main__":
-    keep_freed_memory()  # as `srgan prepare` does
+    keep_freed_memory()  # like `srgan prepare`
     options = Prepare(scale=4, kernel="matlab", validation=0.01, test=0, seed=0, max_bad=0)
     prepare(Path(sys.argv[1]), Path(sys.argv[2]), options, int(sys.argv[3]))
 """
 
 
 def photograph(seed: int, height: int = 1356, width: int = 2040) -> np.ndarray:
-    """Noise at all sizes, the coarser the stronger."""
+    """Return noise at all sizes with stronger coarse parts."""
     random = np.random.default_rng(seed)
     image = np.full((height, width, 3), 128, np.float32)
     for octave in range(9):
@@ -49,7 +49,7 @@ def photograph(seed: int, height: int = 1356, width: int = 2040) -> np.ndarray:
 
 
 def make_raw(folder: Path, count: int, start: int = 0) -> Path:
-    """`count` images, the last for tests, as `srgan download` leaves them."""
+    """Write `count` images like `srgan download`, with the last one for tests."""
     images = []
     for number in range(count):
         split = "test" if number == count - 1 else "train"
@@ -70,7 +70,7 @@ def make_raw(folder: Path, count: int, start: int = 0) -> Path:
 
 
 def in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each side; each first runs once unmeasured."""
+    """Return the median seconds of each side after one warm-up run."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for round_ in range(rounds + 1):
         for name, run in sides.items():
@@ -82,7 +82,7 @@ def in_turn(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 
 def crops(prepared: Path, folder: Path) -> float:
-    """Samples a second: from the packed store, and from 480x480 PNG sub-images, as they are commonly cut for training."""
+    """Return samples per second from the packed store and from PNG sub-images of 480x480."""
     paths = []
     for number, hr_image in enumerate(Store(prepared).hr[:8]):
         for part in range(8):
@@ -103,12 +103,12 @@ def crops(prepared: Path, folder: Path) -> float:
 
     seconds = in_turn({"png": decode, "store": store}, 5)
     rates = {"png": 64 / seconds["png"], "store": 250 * BATCH / seconds["store"]}
-    print(f"crops of {PATCH}x{PATCH}: {rates['store']:,.0f} samples/s from the store, {rates['png']:,.0f} from PNG (Pillow)")
+    print(f"patches of {PATCH}x{PATCH}: {rates['store']:,.0f} samples/s from the store, {rates['png']:,.0f} from PNG (Pillow)")
     return rates["store"] / rates["png"]
 
 
 def numpy_downscale(image: np.ndarray, scale: int) -> np.ndarray:
-    """MATLAB's bicubic in plain NumPy: along each axis, the sum of the weighted neighbours."""
+    """Return MATLAB's bicubic in plain NumPy: the sum of the weighted neighbors along each axis."""
 
     def along(pixels: np.ndarray) -> np.ndarray:
         size = len(pixels)
@@ -129,7 +129,7 @@ def numpy_downscale(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def bicubic() -> float:
-    """Time of one LR image."""
+    """Measure one LR image."""
     image = photograph(0)
     difference = np.abs(degrade.bicubic_downscale(image, SCALE).astype(int) - numpy_downscale(image, SCALE)).max()
     sides = {"ours": lambda: degrade.bicubic_downscale(image, SCALE), "numpy": lambda: numpy_downscale(image, SCALE)}
@@ -141,15 +141,15 @@ def bicubic() -> float:
 
 
 def prepare(raw: Path, out: Path, processes: int) -> float:
-    """Seconds of one preparation in a fresh interpreter."""
+    """Return the seconds of one preparation in a new interpreter."""
     start = time.perf_counter()
     if _started(raw, out, processes).wait():
-        sys.exit("the preparation failed")
+        sys.exit("benchmarks/data.py: srgan prepare failed, see above")
     return time.perf_counter() - start
 
 
 def peak_memory(raw: Path, out: Path, processes: int) -> float:
-    """MB resident at most, of all processes together. A run of its own, as looking takes a processor's time."""
+    """Return the peak resident memory of all processes in MB. This is a separate run because the polling takes processor time."""
     child, peak = _started(raw, out, processes), 0
     while child.poll() is None:
         resident = 0
@@ -174,20 +174,20 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
 
 
 def main() -> None:
-    """Run everything and print the ratios last."""
+    """Run all comparisons and print the ratios last."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         few = make_raw(folder / "few", FEW)
         out = folder / "prepared"
         seconds = in_turn({"one": lambda: prepare(few, out, 1), "two": lambda: prepare(few, out, 2)}, 3)
         one, two = seconds["one"], seconds["two"]
-        print(f"prepare {FEW} images of 2040x1356: {one:.2f} s by one process, {two:.2f} s by two")
+        print(f"prepare {FEW} images of 2040x1356: {one:.2f} s with one process, {two:.2f} s with two")
         (folder / "subimages").mkdir()
         ratios = {"crops": crops(out, folder / "subimages"), "bicubic": bicubic(), "prepare_two_cores": one / two}
         many = make_raw(folder / "many", MANY, start=1000)
         longer = prepare(many, out, 2)
         memory, more = peak_memory(few, out, 2), peak_memory(many, out, 2)
-        print(f"prepare {MANY}: {longer:.2f} s and {more:.0f} MB at most, by two processes; {FEW}: {two:.2f} s and {memory:.0f} MB")
+        print(f"prepare {MANY}: {longer:.2f} s and {more:.0f} MB at most with two processes, {FEW}: {two:.2f} s and {memory:.0f} MB")
     for label, value in ratios.items():
         print(f"ratio {label} {value:.2f}")
     print(f"value prepare_10x_time {longer / two:.2f}")

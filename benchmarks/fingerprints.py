@@ -1,7 +1,7 @@
-"""Make the fingerprints of the benchmarks that ship with the package: ``SRGAN_MIRROR=FOLDER python benchmarks/fingerprints.py``.
+"""Write the fingerprints of the benchmark images: ``SRGAN_MIRROR=FOLDER python benchmarks/fingerprints.py``.
 
-The folder holds the benchmarks' images, as `docs/data.md` says. They are how `srgan prepare` knows a benchmark picture among training
-images without having the benchmark.
+The layout of the folder is described in `docs/data.md` (mirror). `srgan prepare` uses the fingerprints to detect benchmark images
+among the training images without the benchmark itself.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""How fast exported models enlarge: ``python benchmarks/inference.py`` (about three minutes on two cores).
+"""Measure the upscaling with exported models: ``python benchmarks/inference.py`` (three minutes on two cores).
 
-SRResNet x4 on an image of 480x320 pixels, whole: PyTorch in float32, the network exported as it is written, and our export, all in this
-process and in turn; medians count. The last lines are ``ratio NAME VALUE`` (above 1: ours is faster) and ``value NAME VALUE``: how far
-the results are from PyTorch's.
+SRResNet x4 upscales an image of 480x320 pixels without tiles. Three versions run alternately in one process: PyTorch in float32,
+the graph as written and the optimized graph. The median counts. The last lines are ``ratio NAME VALUE`` (above 1: the optimized
+graph is faster) and ``value NAME VALUE`` (difference from PyTorch).
 """
 
 import tempfile
@@ -20,10 +20,10 @@ ROUNDS = 5
 
 
 def main() -> None:
-    """Compare and print the figures last."""
+    """Run the comparison and print the values last."""
     torch.manual_seed(0)
     model = build_generator("srresnet", scale=4, features=64, depth=16, upsampling="pixelshuffle").eval()
-    model.plain = True  # eager PyTorch runs the network as it is written
+    model.plain = True  # eager PyTorch runs the network as written
     image = photograph(0, 320, 480).transpose(2, 0, 1)[None].astype(np.float32) / 255
     tensor = torch.from_numpy(image)
     sessions = {}

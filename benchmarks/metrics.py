@@ -1,8 +1,8 @@
-"""How fast images are scored: ``python benchmarks/metrics.py`` (a minute).
+"""Measure the evaluation: ``python benchmarks/metrics.py`` (one minute).
 
-PSNR and SSIM on Y of a 2K pair: ours (float32, separable filters, strips) against scikit-image on float64; and a set of images as large
-as B100's, scored on all cores and on one. Sides take turns in one run; medians count. The last lines are ``ratio NAME VALUE`` (above 1:
-ours is faster) and ``value NAME VALUE``: how far apart the figures are.
+PSNR and SSIM on Y of a 2K pair: this project (float32, separable filters, strips) against scikit-image (float64). A set with the
+image size of B100: all cores against one core. The sides run alternately in one run and the median counts. The last lines are
+``ratio NAME VALUE`` (above 1: this project is faster) and ``value NAME VALUE`` (difference of the metrics).
 """
 
 import os
@@ -29,10 +29,10 @@ IMAGES = 12  # of 480x320
 
 
 def skimage_y(sr_image: np.ndarray, hr_image: np.ndarray) -> tuple[float, float]:
-    """The same figures by scikit-image, with the settings of Wang et al."""
+    """Return PSNR and SSIM of scikit-image with the settings of Wang et al. 2004."""
     weights = np.array([65.481, 128.553, 24.966]) / 255
     first, second = (image[BORDER:-BORDER, BORDER:-BORDER].astype(np.float64) @ weights + 16 for image in (sr_image, hr_image))
-    # The mean over the window's valid positions, as the literature takes it.
+    # The literature uses the mean over the valid region.
     _, values = structural_similarity(
         first, second, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
@@ -40,7 +40,7 @@ def skimage_y(sr_image: np.ndarray, hr_image: np.ndarray) -> tuple[float, float]
 
 
 def make_set(folder: Path) -> list[Pair]:
-    """Details of a photograph and their LR images."""
+    """Return crops of a photograph and their LR images."""
     photo, pairs = photograph(0), []
     for number in range(IMAGES):
         top, left = number % 4 * 320, number // 4 * 480
@@ -64,7 +64,7 @@ def on_cores(cores: set[int], pairs: list[Pair]) -> None:
 
 
 def main() -> None:
-    """Compare and print the figures last."""
+    """Run the comparisons and print the values last."""
     cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory() as folder:
         pairs = make_set(Path(folder))

@@ -1,8 +1,8 @@
-"""Does a GAN stage hold? ``python benchmarks/stability.py`` after ``dvc repro prepare pretrain`` (about 15 minutes on two cores).
+"""Test the stability of the GAN stage: ``python benchmarks/stability.py`` after ``dvc repro prepare pretrain`` (15 minutes on two cores).
 
-2,000 steps from the pre-trained network for every adversarial loss, with the learning rates of ``params.yaml`` and small batches,
-which are the harder case. The last lines are ``value NAME VALUE``: how often a run had to go back, and its pixel loss in the last 100
-steps over that in the first 100: near 1 where nothing drifts away.
+Each adversarial loss trains 2,000 steps from the pre-trained network with the learning rates of ``params.yaml``. The batches are
+small, which is the harder case. The last lines are ``value NAME VALUE``: the number of rollbacks and the pixel loss of the last 100
+steps divided by that of the first 100 steps. A value near 1 is stable.
 """
 
 import argparse
@@ -29,7 +29,7 @@ LOSSES = ("vanilla", "relativistic", "lsgan", "hinge")
 
 
 def train(options: schema.Train, folder: Path) -> Trainer:
-    """Run the GAN stage; the trainer afterwards."""
+    """Run the GAN stage and return its trainer."""
     torch.manual_seed(options.seed)
     generator, _ = load_generator(PRETRAINED, made_by="pretrain")
     config = {key: value for key, value in dataclasses.asdict(options.discriminator).items() if key != "learning_rate"}
@@ -55,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in LOSSES:
             losses = dataclasses.replace(base.losses, adversarial=dataclasses.replace(base.losses.adversarial, name=name))
-            schedule = schema.Constant("constant", min(base.schedule.warmup, given.steps))  # the full rate to the end
+            schedule = schema.Constant("constant", min(base.schedule.warmup, given.steps))  # full learning rate until the last step
             options = dataclasses.replace(
                 base, **small, schedule=schedule, losses=losses, validate_every=given.steps, checkpoint_every=max(given.steps // 4, 1)
             )

@@ -1,10 +1,9 @@
-"""What tracking costs a training: ``python benchmarks/tracking.py [ROUNDS] [STEPS]`` (some fourteen minutes a round on two cores).
+"""Measure the cost of tracking: ``python benchmarks/tracking.py [ROUNDS] [STEPS]`` (14 minutes per round on two cores).
 
-The demo's network learns 9,000 steps on pixels, which takes six minutes, twice: with MLflow's local store following as always, and with
-nothing that follows. Both have the whole machine, by turns of some seconds, one stopped while the other works: a machine whose speed goes
-up and down does so for both. Most of the cost is there once, so a shorter training shows a larger share. The last line is
-``value overhead_percent VALUE``: the median of the rounds' differences, from the start of the stage, with MLflow yet to be imported, until
-the run is complete in the store.
+The network of the demo trains 9,000 pixel steps (six minutes), once with MLflow's local store and once without. Both trainings
+alternate every few seconds and one is stopped while the other runs. A change in the speed of the machine therefore affects both.
+Most of the cost occurs once, so a shorter training has a larger share. The last line is ``value overhead_percent VALUE``: the
+median difference of the rounds, from the start of the stage including the import of MLflow until the run is complete in the store.
 """
 
 import contextlib
@@ -28,8 +27,8 @@ TURN = 2.0  # seconds
 
 
 def side(tracked: bool) -> None:
-    """Train in the current folder, from the first turn on."""
-    import torch  # noqa: F401 - both need it
+    """Train in the current folder after the first turn."""
+    import torch  # noqa: F401 - imported by both trainings
 
     from srgan.training import trainer  # noqa: F401
 
@@ -41,12 +40,12 @@ def side(tracked: bool) -> None:
     if tracked:
         from srgan.tracking import mlflow_run
 
-        mlflow_run.LOOK *= 2  # half of the clock's seconds are the other's
+        mlflow_run.LOOK *= 2  # the other training uses half of the time
     cli.main(["pretrain"])
 
 
 def prepare(folder: Path, steps: int) -> None:
-    """A project with twelve photographs of random pixels, prepared; its store is made already, as after the first training."""
+    """Create a prepared project with twelve images of random pixels and an existing MLflow store."""
     images = folder / "images"
     images.mkdir(parents=True)
     for number in range(12):
@@ -60,7 +59,7 @@ def prepare(folder: Path, steps: int) -> None:
 
 
 def by_turns(processes: dict[bool, subprocess.Popen[bytes]]) -> dict[bool, float]:
-    """Let stopped processes work by turns, until both have ended; the seconds that each had."""
+    """Run stopped processes alternately until both have ended. Return the seconds of each."""
     seconds = dict.fromkeys(processes, 0.0)
     for which in itertools.cycle(processes):
         if all(process.returncode is not None for process in processes.values()):
@@ -78,7 +77,7 @@ def by_turns(processes: dict[bool, subprocess.Popen[bytes]]) -> dict[bool, float
 
 
 def main() -> None:
-    """Measure and print the figure last."""
+    """Run the measurement and print the value last."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     steps = int(sys.argv[2]) if len(sys.argv) > 2 else 9000
     overheads = []
@@ -92,7 +91,7 @@ def main() -> None:
                     command = [sys.executable, __file__, "--side", "tracked" if tracked else "alone"]
                     options = {"cwd": folder, "stdout": log, "stderr": log, "start_new_session": True}
                     processes[tracked] = subprocess.Popen(command, **options)
-                os.waitid(os.P_PID, processes[tracked].pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # it is ready
+                os.waitid(os.P_PID, processes[tracked].pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # the process is ready
             seconds = by_turns(processes)
             for tracked, process in processes.items():
                 if process.returncode:

@@ -1,13 +1,15 @@
-"""How fast training is: ``python benchmarks/train.py`` (about 20 minutes on two cores).
+"""Measure training: ``python benchmarks/train.py`` (20 minutes on two cores).
 
-Ours, the trainer of `srgan train`, against a plain loop as widely used trainers have it: float32, NCHW, one pass for each need, losses
-fetched at every step, crops from PNG files by a DataLoader. The same networks and batches, each side in a process of its own, in turn
-in one run; medians count. SRGAN is SRResNet (16 blocks), its discriminator and VGG19 with random weights on crops of 96 pixels, 16 at a
-time; ESRGAN is RRDB (23 blocks), the same discriminator, VGG19, crops of 128 pixels (4 at a time on a CPU). The last lines are
-``ratio NAME VALUE`` (above 1: ours is faster) and ``value NAME VALUE``.
+The trainer of `srgan train` runs against a plain loop that represents common training code: float32, NCHW, a separate pass for each
+loss, a transfer of the losses at every step and PNG patches from a DataLoader. Both sides use the same networks and batches. They
+run alternately in separate processes and the median counts.
 
-    --profile FILE   instead: one of our steps, operator by operator, as a table, and as a trace for chrome://tracing
-    --curves         instead: 200 steps in bf16 and in float32, and with another seed, to see whether bf16 stands out
+SRGAN is SRResNet (16 blocks) with its discriminator and VGG19 on 16 patches of 96 pixels. ESRGAN is RRDB (23 blocks) with the same
+discriminator and VGG19 on patches of 128 pixels (4 patches on a CPU). The weights of VGG19 are random. The last lines are ``ratio
+NAME VALUE`` (above 1: this project is faster) and ``value NAME VALUE``.
+
+    --profile FILE   only profile a step by operator and write a trace for chrome://tracing
+    --curves         only train 200 steps in bf16, in float32 and with other patches, and compare the losses
 """
 
 import argparse
@@ -49,7 +51,7 @@ SUBIMAGE = 480  # pixels of the side of the PNG files
 
 
 def make_data(folder: Path) -> None:
-    """Noise like photographs: as a packed store, and cut up as PNG files."""
+    """Write noise images as a packed store and as PNG sub-images."""
     (folder / "png").mkdir()
     with StoreWriter(folder, 4) as writer:
         for number in range(4):
@@ -67,13 +69,13 @@ def make_data(folder: Path) -> None:
 
 
 def options_of(name: str, stage: str, batch: int, precision: str = "auto") -> schema.Pretrain | schema.Train:
-    """The profile's, without what a benchmark has no use for."""
+    """Return the stage's options of the profile with this batch size and precision."""
     options = getattr(profiles.load(PROFILES[name]), stage)
     return dataclasses.replace(options, batch=batch, accumulate=1, precision=precision)
 
 
 def networks(name: str, options: schema.Pretrain | schema.Train) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
-    """Generator; in the second stage discriminator and VGG loss, with random weights."""
+    """Return the generator. Add the discriminator and the VGG loss in the GAN stage. All weights are random."""
     torch.manual_seed(0)
     config = schema.to_dict(profiles.load(PROFILES[name]).model)
     generator = build_generator(config.pop("name"), scale=4, **config)
@@ -85,7 +87,7 @@ def networks(name: str, options: schema.Pretrain | schema.Train) -> tuple[nn.Mod
 
 
 class Ours:
-    """The trainer, on batches of the store, or on one batch again and again."""
+    """The trainer of the project, with batches of the store or with one repeated batch."""
 
     def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool, precision: str = "auto") -> None:
         options = options_of(name, stage, batch, precision)
@@ -104,13 +106,13 @@ class Ours:
         self.trainer.batches = timed
 
     def step(self) -> None:
-        """The next step."""
+        """Run the next step."""
         self.done += 1
         self.trainer.step(self.done)
 
 
 class SubImages(torch.utils.data.Dataset):
-    """Random crops of the PNG files, flipped and turned."""
+    """Random patches of the PNG files with flips and quarter turns."""
 
     def __init__(self, folder: Path, patch: int) -> None:
         self.paths, self.patch = sorted((folder / "png").glob("*-hr.png")), patch
@@ -134,7 +136,7 @@ class SubImages(torch.utils.data.Dataset):
 
 
 class Plain:
-    """The loop that one finds in most repositories."""
+    """The plain loop."""
 
     def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool) -> None:
         options = self.options = options_of(name, stage, batch)
@@ -161,7 +163,7 @@ class Plain:
             yield hr_image.to(self.device, non_blocking=True), lr_image.to(self.device, non_blocking=True)
 
     def step(self) -> None:
-        """The next step."""
+        """Run the next step."""
         hr_image, lr_image = next(self.batches)
         options, logged = self.options, {}
         self.optimizer.zero_grad()
@@ -205,16 +207,16 @@ def _bce(logits: Tensor, target: float) -> Tensor:
 
 
 def wait() -> None:
-    """For the device."""
+    """Wait for the device."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def side(name: str, what: str, batch: int, folder: Path, kind: str) -> None:
-    """A process of its own: for each number on its input so many steps, and their seconds on its output; then what it took."""
+    """Run one side in its own process: read a number of steps, write their seconds, and write the peak memory at the end."""
     stage, loading = STAGES.get(what, "train"), what == "end_to_end"
     if kind == "ours":
-        machine.keep_freed_memory()  # as `srgan pretrain` does
+        machine.keep_freed_memory()  # like `srgan pretrain`
     subject = {"ours": Ours, "plain": Plain}[kind](name, stage, batch, folder, loading)
     print("ready", flush=True)
     for line in sys.stdin:
@@ -229,7 +231,7 @@ def side(name: str, what: str, batch: int, folder: Path, kind: str) -> None:
 
 
 class Side:
-    """The other end of `side`."""
+    """The parent of a process that runs `side`."""
 
     def __init__(self, name: str, what: str, batch: int, folder: Path, kind: str) -> None:
         command = [
@@ -253,18 +255,18 @@ class Side:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            sys.exit("a side of the comparison has failed, see above")
+            sys.exit("benchmarks/train.py: one side failed, see above")
         return line
 
     def steps(self, count: int) -> tuple[float, float]:
-        """Seconds of a step, and those of them spent waiting for data."""
+        """Return the seconds of a step and the seconds that it waited for data."""
         assert self.process.stdin
         print(count, file=self.process.stdin, flush=True)
         seconds, waited = map(float, self._read().split())
         return seconds / count, waited / count
 
     def end(self) -> float:
-        """Peak memory, bytes."""
+        """End the process and return its peak memory in bytes."""
         assert self.process.stdin
         self.process.stdin.close()
         peak = float(self._read())
@@ -273,10 +275,10 @@ class Side:
 
 
 def compare(name: str, what: str, batch: int, folder: Path, rounds: int, peak: float) -> list[str]:
-    """Both sides in turn; prints a line for people, returns those for machines."""
+    """Run both sides alternately, print a summary and return the result lines."""
     sides = {kind: Side(name, what, batch, folder, kind) for kind in ("plain", "ours")}
     count = 1
-    for subject in sides.values():  # warm up; then as many steps at a time as take a second
+    for subject in sides.values():  # warm up, then time as many steps as take a second
         subject.steps(1)
         seconds, _ = subject.steps(2)
         count = max(count, round(1 / seconds))
@@ -306,7 +308,7 @@ def compare(name: str, what: str, batch: int, folder: Path, rounds: int, peak: f
 
 
 def flops(name: str, stage: str, batch: int, folder: Path) -> float:
-    """Multiplications and additions of the convolutions of a step that does nothing twice, counted with two images."""
+    """Return the FLOPs of the convolutions of one step without recomputation, counted with two images."""
     subject = Ours(name, stage, 2, folder, loading=False, precision="fp32")
     if isinstance(subject.trainer.generator, SRResNet):
         subject.trainer.generator.plain = True
@@ -316,7 +318,7 @@ def flops(name: str, stage: str, batch: int, folder: Path) -> float:
 
 
 def measured_peak() -> float:
-    """The most that this device computes, FLOP/s: the better of a large product and a 3x3 convolution, in the trainer's precision."""
+    """Return the peak FLOP/s of the device: the faster of a large matrix product and a 3x3 convolution in the trainer's precision."""
     device = pick_device()
     dtype = pick_precision("auto", device)
     size = 8192 if device.type == "cuda" else 2048
@@ -333,7 +335,7 @@ def measured_peak() -> float:
 
 
 def fastest(run: Callable[[], object]) -> float:
-    """Seconds of the fastest of a few runs."""
+    """Return the seconds of the fastest of twelve runs."""
     times = []
     for _ in range(12):
         wait()
@@ -346,7 +348,7 @@ def fastest(run: Callable[[], object]) -> float:
 
 
 def curves(name: str, batch: int, folder: Path) -> None:
-    """Does bf16 learn otherwise than float32? The loss of 200 pixel steps, against that with other crops."""
+    """Compare the loss of 200 pixel steps in bf16 with float32 and with other patches."""
     losses: dict[str, list[float]] = {}
     for label, precision, shift in (("fp32", "fp32", 0), ("bf16", "bf16", 0), ("other crops", "fp32", 10_000)):
         subject = Ours(name, "pretrain", batch, folder, loading=True, precision=precision)
@@ -363,7 +365,7 @@ def curves(name: str, batch: int, folder: Path) -> None:
 
 
 def profile(name: str, what: str, batch: int, folder: Path, trace: Path) -> None:
-    """One step by operator."""
+    """Profile one step by operator."""
     subject = Ours(name, STAGES[what], batch, folder, loading=True)
     for _ in range(3):
         subject.step()
@@ -379,13 +381,13 @@ def profile(name: str, what: str, batch: int, folder: Path, trace: Path) -> None
 
 
 def main() -> None:
-    """Compare and print the ratios last."""
+    """Run the comparisons and print the ratios last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=[*PROFILES, "both"], default="both")
     parser.add_argument("--what", choices=[*STAGES, "end_to_end", "all"], default="all")
-    parser.add_argument("--batch", type=int, help="(default: 16; 4 for ESRGAN on a CPU)")
+    parser.add_argument("--batch", type=int, help="default: 16, or 4 for ESRGAN on a CPU")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="of --model and --what")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="profile a step of --model and --what")
     parser.add_argument("--curves", action="store_true")
     parser.add_argument("--side", choices=["ours", "plain"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

@@ -1,8 +1,8 @@
-"""What `srgan upscale` takes in memory and time: ``python benchmarks/upscale.py`` (two minutes on two cores).
+"""Measure memory and time of `srgan upscale`: ``python benchmarks/upscale.py`` (two minutes on two cores).
 
-Photographs of 750x562 and of 3000x2250 pixels, four times enlarged to PNG by a Compact network of 32 features and 8 layers (the demo's
-size, random weights), each in a process of its own. The last lines are ``ratio memory VALUE``, the larger one's memory over the smaller
-one's for 16 times the pixels, and ``value NAME VALUE``: the peak memory of both in MB, and megapixels of the larger result a second.
+A Compact network of 32 features and 8 layers with random weights upscales images of 750x562 and 3000x2250 pixels four times to PNG.
+Each image runs in its own process. The last lines are ``ratio memory VALUE`` (memory of the large image divided by that of the
+small one, for 16 times the pixels) and ``value NAME VALUE`` (peak memory in MB and megapixels of the large result per second).
 """
 
 import subprocess
@@ -29,7 +29,7 @@ print(benchmark.peak_memory())
 
 
 def main() -> None:
-    """Measure and print the figures last."""
+    """Run the measurement and print the values last."""
     torch.manual_seed(0)
     peak, seconds = {}, {}
     with tempfile.TemporaryDirectory(dir=".") as folder:
