@@ -1,10 +1,10 @@
-// Enlarge an image with onnxruntime-web, in Node or a browser: npm install onnxruntime-web
+// Upscale an image with onnxruntime-web, in Node or a browser: npm install onnxruntime-web
 import * as ort from "onnxruntime-web";
 
 /**
- * @param {string | ArrayBuffer | Uint8Array} model - the .onnx file, or its address
- * @param {{ data: Uint8ClampedArray, width: number, height: number }} image - RGBA, such as a canvas's getImageData
- * @returns the same, enlarged
+ * @param {string | ArrayBuffer | Uint8Array} model - the .onnx file or its address
+ * @param {{ data: Uint8ClampedArray, width: number, height: number }} image - RGBA, for example from getImageData of a canvas
+ * @returns the upscaled image as RGBA
  */
 export async function upscale(model, { data, width, height }) {
   const session = await ort.InferenceSession.create(model);
