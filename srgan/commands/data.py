@@ -21,7 +21,7 @@ def list_() -> None:
     """Print the catalogue, a line for each entry."""
     from srgan.data.download import describe
 
-    print(describe.listing())
+    print(describe.list_datasets())
 
 
 @app.command()
@@ -29,7 +29,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A data set or
     """Print files, checksums, terms and citation."""
     from srgan.data.download import describe
 
-    print(describe.shown(name))
+    print(describe.describe_dataset(name))
 
 
 @app.command()

@@ -29,6 +29,10 @@ class LeftOut:
             self.counts[reason] = self.counts.get(reason, 0) + count
             self.examples[reason] = [*self.examples.get(reason, []), *other.examples[reason]][:EXAMPLES]
 
+    def summary(self) -> str:
+        """Return ``; left out: 3 (hidden), 2 (...)``, or an empty text."""
+        return "; left out: " + ", ".join(f"{count} ({reason})" for reason, count in self.counts.items()) if self.counts else ""
+
     def rows(self, name: str, split: str) -> list[dict[str, Any]]:
         """A record per reason, for ``data/raw/manifest.json``."""
         return [

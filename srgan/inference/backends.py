@@ -14,6 +14,7 @@ import onnxruntime
 
 from srgan.inference.providers import PROVIDERS
 from srgan.utils import machine
+from srgan.utils.cache import cache_folder
 from srgan.utils.errors import SrganError
 
 FLOATS = ("tensor(float)", "<Type: 'float32'>")  # what the two runtimes call float32
@@ -110,9 +111,7 @@ def _execution_providers(provider: str) -> tuple[list, str]:
     if provider == "tensorrt":
         missing = missing or _lacks("TensorrtExecutionProvider", "nvinfer_10.dll" if windows else "libnvinfer.so.10")
         if not missing:
-            from srgan.data.download.places import cache
-
-            folder = cache() / "tensorrt"
+            folder = cache_folder() / "tensorrt"
             wanted.insert(0, ("TensorrtExecutionProvider", {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(folder)}))
     return wanted, "" if provider == "auto" else missing
 

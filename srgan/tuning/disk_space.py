@@ -1,6 +1,5 @@
 """What the data and the trainings of a parameter file take on the disk, before they take it."""
 
-import importlib.util
 from pathlib import Path
 
 import torch
@@ -8,6 +7,7 @@ from PIL import Image
 
 from srgan.config.schema import Params, to_dict
 from srgan.data.choice import choose
+from srgan.data.download import places
 from srgan.data.download.catalog import DataSet, Split
 from srgan.data.manifest import FILE
 from srgan.data.walk import images_below, of_split
@@ -84,12 +84,10 @@ def _stated(entry: DataSet, split: Split) -> int:
     """Bytes of one split of a data set; 0 if that is not known."""
     if entry.folder:
         return sum(path.stat().st_size for path in of_split(entry.folder, images_below(entry.folder), split))
+    files = entry.sources[split][0].files
     if entry.package:
-        spec = importlib.util.find_spec(entry.package)
-        folder = Path(spec.origin).parent / entry.package_folder if spec and spec.origin else Path()
-        paths = [folder / photo.file for photo in entry.photos if photo.split == split]
-        return sum(path.stat().st_size for path in paths if path.is_file())
-    sizes = [file.size for file in entry.sources[split][0].files]
+        return sum(path.stat().st_size for file in files if (path := places.local(file.urls[0])) and path.is_file())
+    sizes = [file.size for file in files]
     return sum(sizes) if all(sizes) else 0
 
 

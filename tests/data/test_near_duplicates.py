@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from srgan.data import near_duplicates
-from srgan.data.download.catalog import SAMPLE
+from srgan.data.download.catalog import DATA_SETS
 from srgan.data.prepare import BENCHMARKS
 from srgan.images.read import read_image, read_rgb
 
@@ -53,7 +53,8 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def photos():
     folder = Path(importlib.util.find_spec("skimage").origin).parent / "data"
-    return {photo.file: read_rgb(folder / photo.file) for photo in SAMPLE.photos}
+    files = [file for sources in DATA_SETS["sample"].sources.values() for file in sources[0].files]
+    return {file.name: read_rgb(folder / file.name) for file in files}
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from srgan.config.schema import Prepare
-from srgan.data.download.catalog import SAMPLE
+from srgan.data.download.catalog import DATA_SETS
 from srgan.data.manifest import pairs
 from srgan.data.names import unique_names
 from srgan.data.packed_store import Store
@@ -43,7 +43,7 @@ def records(count, group=""):
 
 
 def test_the_two_motorcycle_views_never_part():
-    motorcycle = [{"sha256": photo.sha256, "group": photo.group} for photo in SAMPLE.photos if photo.split == "train"]
+    motorcycle = [{"sha256": file.sha256, "group": file.group} for file in DATA_SETS["sample"].sources["train"][0].files]
     for seed in range(200):
         parts = split(motorcycle, 0.3, 0.2, seed)
         together = {part for part, record in zip(parts, motorcycle, strict=True) if record["group"] == "motorcycle"}

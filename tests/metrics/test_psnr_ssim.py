@@ -191,7 +191,7 @@ def test_wrong_weights_are_not_used(empty_cache, monkeypatch, caplog):
     monkeypatch.setitem(weights.WEIGHTS, "alexnet", at(entry, "http://127.0.0.1:9"))
     with pytest.raises(weights.WeightsUnavailable):
         weights.weights_path("alexnet")
-    assert "does not begin with 7be5be79" in caplog.text
+    assert "does not start with 7be5be79" in caplog.text
 
 
 def test_a_download_is_checked_and_lands_whole(empty_cache, tmp_path, monkeypatch):

@@ -1,4 +1,7 @@
-"""Read images from untrusted zip and tar archives."""
+"""Unpack images from untrusted zip and tar archives.
+
+The data filter of `tarfile` does not fit: it accepts links and absolute paths. Neither it nor `zipfile` limits the unpacked size.
+"""
 
 import bz2
 import errno
@@ -9,8 +12,8 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -19,202 +22,146 @@ from srgan.data.names import safe_path
 from srgan.utils.errors import SrganError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-MOST_FILES = 1_000_000  # entries of any kind
-MOST_DIRECTORY = 32 << 20  # bytes of a zip's list of entries, some 300,000; in memory it takes ten times as much
-MOST_BYTES = 1 << 40  # unpacked
-MOST_RATIO = 100  # unpacked / packed, of the whole: photographs stay below 10, bombs are above 1000
-SMALL = 64 << 20  # unpacked bytes up to which the ratio is not checked
-OVERHEAD = 16 << 20  # bytes of headers and padding that a tar archive may have beside its files
+MAX_ENTRIES = 1_000_000
+MAX_DIRECTORY_BYTES = 32 << 20  # of a zip's list of entries, about 300,000. In memory it takes ten times as much
+MAX_BYTES = 1 << 40  # unpacked
+MAX_RATIO = 100  # unpacked to packed size. Photographs stay below 10, bombs exceed 1000
+MIN_LIMIT_BYTES = 64 << 20  # unpacked, whatever the ratio
+MAX_HEADER_BYTES = 16 << 20  # of headers and padding in a tar archive
 BLOCK = 1 << 20
+
+_Entry = tuple[str, str, Callable[[], IO[bytes] | None]]  # name, kind (file, folder, link, device), function that opens it
 
 
 class BadArchive(SrganError):
-    """An archive that is broken, or that no honest person would make."""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    name: str
-    kind: str  # file, folder, link or device
-    open: Callable[[], IO[bytes]]
+    """A damaged or malicious archive."""
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file's name says that it is an archive which `unpack` reads."""
+    """Return True if `unpack` reads files with this name."""
     return name.lower().endswith(SUFFIXES)
 
 
-def refuse_bomb(path: Path, ratio: float, small: int = SMALL) -> None:
-    """Refuse a zip file whose records would take far more memory than the file, before anything reads them; other files pass.
-
-    Args:
-        path: of the file.
-        ratio: that its records, unpacked, may have to its size.
-        small: bytes that are always allowed.
-
-    Raises:
-        BadArchive: it would take more, or its list of entries is too long.
-    """
+def refuse_bomb(path: Path, max_ratio: float, min_limit_bytes: int) -> None:
+    """Raise `BadArchive` for a zip file whose records take more than `max_ratio` times its size in memory. Other files pass."""
     with path.open("rb") as file:
-        if file.read(4) != b"PK\3\4":  # as torch decides it
+        if file.read(4) != b"PK\3\4":  # as torch detects it
             return
-    with _told(path), _Bounded(io.FileIO(path)) as source, zipfile.ZipFile(source) as opened:
+    with _translate_errors(path), _ZipReader(io.FileIO(path)) as source, zipfile.ZipFile(source) as opened:
         total = sum(entry.file_size for entry in opened.infolist())
-    if total > max(small, ratio * path.stat().st_size):
+    if total > max(min_limit_bytes, max_ratio * path.stat().st_size):
         raise BadArchive(f"{path}: its records take {total / 1e6:,.0f} MB, the file {path.stat().st_size / 1e6:,.1f} MB; not opened")
 
 
-def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], left_out: LeftOut | None = None) -> list[str]:
-    """Write the wanted files of a zip or tar archive into `folder`.
-
-    Only plain files are written.
+def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], left_out: LeftOut) -> None:
+    """Write the wanted files of a zip or tar archive, detected by its content, into an existing folder.
 
     Args:
-        archive: what to read; its content decides what it is, not its name.
-        folder: where the files go; it exists.
-        wanted: from a file's path in the archive to its path below `folder`, or None to leave it out.
-        left_out: gets links, devices, and names that the file system refuses.
-
-    Returns:
-        The paths below `folder`, in the archive's order.
+        archive: the file to read.
+        folder: destination.
+        wanted: maps a file's path in the archive to its path below `folder`, or to None to omit it.
+        left_out: counts links, devices and names that are too long. They are not written.
 
     Raises:
-        BadArchive: it is broken or encrypted, a path in it leads outside, or it unpacks to more than the limits above.
+        BadArchive: it is damaged or encrypted, exceeds a limit, or has a path that leads outside.
     """
-    written: list[str] = []
-    limit = _limit(archive)
-    total, left_out = 0, left_out or LeftOut()
-    with _told(archive), _entries(archive) as entries:
-        for number, entry in enumerate(entries, start=1):
-            if number > MOST_FILES:
-                raise BadArchive(f"{archive}: more than {MOST_FILES:,} entries; not unpacked")
-            _refuse_outside(archive, entry.name)
-            target = wanted(str(PurePosixPath(entry.name))) if entry.kind != "folder" else None
+    limit, total = min(MAX_BYTES, max(MIN_LIMIT_BYTES, MAX_RATIO * archive.stat().st_size)), 0
+    with _translate_errors(archive), closing(_entries(archive, limit + MAX_HEADER_BYTES)) as entries:
+        for number, (name, kind, open_entry) in enumerate(entries, start=1):
+            if number > MAX_ENTRIES:
+                raise BadArchive(f"{archive}: more than {MAX_ENTRIES:,} entries; not unpacked")
+            path = PurePosixPath(name.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]) or "\0" in name:
+                raise BadArchive(f"{archive}: the path '{safe_path(name)}' in it leads outside; not unpacked")
+            target = wanted(str(PurePosixPath(name))) if kind != "folder" else None
             if target is None:
                 continue
-            if entry.kind != "file":
-                left_out.add(f"a {entry.kind} in the archive", entry.name)
+            if kind != "file":
+                left_out.add(f"a {kind} in the archive", name)
                 continue
-            path = folder / target
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if path.exists():
-                    raise BadArchive(f"{archive}: holds '{target}' twice; not unpacked")
-                out = path.open("xb")
+                (folder / target).parent.mkdir(parents=True, exist_ok=True)
+                out = (folder / target).open("xb")
+            except FileExistsError as error:
+                raise BadArchive(f"{archive}: holds '{target}' twice, or below a file; not unpacked") from error
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:
                     raise
-                left_out.add("a name that is too long", entry.name)
+                left_out.add("a name that is too long", name)
                 continue
-            with entry.open() as source, out:
+            with out, open_entry() as source:  # type: ignore[union-attr]
                 while block := source.read(BLOCK):
                     total += len(block)
                     if total > limit:
-                        raise BadArchive(f"{archive}: unpacks to more than {limit / 1e9:.2g} GB; not unpacked")
+                        raise _too_large(archive, limit)
                     out.write(block)
-            written.append(target)
-    return written
-
-
-def _limit(archive: Path) -> int:
-    return min(MOST_BYTES, max(SMALL, MOST_RATIO * archive.stat().st_size))
-
-
-def _refuse_outside(archive: Path, name: str) -> None:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1] or (path.parts and path.parts[0].endswith(":")) or "\0" in name:
-        raise BadArchive(f"{archive}: the path '{safe_path(name)}' in it leads outside; not unpacked")
 
 
 @contextmanager
-def _told(archive: Path) -> Iterator[None]:
-    """Broken archives raise nearly anything."""
+def _translate_errors(archive: Path) -> Iterator[None]:
+    """Turn the exceptions of damaged archives, which may be of any type, into `BadArchive`."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):  # ours, not the archive's
-            raise
-        raise _broken(archive, error) from error
     except SrganError:
         raise
     except Exception as error:
-        raise _broken(archive, error) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):  # of the destination
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadArchive(f"{archive}: cannot be unpacked ({reason}); delete it and download it again") from error
 
 
-def _broken(archive: Path, error: Exception) -> BadArchive:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return BadArchive(f"{archive}: cannot be unpacked ({reason}); delete it and fetch it again")
+def _too_large(archive: Path, limit: int) -> BadArchive:
+    return BadArchive(f"{archive}: unpacks to more than {limit / 1e9:.2g} GB; not unpacked")
 
 
-@contextmanager
-def _entries(archive: Path) -> Iterator[Iterator[_Entry]]:
+def _entries(archive: Path, limit: int) -> Iterator[_Entry]:
     with archive.open("rb") as file:
-        magic = file.read(6)
-    if magic[:2] == b"PK":
-        with _Bounded(io.FileIO(archive)) as source, zipfile.ZipFile(source) as opened:
-            yield (_zip_entry(opened, info) for info in opened.infolist())
+        magic = file.read(2)
+    if magic == b"PK":
+        kinds = {0: "file", stat.S_IFREG: "file", stat.S_IFLNK: "link"}  # 0: not packed on Unix
+        with _ZipReader(io.FileIO(archive)) as source, zipfile.ZipFile(source) as opened:
+            for entry in opened.infolist():
+                kind = "folder" if entry.is_dir() else kinds.get(stat.S_IFMT(entry.external_attr >> 16), "device")
+                yield entry.filename, kind, partial(opened.open, entry)
         return
-    packed = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(magic[:2], Path.open)
-    with packed(archive, "rb") as source:
-        stream = _Tape(archive, source, _limit(archive) + OVERHEAD)
-        with tarfile.open(fileobj=stream, mode="r|") as opened:
-            yield _tar_entries(opened)
-            # tarfile takes anything it does not understand for the end.
+    decompress = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(magic, Path.open)
+    with decompress(archive, "rb") as source:
+        stream = _LimitedReader(archive, source, limit)
+        with tarfile.open(fileobj=stream, mode="r|") as opened:  # type: ignore[call-overload]
+            while info := opened.next():
+                kind = "file" if info.isfile() else "folder" if info.isdir() else "link" if info.issym() or info.islnk() else "device"
+                yield info.name, kind, partial(opened.extractfile, info)
+                opened.members.clear()  # tarfile would keep them all
             while stream.read(BLOCK):
                 pass
-            if stream.length < opened.offset + tarfile.BLOCKSIZE or stream.last > opened.offset:
+            # tarfile takes a damaged header for the end of the archive.
+            if stream.length < opened.offset + tarfile.BLOCKSIZE or stream.content > opened.offset:
                 raise tarfile.ReadError(f"it is damaged or incomplete at byte {opened.offset:,}")
 
 
-class _Bounded(io.BufferedReader):
-    """A zip file of which nobody reads too much at once: Python reads the whole list of entries before it shows one."""
+class _ZipReader(io.BufferedReader):
+    """A zip file with a limit for its list of entries, which `zipfile` reads in one piece."""
 
     def read(self, size: int | None = -1) -> bytes:
-        if size and size > MOST_DIRECTORY:
-            raise BadArchive(
-                f"{self.name}: its list of entries takes {size / 1e6:.0f} MB, more than {MOST_DIRECTORY / 1e6:.0f} MB; not unpacked: "
-                "unpack it yourself and name the folder"
-            )
+        if size and size > MAX_DIRECTORY_BYTES:
+            found = f"its list of entries takes {size / 1e6:.0f} MB, more than {MAX_DIRECTORY_BYTES / 1e6:.0f} MB"
+            raise BadArchive(f"{self.name}: {found}; not unpacked: unpack it yourself and name the folder")
         return super().read(size)
 
 
-class _Tape:
-    """The bytes of a tar archive, of which nobody reads more than `limit`: headers can be bombs too."""
+class _LimitedReader:
+    """The bytes of a tar archive with a limit: headers can be bombs too."""
 
     def __init__(self, archive: Path, source: IO[bytes], limit: int) -> None:
         self.archive, self.source, self.limit = archive, source, limit
-        self.length = 0  # read so far
-        self.last = 0  # just behind the last byte that is not zero
+        self.length = self.content = 0  # bytes read, and the position after the last byte that is not zero
 
     def read(self, size: int) -> bytes:
         block = self.source.read(size)
-        content = len(block.rstrip(b"\0"))
-        if content:
-            self.last = self.length + content
+        if content := len(block.rstrip(b"\0")):
+            self.content = self.length + content
         self.length += len(block)
         if self.length > self.limit:
-            raise BadArchive(f"{self.archive}: unpacks to more than {self.limit / 1e9:.2g} GB; not unpacked")
+            raise _too_large(self.archive, self.limit)
         return block
-
-
-def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
-    mode = stat.S_IFMT(info.external_attr >> 16)  # zero where the archive was not made on Unix
-    kind = "folder" if info.is_dir() else {0: "file", stat.S_IFREG: "file", stat.S_IFLNK: "link"}.get(mode, "device")
-    return _Entry(info.filename, kind, lambda: archive.open(info))
-
-
-def _tar_entries(archive: tarfile.TarFile) -> Iterator[_Entry]:
-    while info := archive.next():
-        yield _tar_entry(archive, info)
-        archive.members.clear()  # it would keep them all
-
-
-def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Entry:
-    kind = "file" if info.isfile() else "folder" if info.isdir() else "link" if info.issym() or info.islnk() else "device"
-
-    def opened() -> IO[bytes]:
-        file = archive.extractfile(info)
-        assert file is not None  # it is a plain file
-        return file
-
-    return _Entry(info.name, kind, opened)

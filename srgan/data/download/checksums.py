@@ -1,4 +1,4 @@
-"""``checksums.json``: what the first download of each data set held, so that later downloads, on any machine, must match it."""
+"""Digests of downloaded data sets in ``checksums.json``: later downloads, on any machine, must match the first."""
 
 import json
 import logging
@@ -14,15 +14,17 @@ log = logging.getLogger(__name__)
 
 
 def digest_of(images: list[str]) -> str:
-    """The digest of a set, from the SHA-256 of its images: it depends neither on their names nor on their order."""
+    """Return the digest of a data set from the SHA-256 of its images. Names and order do not change it."""
     return digest(sorted(images))
 
 
 class Checksums:
-    """The digests of data sets, in a file that belongs under version control.
+    """A file under version control that maps ``NAME/SPLIT``, or the address of a user's file, to the digest of its images.
 
-    The file maps ``NAME/SPLIT`` (or the address of a user's own file, without password and query) to the digest of its images: the
-    same images are the same set, however they are named and packed.
+    Addresses are written without password and query.
+
+    Raises:
+        SrganError: the file is not valid.
     """
 
     def __init__(self, path: Path = CHECKSUMS) -> None:
@@ -33,13 +35,12 @@ class Checksums:
                 raise ValueError("not a table of digests")
         except ValueError as error:
             raise SrganError(f"{path}: not valid JSON ({error}); restore it with git, or delete it") from error
-        # Former versions wrote addresses with all that they hold.
         self.known: dict[str, str] = {without_secrets(key): value for key, value in known.items()}
         self.added: dict[str, str] = {}
-        self.rewritten = list(self.known) != list(known)
+        self.had_secrets = list(self.known) != list(known)  # former versions wrote whole addresses
 
     def check(self, key: str, images: list[str]) -> bool:
-        """Compare the SHA-256 of a set's images with the recorded digest, or record it. Returns whether it was recorded before.
+        """Compare the SHA-256 of a data set's images with the recorded digest, or record it. Return True if there was one.
 
         Raises:
             SrganError: the images differ from those of the first download.
@@ -56,12 +57,12 @@ class Checksums:
         return expected is not None
 
     def save(self) -> None:
-        """Write what was added."""
-        if self.added or self.rewritten:
+        """Write new digests."""
+        if self.added or self.had_secrets:
             write_json(self.path, dict(sorted((self.known | self.added).items())))
-        if self.rewritten:
+        if self.had_secrets:
             log.warning(
-                "%s: passwords and tokens removed from its addresses; commit it, and replace those that others could read", self.path
+                "%s: removed passwords and tokens from addresses; commit it, and replace the ones that others could read", self.path
             )
         if self.added:
             log.info("%s: recorded %s; commit this file", self.path, ", ".join(sorted(self.added)))

@@ -1,4 +1,4 @@
-"""Files from elsewhere, whole or not at all: resumed, retried, taken from another address, and checked before anyone sees them."""
+"""Download files: resumed, retried, verified and atomic."""
 
 import glob
 import hashlib
@@ -9,88 +9,76 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
 import fsspec
 import requests
-import urllib3
 
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError, Unreachable
-from srgan.utils.files import one_at_a_time, read_state, sha256, write_json
+from srgan.utils.files import one_at_a_time, sha256, write_text
 from srgan.utils.progress import Progress
 
 CONNECT_TIMEOUT, SILENCE_TIMEOUT = 5.0, 30.0  # seconds
-ATTEMPTS = 5  # at one address without a byte of progress between them
-ATTEMPTS_TO_REACH = 2  # a host that cannot be reached at all
-BACKOFF, LONGEST_WAIT = 1.0, 60.0  # seconds; the wait doubles from the one to the other
-BLOCK = 1 << 18
-RESERVE = 1e9  # bytes of the disk that a download of unknown size leaves free, at most a twentieth of the disk
-TOGETHER = 4  # files at once
+ATTEMPTS, CONNECT_ATTEMPTS = 5, 2  # without progress between them, and to reach a host
+MIN_WAIT, MAX_WAIT = 1.0, 60.0  # seconds between two attempts. The wait doubles
+BLOCK = 1 << 18  # bytes
+RESERVE = 1e9  # bytes that a download of unknown size leaves free, at most 5 % of the disk
+PARALLEL = 4  # files
 
 log = logging.getLogger(__name__)
 
 
 class TransferError(Unreachable):
-    """A file that none of its addresses gives."""
+    """A download that failed at every address."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A file to bring here.
+    """A file to download."""
 
-    Args:
-        urls: addresses of the same bytes, tried in order: ``http(s)://``, ``file://``, or anything fsspec opens (``s3://``, ...).
-        path: where it goes.
-        size: in bytes; 0 if unknown.
-        sha256: or its first digits; empty if unknown.
-    """
-
-    urls: tuple[str, ...]
-    path: Path
-    size: int = 0
-    sha256: str = ""
+    urls: tuple[str, ...]  # of the same bytes, tried in order: ``http(s)://`` or any protocol of fsspec, such as ``s3://``
+    path: Path  # destination
+    size: int = 0  # bytes, 0 if unknown
+    sha256: str = ""  # or its first digits, empty if unknown
 
 
 class _Failure(Exception):
-    """An attempt failed. `again`: how many attempts such a failure is worth; `wait`: what the server asked for, in seconds."""
+    """A failed attempt, with the number of attempts it is worth and the wait in seconds that the server asks for."""
 
-    def __init__(self, reason: str, again: int = 0, wait: float = 0.0) -> None:
+    def __init__(self, reason: str, attempts: int = 0, wait: float = 0.0) -> None:
         super().__init__(reason)
-        self.again, self.wait = again, wait
-
-
-class _Stale(_Failure):
-    """What has arrived so far cannot be continued."""
+        self.attempts, self.wait = attempts, wait
 
 
 def transfer(jobs: Sequence[Job], title: str) -> None:
-    """Bring files here, several at once. A file that is there is left alone, unless it has a digest to show and it is another.
+    """Download files in parallel. An existing file is kept unless its SHA-256 differs.
 
-    An interruption keeps what has arrived beside it, as ``FILE.*.part``; the next call goes on from there.
+    An interruption keeps the received bytes as ``FILE.*.part``. The next call resumes there.
 
     Raises:
-        TransferError: naming the file and, for each address, what went wrong.
+        TransferError: a file failed at every address. The message has the reason for each.
+        SrganError: the disk is full.
     """
     stop = threading.Event()
     total = sum(job.size for job in jobs) if all(job.size for job in jobs) else None
-    with Progress(title, total, "B") as progress, ThreadPoolExecutor(TOGETHER) as pool:
-        running = [pool.submit(_bring, job, progress, stop) for job in jobs]
+    with Progress(title, total, "B") as progress, ThreadPoolExecutor(PARALLEL) as pool:
+        running = [pool.submit(_transfer_one, job, progress, stop) for job in jobs]
         try:
             for future in running:
                 future.result()
         except BaseException:
-            stop.set()  # Ctrl-C, or one file failed: the others end at their next block
+            stop.set()  # Ctrl-C or a failed file: the other downloads end at their next block
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _bring(job: Job, progress: Progress, stop: threading.Event) -> None:
+def _transfer_one(job: Job, progress: Progress, stop: threading.Event) -> None:
     job.path.parent.mkdir(parents=True, exist_ok=True)
-    with one_at_a_time(job.path.with_name(job.path.name + ".lock")):  # of two processes that want it, one transfers and one waits
+    with one_at_a_time(job.path.with_name(job.path.name + ".lock")):  # a second process waits and finds the file
         if job.path.is_file() and (not job.sha256 or sha256(job.path).startswith(job.sha256)):
             progress.add(job.size)
             return
@@ -98,38 +86,40 @@ def _bring(job: Job, progress: Progress, stop: threading.Event) -> None:
         for url in job.urls:
             part = _Part(job, url)
             try:
-                _from_one(part, progress, stop)
+                _retry(part, progress, stop)
+                part.path.replace(job.path)
+                for left in job.path.parent.glob(f"{glob.escape(job.path.name)}.*.part*"):
+                    left.unlink(missing_ok=True)
+                return
             except _Failure as failure:
                 log.warning("%s: %s", without_secrets(url), without_secrets(str(failure)))
                 reasons.append(f"{url}: {failure}")
                 if stop.is_set():
                     break
-                continue
-            part.path.replace(job.path)
-            for left in job.path.parent.glob(f"{glob.escape(job.path.name)}.*.part*"):  # of this and of the sources before it
-                left.unlink(missing_ok=True)
-            return
+            finally:
+                if not part.version:
+                    part.discard()
     raise TransferError(f"failed to download {job.path.name}: {'; '.join(reasons)}")
 
 
 class _Part:
-    """What has arrived of a file from one address, and the server's name for that version, without which it cannot be continued."""
+    """Received bytes of a file from one address, with the file's version at the server. Resuming needs the version."""
 
     def __init__(self, job: Job, url: str) -> None:
         self.job, self.url = job, url
         self.path = job.path.with_name(f"{job.path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
-        self.note = self.path.with_name(f"{self.path.name}.json")
-        note = read_state(self.note)
-        self.version = str(note.get("version", "")) if isinstance(note, dict) else ""
+        self.note = self.path.with_name(f"{self.path.name}.version")
+        version = self.note.read_text(encoding="ascii", errors="replace") if self.note.exists() else ""
+        self.version = version if version.isascii() and version.isprintable() else ""  # a damaged note must not enter a header
 
     @property
-    def have(self) -> int:
+    def size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def begin(self, version: str) -> None:
         self.version = version
         self.path.write_bytes(b"")
-        write_json(self.note, {"version": version})
+        write_text(self.note, version)
 
     def discard(self) -> None:
         self.version = ""
@@ -137,195 +127,161 @@ class _Part:
         self.note.unlink(missing_ok=True)
 
 
-def _from_one(part: _Part, progress: Progress, stop: threading.Event) -> None:
-    """All of a file from one address. What cannot be continued later does not stay."""
-    try:
-        _attempts(part, progress, stop)
-    except BaseException:
-        if not part.version:
-            part.discard()
-        raise
-
-
-def _attempts(part: _Part, progress: Progress, stop: threading.Event) -> None:
-    """As many as make sense."""
-    counted = part.have
-    progress.add(counted)
-    failed, most = 0, part.have
+def _retry(part: _Part, progress: Progress, stop: threading.Event) -> None:
+    """Download a file from one address. Progress resets the count of failures."""
+    failures, furthest, reported = 0, part.size, 0
     while True:
-        resumed = part.have > 0
         try:
-            for count in _receive(part):
+            for size in _receive(part):
+                progress.add(size - reported)
+                reported = size
                 if stop.is_set():
                     raise _Failure("interrupted")
-                progress.add(count)
-                counted += count
-            wrong = _wrong(part)
-            if not wrong:
-                return
-            part.discard()
-            # A file put together from two answers may be the fault of the joint: it gets a second chance, in one piece.
-            raise _Failure(wrong, again=ATTEMPTS if resumed else 0)
+            return
         except _Failure as failure:
-            if isinstance(failure, _Stale):
-                part.discard()
-            progress.add(part.have - counted)
-            counted = part.have
-            failed = 1 if part.have > most else failed + 1
-            most = max(most, part.have)
-            if failed >= failure.again or stop.is_set():
+            failures = 1 if part.size > furthest else failures + 1
+            furthest = max(furthest, part.size)
+            if failures >= failure.attempts:
+                progress.add(-reported)
                 raise
-            wait = max(min(BACKOFF * 2 ** (failed - 1), LONGEST_WAIT), min(failure.wait, LONGEST_WAIT))
+            wait = min(max(MIN_WAIT * 2 ** (failures - 1), failure.wait), MAX_WAIT)
             reason = without_secrets(str(failure))
-            log.info("%s: %s; again in %.0f s, from byte %d", without_secrets(part.url), reason, wait, part.have)
+            log.info("%s: %s; retrying in %.0f s from byte %d", without_secrets(part.url), reason, wait, part.size)
             if stop.wait(wait):
                 raise
 
 
-def _wrong(part: _Part) -> str:
-    """What is wrong with a file that has arrived, or nothing."""
-    job, have = part.job, part.have
-    if job.size and have != job.size:
-        return f"sent {have:,} bytes, expected {job.size:,}"
-    if job.sha256 and not (actual := sha256(part.path)).startswith(job.sha256):
-        return f"what it sent has SHA-256 {actual[:12]}..., expected {job.sha256[:12]}..."
-    return ""
-
-
 def _receive(part: _Part) -> Iterator[int]:
-    """One attempt: write what comes, yield the size of each block (negative: to be had again)."""
-    if part.job.size and part.have == part.job.size:
-        return  # all of it arrived, and whoever fetched it was killed before it could say so
+    """Make one attempt and verify the file. Yield the received bytes after each block."""
+    job, resumed = part.job, part.size > 0
     if not part.version:
         part.discard()
-    start = part.have
-    opener = _open_http if part.url.lower().startswith(("http://", "https://")) else _open_other
-    with opener(part.url, start, part.version) as (blocks, first, total, version):
-        if part.job.size and total and total != part.job.size:
-            raise _Failure(f"offers {total:,} bytes, expected {part.job.size:,}")
-        known = total or part.job.size
-        if known and known - first > (free := shutil.disk_usage(part.path.parent).free):
-            raise _no_room(part, f"{(known - first) / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free")
-        if first == 0:
+    yield part.size
+    if not job.size or part.size != job.size:  # else a former process was killed before the rename
+        yield from _append(part)
+    problem = ""
+    if job.size and part.size != job.size:
+        problem = f"received {part.size:,} bytes, expected {job.size:,}"
+    elif job.sha256 and not (actual := sha256(part.path)).startswith(job.sha256):
+        problem = f"received a file with SHA-256 {actual[:12]}..., expected {job.sha256[:12]}..."
+    if problem:
+        part.discard()
+        raise _Failure(problem, ATTEMPTS if resumed else 0)  # a resumed file may mix two versions: download it in one piece
+
+
+def _append(part: _Part) -> Iterator[int]:
+    job = part.job
+    request = _request_http if part.url.lower().startswith(("http://", "https://")) else _request_fsspec
+    with closing(request(part.url, part.size, part.version)) as answer:
+        start, total, version = next(answer)
+        if start is None or (start and version not in ("", part.version)):
+            part.discard()
+            raise _Failure("the server has another version of the file", ATTEMPTS)
+        if job.size and total not in (0, job.size):
+            raise _Failure(f"offers {total:,} bytes, expected {job.size:,}")
+        expected = total or job.size
+        _require_space(part, expected - start if expected else None)
+        if start == 0:
             part.begin(version)
-            yield -start
-        elif version and version != part.version:
-            raise _Stale("goes on with another version of the file", ATTEMPTS)
         with part.path.open("ab") as file:
-            for block in blocks:
-                if not known and (usage := shutil.disk_usage(part.path.parent)).free < min(RESERVE, usage.total / 20):
-                    raise _no_room(part, f"{file.tell() / 1e9:.1f} GB arrived, their number unknown, {usage.free / 1e9:.1f} GB free")
+            for block in answer:
+                if not expected:
+                    _require_space(part)
                 file.write(block)
-                yield len(block)
-                if part.job.size and file.tell() > part.job.size:
+                file.flush()
+                yield part.size
+                if job.size and part.size > job.size:
                     part.discard()
-                    raise _Failure(f"sends more than the expected {part.job.size:,} bytes")
-            file.flush()
+                    raise _Failure(f"sends more than the expected {job.size:,} bytes")
             os.fsync(file.fileno())
-    if part.have < total:
-        raise _Failure(f"broke off after {part.have:,} of {total:,} bytes", again=ATTEMPTS)
+    if part.size < total:
+        raise _Failure(f"connection broken after {part.size:,} of {total:,} bytes", ATTEMPTS)
 
 
-def _no_room(part: _Part, found: str) -> SrganError:
-    return SrganError(f"{part.path.parent}: no room for {part.job.path.name}: {found}; make room, or name another folder with SRGAN_CACHE")
+def _require_space(part: _Part, missing: int | None = None) -> None:
+    usage, folder = shutil.disk_usage(part.path.parent), part.path.parent
+    if usage.free < (min(RESERVE, usage.total / 20) if missing is None else missing):
+        found = f"{part.size / 1e9:.1f} GB received, total unknown" if missing is None else f"{missing / 1e9:.1f} GB needed"
+        found += f", {usage.free / 1e9:.1f} GB free"
+        raise SrganError(f"{folder}: no room for {part.job.path.name}: {found}; free some space, or set SRGAN_CACHE to another folder")
 
 
-def _number(text: str) -> int:
-    """A number of a header; 0 if it is none."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
+# -- protocols: each yields (first byte, total bytes or 0, version or ""), then blocks ------------------------------------------
 
 
 class _Session(requests.Session):
-    """Follows no redirect from ``https://`` to ``http://``, where anybody on the way could exchange the file."""
+    """Refuse redirects from ``https://`` to ``http://``, where an attacker on the network can replace the file."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
         if target and resp.url.lower().startswith("https:") and urljoin(resp.url, target).lower().startswith("http:"):
-            raise requests.exceptions.InvalidURL("leads from https to http, which is not followed; name the new address if you trust it")
+            raise requests.exceptions.InvalidURL("redirects from https to http, which is refused; use the new address if you trust it")
         return target
 
 
-Opened = tuple[Iterator[bytes], int, int, str]  # blocks; first byte; size of the whole, or 0; version, or nothing
+def _request_http(url: str, start: int, version: str) -> Iterator:
+    # RFC 9110, section 13.1.5: the server sends the range if the version still matches, and the whole file otherwise.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-", "If-Range": version} if start else {})
+    timeout = (CONNECT_TIMEOUT, SILENCE_TIMEOUT)
+    with _translate_errors(), _Session() as session, session.get(url, headers=headers, stream=True, timeout=timeout) as response:
+        status, fields = response.status_code, response.headers
+        span, _, total = fields.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        tag = fields.get("ETag") or fields.get("Last-Modified", "")
+        tag = "" if tag.startswith("W/") else tag  # files with one weak tag may differ
+        if status == 200:
+            yield 0, _number(fields.get("Content-Length", "")), tag
+        elif status == 206 and span.split("-")[0] == str(start):
+            yield start, _number(total), tag
+        elif status == 416:  # no bytes after `start`: the file is complete, or it is another file
+            yield (start, start, version) if total == str(start) else (None, 0, "")
+            return
+        else:
+            temporary = status in (408, 425, 429) or status >= 500
+            advice = "; put user and password into ~/.netrc" if status in (401, 403) else ""
+            advice = f": another range than requested ({span or 'not stated'})" if status == 206 else advice
+            wait = _number(fields.get("Retry-After", ""))
+            raise _Failure(f"HTTP {status} {response.reason}{advice}", ATTEMPTS if temporary else 0, wait)
+        while block := response.raw.read1(BLOCK, decode_content=False):
+            yield block
+
+
+def _number(text: str) -> int:
+    """Return the number in a header, 0 if it is not one."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
+
+
+def _request_fsspec(url: str, start: int, version: str) -> Iterator:
+    with _translate_errors():
+        system, path = fsspec.core.url_to_fs(url)
+        current = str(system.ukey(path))
+        start = start if current == version else 0
+        with system.open(path, "rb") as file:
+            yield start, int(system.info(path).get("size") or 0), current
+            file.seek(start)
+            while block := file.read(BLOCK):
+                yield block
 
 
 @contextmanager
-def _open_http(url: str, start: int, version: str) -> Iterator[Opened]:
-    headers = {"Accept-Encoding": "identity"}
-    if start:  # RFC 9110, 13.1.5: the rest, if it is still the same file, else all of it
-        headers |= {"Range": f"bytes={start}-", "If-Range": version}
+def _translate_errors() -> Iterator[None]:
+    """Turn the exceptions of requests, urllib3 and fsspec, whose file systems raise their own, into a `_Failure`."""
     try:
-        timeout = (CONNECT_TIMEOUT, SILENCE_TIMEOUT)
-        with _Session() as session, session.get(url, headers=headers, stream=True, timeout=timeout) as answer:
-            if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
-                wait = _number(answer.headers.get("Retry-After", ""))
-                raise _Failure(f"HTTP {answer.status_code} {answer.reason}", ATTEMPTS, float(wait))
-            if answer.status_code == 416:  # nothing lies beyond what is here: that is all of it, or it is another file
-                whole = answer.headers.get("Content-Range", "").removeprefix("bytes */")
-                if whole != str(start):
-                    raise _Stale(f"HTTP 416: cannot go on at byte {start:,}", ATTEMPTS)
-                yield iter(()), start, start, version
-                return
-            total = _number(answer.headers.get("Content-Length", ""))
-            first = 0
-            if answer.status_code == 206:
-                span, _, whole = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-                if span.split("-")[0] != str(start):
-                    raise _Failure(f"answers with other bytes than asked for ({span or 'it does not say which'})")
-                first, total = start, _number(whole)
-            elif answer.status_code in (401, 403):
-                raise _Failure(f"HTTP {answer.status_code} {answer.reason}; put user and password into ~/.netrc")
-            elif answer.status_code != 200:
-                raise _Failure(f"HTTP {answer.status_code} {answer.reason}")
-            tag = answer.headers.get("ETag", "")
-            # A weak tag stands for files that differ; where there is one, the date is no better.
-            known = ("" if tag.startswith("W/") else tag) if tag else answer.headers.get("Last-Modified", "")
-            yield iter(lambda: answer.raw.read1(BLOCK, decode_content=False), b""), first, total, known
-    except requests.TooManyRedirects as error:
-        raise _Failure("leads in a circle") from error
-    except (requests.ConnectTimeout, requests.ConnectionError) as error:
-        raise _Failure(f"cannot be reached ({_root(error)})", ATTEMPTS_TO_REACH) from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        again = 0 if isinstance(error, ValueError) else ATTEMPTS  # a ValueError is an address that makes no sense
-        raise _Failure(f"broke off ({_root(error)})" if again else str(error), again) from error
+        yield
+    except _Failure:
+        raise
+    except FileNotFoundError as error:
+        raise _Failure("no such file") from error
+    except requests.ConnectionError as error:
+        raise _Failure(f"cannot be reached ({_innermost_message(error)})", CONNECT_ATTEMPTS) from error
+    except (ImportError, ValueError, requests.TooManyRedirects) as error:  # such as an invalid address or an unknown protocol
+        raise _Failure(str(error)) from error
+    except Exception as error:
+        raise _Failure(f"connection broken ({_innermost_message(error)})", ATTEMPTS) from error
 
 
-def _root(error: BaseException) -> str:
-    """The innermost reason, without the object names that urllib3 puts before it."""
+def _innermost_message(error: BaseException) -> str:
+    """Return the cause without the object names that urllib3 puts before it."""
     if "IncompleteRead" in str(error):
         return "fewer bytes than announced"
     text = str(getattr(error.args[0] if error.args else error, "reason", error))
     return re.sub(r"^HTTPS?ConnectionPool\(.*?\): ", "", text.rsplit(">: ", 1)[-1]) or type(error).__name__
-
-
-@contextmanager
-def _open_other(url: str, start: int, version: str) -> Iterator[Opened]:
-    with _their_fault():
-        system, place = fsspec.core.url_to_fs(url)
-        total, current = int(system.info(place).get("size") or 0), str(system.ukey(place))
-        file = system.open(place, "rb")
-    with file:
-        first = start if current == version else 0
-
-        def blocks() -> Iterator[bytes]:
-            while True:
-                with _their_fault():
-                    block = file.read(BLOCK)
-                if not block:
-                    return
-                yield block
-
-        file.seek(first)
-        yield blocks(), first, total, current
-
-
-@contextmanager
-def _their_fault() -> Iterator[None]:
-    """Around calls of fsspec alone: each of its file systems has exceptions of its own."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise _Failure("no such file") from error
-    except (ImportError, ValueError) as error:  # an unknown protocol, or one whose package is not installed
-        raise _Failure(str(error)) from error
-    except Exception as error:
-        raise _Failure(f"{type(error).__name__}: {error}", ATTEMPTS) from error

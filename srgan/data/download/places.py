@@ -1,58 +1,44 @@
-"""Where data sets and weights come from and are kept: paths of this machine, addresses, the mirror, the cache."""
+"""Addresses of data sets and weights: local files, the mirror, and copies in the cache."""
 
+import importlib.util
 import os
 import urllib.parse
 from pathlib import Path
 
+from srgan.utils.cache import cache_folder, expand_home
 from srgan.utils.errors import SrganError
 from srgan.utils.files import digest
 
 
-def expanded(path: str) -> Path:
-    """A path with ``~`` replaced by the home folder.
+def local(address: str) -> Path | None:
+    """Return the path behind a path, ``file://`` or ``package:NAME/...``. Return None for an address of another machine.
 
     Raises:
-        SrganError: there is no such home folder, as in containers whose user is only a number.
+        SrganError: the package is not installed.
     """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise SrganError(f"{path}: the home folder of this user is not known; set HOME, or write the path in full") from error
+    if address.startswith("package:"):
+        name, _, inner = address.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise SrganError(f"the package {name} is not installed; run: pip install {name}")
+        return Path(spec.origin).parent / inner
+    if address.startswith("file://"):
+        return Path(os.fsdecode(urllib.parse.unquote_to_bytes(urllib.parse.urlparse(address).path)))
+    return None if "://" in address else Path(address)
 
 
-def cache() -> Path:
-    """Where downloads are kept: ``SRGAN_CACHE``, else ``srgan`` in the user's cache folder.
-
-    Raises:
-        SrganError: no variable names a folder, and the user has no home folder.
-    """
-    if named := os.environ.get("SRGAN_CACHE"):
-        return expanded(named)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srgan"
-    except RuntimeError as error:
-        raise SrganError("no folder to keep downloads in: this user has no home folder; set SRGAN_CACHE or HOME to a folder") from error
-
-
-def kept(url: str) -> Path:
-    """The folder of the cache where a download is kept, by its address: several data sets may want one archive."""
-    return cache() / digest(url)[:12]
+def cached(url: str) -> Path:
+    """Return the cache's folder for a download. It depends on the address only, so data sets share archives."""
+    return cache_folder() / digest(url)[:12]
 
 
 def mirror() -> str:
-    """``SRGAN_MIRROR``: a folder or an address that is tried first; empty if it is not set. The address may hold a password."""
+    """Return ``SRGAN_MIRROR``, a folder or an address that is tried first, or an empty text. It may contain a password."""
     place = os.environ.get("SRGAN_MIRROR", "")
-    return place if "://" in place or not place else str(expanded(place))
-
-
-def local(place: str) -> Path | None:
-    """The path on this machine, if that is what a place is."""
-    if place.startswith("file://"):
-        return Path(urllib.parse.unquote(urllib.parse.urlparse(place).path))
-    return None if "://" in place else Path(place)
+    return place if "://" in place or not place else str(expand_home(place))
 
 
 def join(mirror: str, name: str) -> str:
-    """The address of a mirror's file."""
+    """Return the address of a file of a mirror."""
     folder = local(mirror)
     return (folder / name).resolve().as_uri() if folder else f"{mirror.rstrip('/')}/{urllib.parse.quote(name)}"

@@ -1,9 +1,10 @@
-"""Pre-trained networks that score or guide: found in torch's cache or in the mirror, or downloaded."""
+"""Pre-trained networks for losses and metrics: found in torch's cache or in the mirror, or downloaded."""
 
 import logging
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from srgan.data.download import places
@@ -20,46 +21,36 @@ class WeightsUnavailable(SrganError):
 
 
 def weights_path(name: str) -> Path:
-    """Find a weights file of the catalogue: in torch's hub cache, in the mirror, or by download into that cache.
+    """Find a weights file of the catalogue in torch's hub cache or in the mirror, or download it into the hub cache.
 
     Raises:
-        WeightsUnavailable: naming the file and every place that was searched.
+        WeightsUnavailable: no file was found. The message has every searched place.
     """
-    entry = WEIGHTS[name]
-    hub = Path(torch.hub.get_dir()) / "checkpoints"
-    mirror = places.mirror()
+    files, hub, mirror = WEIGHTS[name].files, Path(torch.hub.get_dir()) / "checkpoints", places.mirror()
     local = places.local(mirror) if mirror else None
-    folders = [hub, *([local / "weights"] if local else [])]
-    for folder in folders:
-        for file in entry.files:
-            path = folder / file.name
-            if path.is_file():
-                if sha256(path).startswith(file.sha256):
-                    return path
-                log.warning("%s: its SHA-256 does not begin with %s...; not used, delete it", path, file.sha256[:8])
-    searched, reasons = list(map(str, folders)), []
-    for file in entry.files:
+    searched, reasons = [hub, *([local / "weights"] if local else [])], []
+    for path in [folder / file.name for folder in searched for file in files if (folder / file.name).is_file()]:
+        expected = next(file.sha256 for file in files if file.name == path.name)
+        if sha256(path).startswith(expected):
+            return path
+        log.warning("%s: its SHA-256 does not start with %s...; not used, delete it", path, expected[:8])
+    for file in files:
         remote = [places.join(mirror, f"weights/{file.name}")] if mirror and not local else []
         urls = (*remote, *(url for url in file.urls if "://" in url))
-        if not urls:
-            continue
-        searched += urls
         try:
-            transfer([Job(urls, hub / file.name, file.size, file.sha256)], file.name)
-            return hub / file.name
+            if urls:
+                transfer([Job(urls, hub / file.name, file.size, file.sha256)], file.name)
+                return hub / file.name
         except (TransferError, OSError) as error:
             reasons.append(str(error))
+        searched += urls
     raise WeightsUnavailable(
-        f"weights '{name}': none of {', '.join(file.name for file in entry.files)} was found (searched: {', '.join(searched)}; "
+        f"weights '{name}': none of {', '.join(file.name for file in files)} was found (searched: {', '.join(map(str, searched))}; "
         f"{'; '.join(reasons)}); put one of these files in one of these folders, or set SRGAN_MIRROR"
     )
 
 
 def load_weights(name: str) -> dict[str, Tensor]:
-    """The state dict of a network of the catalogue, on the CPU; see `weights_path`."""
+    """Return the state dict of a network of the catalogue on the CPU. See `weights_path`."""
     path = weights_path(name)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from srgan.data.download import archives as module
-from srgan.data.download.archives import BadArchive, is_archive, unpack
+from srgan.data.download.archives import BadArchive, is_archive
 from srgan.data.left_out import LeftOut
 from srgan.utils.errors import SrganError
 
@@ -45,6 +45,13 @@ def everything(name):
     return name
 
 
+def unpack(archive, folder, wanted, left_out=None):
+    """The written files below `folder`."""
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    module.unpack(archive, folder, wanted, left_out or LeftOut())
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path not in before)
+
+
 KINDS = ["zip", "gz", "xz", "bz2", ""]
 
 
@@ -53,7 +60,7 @@ def test_wanted_files_come_out_whole(tmp_path, kind):
     archive = make(tmp_path / "archive", {"a/x.png": b"one" * 1000, "a/b/y.png": b"two", "readme.txt": b"no"}, kind)
     (tmp_path / "out").mkdir()
     written = unpack(archive, tmp_path / "out", lambda name: name if name.endswith(".png") else None)
-    assert written == ["a/x.png", "a/b/y.png"]
+    assert written == ["a/b/y.png", "a/x.png"]
     assert (tmp_path / "out/a/x.png").read_bytes() == b"one" * 1000
     assert not (tmp_path / "out/readme.txt").exists()
 
@@ -80,7 +87,7 @@ def test_links_and_devices_are_left_out_and_counted(tmp_path, kind, entry):
 
 @pytest.mark.parametrize("kind", ["zip", "gz"])
 def test_a_bomb_is_stopped_before_it_fills_the_disk(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(module, "SMALL", 1 << 20)
+    monkeypatch.setattr(module, "MIN_LIMIT_BYTES", 1 << 20)
     archive = make(tmp_path / "archive", {"x.png": bytes(50_000_000)}, kind)
     (tmp_path / "out").mkdir()
     with pytest.raises(BadArchive, match="unpacks to more than"):
@@ -125,7 +132,7 @@ def test_too_many_entries_and_twice_the_same_name(tmp_path, monkeypatch):
             archive.addfile(tarfile.TarInfo("x.png"))
     with pytest.raises(BadArchive, match=r"holds 'x\.png' twice"):
         unpack(tmp_path / "twice.tar", tmp_path / "out", everything)
-    monkeypatch.setattr(module, "MOST_FILES", 3)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 3)
     archive = make(tmp_path / "many", {f"{number}.txt": b"" for number in range(5)}, "zip")
     with pytest.raises(BadArchive, match="more than 3 entries"):
         unpack(archive, tmp_path / "out", lambda _: None)
@@ -165,8 +172,8 @@ def test_a_tar_that_ends_early_is_not_taken_for_a_short_one(tmp_path, kind, dama
 
 
 def test_a_bomb_in_a_header_is_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SMALL", 1 << 20)
-    monkeypatch.setattr(module, "OVERHEAD", 1 << 20)
+    monkeypatch.setattr(module, "MIN_LIMIT_BYTES", 1 << 20)
+    monkeypatch.setattr(module, "MAX_HEADER_BYTES", 1 << 20)
     archive = make(tmp_path / "archive", {"x" * 60_000_000 + ".png": b""}, "gz")
     (tmp_path / "out").mkdir()
     with pytest.raises(BadArchive, match="unpacks to more than"):

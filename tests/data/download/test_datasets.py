@@ -26,6 +26,7 @@ from srgan.data.download.catalog import DATA_SETS, File, Source
 from srgan.data.download.checksums import CHECKSUMS, Checksums, digest_of
 from srgan.data.download.datasets import fetch_data_set
 from srgan.data.left_out import LeftOut
+from srgan.utils.cache import cache_folder
 from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 from tests.helpers.commands import environment, run
@@ -51,7 +52,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SRGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SRGAN_MIRROR", raising=False)
-    monkeypatch.setattr(transfer, "BACKOFF", 0.01)
+    monkeypatch.setattr(transfer, "MIN_WAIT", 0.01)
     return tmp_path
 
 
@@ -72,6 +73,10 @@ def served(place):
         server.shutdown()
 
 
+def fetch(entry, split, folder, checksums=None, left_out=None):
+    return fetch_data_set(entry, split, folder, checksums or Checksums(), left_out or LeftOut())
+
+
 def names(records):
     return [record["file"] for record in records]
 
@@ -86,10 +91,10 @@ def test_the_catalogue_is_complete_and_consistent():
         assert entry.licence
         assert entry.citation
         assert entry.homepage.startswith("http")
-        assert set(entry.counts) == (set(entry.sources) or {"train", "test"})
+        assert set(entry.counts) == set(entry.sources)
         for sources in entry.sources.values():
             for file in (file for source in sources for file in source.files):
-                assert all(url.startswith(("http://", "https://")) for url in file.urls)
+                assert all(url.startswith(("http://", "https://", "package:skimage/")) for url in file.urls)
                 assert len(file.sha256) in (0, 64)
     (train,), (valid,) = (DATA_SETS["div2k"].sources[split][0].files for split in ("train", "test"))
     assert (train.size, train.sha256[:8], valid.size, valid.sha256[:8]) == (3530603713, "9d0b9c46", 448993893, "20dd31fd")
@@ -154,7 +159,7 @@ def test_the_catalogue_can_be_read(capsys, place):
     main(["data", "show", "div2k"])
     shown = capsys.readouterr().out
     assert "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc" in shown
-    assert "448,993,893 bytes" in shown
+    assert "size: 448993893" in shown
     main(["data", "show", "alexnet"])
     assert "alexnet-owt-7be5be79.pth" in capsys.readouterr().out
     main(["data", "licence"])
@@ -171,12 +176,13 @@ def test_the_catalogue_can_be_read(capsys, place):
 
 
 def test_sample_is_photographs_with_the_promised_test_images():
-    photos = {photo.file: photo for photo in catalog.SAMPLE.photos}
-    assert {name for name, photo in photos.items() if photo.split == "test"} == {"astronaut.png", "chelsea.png", "coffee.png"}
+    sample = DATA_SETS["sample"]
+    images = {split: {file.name: file for file in sources[0].files} for split, sources in sample.sources.items()}
+    photos = images["train"] | images["test"]
+    assert set(images["test"]) == {"astronaut.png", "chelsea.png", "coffee.png"}
     assert not {"logo.png", "color.png", "page.png", "text.png", "phantom.png", "chessboard_RGB.png"} & set(photos)
     assert photos["motorcycle_left.png"].group == photos["motorcycle_right.png"].group != ""
-    for split, count in catalog.SAMPLE.counts.items():
-        assert sum(photo.split == split for photo in photos.values()) == count
+    assert {split: len(files) for split, files in images.items()} == sample.counts
 
 
 def test_a_changed_source_file_is_refused(place, monkeypatch):
@@ -188,9 +194,9 @@ def test_a_changed_source_file_is_refused(place, monkeypatch):
     class Spec:
         origin = str(package / "__init__.py")
 
-    monkeypatch.setattr(datasets.importlib.util, "find_spec", lambda name: Spec)
+    monkeypatch.setattr(places.importlib.util, "find_spec", lambda name: Spec)
     with pytest.raises(SrganError, match=r"astronaut\.png has SHA-256 .* expected 88431cd9653c"):
-        fetch_data_set(catalog.SAMPLE, "test", place / "out", Checksums())
+        fetch(DATA_SETS["sample"], "test", place / "out")
 
 
 # -- checksums of what has none published --------------------------------------------------------------------------------
@@ -204,16 +210,16 @@ def test_the_first_download_is_recorded_and_a_later_one_must_match(served, caplo
     folder, address = served
     write_zip(folder / "a.zip", ["Some/x.png", "Some/y.png", "Some/z.png", "Some/readme.txt"])
     checksums = Checksums()
-    records = fetch_data_set(entry_at(f"{address}/a.zip"), "train", folder.parent / "out", checksums)
+    records = fetch(entry_at(f"{address}/a.zip"), "train", folder.parent / "out", checksums)
     assert names(records) == ["x.png", "y.png", "z.png"]
     checksums.save()
     assert list(json.loads(CHECKSUMS.read_text())) == ["some/train"]
     # The same images from another place, packed in another way, are the same set.
     write_zip(folder / "b.zip", ["1.png", "2.png", "3.png"])
-    assert len(fetch_data_set(entry_at(f"{address}/b.zip"), "train", folder.parent / "out2", Checksums())) == 3
+    assert len(fetch(entry_at(f"{address}/b.zip"), "train", folder.parent / "out2")) == 3
     write_zip(folder / "c.zip", ["x.png", "y.png", "z.png"], seed=50)
     with pytest.raises(SrganError, match=r"not those of the first download .* delete that line of checksums\.json"):
-        fetch_data_set(entry_at(f"{address}/c.zip"), "train", folder.parent / "out3", Checksums())
+        fetch(entry_at(f"{address}/c.zip"), "train", folder.parent / "out3")
 
 
 def test_a_broken_record_is_told(place):
@@ -229,28 +235,28 @@ def test_a_source_that_is_broken_or_incomplete_gives_way_to_the_next(served, cap
     entry = entry_at("")
     sources = tuple(Source((File((f"{address}/{name}.zip",)),)) for name in ("missing", "few", "broken", "good"))
     entry = replace(entry, sources={"train": sources})
-    assert len(fetch_data_set(entry, "train", folder.parent / "out", Checksums())) == 3
+    assert len(fetch(entry, "train", folder.parent / "out")) == 3
     for reason in ("HTTP 404", "holds 1 images, expected 3", "cannot be unpacked"):
         assert reason in caplog.text
     assert [path.name for path in (folder.parent / "cache").rglob("*.zip")] == ["good.zip"]  # the others may be mended the next time
     with pytest.raises(SrganError, match=r"failed to fetch data set .*: .*404.*; put it under \$SRGAN_MIRROR/datasets"):
-        fetch_data_set(replace(entry, sources={"train": sources[:1]}), "train", folder.parent / "out2", Checksums())
+        fetch(replace(entry, sources={"train": sources[:1]}), "train", folder.parent / "out2")
 
 
 def test_images_with_a_published_digest_must_match_it(served, caplog):
     folder, address = served
     write_zip(folder / "a.zip", ["x.png", "y.png", "z.png"])
     entry = entry_at(f"{address}/a.zip")
-    records = fetch_data_set(entry, "train", folder.parent / "out", Checksums())
-    assert "plain http, and there is no published digest" in caplog.text
+    records = fetch(entry, "train", folder.parent / "out")
+    assert "plain http without a published digest" in caplog.text
     caplog.clear()
     right = digest_of([record["sha256"] for record in records])
     (source,) = entry.sources["train"]
-    fetch_data_set(replace(entry, sources={"train": (replace(source, images=right),)}), "train", folder.parent / "out2", Checksums())
+    fetch(replace(entry, sources={"train": (replace(source, images=right),)}), "train", folder.parent / "out2")
     assert "plain http" not in caplog.text
     with pytest.raises(SrganError, match="holds other images than published"):
         wrong = replace(entry, sources={"train": (replace(source, images="0" * 64),)})
-        fetch_data_set(wrong, "train", folder.parent / "out3", Checksums())
+        fetch(wrong, "train", folder.parent / "out3")
 
 
 def test_the_digests_that_ship_are_those_of_the_real_images(mirror):
@@ -291,14 +297,14 @@ def test_a_mirror_comes_first_and_is_checked_against_its_own_list(served, monkey
     mirror = {"folder": str(folder), "file address": folder.as_uri(), "http address": address}[kind]
     monkeypatch.setenv("SRGAN_MIRROR", mirror)
     entry = replace(DATA_SETS["bsds500"], counts={"train": 3})
-    records = fetch_data_set(entry, "train", folder.parent / "out", Checksums())
+    records = fetch(entry, "train", folder.parent / "out")
     assert names(records) == ["test/c.png", "train/a.png", "train/b.png"]
     (folder / "datasets/bsds500/train/a.png").write_bytes(png(99))
-    shutil.rmtree(places.cache(), ignore_errors=True)
+    shutil.rmtree(cache_folder(), ignore_errors=True)
     monkeypatch.setattr(catalog.DataSet, "sources", {}, raising=False)
     lonely = replace(entry, sources={"train": ()})
     with pytest.raises(SrganError, match=r"expected|SHA-256"):
-        fetch_data_set(lonely, "train", folder.parent / "out2", Checksums())
+        fetch(lonely, "train", folder.parent / "out2")
 
 
 def test_a_mirrors_list_cannot_lead_out_of_the_folder(served, monkeypatch):
@@ -310,7 +316,7 @@ def test_a_mirrors_list_cannot_lead_out_of_the_folder(served, monkeypatch):
     monkeypatch.setenv("SRGAN_MIRROR", address)
     lonely = replace(entry_at("", count=1), sources={"train": ()})
     with pytest.raises(SrganError, match="it is not there"):
-        fetch_data_set(lonely, "train", folder.parent / "out", Checksums())
+        fetch(lonely, "train", folder.parent / "out")
     assert not list(folder.parent.rglob("absolute.png"))
 
 
@@ -332,7 +338,7 @@ def test_one_more_address_is_no_change_of_the_others(served):
     for count in (2, 3):
         (entry,) = choose(addresses[:count], "train")
         checksums = Checksums()
-        assert len(fetch_data_set(entry, "train", folder.parent / f"out{count}", checksums)) == count
+        assert len(fetch(entry, "train", folder.parent / f"out{count}", checksums)) == count
         checksums.save()
 
 
@@ -343,13 +349,13 @@ def test_a_mirror_may_hold_archives(served, monkeypatch):
     entry = entry_at("http://127.0.0.1:9/elsewhere/a.zip")
     for number, mirror in enumerate((str(folder), address)):
         monkeypatch.setenv("SRGAN_MIRROR", mirror)
-        assert len(fetch_data_set(entry, "train", folder.parent / f"out{number}", Checksums())) == 3
+        assert len(fetch(entry, "train", folder.parent / f"out{number}")) == 3
 
 
 def test_the_benchmarks_come_from_the_mirror(mirror, place, monkeypatch):
     monkeypatch.setenv("SRGAN_MIRROR", str(mirror))
     for name, split in (("set5", "test"), ("set14", "test"), ("kodak24", "test"), ("t91", "train")):
-        assert len(fetch_data_set(DATA_SETS[name], split, place / name, Checksums())) == DATA_SETS[name].counts[split]
+        assert len(fetch(DATA_SETS[name], split, place / name)) == DATA_SETS[name].counts[split]
 
 
 # -- the user's own ------------------------------------------------------------------------------------------------------
@@ -357,7 +363,7 @@ def test_the_benchmarks_come_from_the_mirror(mirror, place, monkeypatch):
 
 def fetch_own(name, split, out, place):
     (entry,) = choose((name,), split)
-    return entry, fetch_data_set(entry, split, place / out, Checksums())
+    return entry, fetch(entry, split, place / out)
 
 
 def test_a_folder_of_ones_own(place):
@@ -395,7 +401,7 @@ def test_names_in_an_archive_become_safe_and_what_it_holds_beside_images_is_coun
     write_zip(folder / "more.zip", members)
     (entry,) = choose((f"{address}/more.zip",), "train")
     left_out = LeftOut()
-    found = names(fetch_data_set(entry, "train", folder.parent / "a", Checksums(), left_out))
+    found = names(fetch(entry, "train", folder.parent / "a", left_out=left_out))
     assert found[0] == "%1B[31m.png"
     assert len(found[1]) < 210
     assert found[2:] == ["x.png"]
@@ -437,8 +443,8 @@ def test_addresses_of_archives_and_images(served):
     (folder / "two.png").write_bytes(png(8))
     archive, images = choose((f"{address}/one.png", f"{address}/more.zip?raw=1", f"{address}/two.png"), "train")
     assert (archive.name, images.name) == ("more", "images")
-    assert names(fetch_data_set(archive, "train", folder.parent / "a", Checksums())) == ["x.png", "y.png"]
-    assert names(fetch_data_set(images, "train", folder.parent / "b", Checksums())) == ["one.png", "two.png"]
+    assert names(fetch(archive, "train", folder.parent / "a")) == ["x.png", "y.png"]
+    assert names(fetch(images, "train", folder.parent / "b")) == ["one.png", "two.png"]
 
 
 def test_the_stage_brings_all_of_it(place):
