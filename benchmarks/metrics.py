@@ -58,7 +58,7 @@ def on_cores(cores: set[int], pairs: list[Pair]) -> None:
     os.sched_setaffinity(0, cores)
     try:
         subjects = {"bicubic": partial(bicubic_upscale, scale=SCALE), "compact": partial(enlarge, network)}
-        evaluate.score(pairs, subjects, SCALE, {})
+        evaluate.evaluate(pairs, subjects, SCALE)
     finally:
         os.sched_setaffinity(0, before)
 

@@ -11,7 +11,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 from pipelines.infra import dvc
 from srgan.config import schema
 from srgan.evaluation.model_card import escaped
-from srgan.metrics.registry import FIGURES
+from srgan.metrics.registry import METRICS
 from srgan.stages import COMPARISON, METRICS, REPORT, current_training
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_json
@@ -33,9 +33,9 @@ def training(root: Path, logger: Any) -> None:
     except SrganError as error:
         logger.info("no scores to show: %s", error)
         return
-    columns = [name for name in FIGURES if any(figures.get(name) is not None for models in scores.values() for figures in models.values())]
+    columns = [name for name in METRICS if any(figures.get(name) is not None for models in scores.values() for figures in models.values())]
     rows = [
-        {"set": name, "model": model} | {FIGURES[column].title: figures[column] for column in columns}
+        {"set": name, "model": model} | {METRICS[column].title: figures[column] for column in columns}
         for name, models in scores.items()
         for model, figures in models.items()
     ]

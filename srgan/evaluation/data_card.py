@@ -1,67 +1,76 @@
-"""``reports/data.html``: one file that shows what a model learns from and is scored on, and what was left out and why."""
+"""``reports/data.html``: one self-contained page with the images of each data set, and the images that were left out."""
 
 import base64
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
-import jinja2
 import numpy as np
 
 from srgan.data.download.catalog import DATA_SETS
 from srgan.data.manifest import Part
 from srgan.data.packed_store import Store
+from srgan.evaluation.page import render
 from srgan.images.read import read_rgb
 from srgan.utils import files
 from srgan.utils.errors import SrganError
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
-MOST_PICTURES = 48  # of a part on the contact sheet, evenly chosen
-MOST_PAIRS = 4  # HR/LR pairs shown of each part
-MOST_LEAKS = 24  # left-out images shown as pictures; the table lists all
-HEIGHT = 110  # pixels of a picture on the sheet
-WIDEST = 8 * HEIGHT  # of a picture on the sheet
-DETAIL = 96  # HR pixels of the side of a detail
+MAX_THUMBNAILS = 48  # of each part, evenly chosen
+MAX_PAIRS = 4  # HR/LR pairs of each part
+MAX_LEAKS = 24  # left-out images that are shown: the table names all
+THUMBNAIL_HEIGHT = 110  # pixels
+MAX_THUMBNAIL_WIDTH = 8 * THUMBNAIL_HEIGHT  # pixels
+REGION_SIDE = 96  # HR pixels
 
 
 def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: Path) -> None:
-    """Write the page, self-contained.
+    """Write the page.
 
     Args:
-        path: of the page.
-        manifest: of the prepared data; without images where preparation failed: then the page lists what was wrong.
-        prepared: where the pictures are.
-        raw: where those are that were left out.
+        path: file of the page.
+        manifest: of the prepared data. It has no images if the preparation failed: then the page lists the reasons.
+        prepared: folder of the prepared images.
+        raw: folder of the images before the preparation.
     """
-    pictures = _Pictures(prepared, raw) if manifest["images"] else None
+    images = manifest["images"]
+    thumbnails = _Thumbnails(prepared, raw) if images else None
     groups: dict[tuple[Part, str], list[dict[str, Any]]] = {}
-    for image in manifest["images"]:
+    for image in images:
         groups.setdefault((image["part"], image["set"]), []).append(image)
-    sets = [_summary(images) for (part, _), images in sorted(groups.items(), key=lambda item: PARTS.index(item[0][0]))]
+    sets = [_summary(group) for (part, _), group in sorted(groups.items(), key=lambda item: PARTS.index(item[0][0]))]
     sheets, pairs = {}, {}
-    for part in PARTS if pictures else ():
-        images = [image for image in manifest["images"] if image["part"] == part]
-        sheets[part] = [(f"{image['set']}/{image['name']}", pictures.thumbnail(image)) for image in _evenly(images, MOST_PICTURES)]
-        pairs[part] = [(f"{image['set']}/{image['name']}", *pictures.pair(image)) for image in _evenly(images, MOST_PAIRS)]
+    for part in PARTS if thumbnails else ():
+        of_part = [image for image in images if image["part"] == part]
+        sheets[part] = [(f"{image['set']}/{image['name']}", thumbnails.hr(image)) for image in _evenly(of_part, MAX_THUMBNAILS)]
+        pairs[part] = [(f"{image['set']}/{image['name']}", *thumbnails.pair(image)) for image in _evenly(of_part, MAX_PAIRS)]
+    page = render(
+        "data.html",
+        manifest=manifest,
+        sets=sets,
+        sheets=sheets,
+        pairs=pairs,
+        leaks=_leaks(manifest, thumbnails),
+        citations={name: DATA_SETS[name] for name in dict.fromkeys(entry["set"] for entry in sets) if name in DATA_SETS},
+        most=MAX_THUMBNAILS,
+        own_lr=sorted({image["set"] for image in images if image.get("own_lr")}),
+    )
+    files.write_text(path, page.encode(errors="backslashreplace").decode())  # names of files may hold bytes that are not text
+
+
+def _leaks(manifest: dict[str, Any], thumbnails: "_Thumbnails | None") -> list[dict[str, Any]]:
+    """Return the records of the left-out training images, with thumbnails for the first of them."""
     held_out = {f"{image['set']}/{image['name']}": image for image in manifest["images"] if image["part"] != "train"}
     leaks = []
     for number, leak in enumerate(manifest["leaks"]):
-        shown = pictures is not None and number < MOST_LEAKS
-        original = pictures.thumbnail(held_out[leak["of"]]) if shown and leak["of"] in held_out else ""
-        leaks.append(leak | {"picture": pictures.raw_thumbnail(leak["source"]) if shown else "", "original": original})
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("srgan.evaluation", "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    own_lr = sorted({image["set"] for image in manifest["images"] if image.get("own_lr")})
-    citations = {name: DATA_SETS[name] for name in dict.fromkeys(entry["set"] for entry in sets) if name in DATA_SETS}
-    page = environment.get_template("data.html").render(
-        manifest=manifest, sets=sets, sheets=sheets, pairs=pairs, leaks=leaks, citations=citations, most=MOST_PICTURES, own_lr=own_lr
-    )
-    files.write_text(path, page.encode(errors="backslashreplace").decode())  # names of files need not be text
+        shown = thumbnails is not None and number < MAX_LEAKS
+        original = thumbnails.hr(held_out[leak["of"]]) if shown and leak["of"] in held_out else ""
+        leaks.append(leak | {"thumbnail": thumbnails.raw_file(leak["source"]) if shown else "", "original": original})
+    return leaks
 
 
 def _summary(images: list[dict[str, Any]]) -> dict[str, Any]:
-    """A row of the table: one part of one set."""
+    """Return the row of the table for one part of one set."""
     sizes = sorted({(image["width"] * image["height"], image["width"], image["height"]) for image in images})
     return {
         "set": images[0]["set"],
@@ -80,44 +89,44 @@ def _evenly(images: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     return [images[number] for number in np.linspace(0, len(images) - 1, most).round().astype(int)]
 
 
-class _Pictures:
-    """Small pictures as data addresses."""
+class _Thumbnails:
+    """Small versions of images as data URIs."""
 
     def __init__(self, prepared: Path, raw: Path) -> None:
         self.prepared, self.raw = prepared, raw
         self.store = Store(prepared)
         self.number = {name: number for number, name in enumerate(self.store.names)}
 
-    def image(self, image: dict[str, Any], kind: Literal["hr", "lr"]) -> np.ndarray:
-        if image["part"] == "train":
-            images = self.store.hr if kind == "hr" else self.store.lr
-            return images[self.number[f"{image['set']}/{image['name']}"]]
-        return read_rgb(self.prepared / image["part"] / image["set"] / kind / f"{image['name']}.png")
+    def hr(self, image: dict[str, Any]) -> str:
+        return _jpeg(_shrunk(self._read(image, "hr")))
 
-    def thumbnail(self, image: dict[str, Any]) -> str:
-        return _jpeg(_shrunk(self.image(image, "hr")))
-
-    def raw_thumbnail(self, source: str) -> str:
+    def raw_file(self, source: str) -> str:
         try:
             return _jpeg(_shrunk(read_rgb(self.raw / source)))
         except SrganError:
             return ""
 
     def pair(self, image: dict[str, Any]) -> tuple[str, str]:
-        """The middle of an image, and of its LR image enlarged to the same size without smoothing."""
-        hr_image, lr_image = self.image(image, "hr"), self.image(image, "lr")
+        """Return the centre of the HR image, and that of the LR image in the same size, by nearest-neighbour interpolation."""
+        hr_image, lr_image = self._read(image, "hr"), self._read(image, "lr")
         scale = hr_image.shape[0] // lr_image.shape[0]
-        side = min(DETAIL // scale, *lr_image.shape[:2])
+        side = min(REGION_SIDE // scale, *lr_image.shape[:2])
         top, left = (lr_image.shape[0] - side) // 2, (lr_image.shape[1] - side) // 2
         small = lr_image[top : top + side, left : left + side]
-        detail = hr_image[top * scale : (top + side) * scale, left * scale : (left + side) * scale]
-        shown = (2 * side * scale, 2 * side * scale)
-        return tuple(_jpeg(cv2.resize(np.ascontiguousarray(part), shown, interpolation=cv2.INTER_NEAREST)) for part in (detail, small))
+        large = hr_image[top * scale : (top + side) * scale, left * scale : (left + side) * scale]
+        size = (2 * side * scale, 2 * side * scale)
+        return tuple(_jpeg(cv2.resize(np.ascontiguousarray(region), size, interpolation=cv2.INTER_NEAREST)) for region in (large, small))
+
+    def _read(self, image: dict[str, Any], kind: Literal["hr", "lr"]) -> np.ndarray:
+        if image["part"] == "train":
+            images = self.store.hr if kind == "hr" else self.store.lr
+            return images[self.number[f"{image['set']}/{image['name']}"]]
+        return read_rgb(self.prepared / image["part"] / image["set"] / kind / f"{image['name']}.png")
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
-    width = min(max(1, round(image.shape[1] * HEIGHT / image.shape[0])), WIDEST)
-    return cv2.resize(np.ascontiguousarray(image), (width, HEIGHT), interpolation=cv2.INTER_AREA)
+    width = min(max(1, round(image.shape[1] * THUMBNAIL_HEIGHT / image.shape[0])), MAX_THUMBNAIL_WIDTH)
+    return cv2.resize(np.ascontiguousarray(image), (width, THUMBNAIL_HEIGHT), interpolation=cv2.INTER_AREA)
 
 
 def _jpeg(image: np.ndarray) -> str:

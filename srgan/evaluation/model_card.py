@@ -1,92 +1,84 @@
-"""``MODEL_CARD.md``: what a registered model is, what it is good for, and where it fails."""
+"""``MODEL_CARD.md``: origin, intended use, limits and scores of a registered model."""
 
 import json
 import re
 from collections import Counter
 from typing import Any
 
-from srgan.metrics.registry import FIGURES
+from srgan.evaluation.page import render
+from srgan.metrics.registry import METRICS, ranking
 from srgan.training import lineage
 
-SHOWN = ("psnr_y", "ssim_y", "lpips", "color_shift", "checkerboard")
+MODELS = ("bicubic", "pretrained", "gan")  # columns of the tables
+_PARTS = ("train", "validation", "test")
 
 
 def escaped(text: str) -> str:
-    """Text for a line or a table cell of Markdown, where it is shown as it is: no markup, no HTML, no line breaks."""
+    """Return text for a line or a table cell of Markdown: markup, HTML and line breaks are shown, not interpreted."""
     return re.sub(r"([\\`*\[\]<>|&~]|\b_|_\b)", r"\\\1", " ".join(text.split()))
 
 
 def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: dict[str, Any], exported: dict[str, Any]) -> str:
-    """The card, as Markdown.
+    """Return the card as Markdown.
 
     Args:
-        metadata: the `sr.*` entries of the `.onnx` file.
+        metadata: `sr.*` entries of the `.onnx` file.
         manifest: of the prepared data.
-        statistics: of the scores (`srgan.evaluation.evaluate.statistics`).
-        exported: ``reports/export.json``.
+        statistics: see `srgan.evaluation.statistics.model_statistics`.
+        exported: content of ``reports/export.json``.
     """
-    arch, config = metadata["sr.arch"], json.loads(metadata["sr.arch_config"])
-    gan = metadata.get("sr.objective") == "gan"
-    own_lr = sorted({image["set"] for image in manifest["images"] if image["part"] == "train" and image.get("own_lr")})
-    lines = [
-        f"# {escaped(metadata['sr.name'])}: super-resolution x{metadata['sr.scale']}",
-        "",
-        f"A network that enlarges photographs {metadata['sr.scale']} times: `{arch}` "
-        f"({', '.join(f'{key} {value}' for key, value in config.items())}), "
-        + ("trained on pixels, then as a GAN." if gan else "trained on pixels."),
-        "",
-        f"- Licence of the weights: {escaped(metadata['sr.license'])}",
-        f"- File: `{exported['file']}`, {exported['bytes'] / 1e6:.1f} MB, SHA-256 `{exported['sha256']}`",
-        f"- Training: the run tagged `srgan.key = {metadata['sr.train_run']}`, data `{metadata['sr.train_data_sha256'][:16]}`",
-        *(f"- Continued: {sentence}" for sentence in lineage.sentences(metadata)),
-        *(
-            f"- {precision}: {record['psnr_y_change']:+.3f} dB PSNR-Y against float32{'' if record['written'] else ', not written'}"
-            for precision, record in exported.get("reduced", {}).items()
-        ),
-        "",
-        "## Intended use",
-        "",
-        "Photographs that are sharp but too small: for screens, for print, as a step before other editing.",
-        "",
-        "## Limits",
-        "",
-        *(
-            ["- **It invents detail.** What it adds looks likely, and need not have been there: not for evidence, medicine or measurement."]
-            if gan
-            else []
-        ),
-        f"- It has learned from images that were made small by {manifest['kernel']} bicubic interpolation"
-        + (f", and from the LR images that {escaped(', '.join(own_lr))} came with" if own_lr else "")
-        + f". Noise, blur and JPEG blocks {'that these do not show ' if own_lr else ''}it has never seen; it enlarges them too.",
-        f"- It enlarges by {metadata['sr.scale']} only, in sRGB.",
-        "- It has seen the data below and little else: faces, text and other subjects that are rare there come out worst.",
-        "",
-        "## Data",
-        "",
-        "| part | set | images | licences |",
-        "|---|---|---|---|",
-    ]
+    config = json.loads(metadata["sr.arch_config"])
+    own_lr = {image["set"] for image in manifest["images"] if image["part"] == "train" and image.get("own_lr")}
+    return render(
+        "model_card.md",
+        autoescape=False,
+        name=escaped(metadata["sr.name"]),
+        scale=metadata["sr.scale"],
+        arch=metadata["sr.arch"],
+        config=", ".join(f"{key} {value}" for key, value in config.items()),
+        gan=metadata.get("sr.objective") == "gan",
+        license=escaped(metadata["sr.license"]),
+        exported=exported,
+        megabytes=f"{exported['bytes'] / 1e6:.1f}",
+        metadata=metadata,
+        lineage=lineage.sentences(metadata),
+        kernel=manifest["kernel"],
+        own_lr=escaped(", ".join(sorted(own_lr))),
+        data=_data(manifest),
+        models=MODELS,
+        scores={escaped(name): _scores(models) for name, models in statistics.items()},
+        worst=_worst(statistics),
+    )
+
+
+def _data(manifest: dict[str, Any]) -> list[tuple[str, str, int, str]]:
+    """Return part, set, images and licences of each set."""
+    rows = []
     groups = Counter((image["part"], image["set"]) for image in manifest["images"])
-    for (part, name), count in sorted(groups.items(), key=lambda item: (("train", "validation", "test").index(item[0][0]), item[0][1])):
+    for (part, name), count in sorted(groups.items(), key=lambda item: (_PARTS.index(item[0][0]), item[0][1])):
         terms = {str(image.get("licence")) for image in manifest["images"] if (image["part"], image["set"]) == (part, name)}
-        lines.append(f"| {part} | {escaped(name)} | {count} | {escaped('; '.join(sorted(terms)))} |")
-    lines += ["", "## Scores", "", "Means over the test images, with 95 % intervals (bootstrap).", ""]
-    for name, models in statistics.items():
-        figures = [figure for figure in SHOWN if figure in models["gan"]["figures"]]
-        lines += [f"| {escaped(name)} | {' | '.join(FIGURES[figure].title for figure in figures)} |", "|---" * (len(figures) + 1) + "|"]
-        for model in ("bicubic", "pretrained", "gan"):
-            cells = [_cell(figure, models[model]["figures"][figure]) for figure in figures]
-            lines.append(f"| {model} | {' | '.join(cells)} |")
-        lines.append("")
-    lines += ["## Worst cases", ""]
-    for name, models in statistics.items():
-        for figure in ("lpips", "psnr_y"):
-            if worst := models["gan"]["figures"].get(figure, {}).get("worst"):
-                lines.append(f"- {escaped(name)}, by {FIGURES[figure].label}: {escaped(', '.join(worst))}")
-    return "\n".join(lines) + "\n"
+        rows.append((part, escaped(name), count, escaped("; ".join(sorted(terms)))))
+    return rows
 
 
-def _cell(figure: str, found: dict[str, Any]) -> str:
-    digits = FIGURES[figure].digits
-    interval = "" if found["low"] is None else f" ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
-    return f"{found['mean']:.{digits}f}{interval}"
+def _scores(models: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return the title of each metric and its value for each of `MODELS`."""
+    scored = [metric for name, metric in METRICS.items() if name in models["gan"]["figures"]]
+    return [(metric.title, [_cell(metric.name, models[model]["figures"]) for model in MODELS]) for metric in scored]
+
+
+def _cell(name: str, values: dict[str, Any]) -> str:
+    if name not in values:  # infinite, or not scored
+        return "-"
+    text, found = METRICS[name].text, values[name]
+    return text(found["mean"]) + ("" if found["low"] is None else f" ({text(found['low'])} to {text(found['high'])})")
+
+
+def _worst(statistics: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return set, label of the metric and names of the worst images."""
+    rows = []
+    for name, models in statistics.items():
+        for metric in ranking():
+            if worst := models["gan"]["figures"].get(metric, {}).get("worst"):
+                rows.append((escaped(name), METRICS[metric].label, escaped(", ".join(worst))))
+    return rows

@@ -1,4 +1,4 @@
-"""``reports/report.html``: one file that opens from disk and shows in a minute whether the model is any good."""
+"""``reports/report.html``: one self-contained page with the scores, the images and the origin of a model."""
 
 import base64
 import io
@@ -12,15 +12,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from srgan.evaluation import evaluate
-from srgan.evaluation.history import Curves
+from srgan.evaluation.history import TrainingHistory
+from srgan.evaluation.page import render
+from srgan.evaluation.statistics import summary_sentences
 from srgan.images.read import read_rgb
-from srgan.metrics.registry import FIGURES, goodness
+from srgan.metrics.registry import METRICS, ranking
 from srgan.utils import files
 
-LOSSLESS = 3_000_000  # pixels, all views together, that are stored without loss
-QUALITY = 95  # of JPEG, beyond that
-CARD_FIGURES = ("psnr_y", "ssim_y", "lpips")  # beside each picture
+MAX_LOSSLESS_PIXELS = 3_000_000  # of all images together: above this the page stores JPEG
+JPEG_QUALITY = 95
 
 
 def write_report(
@@ -29,44 +29,42 @@ def write_report(
     main: str,
     table: pd.DataFrame,
     statistics: dict[str, Any],
-    pictures: Path,
-    runs: dict[str, Curves],
+    examples: Path,
+    runs: dict[str, TrainingHistory],
     manifest: dict[str, Any],
     origin: dict[str, Any],
     cost: list[dict[str, Any]],
 ) -> None:
-    """Write the page, self-contained.
+    """Write the page.
 
     Args:
-        path: of the page.
-        title: its heading.
-        main: the model that it is about, of those in `table`.
-        table: a row for each set, model and image (`srgan.evaluation.evaluate.score`).
-        statistics: what they say (`srgan.evaluation.evaluate.statistics`).
-        pictures: folder that `srgan.evaluation.evaluate.write_pictures` wrote.
-        runs: by name; several are compared.
+        path: file of the page.
+        title: heading.
+        main: model that the page is about, one of those in `table`.
+        table: see `srgan.evaluation.evaluate.evaluate`.
+        statistics: see `srgan.evaluation.statistics.model_statistics`.
+        examples: folder of `srgan.evaluation.examples.write_examples`.
+        runs: by name. Several runs are compared.
         manifest: of the prepared data.
-        origin: where all this comes from: name -> value.
-        cost: of using the exported files (`srgan.inference.benchmark.measure`).
+        origin: name -> value, such as the revision and the run.
+        cost: of the exported files, see `srgan.inference.benchmark.measure`.
     """
-    columns = [name for name in FIGURES if table[name].notna().any()]
-    images = [{key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
-              for row in table.to_dict("records")]  # fmt: skip
-    cards, encoding = _cards(pictures, images, main, columns)
-    stored = {name: run.parameters for name, run in runs.items()}
-    names = list(dict.fromkeys(key for parameters in stored.values() for key in parameters))
-    rows = [(name, [parameters.get(name, "") for parameters in stored.values()]) for name in names]
-    compared = [(name, values, len({_plain(value) for value in values if value != ""}) > 1) for name, values in rows]
-    loader = jinja2.PackageLoader("srgan.evaluation", "templates")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    text = environment.get_template("report.html").render(
+    columns = [name for name in METRICS if table[name].notna().any()]
+    rows = [
+        {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+    cards, encoding = _cards(examples, rows, columns)
+    test_first = sorted(manifest["images"], key=lambda image: image["part"] != "test")
+    text = render(
+        "report.html",
         title=title,
-        verdict=evaluate.verdict(statistics, main),
+        summary=summary_sentences(statistics, main),
         scale=manifest["scale"],
-        figures=FIGURES,
+        metrics=METRICS,
         columns=columns,
-        sortable=[name for name in ("lpips", "psnr_y") if name in columns],
-        missing=[FIGURES[name].label for name in FIGURES if name not in columns],
+        sortable=[name for name in ranking() if name in columns],
+        missing=[metric.label for name, metric in METRICS.items() if name not in columns],
         sets=[_set(name, models, main, columns) for name, models in statistics.items()],
         models=list(dict.fromkeys([main, *table["model"]])),
         main=main,
@@ -74,72 +72,88 @@ def write_report(
         cards=cards,
         shown={f"{card['set']}/{card['image']}" for card in cards},
         encoding=encoding,
-        curves=jinja2.utils.markupsafe.Markup(_curves(runs)),
-        images=images,
+        plots=jinja2.utils.markupsafe.Markup(_history_plots(runs)),
+        rows=rows,
         origin=origin,
-        parameters=stored,
-        parameter_rows=sorted(compared, key=lambda row: not row[2]),
-        data=[image for image in manifest["images"] if image["part"] == "test"] + [i for i in manifest["images"] if i["part"] != "test"],
+        runs=list(runs),
+        parameters=_parameters(runs),
+        data=test_first,
         cost=cost,
     )
     files.write_text(path, text)
 
 
-def _plain(value: Any) -> Any:
-    """A value as it compares: one run's file says 2e-4, another's record 0.0002."""
+def _parameters(runs: dict[str, TrainingHistory]) -> list[tuple[str, list[Any], bool]]:
+    """Return name, values and "the runs differ" of each parameter. Those that differ come first."""
+    stored = [run.parameters for run in runs.values()]
+    names = dict.fromkeys(name for parameters in stored for name in parameters)
+    rows = [(name, [parameters.get(name, "") for parameters in stored]) for name in names]
+    compared = [(name, values, len({_comparable(value) for value in values if value != ""}) > 1) for name, values in rows]
+    return sorted(compared, key=lambda row: not row[2])
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value in the form that compares: 2e-4 of a file equals 0.0002 of a server."""
     try:
-        return float(str(value))  # and True is no 1
+        return float(str(value))  # of the text, as float(True) is 1
     except ValueError:
         return str(value)
 
 
 def _set(name: str, models: dict[str, Any], main: str, columns: list[str]) -> dict[str, Any]:
+    """Return the values of the section about a test set."""
     best = {}
-    for figure in columns:
-        worths = {model: goodness(figure, row["figures"][figure]["mean"]) for model, row in models.items() if figure in row["figures"]}
-        best[figure] = [model for model, worth in worths.items() if worth == max(worths.values())]
+    for metric in columns:
+        turn = METRICS[metric].higher_is_better
+        quality = {model: turn(row["figures"][metric]["mean"]) for model, row in models.items() if metric in row["figures"]}
+        best[metric] = [model for model, value in quality.items() if value == max(quality.values())]
     references = list(dict.fromkeys(reference for row in models.values() for reference in row["against"]))
-    judged = [figure for figure in ("lpips", "psnr_y") if models[main]["figures"].get(figure, {}).get("worst")]
+    ranked = [metric for metric in ranking() if models[main]["figures"].get(metric, {}).get("worst")]
     return {
         "name": name,
         "images": max(row["images"] for row in models.values()),
-        "columns": columns,
         "rows": models,
         "best": best,
         "against": {to: {model: row["against"][to] for model, row in models.items() if to in row["against"]} for to in references},
-        "worst": {figure: models[main]["figures"][figure]["worst"] for figure in judged},
-        "best_images": {figure: models[main]["figures"][figure]["best"] for figure in judged},
+        "worst": {metric: models[main]["figures"][metric]["worst"] for metric in ranked},
+        "best_images": {metric: models[main]["figures"][metric]["best"] for metric in ranked},
     }
 
 
-# -- pictures --------------------------------------------------------------------------------------------------------------
+# -- images ----------------------------------------------------------------------------------------------------------------
 
 
-def _cards(folder: Path, images: list[dict[str, Any]], main: str, columns: list[str]) -> tuple[list[dict[str, Any]], str]:
-    """What is shown of each image, and how the pictures are stored."""
+def _cards(folder: Path, rows: list[dict[str, Any]], columns: list[str]) -> tuple[list[dict[str, Any]], str]:
+    """Return the content of the card of each example, and a phrase about the encoding of the images."""
     index = files.read_json(folder / "index.json", made_by="evaluate")
     for record in index:
         for name in (record["set"], record["image"], *record["views"]):
             files.plain_name(name, f"{folder / 'index.json'}")
-    rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for row in images:
-        rows.setdefault((row["set"], row["image"]), {})[row["model"]] = row
+    by_image: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        by_image.setdefault((row["set"], row["image"]), {})[row["model"]] = row
     paths = [folder / record["set"] / record["image"] / f"{view}.png" for record in index for view in record["views"]]
-    lossless = sum(_pixels(path) for path in paths) <= LOSSLESS
+    lossless = sum(_pixels(path) for path in paths) <= MAX_LOSSLESS_PIXELS
     cards = []
     for record in index:
-        place, models = folder / record["set"] / record["image"], rows[record["set"], record["image"]]
+        place, models = folder / record["set"] / record["image"], by_image[record["set"], record["image"]]
         views = [{"name": view, "source": _data_uri(place / f"{view}.png", lossless)} for view in record["views"]]
         with Image.open(place / "original.png") as original:
             shown = original.height, original.width
-        worth = {}
-        for figure in [name for name in ("lpips", "psnr_y") if name in columns]:
-            for model, row in models.items():
-                if row[figure] is not None:
-                    worth[f"{figure}|{model}"] = round(float(goodness(figure, row[figure])), 4)
-        card_columns = [name for name in CARD_FIGURES if name in columns]
-        cards.append(record | {"views": views, "shown": shown, "rows": models, "columns": card_columns, "worth": worth})
-    return cards, "without loss" if lossless else f"as JPEG of quality {QUALITY}"
+        card_columns = [name for name in columns if METRICS[name].in_cards]
+        quality = _sort_keys(models, [name for name in ranking() if name in columns])
+        cards.append(record | {"views": views, "shown": shown, "rows": models, "columns": card_columns, "quality": quality})
+    return cards, "without loss" if lossless else f"as JPEG of quality {JPEG_QUALITY}"
+
+
+def _sort_keys(models: dict[str, dict[str, Any]], metrics: list[str]) -> dict[str, float]:
+    """Return ``{"METRIC|MODEL": value}``, higher is better, by which the page orders the cards."""
+    keys = {}
+    for name in metrics:
+        for model, row in models.items():
+            if row[name] is not None:
+                keys[f"{name}|{model}"] = round(float(METRICS[name].higher_is_better(row[name])), 4)
+    return keys
 
 
 def _pixels(path: Path) -> int:
@@ -149,16 +163,19 @@ def _pixels(path: Path) -> int:
 
 def _data_uri(path: Path, lossless: bool) -> str:
     kind, buffer = "webp" if lossless else "jpeg", io.BytesIO()
-    options = {"lossless": True, "quality": 0, "method": 1, "exact": True} if lossless else {"quality": QUALITY, "subsampling": 0}
+    options = {"lossless": True, "quality": 0, "method": 1, "exact": True} if lossless else {"quality": JPEG_QUALITY, "subsampling": 0}
     Image.fromarray(read_rgb(path)).save(buffer, format=kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-# -- curves ----------------------------------------------------------------------------------------------------------------
+# -- history ---------------------------------------------------------------------------------------------------------------
 
 
-def _curves(runs: dict[str, Curves]) -> str:
-    """Losses and validation scores over the steps, as an SVG element; several runs share the axes. Equal tables make equal text."""
+def _history_plots(runs: dict[str, TrainingHistory]) -> str:
+    """Return plots of losses and validation scores over the steps, as one SVG element. Several runs share the axes.
+
+    Equal tables result in equal text.
+    """
     stages = list(dict.fromkeys(stage for run in runs.values() for stage in run.validation))
     if not stages:
         return ""

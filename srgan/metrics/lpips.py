@@ -1,48 +1,48 @@
 """LPIPS: the network, and tiled scoring of whole images."""
 
-import logging
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from srgan.data.download import weights
+from srgan.metrics.metric import Metric, Sample, Scorer
 from srgan.metrics.psnr_ssim import crop_border
-
-log = logging.getLogger(__name__)
 
 LPIPS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet"}  # network -> its weights in the catalogue
 
 _STRIDES = {"alex": (4, 8, 16, 16, 16), "vgg": (1, 2, 4, 8, 16), "squeeze": (2, 4, 8, 16, 16, 16, 16)}  # pixels between features, by layer
 
-_TILE, _CONTEXT = 768, 128  # pixels; multiples of the strides, and more than half of what a feature sees
+_TILE, _CONTEXT = 768, 128  # pixels; multiples of the strides, and the context exceeds the receptive field of a feature
 
 
 def lpips_network(name: str, trained: bool = True) -> torch.nn.Module:
-    """LPIPS v0.1 (Zhang et al. 2018, https://arxiv.org/abs/1801.03924) of the `lpips` package, frozen.
+    """Return LPIPS v0.1 (Zhang et al. 2018, https://arxiv.org/abs/1801.03924) of the `lpips` package, frozen.
 
-    It takes two `(N, 3, H, W)` batches in -1..1 and returns `(N, 1, 1, 1)`.
+    The network takes two `(N, 3, H, W)` batches in -1..1 and returns `(N, 1, 1, 1)`.
 
     Args:
-        name: of the network whose features are compared, of `LPIPS`.
-        trained: False for a network that knows nothing, to see what it takes in time and memory.
+        name: network whose features are compared, a key of `LPIPS`.
+        trained: False for random weights, to measure time and memory.
 
     Raises:
-        srgan.data.download.weights.WeightsUnavailable: its weights can neither be found nor downloaded, or the package is not installed.
+        srgan.data.download.weights.WeightsUnavailable: the weights cannot be found or downloaded, or the package is not installed.
     """
     backbone = weights.load_weights(LPIPS[name]) if trained else None
+    # Imported here: the package takes two seconds to import, and the core runs without it.
     from srgan.utils import compat  # noqa: F401 (must come before lpips, which imports torchvision)
 
     try:
         import lpips  # isort: skip
     except ImportError as error:
-        raise weights.WeightsUnavailable(f"the lpips package cannot be imported ({error}); install it with: pip install lpips") from error
+        raise weights.WeightsUnavailable(f"failed to import the lpips package ({error}); install it with: pip install lpips") from error
 
-    # The backbone's weights are ours to find: left to itself, lpips downloads them without a time limit.
+    # The weights of the backbone are loaded by this project: lpips would download them without a timeout.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # lpips speaks to torchvision in its old way
+        warnings.simplefilter("ignore")  # lpips uses deprecated arguments of torchvision
         network = lpips.LPIPS(net=name, pnet_rand=True, verbose=False).eval().requires_grad_(False)
     if backbone is not None:
         state = network.net.state_dict()  # named slice2.3.weight where torchvision has features.3.weight
@@ -51,10 +51,10 @@ def lpips_network(name: str, trained: bool = True) -> torch.nn.Module:
 
 
 class Lpips:
-    """Scores LPIPS. Lower is better. Raises what `lpips_network` raises.
+    """Score LPIPS of whole images tile by tile. Lower is better. Raises the errors of `lpips_network`.
 
     Args:
-        name: of the network whose features are compared, of `LPIPS`.
+        name: network whose features are compared, a key of `LPIPS`.
         device: where it computes.
     """
 
@@ -65,7 +65,7 @@ class Lpips:
 
     @torch.inference_mode()
     def __call__(self, sr_image: np.ndarray, hr_image: np.ndarray, border: int = 0) -> float:
-        """Distance of two `(H, W, 3)` uint8 images, a border cut from both."""
+        """Return the distance of two `(H, W, 3)` uint8 images after a border is cut from both."""
         images = [crop_border(image, border) for image in (sr_image, hr_image)]
         height, width = images[0].shape[:2]
         totals, counts = [0.0] * len(self._strides), [0] * len(self._strides)
@@ -75,7 +75,7 @@ class Lpips:
                 seen = slice(above, top + _TILE + _CONTEXT), slice(before, left + _TILE + _CONTEXT)
                 tiles = [torch.from_numpy(np.ascontiguousarray(image[seen])).to(self._device) for image in images]
                 for layer, map_ in enumerate(self._maps(*(tile.permute(2, 0, 1)[None].float() / 127.5 - 1 for tile in tiles))):
-                    # Of each layer's map, the part that belongs to the tile itself; the last tile has all that follows.
+                    # The context is cut from each map. The last tile of a row or column keeps all that follows.
                     stride = self._strides[layer]
                     first, second = (top - above) // stride, (left - before) // stride
                     down = first + _TILE // stride if top + _TILE < height else None
@@ -86,30 +86,42 @@ class Lpips:
         return sum(total / count for total, count in zip(totals, counts, strict=True))
 
     def _maps(self, first: Tensor, second: Tensor) -> Sequence[Tensor]:
-        """Where the images differ, `(h, w)` for each layer; LPIPS is the sum of these maps' means (equation 1 of the paper)."""
-        import lpips
-
+        """Return the map of distances of each layer, `(h, w)`. LPIPS is the sum of the means of these maps (equation 1 of the paper)."""
         network = self._network
         layers = [network.net(network.scaling_layer(image)) for image in (first, second)]
         maps = []
         for layer, (a, b) in enumerate(zip(*layers, strict=True)):
-            difference = lpips.normalize_tensor(a) - lpips.normalize_tensor(b)
-            maps.append(network.lins[layer](difference.square_())[0, 0])
+            maps.append(network.lins[layer]((_normalized(a) - _normalized(b)).square_())[0, 0])
         return maps
 
 
-def open_lpips(names: Sequence[str], otherwise: str, device: torch.device | None = None) -> dict[str, Lpips]:
-    """The LPIPS scorers by the names of their networks; of one whose weights cannot be had, a warning is left.
+def _normalized(features: Tensor) -> Tensor:
+    """Return features of unit length over the channels, as ``lpips.normalize_tensor`` does."""
+    return features / (torch.sqrt(torch.sum(features**2, dim=1, keepdim=True)) + 1e-10)
 
-    Args:
-        names: of the networks that are wanted.
-        otherwise: what follows from the absence of one, for the warning.
-        device: where they compute.
-    """
-    found = {}
-    for name in names:
-        try:
-            found[name] = Lpips(name, device)
-        except weights.WeightsUnavailable as error:
-            log.warning("LPIPS (%s) is unavailable: %s; %s", name, error, otherwise)
-    return found
+
+def _load(network: str, device: torch.device) -> Scorer:
+    lpips = Lpips(network, device)
+
+    def score(sample: Sample) -> float:
+        return lpips(sample.sr_image, sample.hr_rgb)
+
+    return score
+
+
+def _metric(name: str, label: str, network: str, title: str, **options: bool | int) -> Metric:
+    return Metric(
+        name,
+        label,
+        f"LPIPS 0.1 on {title}, of the whole image, by the `lpips` package",
+        better="lower",
+        digits=4,
+        load=partial(_load, network),
+        lpips_network=network,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+LPIPS_ALEX = _metric("lpips", "LPIPS", "alex", "AlexNet", validation=True, in_cards=True, rank=1)
+LPIPS_VGG = _metric("lpips_vgg", "LPIPS-VGG", "vgg", "VGG16")
+LPIPS_SQUEEZE = _metric("lpips_squeeze", "LPIPS-Squeeze", "squeeze", "SqueezeNet")

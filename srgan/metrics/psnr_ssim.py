@@ -1,7 +1,7 @@
 """PSNR and SSIM by the protocol of the super-resolution literature.
 
-Images are compared after rounding to 8 bits and cropping a border of `scale` pixels. The `_y` metrics use luma as MATLAB's
-``rgb2ycbcr`` makes it (BT.601, 16..235), the `_rgb` metrics all three channels. Images are processed in strips, so memory
+Images are rounded to 8 bits, and a border of `scale` pixels is cut, before they are compared. The `_y` metrics use luma as MATLAB's
+``rgb2ycbcr`` computes it (BT.601, 16..235). The `_rgb` metrics use all three channels. Images are processed in strips, so memory
 hardly grows with their size.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from srgan.images.read import as_rgb
+from srgan.metrics.metric import Metric, Sample
 
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, "Image quality assessment", section III.B
 
@@ -21,38 +21,41 @@ _GAUSSIAN = cv2.getGaussianKernel(_WINDOW, _SIGMA, cv2.CV_32F)
 
 _LUMA = np.array([[65.481 / 255, 128.553 / 255, 24.966 / 255, 16]], np.float32)
 
-_ROWS = 64  # of a strip: what is computed from it fits into a core's cache, which is two to three times as fast
+_ROWS_PER_STRIP = 64  # intermediate results of a strip fit into the cache of a core: two to three times as fast
 
 
 def luma(image: np.ndarray) -> np.ndarray:
-    """Y of an `(H, W, 3)` uint8 RGB image: BT.601 in 16..235, `(H, W)` float32, not rounded."""
+    """Return Y of an `(H, W, 3)` uint8 RGB image: BT.601 in 16..235, `(H, W)` float32, not rounded."""
     return cv2.transform(image.astype(np.float32), _LUMA)
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """An `(H, W, 3)` uint8 RGB image as greyscale, as image files hold it: BT.601 in 0..255, `(H, W)` uint8."""
+    """Return an `(H, W, 3)` uint8 RGB image as greyscale, the way image files store it: BT.601 in 0..255, `(H, W)` uint8."""
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
 
 
 def compare(first: np.ndarray, second: np.ndarray, channels: Callable[[np.ndarray], np.ndarray] = np.asarray) -> tuple[float, float]:
-    """PSNR in dB (infinite for equal images) and SSIM of two images of one size, `(H, W)` or `(H, W, C)`.
+    """Return PSNR in dB (infinite for equal images) and SSIM of two images of one size, `(H, W)` or `(H, W, C)`.
 
-    SSIM is the mean over positions and channels by Wang et al. 2004: Gaussian window of 11x11 and sigma 1.5, only where it lies inside
-    the image.
+    SSIM is the mean over positions and channels by Wang et al. 2004. The Gaussian window has 11x11 pixels and sigma 1.5. Only positions
+    where the window is inside the image count.
 
     Args:
-        first: of any kind that `channels` takes.
-        second: the other.
-        channels: makes of some rows of an image what is compared, in 0..255.
+        first: image in any form that `channels` accepts.
+        second: the other image.
+        channels: converts some rows of an image to the values to compare, in 0..255.
+
+    Raises:
+        ValueError: an image is smaller than the window.
     """
     height, width = first.shape[:2]
     if min(height, width) < _WINDOW:
         raise ValueError(f"SSIM needs at least {_WINDOW}x{_WINDOW} pixels, not {height}x{width}")
     positions = height - _WINDOW + 1
     errors, similarities, pixels, windows = 0.0, 0.0, 0, 0
-    for top in range(0, positions, _ROWS):
-        bottom = min(top + _ROWS, positions)  # of the windows' first rows; the windows reach further
-        # Shifted around zero, so that float32 holds the variances; SSIM's own means get the shift back.
+    for top in range(0, positions, _ROWS_PER_STRIP):
+        bottom = min(top + _ROWS_PER_STRIP, positions)  # of the windows' first rows: the windows extend further down
+        # Shifted around zero for the precision of the variances in float32. `_similarity` adds the shift to the means.
         a, b = (channels(image[top : bottom + _WINDOW - 1]).astype(np.float32) - 128 for image in (first, second))
         own = slice(None if bottom == positions else bottom - top)
         difference = (a[own] - b[own]).ravel()
@@ -65,9 +68,9 @@ def compare(first: np.ndarray, second: np.ndarray, channels: Callable[[np.ndarra
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """SSIM at every position of the window, of arrays in -128..127."""
+    """Return SSIM at every position of the window, of arrays in -128..127."""
     mean_a, mean_b = _blur(a), _blur(b)
-    # Four filters suffice: only the sum of the two variances occurs in the formula.
+    # Four filters instead of five: the formula contains only the sum of the two variances.
     squares, product = mean_a**2 + mean_b**2, mean_a * mean_b
     variances, covariance = _blur(a * a + b * b) - squares, _blur(a * b) - product
     shift = 128 * (mean_a + mean_b) + 128**2  # (a + 128) * (b + 128) = a * b + shift
@@ -85,15 +88,65 @@ def crop_border(image: np.ndarray, border: int) -> np.ndarray:
 
 
 def psnr_ssim_y(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> tuple[float, float]:
-    """PSNR and SSIM on Y of an `(H, W, 3)` uint8 image and its original.
+    """Return PSNR and SSIM on Y of an `(H, W, 3)` uint8 image and its ground truth.
 
-    An original that is greyscale, `(H, W)`, is its own Y, 0..255, as the literature takes it (Set14's ``bridge``).
+    Greyscale ground truth, `(H, W)`, is compared in 0..255 as it is, as in the literature (``bridge`` of Set14).
     """
     return compare(crop_border(sr_image, border), crop_border(hr_image, border), luma if hr_image.ndim == 3 else grey)
 
 
 def psnr_ssim(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> dict[str, float]:
-    """`psnr_y`, `ssim_y`, `psnr_rgb`, `ssim_rgb` of an `(H, W, 3)` uint8 image and its original, which may be greyscale, `(H, W)`."""
-    psnr_y, ssim_y = psnr_ssim_y(sr_image, hr_image, border)
-    psnr_rgb, ssim_rgb = compare(crop_border(sr_image, border), crop_border(as_rgb(hr_image), border))
+    """Return `psnr_y`, `ssim_y`, `psnr_rgb`, `ssim_rgb` of an `(H, W, 3)` uint8 image and its ground truth, `(H, W, 3)` or `(H, W)`."""
+    sample = Sample(sr_image, hr_image, scale=border)
+    (psnr_y, ssim_y), (psnr_rgb, ssim_rgb) = _compare_y(sample), _compare_rgb(sample)
     return {"psnr_y": psnr_y, "ssim_y": ssim_y, "psnr_rgb": psnr_rgb, "ssim_rgb": ssim_rgb}
+
+
+def _compare_y(sample: Sample) -> tuple[float, float]:
+    assert sample.hr_image is not None
+    return psnr_ssim_y(sample.sr_image, sample.hr_image, sample.scale)
+
+
+def _compare_rgb(sample: Sample) -> tuple[float, float]:
+    return compare(crop_border(sample.sr_image, sample.scale), crop_border(sample.hr_rgb, sample.scale))
+
+
+PSNR_Y = Metric(
+    "psnr_y",
+    "PSNR-Y",
+    "PSNR on luma: BT.601 in 16..235 as MATLAB's `rgb2ycbcr` computes it, 8-bit images, a border of `scale` pixels cut",
+    better="higher",
+    digits=2,
+    unit="dB",
+    score=lambda sample: sample.once(_compare_y)[0],
+    validation=True,
+    in_cards=True,
+    rank=2,
+)
+SSIM_Y = Metric(
+    "ssim_y",
+    "SSIM-Y",
+    "SSIM on luma by Wang et al. 2004: Gaussian window of 11x11 and sigma 1.5, valid region, border and luma as for PSNR-Y",
+    better="higher",
+    digits=4,
+    score=lambda sample: sample.once(_compare_y)[1],
+    validation=True,
+    in_cards=True,
+)
+PSNR_RGB = Metric(
+    "psnr_rgb",
+    "PSNR-RGB",
+    "PSNR on the three colour channels",
+    better="higher",
+    digits=2,
+    unit="dB",
+    score=lambda sample: sample.once(_compare_rgb)[0],
+)
+SSIM_RGB = Metric(
+    "ssim_rgb",
+    "SSIM-RGB",
+    "SSIM on the three colour channels",
+    better="higher",
+    digits=4,
+    score=lambda sample: sample.once(_compare_rgb)[1],
+)

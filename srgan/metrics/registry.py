@@ -1,39 +1,78 @@
-"""The figures that images are scored with: how they are written, and when they are good."""
+"""The registry of metrics. A new metric is one object in a file of its own, and one line here."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 
-@dataclass(frozen=True)
-class Figure:
-    """How a figure is written, and when it is good."""
+from srgan.data.download.weights import WeightsUnavailable
+from srgan.metrics.artifacts import CHECKERBOARD, COLOR_SHIFT, SHARPNESS
+from srgan.metrics.lpips import LPIPS_ALEX, LPIPS_SQUEEZE, LPIPS_VGG
+from srgan.metrics.metric import Metric, Sample, Scorer
+from srgan.metrics.psnr_ssim import PSNR_RGB, PSNR_Y, SSIM_RGB, SSIM_Y
 
-    label: str
-    digits: int
-    better: Literal["higher", "lower", "one"]  # one: as near to 1 as can be
-    unit: str = ""
-
-    @property
-    def title(self) -> str:
-        """The label, with the unit if there is one."""
-        return f"{self.label}, {self.unit}" if self.unit else self.label
-
-
-FIGURES = {
-    "psnr_y": Figure("PSNR-Y", 2, "higher", "dB"),
-    "ssim_y": Figure("SSIM-Y", 4, "higher"),
-    "psnr_rgb": Figure("PSNR-RGB", 2, "higher", "dB"),
-    "ssim_rgb": Figure("SSIM-RGB", 4, "higher"),
-    "lpips": Figure("LPIPS", 4, "lower"),  # on AlexNet, as papers give it
-    "lpips_vgg": Figure("LPIPS-VGG", 4, "lower"),
-    "lpips_squeeze": Figure("LPIPS-Squeeze", 4, "lower"),
-    "color_shift": Figure("colour shift", 2, "lower"),
-    "checkerboard": Figure("checkerboard", 3, "lower"),
-    "sharpness": Figure("sharpness", 3, "one"),
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        PSNR_Y,
+        SSIM_Y,
+        PSNR_RGB,
+        SSIM_RGB,
+        LPIPS_ALEX,
+        LPIPS_VGG,
+        LPIPS_SQUEEZE,
+        COLOR_SHIFT,
+        CHECKERBOARD,
+        SHARPNESS,
+    )
 }
 
+CPU = torch.device("cpu")
 
-def goodness(figure: str, value: Any) -> Any:
-    """A figure, or many, turned so that more is better."""
-    better = FIGURES[figure].better
-    return value if better == "higher" else -value if better == "lower" else -abs(value - 1)
+log = logging.getLogger(__name__)
+
+
+def ranking() -> list[str]:
+    """Return the names of the metrics that sum up a model and rank its images, the most important first."""
+    return [metric.name for metric in sorted(METRICS.values(), key=lambda metric: metric.rank) if metric.rank]
+
+
+def select_metrics(lpips: Sequence[str] = (), validation: bool = False) -> list[Metric]:
+    """Return the metrics to score.
+
+    Args:
+        lpips: networks on which LPIPS is scored.
+        validation: only the metrics of a training's validation.
+    """
+    chosen = [metric for metric in METRICS.values() if metric.lpips_network in (None, *lpips)]
+    return [metric for metric in chosen if metric.validation] if validation else chosen
+
+
+def open_metrics(metrics: Iterable[Metric], otherwise: str = "it is left out", device: torch.device = CPU) -> dict[str, Scorer]:
+    """Return the functions of metrics by name. A metric without weights is left out, with a warning.
+
+    Args:
+        metrics: see `select_metrics`.
+        otherwise: consequence of a missing metric, for the warning.
+        device: where metrics with weights compute.
+    """
+    found: dict[str, Scorer] = {}
+    for metric in metrics:
+        try:
+            scorer = metric.load(device) if metric.load else metric.score
+        except WeightsUnavailable as error:
+            log.warning("%s is unavailable: %s; %s", metric.label, error, otherwise)
+            continue
+        assert scorer is not None, f"the metric {metric.name} has neither score nor load"
+        found[metric.name] = scorer
+    return found
+
+
+def score(sample: Sample, scorers: Mapping[str, Scorer]) -> dict[str, float]:
+    """Return the value of each metric whose images the sample has.
+
+    Args:
+        sample: images to score.
+        scorers: see `open_metrics`.
+    """
+    return {name: scorer(sample) for name, scorer in scorers.items() if sample.has(METRICS[name].needs)}

@@ -218,7 +218,7 @@ def _fit(
     from srgan.data.sampler import PatchSampler
     from srgan.distributed import process_group
     from srgan.distributed.device import pick_device
-    from srgan.metrics.lpips import open_lpips
+    from srgan.metrics.registry import METRICS, open_metrics, select_metrics
     from srgan.models.checkpoints import save_generator
     from srgan.models.registry import describe, parameter_count
     from srgan.tracking import mlflow_run
@@ -234,11 +234,12 @@ def _fit(
         store = Store(PREPARED)
         crops = PatchSampler(store, options.batch, options.patch, options.seed, process_group.rank(), process_group.size())
         otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
-        lpips = open_lpips(["alex"] if options.lpips else [], otherwise, pick_device()).get("alex")
-        if not all(process_group.gathered([lpips is not None])) and lpips:
-            log.warning("LPIPS is unavailable on other machines; %s", otherwise)
-            lpips = None
-        trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation"), perceptual, lpips)
+        scorers = open_metrics(select_metrics(["alex"] if options.lpips else [], validation=True), otherwise, pick_device())
+        found = process_group.gathered([set(scorers)])
+        for name in [name for name in scorers if not all(name in names for names in found)]:
+            log.warning("%s is unavailable on other machines; %s", METRICS[name].label, otherwise)
+            del scorers[name]
+        trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation"), perceptual, scorers)
         log.info(
             "%s: %s parameters on %s, %s, %d training images%s",
             stage,
@@ -249,7 +250,7 @@ def _fit(
             f", {process_group.size()} processes" if process_group.size() > 1 else "",
         )
         # What a checkpoint must share with a run that resumes it.
-        machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), lpips is not None]
+        machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), "lpips" in scorers]
         signature = digest([identity(options), describe(generator), about["inputs"], machine])
         folder = training.folders[stage]
         if process_group.rank():
@@ -315,10 +316,13 @@ def evaluate(params: Params) -> None:
     from srgan.data.manifest import pairs, read_manifest
     from srgan.degradations.bicubic import bicubic_upscale
     from srgan.distributed.device import pick_device
-    from srgan.evaluation import evaluate as evaluation
+    from srgan.evaluation.evaluate import Upscale
+    from srgan.evaluation.evaluate import evaluate as evaluate_models
+    from srgan.evaluation.examples import select_examples, write_examples
+    from srgan.evaluation.statistics import model_statistics, summarise, text_table
     from srgan.inference.torch_upscale import enlarge
     from srgan.inference.upscaler import Upscaler
-    from srgan.metrics.lpips import open_lpips
+    from srgan.metrics.registry import open_metrics, select_metrics
     from srgan.models.checkpoints import load_generator
     from srgan.tracking import mlflow_run
 
@@ -327,7 +331,7 @@ def evaluate(params: Params) -> None:
     device = pick_device()
     pretrained, _ = load_generator(PRETRAINED, made_by="pretrain")
     gan, _ = load_generator(GENERATOR, made_by="train")
-    shown: dict[str, evaluation.Enlarge] = {
+    shown: dict[str, Upscale] = {
         "bicubic": partial(bicubic_upscale, scale=scale),
         "pretrained": partial(enlarge, pretrained.to(device)),
         "gan": partial(enlarge, gan.to(device)),
@@ -337,25 +341,26 @@ def evaluate(params: Params) -> None:
         if champion:
             shown["champion"] = champion.upscale
         exported = {f"onnx-{precision}": Upscaler(path, threads=1).upscale for precision, path in _exported(params, scale).items()}
-        lpips = open_lpips(params.evaluate.lpips, "then score again with: dvc repro -sf evaluate; dvc repro", device)
+        advice = "then evaluate again with: dvc repro -sf evaluate; dvc repro"
+        scorers = open_metrics(select_metrics(params.evaluate.lpips), advice, device)
         test = pairs(PREPARED, "test")
-        table = evaluation.score(test, shown | exported, scale, lpips, device)
-        chosen = evaluation.choose(table, "gan")
-        evaluation.write_pictures(PICTURES, COMPARISON, [pair for pair in test if (pair.set, pair.name) in chosen], shown, table, device)
+        table = evaluate_models(test, shown | exported, scale, scorers, device)
+        chosen = select_examples(table, "gan")
+        write_examples(PICTURES, COMPARISON, [pair for pair in test if (pair.set, pair.name) in chosen], shown, table, device)
     for path, rows in ((TABLE, table), (GAN, table[table["model"] == "gan"])):
         with atomic_file(path) as temporary:
             rows.round(4).to_csv(temporary, index=False)
-    write_json(STATISTICS, evaluation.statistics(table))
-    summary = evaluation.summarise(table)
+    write_json(STATISTICS, model_statistics(table))
+    summary = summarise(table)
     write_json(METRICS, summary)
-    log.info("\n%s", evaluation.text_table(summary))
+    log.info("\n%s", text_table(summary))
     mlflow_run.try_sync(training, "FINISHED")
 
 
 def report(params: Params) -> None:
     """Write the page of scores and pictures, ``reports/report.html``, and measure what the exported files cost."""
     from srgan.data.manifest import read_manifest
-    from srgan.evaluation.history import read_curves
+    from srgan.evaluation.history import read_history
     from srgan.evaluation.report import write_report
     from srgan.inference import benchmark
     from srgan.tracking import mlflow_run
@@ -373,7 +378,7 @@ def report(params: Params) -> None:
         _table(),
         read_json(STATISTICS, made_by="evaluate"),
         PICTURES,
-        {"this run": read_curves(training.params, LOSSES)},
+        {"this run": read_history(training.params, LOSSES)},
         manifest,
         origin,
         cost,

@@ -10,10 +10,11 @@ from srgan.config.schema import Params
 from srgan.data.manifest import pairs, read_manifest
 from srgan.degradations.bicubic import bicubic_upscale
 from srgan.distributed.device import pick_device
-from srgan.evaluation import evaluate
+from srgan.evaluation import evaluate, examples
 from srgan.evaluation.report import write_report
+from srgan.evaluation.statistics import model_statistics, summarise, text_table
 from srgan.inference.upscaler import Upscaler
-from srgan.metrics.lpips import open_lpips
+from srgan.metrics.registry import open_metrics, select_metrics
 from srgan.stages import PREPARED, current_training
 from srgan.tracking import find_run
 from srgan.utils import git
@@ -40,7 +41,7 @@ def compare(params: Params, names: list[str], page: Path, chosen: str | None = N
         sets = ", ".join(dict.fromkeys(pair.set for pair in pairs(PREPARED, "test")))
         raise SrganError(f"no test images of '{chosen}' are prepared here, but of {sets}; name others under data.test in params.yaml")
     with tempfile.TemporaryDirectory() as folder:
-        models: dict[str, evaluate.Enlarge] = {"bicubic": partial(bicubic_upscale, scale=scale)}
+        models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=scale)}
         found = {}
         for number, name in enumerate(names):
             label = re.sub(r"[^\w.@-]+", "-", name).strip("-") or str(number)
@@ -51,17 +52,17 @@ def compare(params: Params, names: list[str], page: Path, chosen: str | None = N
                 raise SrganError(f"{name}: enlarges by {upscaler.scale}, the images here are prepared for {scale}; set prepare.scale")
             models[label] = upscaler.upscale
             log.info("%s: %s", label, found[label].origin)
-        lpips = open_lpips(params.evaluate.lpips, "the comparison goes without", pick_device())
-        table = evaluate.score(test, models, scale, lpips, pick_device())
+        scorers = open_metrics(select_metrics(params.evaluate.lpips), "the comparison is made without it", pick_device())
+        table = evaluate.evaluate(test, models, scale, scorers, pick_device())
         *_, main = models
-        shown = evaluate.choose(table, main)
+        shown = examples.select_examples(table, main)
         pictures = Path(folder) / "pictures"
         drawn = [pair for pair in test if (pair.set, pair.name) in shown]
-        evaluate.write_pictures(pictures, Path(folder) / "comparison.png", drawn, models, table, pick_device())
+        examples.write_examples(pictures, Path(folder) / "comparison.png", drawn, models, table, pick_device())
         first = next(iter(found))
-        statistics = evaluate.statistics(table, ("bicubic", first) if len(found) > 1 else ("bicubic",))
+        statistics = model_statistics(table, ("bicubic", first) if len(found) > 1 else ("bicubic",))
         origin = {label: run.origin for label, run in found.items()}
         origin |= {"compared at revision": git.revision() or "none", "scored on": manifest["test_sha256"][:16]}
-        told = {label: run.curves for label, run in found.items()}
+        told = {label: run.history for label, run in found.items()}
         write_report(page, f"Comparison of {', '.join(found)}", main, table, statistics, pictures, told, manifest, origin, [])
-    log.info("\n%s\n\nLook at %s", evaluate.text_table(evaluate.summarise(table)), page)
+    log.info("\n%s\n\nLook at %s", text_table(summarise(table)), page)

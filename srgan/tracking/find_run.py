@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 from srgan.config.schema import flatten
-from srgan.evaluation.history import Curves, read_curves
+from srgan.evaluation.history import TrainingHistory, read_history
 from srgan.tracking import mlflow_run, registry, store
 from srgan.utils.errors import SrganError
 from srgan.utils.files import plain_name, require, sha256
@@ -25,7 +25,7 @@ class Found:
     """A training: its model, what it left behind, and where it was found."""
 
     model: Path
-    curves: Curves
+    history: TrainingHistory
     origin: str
 
 
@@ -42,9 +42,9 @@ def find(name: str, folder: Path) -> Found:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if name.endswith(".onnx"):
-        return Found(require(name, "export"), Curves({}), f"the file {name}")
+        return Found(require(name, "export"), TrainingHistory({}), f"the file {name}")
     if name.startswith("models:/"):
-        return Found(registry.download(name, folder), Curves({}), f"MLflow, {name}")
+        return Found(registry.download(name, folder), TrainingHistory({}), f"MLflow, {name}")
     reasons = []
     for search in (_in_dvc, _in_mlflow):
         try:
@@ -73,20 +73,20 @@ def _in_dvc(name: str, folder: Path) -> Found:
             raise SrganError(f"revision '{name}': models/{file} is damaged or replaced: not the file that {EXPORT} records")
         settings = flatten(yaml.safe_load(files.read_text("params.yaml")))
         kept = {key: value for key, value in settings.items() if key.startswith(SECTIONS)}
-        curves = read_curves(kept, LOSSES, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
+        history = read_history(kept, LOSSES, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
     except (DvcException, OSError, KeyError, TypeError, ValueError) as error:
         raise SrganError(
             f"revision '{name}': its results are not here ({store.reason(error)}); bring them with: dvc fetch --all-commits, "
             "or make them with: dvc repro"
         ) from error
-    return Found(model, curves, "this folder" if name == WORKSPACE else f"git and DVC, {name}")
+    return Found(model, history, "this folder" if name == WORKSPACE else f"git and DVC, {name}")
 
 
 def _in_mlflow(name: str, folder: Path) -> Found:
     try:
-        run_id, curves = mlflow_run.curves_of_server(name)
+        run_id, history = mlflow_run.history_of_server(name)
     except LookupError:
         raise
     except Exception as error:  # see tracking.try_sync
         raise LookupError(str(store.explained(error))) from error
-    return Found(registry.download(registry.model_of_run(run_id), folder), curves, f"MLflow, run {run_id}")
+    return Found(registry.download(registry.model_of_run(run_id), folder), history, f"MLflow, run {run_id}")

@@ -25,7 +25,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from srgan import __version__
-from srgan.evaluation.history import Curves
+from srgan.evaluation.history import TrainingHistory
 from srgan.tracking import store
 from srgan.utils import git
 from srgan.utils.addresses import without_secrets
@@ -170,10 +170,10 @@ def sync(training: Training, status: str | None = None) -> str:
             found = figures[path](read_json(path, made_by="evaluate"))
             client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in found.items()])
         if path == training.statistics:
-            from srgan.evaluation import evaluate  # brings torch; who only asks for addresses does without
+            from srgan.evaluation.statistics import summary_sentences  # brings torch; who only asks for addresses does without
 
-            verdict = evaluate.verdict(read_json(path, made_by="evaluate"), "gan")
-            client.set_tag(run_id, "mlflow.note.content", " ".join(verdict))  # the run's description
+            sentences = summary_sentences(read_json(path, made_by="evaluate"), "gan")
+            client.set_tag(run_id, "mlflow.note.content", " ".join(sentences))  # the run's description
         if path.is_dir():
             client.log_artifacts(run_id, str(path), path.name)
         else:
@@ -319,7 +319,7 @@ def addresses(training: Training, *tabs: str) -> list[str]:
     return [f"{pages}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{tab}?{VIEW}" for run in runs for tab in tabs]
 
 
-def curves_of_server(name: str) -> tuple[str, Curves]:
+def history_of_server(name: str) -> tuple[str, TrainingHistory]:
     """A run of the server by its id or name (the newest, if several bear it): its id, and its curves and settings.
 
     Raises:
@@ -347,7 +347,7 @@ def curves_of_server(name: str) -> tuple[str, Curves]:
         kind: {stage: pd.DataFrame([rows[step] for step in sorted(rows)]) for stage, rows in stages.items()}
         for kind, stages in tables.items()
     }
-    return run_id, Curves(dict(found.data.params), **frames)
+    return run_id, TrainingHistory(dict(found.data.params), **frames)
 
 
 def try_sync(training: Training, status: str) -> str | None:

@@ -15,13 +15,12 @@ from srgan.config.schema import Params, Promote
 from srgan.data.manifest import pairs, read_manifest
 from srgan.degradations.bicubic import bicubic_upscale
 from srgan.distributed.device import pick_device
-from srgan.evaluation import evaluate
+from srgan.evaluation import evaluate, statistics
 from srgan.evaluation.model_card import escaped
 from srgan.export.onnx import TOLERANCE
 from srgan.inference import benchmark
 from srgan.inference.upscaler import Upscaler
-from srgan.metrics.lpips import open_lpips
-from srgan.metrics.registry import FIGURES, goodness
+from srgan.metrics.registry import METRICS, open_metrics, select_metrics
 from srgan.stages import EXPORT, PREPARED, REPORTS, registered_name
 from srgan.tracking import champions, registry
 from srgan.utils.errors import SrganError
@@ -159,7 +158,7 @@ def judge(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict[str, 
         tags: of the challenger's version.
         rules: from the parameters.
     """
-    by_model = {str(model): rows.set_index(["set", "image"])[list(FIGURES)] for model, rows in table.groupby("model")}
+    by_model = {str(model): rows.set_index(["set", "image"])[list(METRICS)] for model, rows in table.groupby("model")}
     ours = by_model[CHALLENGER]
     role = CHAMPION if CHAMPION in by_model else "bicubic"
     theirs = by_model[role].loc[ours.index]
@@ -171,8 +170,9 @@ def judge(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict[str, 
         ("color_shift", rules.max_color_shift_rise),
         ("checkerboard", rules.max_checkerboard_rise),
     ):
-        worse = float((goodness(figure, theirs[figure]) - goodness(figure, ours[figure])).mean())
-        told = f"{FIGURES[figure].label} {ours[figure].mean():.3f} against the {role}'s {theirs[figure].mean():.3f}"
+        better = METRICS[figure].higher_is_better
+        worse = float((better(theirs[figure]) - better(ours[figure])).mean())
+        told = f"{METRICS[figure].label} {ours[figure].mean():.3f} against the {role}'s {theirs[figure].mean():.3f}"
         checks.append(Check(figure, f"at most {limit:g} worse", told, worse <= limit))
     parity = tags.get(registry.DIFFERENCE_TAG)
     told = f"differs by {float(parity):.1e}" if parity else "never measured"
@@ -191,10 +191,11 @@ def judge(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict[str, 
 
 def _primary(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> Check:
     wanted = "better, with its 95 % interval over the images"
-    gain = pd.DataFrame({metric: goodness(metric, ours[metric]) - goodness(metric, theirs[metric])})
+    better = METRICS[metric].higher_is_better
+    gain = pd.DataFrame({metric: better(ours[metric]) - better(theirs[metric])})
     if gain[metric].isna().any():
         return Check(metric, wanted, "could not be had for every image; see promote.metric in params.yaml", False)
-    mean, low, high = evaluate.intervals(gain)[metric]
+    mean, low, high = statistics.intervals(gain)[metric]
     if low is None:
         return Check(metric, wanted, f"better by {mean:.4f} on one image, of which there is no interval", False)
     wins = int((gain[metric] > 0).sum())
@@ -217,9 +218,9 @@ def _scores(params: Params, manifest: dict[str, Any], contenders: dict[str, Any]
         else:
             tables.append(known.assign(model=role))
     log.info("scored on %s: %s", manifest["test_sha256"][:16], f"{', '.join(anew)} anew" if anew else "as registered")
-    lpips = open_lpips(params.evaluate.lpips, "the decision goes without", pick_device()) if anew else {}
-    models: dict[str, evaluate.Enlarge] = {"bicubic": partial(bicubic_upscale, scale=manifest["scale"])}
-    tables.append(evaluate.score(pairs(PREPARED, "test"), models | anew, manifest["scale"], lpips, pick_device()))
+    scorers = open_metrics(select_metrics(params.evaluate.lpips), "the decision is made without it", pick_device()) if anew else None
+    models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=manifest["scale"])}
+    tables.append(evaluate.evaluate(pairs(PREPARED, "test"), models | anew, manifest["scale"], scorers, pick_device()))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -258,11 +259,11 @@ def page(decision: Decision, table: pd.DataFrame) -> str:
         "Means over the images:",
         "",
     ]
-    figures = [name for name in FIGURES if table[name].notna().any()]
-    lines += [f"| set | model | {' | '.join(FIGURES[name].title for name in figures)} |", "|---" * (2 + len(figures)) + "|"]
+    figures = [name for name in METRICS if table[name].notna().any()]
+    lines += [f"| set | model | {' | '.join(METRICS[name].title for name in figures)} |", "|---" * (2 + len(figures)) + "|"]
     means = table.groupby(["set", "model"], sort=False)[figures].mean()
     for (set_name, model), row in means.iterrows():
         lines.append(
-            f"| {escaped(set_name)} | {escaped(model)} | {' | '.join(f'{row[name]:.{FIGURES[name].digits}f}' for name in figures)} |"
+            f"| {escaped(set_name)} | {escaped(model)} | {' | '.join(f'{METRICS[name].text(row[name])}' for name in figures)} |"
         )
     return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from srgan.distributed import process_group
 from srgan.distributed.device import pick_device, pick_precision
 from srgan.losses.adversarial import accuracy, adversarial_loss, discriminator_loss, feature_matching_loss
 from srgan.losses.pixel import pixel_loss, total_variation
-from srgan.metrics.lpips import Lpips
+from srgan.metrics.metric import Scorer
 from srgan.training import diagnostics
 from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
 from srgan.training.logger import Row, SilentLog, TrainingLog
@@ -60,7 +60,7 @@ class Trainer:
         crops: step -> batch of HR and LR crops.
         validation: whole images, scored every `validate_every` steps.
         perceptual: distance of SR and HR batches, see `srgan.losses.perceptual`; None if the discriminator's features are compared.
-        lpips: scores the validation images; None if that is not wanted or cannot be had.
+        scorers: metrics of the validation, see `srgan.metrics.registry.open_metrics`. By default those that need no weights.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Trainer:
         crops: PatchSampler,
         validation: list[Pair],
         perceptual: nn.Module | None = None,
-        lpips: Lpips | None = None,
+        scorers: Mapping[str, Scorer] | None = None,
     ) -> None:
         self.options, self.crops, self.pairs = options, crops, validation
         self.gan = options if isinstance(options, Train) else None
@@ -81,7 +81,7 @@ class Trainer:
         plain = self.device.type == "cpu" and self.dtype is torch.float32 and not self.gan
         self.format = torch.contiguous_format if plain else torch.channels_last
         self.batches = choose_sampler(crops, self.device)
-        self.validation = Validation(crops.store.scale, self.device, lpips)
+        self.validation = Validation(crops.store.scale, self.device, scorers)
         self.perceptual = self._place(perceptual) if perceptual else None
         self.generator = process_group.synchronise_statistics(self._place(generator).train())
         if options.recompute:
@@ -359,7 +359,7 @@ class Trainer:
 
     def _judged_anew(self) -> bool:
         """Whether the best weights so far are worth what today's discriminator says."""
-        return self.gan is not None and self.validation.lpips is None
+        return self.gan is not None and "lpips" not in self.validation.scorers
 
     def _best_merit(self) -> tuple[float, float]:
         """What the best weights so far are worth; measured anew where the loss decides, as the discriminator has learnt since."""
@@ -374,7 +374,7 @@ class Trainer:
         return self._merit(scores)
 
     def _merit_name(self) -> str:
-        return "PSNR" if not self.gan else "LPIPS" if self.validation.lpips else "loss"
+        return "PSNR" if not self.gan else "LPIPS" if "lpips" in self.validation.scorers else "loss"
 
     def _merit(self, row: Row) -> tuple[float, float]:
         """What the best has most of: PSNR in the first stage; in the second low LPIPS (or loss) among those whose PSNR is in bounds."""
@@ -383,7 +383,7 @@ class Trainer:
             return 1.0, psnr
         if psnr < self.scores[0]["val_psnr_y"] - self.gan.psnr_guard:
             return 0.0, psnr
-        return 1.0, -row["val_lpips" if self.validation.lpips else "val_loss"]
+        return 1.0, -row["val_lpips" if "lpips" in self.validation.scorers else "val_loss"]
 
     @torch.no_grad()
     def score(self, pairs: list[Pair]) -> Callable[[], Scores]:

@@ -1,6 +1,6 @@
 """Scores and pictures of whole images, while the training goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ from srgan.distributed import process_group
 from srgan.images import visualize
 from srgan.images.read import as_rgb, read_image, read_rgb
 from srgan.inference.torch_upscale import enlarge
-from srgan.metrics.lpips import Lpips
-from srgan.metrics.psnr_ssim import psnr_ssim_y
+from srgan.metrics.metric import Sample, Scorer
+from srgan.metrics.registry import METRICS, open_metrics, score, select_metrics
 
 SHOWN = 3  # images in the picture of each validation
 
@@ -38,11 +38,12 @@ class Validation:
     Args:
         scale: HR size / LR size.
         device: where the generator is.
-        lpips: None if LPIPS is not wanted or cannot be had.
+        scorers: metrics, see `srgan.metrics.registry.open_metrics`. By default those that need no weights.
     """
 
-    def __init__(self, scale: int, device: torch.device, lpips: Lpips | None) -> None:
-        self.scale, self.device, self.lpips = scale, device, lpips
+    def __init__(self, scale: int, device: torch.device, scorers: Mapping[str, Scorer] | None = None) -> None:
+        self.scale, self.device = scale, device
+        self.scorers = open_metrics(select_metrics(validation=True)) if scorers is None else scorers
         self.threads = ThreadPoolExecutor(2) if device.type == "cuda" else None
 
     def begin(self, pairs: list[Pair], model: nn.Module, loss: Callable[[Tensor, Tensor], tuple[float, float]]) -> Callable[[], Scores]:
@@ -61,36 +62,24 @@ class Validation:
             pair = pairs[number]
             lr_image, original = read_rgb(pair.lr), read_image(pair.hr)
             sr_image = enlarge(model, lr_image)
-            hr_image = as_rgb(original)
-            whole, pixel = loss(self._tensor(sr_image), self._tensor(hr_image))
-            lpips = self.lpips(sr_image, hr_image) if self.lpips else None
-            arguments = number, pair.name, lr_image, sr_image, original, whole, pixel, lpips
+            whole, pixel = loss(self._tensor(sr_image), self._tensor(as_rgb(original)))
+            sample = Sample(sr_image, original, lr_image, self.scale)
+            on_device = score(sample, {name: scorer for name, scorer in self.scorers.items() if METRICS[name].load})
+            arguments = number, pair.name, sample, whole, pixel, on_device
             parts.append(self.threads.submit(self._scored, *arguments) if self.threads else self._scored(*arguments))
         return lambda: _summary([part.result() if isinstance(part, Future) else part for part in parts])
 
-    def _scored(
-        self,
-        number: int,
-        name: str,
-        lr_image: np.ndarray,
-        sr_image: np.ndarray,
-        original: np.ndarray,
-        loss: float,
-        pixel: float,
-        lpips: float | None,
-    ) -> _Scored:
-        psnr, ssim = psnr_ssim_y(sr_image, original, border=self.scale)
-        row = {"val_psnr_y": psnr, "val_ssim_y": ssim, "val_loss": loss}
-        caption = f"{psnr:.2f} dB"
-        if lpips is not None:
-            row["val_lpips"] = lpips
-            caption += f"  LPIPS {lpips:.3f}"
+    def _scored(self, number: int, name: str, sample: Sample, loss: float, pixel: float, on_device: dict[str, float]) -> _Scored:
+        others = score(sample, {name: scorer for name, scorer in self.scorers.items() if name not in on_device})
+        row = {f"val_{name}": value for name, value in others.items()} | {"val_loss": loss}
+        row |= {f"val_{name}": value for name, value in on_device.items()}
+        caption = f"{others['psnr_y']:.2f} dB" + (f"  LPIPS {on_device['lpips']:.3f}" if "lpips" in on_device else "")
         strip = None
         if number < SHOWN:
-            bicubic, hr_image = bicubic_upscale(lr_image, self.scale), as_rgb(original)
-            enlarged = lr_image.repeat(self.scale, 0).repeat(self.scale, 1)
-            shown = {"LR": enlarged, "bicubic": bicubic, "SR": sr_image, "HR": hr_image}
-            strip = visualize.strip(name, shown, {"SR": caption}, bicubic, hr_image)
+            bicubic = bicubic_upscale(sample.lr_image, self.scale)
+            enlarged = sample.lr_image.repeat(self.scale, 0).repeat(self.scale, 1)
+            shown = {"LR": enlarged, "bicubic": bicubic, "SR": sample.sr_image, "HR": sample.hr_rgb}
+            strip = visualize.strip(name, shown, {"SR": caption}, bicubic, sample.hr_rgb)
         return _Scored(number, row, pixel, strip)
 
     def _tensor(self, image: np.ndarray) -> Tensor:

@@ -115,7 +115,7 @@ def test_div2ks_own_layout_trains_on_its_hr_images_with_its_lr_images_of_the_sca
     assert {(image["height"], image["width"]) for image in found} == {(96, 128)}
     (pair, *_) = pairs(place / "work/data/prepared", "validation")
     assert (read_rgb(pair.lr) == picture(int(pair.name[-4:]))[1::4, 1::4]).all()
-    assert "(those of d_div came with the data set)" in (place / "work/reports/data.html").read_text()
+    assert "(d_div: LR images of the data set)" in (place / "work/reports/data.html").read_text()
     rows = {row["reason"]: row["count"] for row in manifest(place)["left_out"]}
     assert rows == {"an LR image at x2, prepare.scale is 4": 6, "an LR image at x3, prepare.scale is 4": 6}
     card = (place / "work/reports/data.html").read_text()

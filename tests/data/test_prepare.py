@@ -344,7 +344,7 @@ def test_the_card_opens_without_a_network_and_shows_what_there_is(folder):
     run("srgan", "prepare", cwd=folder)
     card = (folder / "reports/data.html").read_text()
     assert card.count("data:image/jpeg;base64,") == 6 + 2 * 6  # a contact sheet, and as few images all have their HR/LR pair
-    for shown in ("Train: 4 images", "Validation: 1 image", "Test: 1 image", "Nothing: every image could be read", "60\u00d748"):
+    for shown in ("Train: 4 images", "Validation: 1 image", "Test: 1 image", "No images were left out", "60\u00d748"):
         assert shown in card, shown
     for needless in ("<script", 'src="http', "url("):
         assert needless not in card

@@ -8,11 +8,10 @@ import torch
 
 from srgan.data.manifest import Pair
 from srgan.degradations import bicubic as degrade
-from srgan.evaluation import evaluate
+from srgan.evaluation import evaluate, examples, statistics
 from srgan.images.read import as_rgb, read_image, read_rgb, write_png
 from srgan.inference import torch_upscale
-from srgan.metrics.lpips import open_lpips
-from srgan.metrics.registry import FIGURES, goodness
+from srgan.metrics.registry import METRICS, open_metrics, select_metrics
 from srgan.models.layers import before_shuffle
 from srgan.models.registry import build_generator
 
@@ -48,10 +47,10 @@ def test_scores_do_not_depend_on_the_number_of_cores(tmp_path, monkeypatch):
     for cores in (1, 4):
         monkeypatch.setenv("SRGAN_PROCESSES", str(cores))
         seen.clear()
-        tables.append(evaluate.score(pairs, {"bicubic": bicubic, "ours": enlarge}, 4, {}))
+        tables.append(evaluate.evaluate(pairs, {"bicubic": bicubic, "ours": enlarge}, 4))
         assert (len(seen) > 1) == (cores > 1)
     pd.testing.assert_frame_equal(*tables, check_exact=True)
-    assert list(tables[0].columns) == ["set", "model", "image", *FIGURES]
+    assert list(tables[0].columns) == ["set", "model", "image", *METRICS]
     assert list(tables[0]["image"][:4]) == ["image0", "image0", "image1", "image1"]
     assert tables[0]["lpips"].isna().all()
 
@@ -61,7 +60,7 @@ def test_an_error_in_one_image_ends_the_scoring(tmp_path):
     pairs[1].hr.write_bytes(pairs[1].hr.read_bytes()[:200])
     threads = torch.get_num_threads()
     with pytest.raises(Exception, match=r"hr1\.png"):
-        evaluate.score(pairs, {"bicubic": bicubic}, 4, {})
+        evaluate.evaluate(pairs, {"bicubic": bicubic}, 4)
     assert torch.get_num_threads() == threads
 
 
@@ -72,7 +71,7 @@ def table_of(values):
         for model, images in values.items()
         for image, (psnr, lpips) in images.items()
     ]
-    return pd.DataFrame(rows).reindex(columns=["set", "model", "image", *FIGURES])
+    return pd.DataFrame(rows).reindex(columns=["set", "model", "image", *METRICS])
 
 
 def test_statistics_pair_the_images_and_name_the_worst():
@@ -80,7 +79,7 @@ def test_statistics_pair_the_images_and_name_the_worst():
     psnr = random.normal(28, 3, 40)
     bicubic_scores = {f"i{n}": (psnr[n], 0.4) for n in range(40)}
     ours = {f"i{n}": (psnr[n] + (1.0 if n else -2.0) + random.normal(0, 0.1), 0.1 + n / 1000) for n in range(40)}
-    found = evaluate.statistics(table_of({"bicubic": bicubic_scores, "gan": ours}))["s"]["gan"]
+    found = statistics.model_statistics(table_of({"bicubic": bicubic_scores, "gan": ours}))["s"]["gan"]
     mean = found["figures"]["psnr_y"]
     assert mean["low"] < mean["mean"] < mean["high"]
     # The images differ far more among themselves than the models do: only the paired interval is narrow.
@@ -98,39 +97,39 @@ def test_statistics_pair_the_images_and_name_the_worst():
 
 
 def test_one_image_has_no_interval_and_equal_images_no_mean():
-    found = evaluate.statistics(table_of({"bicubic": {"a": (30.0, 0.1)}, "gan": {"a": (np.inf, 0.0)}}))["s"]["gan"]
+    found = statistics.model_statistics(table_of({"bicubic": {"a": (30.0, 0.1)}, "gan": {"a": (np.inf, 0.0)}}))["s"]["gan"]
     assert found["figures"]["lpips"] == {"mean": 0.0, "low": None, "high": None, "worst": [], "best": []}
     assert "psnr_y" not in found["figures"]
 
 
-def test_a_figure_is_good_when_it_should_be():
-    assert goodness("psnr_y", 30) > goodness("psnr_y", 29)
-    assert goodness("lpips", 0.1) > goodness("lpips", 0.2)
-    assert goodness("sharpness", 0.9) > goodness("sharpness", 1.3)
+def test_every_metric_is_turned_so_that_higher_is_better():
+    assert METRICS["psnr_y"].higher_is_better(30) > METRICS["psnr_y"].higher_is_better(29)
+    assert METRICS["lpips"].higher_is_better(0.1) > METRICS["lpips"].higher_is_better(0.2)
+    assert METRICS["sharpness"].higher_is_better(0.9) > METRICS["sharpness"].higher_is_better(1.3)
 
 
 def test_of_many_images_the_worst_are_shown_and_some_of_the_rest():
     ours = {f"i{n:03}": (30.0, n / 1000) for n in range(100)}
-    chosen = evaluate.choose(table_of({"bicubic": ours, "gan": ours}), "gan", 10)
+    chosen = examples.select_examples(table_of({"bicubic": ours, "gan": ours}), "gan", 10)
     names = [image for _, image in chosen]
     assert len(names) == 10
     assert names[-5:] == [f"i{n:03}" for n in range(95, 100)]  # the worst
     assert names[0] == "i000"  # and the best
-    assert evaluate.choose(table_of({"bicubic": ours, "gan": ours}), "gan", 100) == [("s", name) for name in ours]
+    assert examples.select_examples(table_of({"bicubic": ours, "gan": ours}), "gan", 100) == [("s", name) for name in ours]
     # Without LPIPS, what gains least counts as the worst.
     plain = table_of({"bicubic": {"a": (20, np.nan), "b": (30, np.nan)}, "gan": {"a": (25, np.nan), "b": (31, np.nan)}})
-    assert evaluate.choose(plain, "gan", 2) == [("s", "a"), ("s", "b")]
+    assert examples.select_examples(plain, "gan", 2) == [("s", "a"), ("s", "b")]
 
 
 def test_large_images_are_shown_by_a_detail(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "DETAIL", 32)
+    monkeypatch.setattr(examples, "MAX_SIDE", 32)
     (pair,) = make_pairs(tmp_path, 1)
     original = read_rgb(pair.hr)
     spoiled = original.copy()
     spoiled[20:50, 40:70] = 0
     shown = {"bicubic": lambda _: spoiled, "gan": lambda _: original}
-    table = evaluate.score([pair], shown, 4, {})
-    evaluate.write_pictures(tmp_path / "pictures", tmp_path / "comparison.png", [pair], shown, table)
+    table = evaluate.evaluate([pair], shown, 4)
+    examples.write_examples(tmp_path / "pictures", tmp_path / "comparison.png", [pair], shown, table)
     from srgan.utils.files import read_json
 
     (record,) = read_json(tmp_path / "pictures" / "index.json", "evaluate")
@@ -219,7 +218,7 @@ def test_scores_agree_with_the_published(mirror, tmp_path, name, model, expected
 
     # The public generator's row takes Set14's one grey image, bridge, as colour; bicubic's takes it as grey (0.09 dB of the mean).
     pairs = catalogue_pairs(mirror, name, tmp_path, read_image if model == "bicubic" else read_rgb)
-    table = evaluate.score(pairs, {model: enlarge}, 4, open_lpips(["alex"], ""))
+    table = evaluate.evaluate(pairs, {model: enlarge}, 4, open_metrics(select_metrics(["alex"])))
     tolerances = (0.01, 0.0005, 0.002) if model == "bicubic" else (0.02, 0.001, 0.003)
     for figure, value, tolerance in zip(("psnr_y", "ssim_y", "lpips"), expected, tolerances, strict=True):
         assert table[figure].mean() == pytest.approx(value, abs=tolerance), figure

@@ -115,7 +115,7 @@ def test_worst_cases_first_on_request(page):
     with Page(page, 1280, 900) as browser:
         assert browser.js(names) == ["sample/astronaut", "sample/chelsea", "sample/coffee"]
         choose(browser, "#order", "psnr_y|gan")
-        worth = [browser.js(f"JSON.parse(document.getElementById('{name}').dataset.worth)['psnr_y|gan']") for name in browser.js(names)]
+        worth = [browser.js(f"JSON.parse(document.getElementById('{name}').dataset.quality)['psnr_y|gan']") for name in browser.js(names)]
         assert worth == sorted(worth)
         choose(browser, "#order", "name")
         assert browser.js(names) == ["sample/astronaut", "sample/chelsea", "sample/coffee"]
@@ -142,7 +142,7 @@ def test_the_page_tells_what_it_is_of(page, project):
     assert not re.search(r'(src|href)="(https?:)?//', text)
     manifest = json.loads((project / "data" / "prepared" / "manifest.json").read_text())
     commit = run("git", "rev-parse", "HEAD", cwd=project).stdout.strip()
-    for shown in ("astronaut", "28.54", "Not to be had: LPIPS", "train.losses.adversarial", "Middlebury", "<svg", commit,
+    for shown in ("astronaut", "28.54", "Unavailable: LPIPS", "train.losses.adversarial", "Middlebury", "<svg", commit,
                   manifest["train_sha256"][:16], manifest["test_sha256"][:16], "peak memory", "Difference to bicubic"):  # fmt: skip
         assert shown in text, shown
 

@@ -14,7 +14,7 @@ from srgan.data.download import weights
 from srgan.data.download.catalog import File, Weights
 from srgan.degradations import bicubic
 from srgan.images.read import as_rgb, read_image, read_rgb
-from srgan.metrics.artifacts import checkerboard, look
+from srgan.metrics.artifacts import artifact_metrics, checkerboard
 from srgan.metrics.lpips import Lpips
 from srgan.metrics.psnr_ssim import compare, luma, psnr_ssim, psnr_ssim_y
 
@@ -137,19 +137,19 @@ def test_lpips_in_tiles_is_that_of_the_whole_image(monkeypatch, network, size):
 def test_what_the_scores_do_not_see():
     random = np.random.default_rng(0)
     hr_image = cv2.GaussianBlur(random.integers(0, 256, (301, 200, 3), dtype=np.uint8), (0, 0), 2)
-    same = look(hr_image, hr_image, 4)
+    same = artifact_metrics(hr_image, hr_image, 4)
     assert (same["color_shift"], same["sharpness"]) == (0, 1)
     tinted = hr_image.copy()
     tinted[..., 0] += 5
-    assert look(tinted, hr_image, 4)["color_shift"] == pytest.approx(5)
-    assert look(cv2.GaussianBlur(hr_image, (0, 0), 3), hr_image, 4)["sharpness"] < 0.7
+    assert artifact_metrics(tinted, hr_image, 4)["color_shift"] == pytest.approx(5)
+    assert artifact_metrics(cv2.GaussianBlur(hr_image, (0, 0), 3), hr_image, 4)["sharpness"] < 0.7
     flat = np.full_like(hr_image, 100)
     touched = flat.copy()
     touched[50, 50] += 2
-    assert look(touched, flat, 4)["sharpness"] < 2  # one pixel makes no image thousands of times as sharp
+    assert artifact_metrics(touched, flat, 4)["sharpness"] < 2  # one pixel makes no image thousands of times as sharp
     gridded = hr_image.copy()
     gridded[::4, ::4] += 16
-    strength = look(gridded, hr_image, 4)["checkerboard"]
+    strength = artifact_metrics(gridded, hr_image, 4)["checkerboard"]
     assert strength > 20 * same["checkerboard"]
     assert strength == pytest.approx(16 * np.sqrt(1 / 16 * 15 / 16), rel=0.15)  # of a spike in one of 16 places
     # In strips or at once: the same.
@@ -163,7 +163,7 @@ def test_no_patch_is_too_small_for_the_grid():
 
 def test_strips_change_nothing(monkeypatch, images):
     whole = psnr_ssim(*images, border=3)
-    monkeypatch.setattr("srgan.metrics.psnr_ssim._ROWS", 7)
+    monkeypatch.setattr("srgan.metrics.psnr_ssim._ROWS_PER_STRIP", 7)
     assert psnr_ssim(*images, border=3) == pytest.approx(whole, rel=1e-7)
 
 

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from srgan.config.schema import Promote
 from srgan.inference.upscaler import Upscaler
-from srgan.metrics.registry import FIGURES
+from srgan.metrics.registry import METRICS
 from srgan.tracking import champions, promotion, registry
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import environment, run
@@ -31,7 +31,7 @@ def scores(**models):
     rows = []
     for model, differences in models.items():
         for n in range(20):
-            row = dict.fromkeys(FIGURES, 0.0) | {"set": "s", "model": model, "image": f"{n:03}", "color_shift": 0.1, "checkerboard": 0.2}
+            row = dict.fromkeys(METRICS, 0.0) | {"set": "s", "model": model, "image": f"{n:03}", "color_shift": 0.1, "checkerboard": 0.2}
             row |= {figure: base[figure][n] for figure in base}
             for figure, difference in differences.items():
                 row[figure] += difference[n] if isinstance(difference, np.ndarray) else difference

@@ -384,7 +384,7 @@ def test_without_lpips_both_candidates_are_judged_by_the_same_discriminator(worl
 
 def test_the_best_of_the_second_stage_has_the_lowest_lpips_among_those_near_the_first(world):
     subject = trainer(world, "train", {"train.psnr_guard": 2.0})
-    subject.validation.lpips = object()
+    subject.validation.scorers = {"lpips": None}
     subject.scores = [{"step": 0, "val_psnr_y": 30.0}]
 
     def merit(psnr, lpips):
@@ -393,7 +393,7 @@ def test_the_best_of_the_second_stage_has_the_lowest_lpips_among_those_near_the_
     assert merit(28.5, 0.2) > merit(29.5, 0.3)
     assert merit(28.5, 0.3) > merit(27.9, 0.1)  # too far from the photograph
     assert merit(27.5, 0.3) > merit(27.0, 0.1)  # if all are, the nearest
-    subject.validation.lpips = None
+    subject.validation.scorers = {}
     assert subject._merit({"val_psnr_y": 29.0, "val_loss": 0.1}) > subject._merit({"val_psnr_y": 29.5, "val_loss": 0.2})
 
 

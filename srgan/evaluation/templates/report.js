@@ -1,11 +1,11 @@
 "use strict";
 document.documentElement.classList.add("scripted");
 
-const BRIGHTEST = 64; // levels of error that are drawn white
+const WHITE_LEVEL = 64; // error in levels of 255 that is drawn white
 const RAMP = [[0, 0, 0], [66, 10, 104], [187, 55, 84], [249, 142, 9], [252, 255, 210]];
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-// What a view differs in from the original: the mean over the colours, as a picture.
+// Return the error of a view against the original as an image: the mean over the colour channels.
 async function errorMap(view, original) {
   await Promise.all([view.decode(), original.decode()]);
   const canvas = document.createElement("canvas");
@@ -19,7 +19,7 @@ async function errorMap(view, original) {
   const [first, second] = pixels.map((image) => image.data);
   for (let i = 0; i < first.length; i += 4) {
     const error = (Math.abs(first[i] - second[i]) + Math.abs(first[i + 1] - second[i + 1]) + Math.abs(first[i + 2] - second[i + 2])) / 3;
-    const at = clamp(error / BRIGHTEST, 0, 1) * (RAMP.length - 1);
+    const at = clamp(error / WHITE_LEVEL, 0, 1) * (RAMP.length - 1);
     const step = Math.min(Math.floor(at), RAMP.length - 2);
     for (let colour = 0; colour < 3; colour++) {
       first[i + colour] = RAMP[step][colour] + (at - step) * (RAMP[step + 1][colour] - RAMP[step][colour]);
@@ -34,10 +34,10 @@ class Card {
     this.element = element;
     this.stage = element.querySelector(".stage");
     this.panes = [...element.querySelectorAll(".pane")];
-    this.pictures = new Map([...element.querySelectorAll("[data-view]")].map((figure) => [figure.dataset.view, figure.querySelector("img")]));
+    this.images = new Map([...element.querySelectorAll("[data-view]")].map((figure) => [figure.dataset.view, figure.querySelector("img")]));
     this.errors = new Map(); // view -> promise of its error map
     this.zoom = 1;
-    this.x = this.y = 0.5; // what lies in the middle of every pane, as shares of the picture
+    this.x = this.y = 0.5; // centre of every pane, as a share of the image
     this.borders = { a: 33, b: 67 };
     this.pointers = new Map();
     this.fill();
@@ -46,10 +46,10 @@ class Card {
     this.move();
   }
 
-  // -- which view is where --
+  // -- views of the parts --
 
   fill() {
-    const names = [...this.pictures.keys()];
+    const names = [...this.images.keys()];
     const models = names.filter((name) => name !== "original");
     const main = this.element.querySelector(".error");
     const shown = models.includes(document.body.dataset.main) ? document.body.dataset.main : models[models.length - 1];
@@ -64,13 +64,13 @@ class Card {
   }
 
   error(name) {
-    if (!this.errors.has(name)) this.errors.set(name, errorMap(this.pictures.get(name), this.pictures.get("original")));
+    if (!this.errors.has(name)) this.errors.set(name, errorMap(this.images.get(name), this.images.get("original")));
     return this.errors.get(name);
   }
 
   async show(part, name) {
     this.stage.querySelector(`.tag.${part}`).textContent = name;
-    const source = name.startsWith("error of ") ? await this.error(name.slice(9)) : this.pictures.get(name).src;
+    const source = name.startsWith("error of ") ? await this.error(name.slice(9)) : this.images.get(name).src;
     this.stage.querySelector(`.part.${part} img`).src = source;
   }
 
@@ -79,14 +79,14 @@ class Card {
   moveBorder(which, percent) {
     this.borders[which] = clamp(percent, 0, 100);
     const { a, b } = this.borders;
-    if (a > b) this.borders[which === "a" ? "b" : "a"] = this.borders[which]; // one pushes the other
+    if (a > b) this.borders[which === "a" ? "b" : "a"] = this.borders[which]; // one border pushes the other
     for (const name of ["a", "b"]) {
       this.stage.style.setProperty(`--${name}`, `${this.borders[name]}%`);
       this.stage.querySelector(`.handle.${name}`).setAttribute("aria-valuenow", Math.round(this.borders[name]));
     }
   }
 
-  // -- zoom and place: one state for all panes of the card --
+  // -- zoom and position: one state for all panes of the card --
 
   move() {
     const room = 0.5 / this.zoom;
@@ -101,13 +101,13 @@ class Card {
     this.element.querySelector("output").textContent = `${Math.round((100 * this.zoom) / this.oneToOne())} %`;
   }
 
-  // The zoom at which a pixel of the picture is a pixel of the page, in the stage.
+  // Return the zoom at which a pixel of the image is a pixel of the page.
   oneToOne() {
-    const picture = this.pictures.get("original");
-    return (picture.naturalWidth || 1) / (this.stage.clientWidth || 1);
+    const image = this.images.get("original");
+    return (image.naturalWidth || 1) / (this.stage.clientWidth || 1);
   }
 
-  // Zoom so that the place under the pointer, given in shares of its pane, stays there.
+  // Zoom around a point, given in shares of its pane.
   zoomTo(zoom, atX = 0.5, atY = 0.5) {
     const next = clamp(zoom, 1, 32);
     this.x += (atX - 0.5) * (1 / this.zoom - 1 / next);
@@ -122,7 +122,7 @@ class Card {
     this.move();
   }
 
-  // -- what people do --
+  // -- events --
 
   listen() {
     for (const handle of this.stage.querySelectorAll(".handle")) {
@@ -153,7 +153,7 @@ class Card {
       };
       pane.addEventListener("dblclick", (event) => this.zoomTo(this.zoom * (event.shiftKey ? 0.5 : 2), ...share(event)));
       pane.addEventListener("wheel", (event) => {
-        if (!event.ctrlKey) return; // the page scrolls
+        if (!event.ctrlKey) return; // without Ctrl the page scrolls
         event.preventDefault();
         this.zoomTo(this.zoom * Math.exp(-event.deltaY / 200), ...share(event));
       }, { passive: false });
@@ -166,9 +166,9 @@ class Card {
         if (!before) return;
         const now = share(event);
         const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
-        if (other) { // pinch: as the fingers part, so the picture grows
-          const apart = (place) => Math.hypot(place[0] - other[0], place[1] - other[1]);
-          this.zoomTo((this.zoom * apart(now)) / Math.max(apart(before), 1e-3), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
+        if (other) { // pinch: the zoom follows the distance of the fingers
+          const distance = (place) => Math.hypot(place[0] - other[0], place[1] - other[1]);
+          this.zoomTo((this.zoom * distance(now)) / Math.max(distance(before), 1e-3), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
         } else {
           this.pan(before[0] - now[0], before[1] - now[1]);
         }
@@ -191,13 +191,13 @@ class Card {
       const zooms = { in: () => this.zoom * 1.5, out: () => this.zoom / 1.5, fit: () => 1, one: () => this.oneToOne() };
       button.addEventListener("click", () => this.zoomTo(zooms[button.dataset.zoom]()));
     }
-    const original = this.pictures.get("original");
+    const original = this.images.get("original");
     if (!original.complete) original.addEventListener("load", () => this.move());
     new ResizeObserver(() => this.move()).observe(this.stage);
   }
 }
 
-// Cards are made when they come near: decoding and error maps of all at once would hold the page up.
+// A card is created when it is near the viewport: decoding all images at once would block the page.
 const made = new Map();
 const nearby = new IntersectionObserver((entries) => {
   for (const entry of entries) {
@@ -210,8 +210,8 @@ const cards = [...document.querySelectorAll(".card")];
 cards.forEach((card) => nearby.observe(card));
 
 document.getElementById("order").addEventListener("change", (event) => {
-  const worth = (card) => JSON.parse(card.dataset.worth)[event.target.value] ?? Infinity; // the least comes first
-  const sorted = event.target.value === "name" ? cards : [...cards].sort((first, second) => worth(first) - worth(second));
+  const quality = (card) => JSON.parse(card.dataset.quality)[event.target.value] ?? Infinity; // the lowest comes first
+  const sorted = event.target.value === "name" ? cards : [...cards].sort((first, second) => quality(first) - quality(second));
   document.getElementById("cards").append(...sorted);
 });
 

@@ -1,0 +1,92 @@
+"""Example images for the report and for a quick look: which images to show, and the files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from srgan.data.manifest import Pair
+from srgan.evaluation.evaluate import CPU, Upscale, device_lock, image_workers
+from srgan.images import visualize
+from srgan.images.read import encode_png, read_rgb
+from srgan.utils.files import atomic_folder, write_json
+from srgan.utils.progress import Progress
+
+MAX_EXAMPLES = 24
+MAX_SIDE = 1000  # pixels: of a larger image the report shows a region
+
+
+def select_examples(table: pd.DataFrame, model: str, count: int = MAX_EXAMPLES) -> list[tuple[str, str]]:
+    """Return set and name of the images to show: all of a small set, else the worst half, and the rest evenly spread.
+
+    The worst images have the highest LPIPS. Without LPIPS they have the smallest gain in PSNR-Y over bicubic.
+
+    Args:
+        table: see `srgan.evaluation.evaluate.evaluate`.
+        model: name of the model.
+        count: images, shared evenly by the sets.
+    """
+    rows = table[table["model"] == model].set_index(["set", "image"])
+    quality = -rows["lpips"]
+    if quality.isna().any():
+        quality = rows["psnr_y"] - table[table["model"] == "bicubic"].set_index(["set", "image"])["psnr_y"]
+    sets = list(dict.fromkeys(table["set"]))
+    share = max(count // len(sets), 2)
+    chosen = []
+    for name in sets:
+        order = [(name, image) for image in quality[name].sort_values(kind="stable").index]
+        rest = order[share // 2 :]
+        evenly = np.linspace(0, len(rest) - 1, min(share - share // 2, len(rest))).round().astype(int)
+        chosen += order[: share // 2] + [rest[at] for at in evenly]
+    return sorted(chosen)
+
+
+def write_examples(
+    folder: Path, comparison: Path, pairs: list[Pair], models: Mapping[str, Upscale], table: pd.DataFrame, device: torch.device = CPU
+) -> None:
+    """Write the results of each model for some images.
+
+    Args:
+        folder: replaced as a whole. ``SET/IMAGE/VIEW.png`` for each model and for ``original``, lossless, a region of large images.
+            ``index.json`` lists them: `set`, `image`, `height` and `width` of the image, `top` and `left` of the region, `views`.
+        comparison: an image with a row of regions for each example.
+        pairs: images to show.
+        models: models to show, bicubic first. The region is the one with the largest error of bicubic.
+        table: see `srgan.evaluation.evaluate.evaluate`.
+        device: where the models compute.
+    """
+    lock = device_lock(device)
+    captions = {(row.set, row.image, row.model): _caption(row) for row in table.itertuples()}
+    rows, index = [], []
+    with atomic_folder(folder) as new, Progress("images", len(pairs), "image") as progress, image_workers(len(pairs)) as pool:
+
+        def draw(pair: Pair) -> tuple[dict[str, Any], np.ndarray]:
+            hr_image, lr_image = read_rgb(pair.hr), read_rgb(pair.lr)
+            with lock:
+                views = {name: upscale(lr_image) for name, upscale in models.items()} | {"original": hr_image}
+            baseline = next(iter(views.values()))
+            of_pair = {name: captions[pair.set, pair.name, name] for name in models}
+            row = visualize.strip(pair.name, views, of_pair, baseline, hr_image)
+            height, width = hr_image.shape[:2]
+            top, left = visualize.weakest(baseline, hr_image, MAX_SIDE) if max(height, width) > MAX_SIDE else (0, 0)
+            place = new / pair.set / pair.name
+            place.mkdir(parents=True)
+            for name, view in views.items():
+                (place / f"{name}.png").write_bytes(encode_png(view[top : top + MAX_SIDE, left : left + MAX_SIDE]))
+            progress.add(1)
+            record = {"set": pair.set, "image": pair.name, "height": height, "width": width, "top": int(top), "left": int(left)}
+            return record | {"views": list(views)}, row
+
+        for record, row in pool.map(draw, pairs):
+            index.append(record)
+            rows.append(row)
+        write_json(new / "index.json", index)
+    visualize.write_strips(comparison, rows)
+
+
+def _caption(row: Any) -> str:
+    lpips = f"  LPIPS {row.lpips:.3f}" if np.isfinite(row.lpips) else ""
+    return f"{row.psnr_y:.2f} dB{lpips}"
