@@ -143,7 +143,7 @@ class Plain:
         self.device = pick_device()
         generator, discriminator, perceptual = networks(name, options)
         if isinstance(generator, SRResNet):
-            generator.plain = True
+            generator.optimize_graph = False
         self.generator = generator.to(self.device).train()
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1e-4, betas=(0.9, 0.99))
@@ -311,7 +311,7 @@ def flops(name: str, stage: str, batch: int, folder: Path) -> float:
     """Return the FLOPs of the convolutions of one step without recomputation, counted with two images."""
     subject = Ours(name, stage, 2, folder, loading=False, precision="fp32")
     if isinstance(subject.trainer.generator, SRResNet):
-        subject.trainer.generator.plain = True
+        subject.trainer.generator.optimize_graph = False
     with FlopCounterMode(display=False) as counter:
         subject.step()
     return counter.get_total_flops() / 2 * batch

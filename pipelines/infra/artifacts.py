@@ -12,7 +12,8 @@ from pipelines.infra import dvc
 from srgan.config import schema
 from srgan.evaluation.model_card import escaped
 from srgan.metrics.registry import METRICS
-from srgan.stages import COMPARISON, METRICS, REPORT, current_training
+from srgan.stages import COMPARISON, REPORT, current_training
+from srgan.stages import METRICS as METRICS_FILE
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_json
 
@@ -29,15 +30,15 @@ def training(root: Path, logger: Any) -> None:
         return
     try:
         made = current_training(schema.load())
-        scores = read_json(METRICS, made_by="evaluate")
+        scores = read_json(METRICS_FILE, made_by="evaluate")
     except SrganError as error:
         logger.info("no scores to show: %s", error)
         return
-    columns = [name for name in METRICS if any(figures.get(name) is not None for models in scores.values() for figures in models.values())]
+    columns = [name for name in METRICS if any(values.get(name) is not None for models in scores.values() for values in models.values())]
     rows = [
-        {"set": name, "model": model} | {METRICS[column].title: figures[column] for column in columns}
+        {"set": name, "model": model} | {METRICS[column].title: values[column] for column in columns}
         for name, models in scores.items()
-        for model, figures in models.items()
+        for model, values in models.items()
     ]
     create_table_artifact(rows, key="scores", description="Means over the test images; `gan` is what was trained.")
     if COMPARISON.is_file():

@@ -84,7 +84,7 @@ def export(
     if checkpoint:
         from srgan.export import checkpoints
 
-        checkpoints.export_checkpoint(checkpoint, output, name, licence, plain)
+        checkpoints.export_checkpoint(checkpoint, output, name, licence, not plain)
         return
     for flag, value in {"output": output, "name": name, "license": licence, "plain": plain}.items():
         if value:

@@ -19,7 +19,9 @@ class TrainingHistory:
     validation: dict[str, pd.DataFrame] = field(default_factory=dict)  # stage -> a row for each validation
 
 
-def read_history(parameters: dict[str, Any], losses: dict[str, Path], read: Callable[[Path], pd.DataFrame] = pd.read_csv) -> TrainingHistory:
+def read_history(
+    parameters: dict[str, Any], losses: dict[str, Path], read: Callable[[Path], pd.DataFrame] = pd.read_csv
+) -> TrainingHistory:
     """Read the files that the training stages wrote.
 
     Args:

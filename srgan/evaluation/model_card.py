@@ -76,9 +76,5 @@ def _cell(name: str, values: dict[str, Any]) -> str:
 
 def _worst(statistics: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return set, label of the metric and names of the worst images."""
-    rows = []
-    for name, models in statistics.items():
-        for metric in ranking():
-            if worst := models["gan"]["figures"].get(metric, {}).get("worst"):
-                rows.append((escaped(name), METRICS[metric].label, escaped(", ".join(worst))))
-    return rows
+    found = [(name, metric, models["gan"]["figures"].get(metric, {})) for name, models in statistics.items() for metric in ranking()]
+    return [(escaped(name), METRICS[metric].label, escaped(", ".join(row["worst"]))) for name, metric, row in found if row.get("worst")]

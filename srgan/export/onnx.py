@@ -1,4 +1,4 @@
-"""A trained generator as one `.onnx` file that keeps a promise (contract 1, see docs/onnx.md)."""
+"""Export of a generator to one `.onnx` file that follows contract 1 (docs/onnx.md)."""
 
 import copy
 import json
@@ -16,43 +16,43 @@ import torch
 from torch import nn
 
 from srgan import __version__
-from srgan.models.registry import describe
+from srgan.models.registry import architecture_of
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_file, sha256
 
 CONTRACT = 1
 PRECISIONS = ("fp32", "fp16", "int8")
-OPSET, IR_VERSION = 18, 9  # IR 10 does not load in ONNX Runtime 1.17, which chaiNNer pins, and brings nothing that is used here
-LARGE = 1 << 30  # elements; no weight has as many
-TOLERANCE = 1e-4  # largest difference from torch that is accepted, on a range of 0..1
-PROBES = ((1, 1, 1), (1, 33, 7), (2, 17, 31), (1, 97, 101))  # batch, height, width
+OPSET, IR_VERSION = 18, 9  # ONNX Runtime 1.17, which chaiNNer pins, does not load IR 10
+MAX_FOLDED_ELEMENTS = 1 << 30  # more than any weight has
+TOLERANCE = 1e-4  # largest allowed difference from torch, on a range of 0..1
+PROBE_SHAPES = ((1, 1, 1), (1, 33, 7), (2, 17, 31), (1, 97, 101))  # batch, height, width
 
 
 def file_name(scale: int, name: str, arch: str, precision: str = "fp32") -> str:
-    """Name of an exported file, for example ``4x-demo-compact-fp32.onnx``."""
+    """Return the name of an exported file, for example ``4x-demo-compact-fp32.onnx``."""
     return f"{scale}x-{name}-{arch}-{precision}.onnx"
 
 
-def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str], plain: bool = False) -> dict[str, Any]:
-    """Write `model` as ONNX, checked against torch before it gets its name.
+def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str], optimize_graph: bool = True) -> dict[str, Any]:
+    """Write `model` as ONNX. The file is compared with torch before it gets its name.
 
-    The graph is made faster without changing what it computes: batch normalisation is part of the convolution before it, the last
-    convolution of SRResNet works before the pixel shuffle (`srgan.models.layers.before_shuffle`) with its weights made beforehand, and a
-    PReLU of one slope is a LeakyReLU, which runtimes join to the convolution.
+    The optimised graph computes the same function. Batch normalisation is merged into the convolution before it. The last convolution of
+    SRResNet runs before the pixel shuffle (`srgan.models.layers.fold_into_subpixel`), with precomputed weights. A PReLU with one slope
+    becomes a LeakyReLU, which runtimes fuse with the convolution.
 
     Args:
-        path: of the file.
-        model: a generator, `(N, 3, H, W)` in 0..1 to `(N, 3, scale * H, scale * W)`.
-        metadata: further `sr.*` entries, see `contract_metadata`.
-        plain: leave the graph as the network is written; slower, for comparison.
+        path: the new file.
+        model: generator, `(N, 3, H, W)` in 0..1 to `(N, 3, scale * H, scale * W)`.
+        metadata: `sr.*` entries, in addition to `contract_metadata`.
+        optimize_graph: False keeps the graph of the network as it is. It is slower, for comparison.
 
     Returns:
-        Size, digest and the largest difference from torch for each probed shape.
+        Size, digest and the largest difference from torch for each of `PROBE_SHAPES`.
 
     Raises:
-        SrganError: the file's results differ from torch's by more than `TOLERANCE`.
+        SrganError: the results of the file and of torch differ by more than `TOLERANCE`.
     """
-    proto = _to_proto(model, plain)
+    proto = _to_proto(model, optimize_graph)
     proto = _clean(proto, contract_metadata(model) | {"sr.memory_per_pixel": str(memory_per_pixel(proto))} | metadata)
     with atomic_file(path) as temporary:
         onnx.save_model(proto, temporary, save_as_external_data=False)
@@ -62,8 +62,8 @@ def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str], plain: b
 
 
 def contract_metadata(model: nn.Module) -> dict[str, str]:
-    """The `sr.*` entries that follow from the network alone."""
-    arch, config = describe(model)
+    """Return the `sr.*` entries that follow from the network alone."""
+    arch, config = architecture_of(model)
     return {
         "sr.contract": str(CONTRACT),
         "sr.scale": str(model.scale),
@@ -79,9 +79,9 @@ def contract_metadata(model: nn.Module) -> dict[str, str]:
 
 
 def memory_per_pixel(proto: onnx.ModelProto) -> int:
-    """Bytes that the activations take at most while the graph runs, for each pixel of the input.
+    """Return the peak memory of the activations, in bytes per pixel of the input.
 
-    An activation lives from the node that makes it to the last that reads it.
+    An activation takes memory from the node that computes it to the last node that reads it.
     """
     side, proto = 64, onnx.ModelProto.FromString(proto.SerializeToString())
     for axis, size in zip(proto.graph.input[0].type.tensor_type.shape.dim, (1, 3, side, side), strict=True):
@@ -103,31 +103,31 @@ def memory_per_pixel(proto: onnx.ModelProto) -> int:
 
 
 def check_parity(path: Path, model: nn.Module) -> dict[str, float]:
-    """Largest absolute difference between the file in ONNX Runtime (CPU) and torch, for each of `PROBES`."""
+    """Return the largest absolute difference between the file in ONNX Runtime (CPU) and torch, for each of `PROBE_SHAPES`."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     differences = {}
-    for batch, height, width in PROBES:
+    for batch, height, width in PROBE_SHAPES:
         image = torch.rand(batch, 3, height, width, generator=generator)
         with torch.inference_mode():
             expected = model(image).numpy()
         (actual,) = session.run(["output"], {"input": image.numpy()})
         if actual.shape != expected.shape:
-            raise SrganError(f"export: the ONNX model answers {image.shape} with {actual.shape}, torch with {expected.shape}")
+            raise SrganError(f"export: ONNX Runtime returns {actual.shape} for {tuple(image.shape)}, torch {expected.shape}")
         differences[f"{batch}x3x{height}x{width}"] = float(np.abs(actual - expected).max())
     worst = max(differences.values())
     if not worst < TOLERANCE:
-        raise SrganError(f"export: ONNX Runtime differs from torch by {worst:.2g}, allowed is {TOLERANCE:g}; nothing was written")
+        raise SrganError(f"export: ONNX Runtime differs from torch by {worst:.2g}, at most {TOLERANCE:g} is allowed; no file was written")
     return differences
 
 
-def _to_proto(model: nn.Module, plain: bool) -> onnx.ModelProto:
+def _to_proto(model: nn.Module, optimize_graph: bool) -> onnx.ModelProto:
     dimensions = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     for chatty in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     model = copy.deepcopy(model).cpu().float().eval()
-    if hasattr(model, "plain"):
-        model.plain = plain
+    if hasattr(model, "optimize_graph"):
+        model.optimize_graph = optimize_graph
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -141,14 +141,15 @@ def _to_proto(model: nn.Module, plain: bool) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None
-    if plain:
+    if not optimize_graph:
         return program.model_proto
-    # Weights that follow from others are made now; by itself the exporter leaves large ones to be made at every run.
-    return _leaky(onnxscript.optimizer.optimize(program.model_proto, input_size_limit=LARGE, output_size_limit=LARGE))
+    # Computed weights are folded into constants now. By default large ones are computed at every run.
+    limits = {"input_size_limit": MAX_FOLDED_ELEMENTS, "output_size_limit": MAX_FOLDED_ELEMENTS}
+    return _leaky(onnxscript.optimizer.optimize(program.model_proto, **limits))
 
 
 def _leaky(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """LeakyReLU for every PReLU whose slopes are all the same."""
+    """Replace every PReLU whose slopes are equal by a LeakyReLU."""
     weights = {initializer.name: initializer for initializer in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "PRelu" and node.input[1] in weights:
@@ -164,7 +165,7 @@ def _leaky(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _clean(proto: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
-    """Keep what a consumer needs: torch writes stack traces and local paths into nodes and values."""
+    """Remove the stack traces and local paths that torch writes into nodes and values, and set names and metadata."""
     proto.ir_version = IR_VERSION
     graph = proto.graph
     del proto.metadata_props[:], proto.functions[:], graph.metadata_props[:], graph.value_info[:]

@@ -1,4 +1,4 @@
-"""Exported models in less than 32 bits: smaller, faster where the hardware has the arithmetic, and kept only if they are as good."""
+"""Exported models in float16 and int8. A file is kept only if its loss of PSNR is small."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -19,34 +19,34 @@ from srgan.metrics.psnr_ssim import psnr_ssim_y
 from srgan.utils.files import sha256
 
 FP16_MAX_DROP = 0.05  # dB
-IMAGES = 8  # that the loss is measured on
+MAX_IMAGES = 8  # images on which the loss is measured
 
 log = logging.getLogger(__name__)
 
 
 def write_fp16(path: Path, full: Path, pairs: list[Pair]) -> dict[str, Any]:
-    """Write the float32 file `full` in float16, input and output float32. It is for GPUs. See `_judged` for what is returned."""
+    """Write the float32 file `full` in float16, with float32 input and output, for GPUs. Return the record of `_accept_or_delete`."""
     model = OnnxModel(convert_float_to_float16(onnx.load(full), keep_io_types=True))
-    model.topological_sort()  # it puts new nodes behind those that read them
+    model.topological_sort()  # the conversion puts new nodes after the nodes that read them
     onnx.save_model(_described(model.model, "fp16"), path)
-    return _judged(path, full, pairs, FP16_MAX_DROP)
+    return _accept_or_delete(path, full, pairs, FP16_MAX_DROP)
 
 
 def write_int8(path: Path, full: Path, pairs: list[Pair], crops: Iterable[np.ndarray], max_drop: float) -> dict[str, Any]:
-    """Write the float32 file `full` in int8 (QDQ), its first and last convolution and all that is no convolution in float32.
+    """Write the float32 file `full` in int8 (QDQ). The first and last convolution and all other operations stay in float32.
 
     Args:
-        path: of the new file.
+        path: the new file.
         full: the float32 file.
-        pairs: to measure the loss on.
-        crops: `(h, w, 3)` uint8 of the training's LR images; few and small ones, as everything the network makes of them is held in memory.
-        max_drop: dB of PSNR-Y that it may lose.
+        pairs: images on which the loss is measured.
+        crops: `(h, w, 3)` uint8 patches of LR training images, for calibration. All activations for all patches are held in memory.
+        max_drop: allowed loss of PSNR-Y in dB.
 
     Returns:
-        See `_judged`.
+        The record of `_accept_or_delete`.
     """
     convolutions = [node.name for node in onnx.load(full).graph.node if node.op_type == "Conv"]
-    logging.getLogger("root").addFilter(_no_advice)  # onnxruntime recommends a pre-processing that the exporter has done already
+    logging.getLogger("root").addFilter(_no_advice)  # onnxruntime recommends a pre-processing that the exporter has already done
     try:
         quantize_static(
             full,
@@ -62,7 +62,7 @@ def write_int8(path: Path, full: Path, pairs: list[Pair], crops: Iterable[np.nda
     finally:
         logging.getLogger("root").removeFilter(_no_advice)
     onnx.save_model(_described(onnx.load(path), "int8"), path)
-    return _judged(path, full, pairs, max_drop)
+    return _accept_or_delete(path, full, pairs, max_drop)
 
 
 class _Crops(CalibrationDataReader):
@@ -72,7 +72,7 @@ class _Crops(CalibrationDataReader):
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
-        """The next input; None after the last."""
+        """Return the next input, None after the last."""
         return next(self.inputs, None)
 
 
@@ -88,15 +88,15 @@ def _described(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     return proto
 
 
-def _judged(path: Path, full: Path, pairs: list[Pair], max_drop: float) -> dict[str, Any]:
-    """Compare a file with the float32 one, and delete it if it loses too much.
+def _accept_or_delete(path: Path, full: Path, pairs: list[Pair], max_drop: float) -> dict[str, Any]:
+    """Compare a file with the float32 file, and delete it if its PSNR-Y is too low.
 
     Returns:
-        `file`; `psnr_y` and `psnr_y_fp32`, means over `images` validation images in dB; `psnr_y_change`; `written`, and if it is:
-        `bytes` and `sha256`.
+        A record with `file`, `psnr_y` and `psnr_y_fp32` (means over `images` validation images in dB), `psnr_y_change` and `written`. A
+        written file also has `bytes` and `sha256`.
     """
     onnx.checker.check_model(path, full_check=True)
-    chosen = [pairs[int(index)] for index in np.linspace(0, len(pairs) - 1, min(IMAGES, len(pairs))).round()]
+    chosen = [pairs[int(index)] for index in np.linspace(0, len(pairs) - 1, min(MAX_IMAGES, len(pairs))).round()]
     ours, theirs = _psnr_y(path, chosen), _psnr_y(full, chosen)
     change = ours - theirs
     record = {"file": path.name, "psnr_y": round(ours, 4), "psnr_y_fp32": round(theirs, 4), "psnr_y_change": round(change, 4)}
@@ -104,13 +104,13 @@ def _judged(path: Path, full: Path, pairs: list[Pair], max_drop: float) -> dict[
     if record["written"]:
         log.info("%s: %+.3f dB against float32", path.name, change)
         return record | {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    log.warning("%s: %+.3f dB against float32, allowed is a loss of %.3f dB: not written", path.name, change, max_drop)
+    log.warning("%s: %+.3f dB against float32, a loss of at most %.3f dB is allowed: not written", path.name, change, max_drop)
     path.unlink()
     return record
 
 
 def _psnr_y(path: Path, pairs: list[Pair]) -> float:
-    """Mean over the pairs in dB; 0 for a model whose results are not all finite."""
+    """Return the mean over the pairs in dB, 0 if a result is not finite."""
     upscaler, found = Upscaler(path, provider="cpu"), []
     for pair in pairs:
         lr_image = read_rgb(pair.lr).transpose(2, 0, 1)[None].astype(np.float32) / 255

@@ -1,4 +1,4 @@
-"""Generators in safetensors files: written with metadata and a digest, read back by the names and shapes of their weights."""
+"""Generators in safetensors files: written with metadata and a digest, read by the names and shapes of their weights."""
 
 import json
 import warnings
@@ -10,75 +10,84 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from srgan.models import pretrained
-from srgan.models.registry import GENERATORS, describe
+from srgan.models.registry import NETWORKS, architecture_of
 from srgan.models.weights_file import DIGEST, damage, digest_of, read_metadata
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_file
 
-USUAL = 1024  # channels or blocks that no network exceeds; a file that claims more may claim more memory than there is
+MAX_USUAL_SIZE = 1024  # channels or blocks. A file that claims more is checked on the meta device before memory is allocated.
 
 
 def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str]) -> None:
-    """Write bare float32 weights as safetensors, with `metadata` and a digest in the header. Equal weights make equal bytes."""
+    """Write float32 weights as safetensors, with `metadata` and a digest in the header. Equal weights result in equal bytes."""
     state = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
     plain = memoryview(save(state))
     metadata = metadata | {DIGEST: digest_of(plain[8 + int.from_bytes(plain[:8], "little") :], metadata)}
     with atomic_file(path) as temporary:
-        # One entry: safetensors writes several in an order that changes from run to run.
+        # One entry: safetensors writes several entries in an order that changes from run to run.
         temporary.write_bytes(save(state, metadata={"srgan": json.dumps(metadata, sort_keys=True)}))
 
 
 def load_generator(path: str | Path, made_by: str) -> tuple[nn.Module, dict[str, str]]:
-    """Read a generator that `save_generator` wrote.
+    """Read a generator of `save_generator`. The network and its size follow from the names and shapes of the weights.
 
-    The network and its size are read back from the weights' names and shapes.
+    Args:
+        path: file of weights.
+        made_by: stage that writes the file, for error messages.
 
     Returns:
-        The network in evaluation mode, and the header's metadata.
+        The network in evaluation mode, and the metadata of the header.
+
+    Raises:
+        SrganError: the file is missing, damaged, or holds no known network.
     """
     metadata = read_metadata(path, made_by)
     if problem := damage(path):
-        raise SrganError(f"{path}: damaged ({problem}); restore it with dvc checkout, or make it again with: dvc repro -sf {made_by}")
+        raise SrganError(f"{path}: damaged ({problem}); restore it with dvc checkout, or write it again with: dvc repro -sf {made_by}")
     try:
         state = load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise SrganError(f"{path}: not a readable safetensors file ({error}); make it again with: dvc repro -sf {made_by}") from error
-    return generator_of(state, path).eval(), metadata
+        raise SrganError(f"{path}: not a readable safetensors file ({error}); write it again with: dvc repro -sf {made_by}") from error
+    return from_state_dict(state, path).eval(), metadata
 
 
-def generator_of(state: dict[str, Tensor], path: str | Path) -> nn.Module:
-    """The generator that these weights belong to, with them in it; `path` is named in errors."""
-    for build in GENERATORS.values():
-        try:
-            config = build.config_from(state)  # type: ignore[attr-defined]
-        except (IndexError, KeyError, ValueError) as error:
-            raise SrganError(f"{path}: looks like {build.__name__}, but its weights have other names or shapes ({error})") from error
-        if config is not None:
-            try:
-                if max(value for value in config.values() if isinstance(value, int)) > USUAL:
-                    with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # takes no memory, but seconds to import
-                        build(**config).load_state_dict(state)
-                model = build(**config)
-                model.load_state_dict(state)
-            except (RuntimeError, ValueError) as error:
-                raise SrganError(
-                    f"{path}: looks like {build.__name__} {config}, but does not fit: {' '.join(str(error).split())}"
-                ) from error
-            return model
-    raise SrganError(f"{path}: holds no network of {', '.join(GENERATORS)}")
+def from_state_dict(state: dict[str, Tensor], path: str | Path) -> nn.Module:
+    """Return the generator of a state dict, with these weights. The first network of the registry that recognises them is used.
 
-
-def start_from(path: str | Path, model: nn.Module) -> None:
-    """Load weights for fine-tuning into `model`: those that `save_generator` wrote, or a checkpoint of the community.
+    Args:
+        state: weights by key.
+        path: origin of the weights, for error messages.
 
     Raises:
-        SrganError: the file cannot be read, or holds another network or size.
+        SrganError: no network recognises the weights, or they do not fit.
     """
-    state = pretrained.read_state(path)
-    if "conv_up_x3.weight" in model.state_dict() and "conv_up2.weight" not in state:  # their one step by 3 is called as one by 2
-        state = {key.replace("conv_up1.", "conv_up_x3."): value for key, value in state.items()}
-    found = generator_of(state, path)
-    (name, config), wanted = describe(found), describe(model)
+    for network in NETWORKS.values():
+        try:
+            config = network.detect(state)
+        except (IndexError, KeyError, ValueError) as error:
+            raise SrganError(f"{path}: looks like {network.name}, but its weights have other names or shapes ({error})") from error
+        if config is not None:
+            try:
+                if max(value for value in config.values() if isinstance(value, int)) > MAX_USUAL_SIZE:
+                    with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # no memory, but seconds to import
+                        network.factory(**config).load_state_dict(state)
+                model = network.factory(**config)
+                model.load_state_dict(state)
+            except (RuntimeError, ValueError) as error:
+                message = " ".join(str(error).split())
+                raise SrganError(f"{path}: looks like {network.name} {config}, but does not fit: {message}") from error
+            return model
+    raise SrganError(f"{path}: holds no network of {', '.join(NETWORKS)}")
+
+
+def load_pretrained(path: str | Path, model: nn.Module) -> None:
+    """Load weights for fine-tuning into `model`, from a file of `save_generator` or a third-party checkpoint.
+
+    Raises:
+        SrganError: the file is unreadable, or holds another network or size.
+    """
+    found = from_state_dict(pretrained.read_state(path, model.scale), path)
+    (name, config), wanted = architecture_of(found), architecture_of(model)
     if (name, config) != wanted:
-        raise SrganError(f"{path}: holds {name} {config}, params.yaml names {wanted[0]} {wanted[1]}; change one")
+        raise SrganError(f"{path}: holds {name} {config}, but params.yaml names {wanted[0]} {wanted[1]}; change one of them")
     model.load_state_dict(found.state_dict())

@@ -6,13 +6,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from srgan.models.network import Network, State
+
 
 class Compact(nn.Module):
-    """Convolutions at LR resolution, one pixel shuffle, added to the nearest-neighbour enlargement of the input.
+    """Convolutions at LR resolution and one pixel shuffle, added to the nearest-neighbour interpolation of the input.
 
-    The SRVGG design of Real-ESRGAN's small models (Wang et al. 2021, "Real-ESRGAN", https://arxiv.org/abs/2107.10833, released with
-    its code), on the sub-pixel convolution of Shi et al. 2016 (https://arxiv.org/abs/1609.05158, section 3). No batch
-    normalisation, no operation at HR resolution: cheap, and its key names (``body.N``) are the community's.
+    The SRVGG design of the small models of Real-ESRGAN (Wang et al. 2021, "Real-ESRGAN", https://arxiv.org/abs/2107.10833, released
+    with its code), with the sub-pixel convolution of Shi et al. 2016 (https://arxiv.org/abs/1609.05158, section 3). It has no batch
+    normalisation and no operation at HR resolution. Its key names (``body.N``) are those of third-party checkpoints.
 
     Args:
         scale: HR size / LR size.
@@ -34,11 +36,11 @@ class Compact(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Start as bilinear enlargement.
+        """Initialise the network as bilinear interpolation.
 
-        Kaiming initialisation (He et al. 2015), except that the first three channels of each layer pass the image on unchanged, and
-        that the last layer turns it into the difference between bilinear and nearest-neighbour enlargement. A random start has to
-        unlearn the blocks of the nearest-neighbour base first, and short trainings keep a grid of them.
+        Kaiming initialisation (He et al. 2015) with two exceptions. The first three channels of each layer pass the image on unchanged.
+        The last layer turns it into the difference between bilinear and nearest-neighbour interpolation. With random weights alone, a
+        short training leaves a grid of the blocks of the nearest-neighbour base.
         """
         convolutions = [layer for layer in self.body if isinstance(layer, nn.Conv2d)]
         for layer in convolutions:
@@ -49,7 +51,7 @@ class Compact(nn.Module):
         for layer in convolutions[:-1]:
             layer.weight[:3] = 0
             layer.weight[range(3), range(3), 1, 1] = 1
-        # Sub-pixel i of s lies (i + 1/2) / s - 1/2 from the pixel's centre; its bilinear weights on the left, middle, right pixel:
+        # Sub-pixel i of s is (i + 1/2) / s - 1/2 from the centre of the pixel. Its bilinear weights on the left, middle, right pixel:
         offset = (torch.arange(self.scale) + 0.5) / self.scale - 0.5
         taps = torch.stack([(-offset).clamp(min=0), 1 - offset.abs(), offset.clamp(min=0)], dim=1)
         bilinear = torch.einsum("ph,qw->pqhw", taps, taps).flatten(0, 1)
@@ -62,22 +64,30 @@ class Compact(nn.Module):
 
     @property
     def receptive_field(self) -> int:
-        """LR pixels that an output pixel depends on, in each direction from its own."""
+        """Return the LR pixels in each direction on which an output pixel depends."""
         return self.depth + 2
 
-    @staticmethod
-    def config_from(state: dict[str, torch.Tensor]) -> dict[str, Any] | None:
-        """The arguments behind a state dict, or None if it is another network's."""
-        convolutions = [key for key, value in state.items() if key.startswith("body.") and value.ndim == 4]
-        if not convolutions or "body.0.weight" not in state:
-            return None
-        last = max(int(key.split(".")[1]) for key in convolutions)
-        scale = round((state[f"body.{last}.weight"].shape[0] / 3) ** 0.5)
-        return {"scale": scale, "features": state["body.0.weight"].shape[0], "depth": len(convolutions) - 2}
-
     def forward(self, lr_image: torch.Tensor) -> torch.Tensor:
-        """Enlarge by `scale`."""
+        """Upscale by `scale`."""
         features = lr_image
         for layer in self.body:
             features = layer(features)
         return functional.pixel_shuffle(features, self.scale) + functional.interpolate(lr_image, scale_factor=self.scale, mode="nearest")
+
+
+def _detect(state: State) -> dict[str, Any] | None:
+    convolutions = [key for key, value in state.items() if key.startswith("body.") and value.ndim == 4]
+    if not convolutions or "body.0.weight" not in state:
+        return None
+    last = max(int(key.split(".")[1]) for key in convolutions)
+    scale = round((state[f"body.{last}.weight"].shape[0] / 3) ** 0.5)
+    return {"scale": scale, "features": state["body.0.weight"].shape[0], "depth": len(convolutions) - 2}
+
+
+COMPACT = Network(
+    "compact",
+    Compact,
+    _detect,
+    "A plain stack of convolutions (SRVGG of Real-ESRGAN): the fastest, for everyday hardware.",
+    scales=(2, 3, 4, 5, 6, 7, 8),
+)

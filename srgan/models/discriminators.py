@@ -1,7 +1,7 @@
-"""Networks that tell photographs from generated images.
+"""Networks that distinguish real from generated images.
 
-All take `(N, 3, H, W)` in 0..1 and return logits, above 0 where an image looks real, and the features after each layer, which the
-perceptual loss may compare.
+The input is `(N, 3, H, W)` in 0..1. The output is logits, above 0 for a real image, and the features after each layer for feature
+matching.
 """
 
 from itertools import pairwise
@@ -12,15 +12,17 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-Judgement = tuple[torch.Tensor, list[torch.Tensor]]  # logits, features
+from srgan.models.network import Discriminator, State
+
+Output = tuple[torch.Tensor, list[torch.Tensor]]  # logits, features
 
 
 class VggDiscriminator(nn.Module):
-    """Judges an image as a whole.
+    """Classify an image as a whole.
 
-    SRGAN's (Ledig et al. 2017, https://arxiv.org/abs/1609.04802, section 2.1.1 and figure 4): eight 3x3 convolutions from 64 to 512
-    channels, every second one halving the resolution, batch normalisation, two dense layers. Features are resized to 6x6 before
-    these: at the paper's patch of 96 pixels that changes nothing, and any other patch works too.
+    The discriminator of SRGAN (Ledig et al. 2017, https://arxiv.org/abs/1609.04802, section 2.1.1 and figure 4). It has
+    eight 3x3 convolutions from 64 to 512 channels, every second one with stride 2, batch normalisation and two dense
+    layers. Features are resized to 6x6 before the dense layers. This changes nothing for patches of 96 pixels, as in the paper, and allows other patch sizes.
 
     Args:
         features: channels of the first layer.
@@ -40,13 +42,8 @@ class VggDiscriminator(nn.Module):
         self.dense = nn.Linear(8 * features * self.POOLED**2, 16 * features)
         self.last = nn.Linear(16 * features, 1)
 
-    @staticmethod
-    def config_from(state: dict[str, torch.Tensor]) -> dict[str, Any] | None:
-        """The arguments behind a state dict, or None if it is another network's."""
-        return {"features": state["first.weight"].shape[0]} if "dense.weight" in state else None
-
-    def forward(self, image: torch.Tensor) -> Judgement:
-        """Judge images: logits `(N, 1)`."""
+    def forward(self, image: torch.Tensor) -> Output:
+        """Return logits `(N, 1)`."""
         hidden = functional.leaky_relu(self.first(image * 2 - 1), 0.2)
         features = [hidden]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
@@ -57,10 +54,11 @@ class VggDiscriminator(nn.Module):
 
 
 class UnetDiscriminator(nn.Module):
-    """Judges each pixel, with the whole image in view.
+    """Classify each pixel.
 
-    Real-ESRGAN's (Wang et al. 2021, https://arxiv.org/abs/2107.10833, section 3.3): a U-Net with skip connections and spectral
-    normalisation (Miyato et al. 2018, https://arxiv.org/abs/1802.05957). The key names are those of its released checkpoints.
+    The discriminator of Real-ESRGAN (Wang et al. 2021, https://arxiv.org/abs/2107.10833, section 3.3). It is
+    a U-Net with skip connections and spectral normalisation (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
+    The key names are those of the released checkpoints.
 
     Args:
         features: channels of the first layer.
@@ -79,20 +77,15 @@ class UnetDiscriminator(nn.Module):
         self.conv7, self.conv8 = normed(one, one, 3, 1), normed(one, one, 3, 1)
         self.conv9 = nn.Conv2d(one, 1, 3, padding=1)
 
-    @staticmethod
-    def config_from(state: dict[str, torch.Tensor]) -> dict[str, Any] | None:
-        """The arguments behind a state dict, or None if it is another network's."""
-        return {"features": state["conv0.weight"].shape[0]} if "conv9.weight" in state else None
-
-    def forward(self, image: torch.Tensor) -> Judgement:
-        """Judge pixels: logits `(N, 1, H, W)`."""
+    def forward(self, image: torch.Tensor) -> Output:
+        """Return logits `(N, 1, H, W)`."""
         down = [functional.leaky_relu(self.conv0(image * 2 - 1), 0.2)]
         for convolution in (self.conv1, self.conv2, self.conv3):
             down.append(functional.leaky_relu(convolution(down[-1]), 0.2))
         hidden, features = down[-1], list(down)
         for convolution, skip in zip((self.conv4, self.conv5, self.conv6), down[-2::-1], strict=True):
-            enlarged = functional.interpolate(hidden, size=skip.shape[2:], mode="bilinear", align_corners=False)
-            hidden = functional.leaky_relu(convolution(enlarged), 0.2) + skip
+            upscaled = functional.interpolate(hidden, size=skip.shape[2:], mode="bilinear", align_corners=False)
+            hidden = functional.leaky_relu(convolution(upscaled), 0.2) + skip
             features.append(hidden)
         for convolution in (self.conv7, self.conv8):
             hidden = functional.leaky_relu(convolution(hidden), 0.2)
@@ -101,36 +94,48 @@ class UnetDiscriminator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Judges each patch of an image on its own (PatchGAN: Isola et al. 2017, https://arxiv.org/abs/1611.07004, section 3.2.2).
+    """Classify each patch of an image (PatchGAN: Isola et al. 2017, https://arxiv.org/abs/1611.07004, section 3.2.2).
 
-    Spectral normalisation (Miyato et al. 2018, https://arxiv.org/abs/1802.05957) in place of batch normalisation: it bounds the
-    slope, and real and generated batches do not leak into each other.
+    Spectral normalisation (Miyato et al. 2018, https://arxiv.org/abs/1802.05957) instead of batch normalisation: it bounds the
+    slope, and the statistics of real and generated batches stay separate.
 
     Args:
-        features: channels of the first layer; each further layer doubles them, up to eight times.
-        depth: layers that halve the resolution.
+        features: channels of the first layer. Each further layer doubles them, up to 8 x `features`.
+        depth: layers with stride 2.
     """
 
     def __init__(self, features: int = 64, depth: int = 3) -> None:
         super().__init__()
         widths = [features * min(2**i, 8) for i in range(depth + 1)]
-        # Full resolution first: a layer that halves at once hardly sees the grid that sub-pixel convolutions tend to leave.
+        # Full resolution first: a first layer with stride 2 hardly detects the grid of sub-pixel convolutions.
         self.first = nn.Conv2d(3, features, 3, padding=1)
         self.down = nn.ModuleList(spectral_norm(nn.Conv2d(before, after, 4, stride=2, padding=1)) for before, after in pairwise(widths))
         self.last = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
         self.activation = nn.LeakyReLU(0.2)
 
-    @staticmethod
-    def config_from(state: dict[str, torch.Tensor]) -> dict[str, Any] | None:
-        """The arguments behind a state dict, or None if it is another network's."""
-        layers = {key.split(".")[1] for key in state if key.startswith("down.")}
-        return {"features": state["first.weight"].shape[0], "depth": len(layers)} if layers else None
-
-    def forward(self, image: torch.Tensor) -> Judgement:
-        """Judge patches: logits `(N, 1, H / 2**depth, W / 2**depth)`."""
+    def forward(self, image: torch.Tensor) -> Output:
+        """Return logits `(N, 1, H / 2**depth, W / 2**depth)`."""
         hidden = self.activation(self.first(image * 2 - 1))
         features = [hidden]
         for layer in self.down:
             hidden = self.activation(layer(hidden))
             features.append(hidden)
         return self.last(hidden), features
+
+
+def _detect_patch(state: State) -> dict[str, Any] | None:
+    layers = {key.split(".")[1] for key in state if key.startswith("down.")}
+    return {"features": state["first.weight"].shape[0], "depth": len(layers)} if layers else None
+
+
+def _detect_vgg(state: State) -> dict[str, Any] | None:
+    return {"features": state["first.weight"].shape[0]} if "dense.weight" in state else None
+
+
+def _detect_unet(state: State) -> dict[str, Any] | None:
+    return {"features": state["conv0.weight"].shape[0]} if "conv9.weight" in state else None
+
+
+PATCH = Discriminator("patch", PatchDiscriminator, _detect_patch, "Classifies each patch (PatchGAN), with spectral normalisation.")
+VGG = Discriminator("vgg", VggDiscriminator, _detect_vgg, "Classifies the image as a whole (SRGAN).")
+UNET = Discriminator("unet", UnetDiscriminator, _detect_unet, "Classifies each pixel (U-Net of Real-ESRGAN), with spectral normalisation.")

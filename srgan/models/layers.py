@@ -1,4 +1,4 @@
-"""What several networks are built of."""
+"""Layers that several networks share."""
 
 import math
 from collections import OrderedDict
@@ -14,8 +14,8 @@ Upsampling = Literal["pixelshuffle", "nearest", "transposed"]
 _TRANSPOSED = {2: (4, 1), 3: (9, 3)}  # step -> kernel, padding
 
 
-def steps_of(scale: int) -> list[int]:
-    """An enlargement as a series of small ones: 2 and 2 for 4, 3 for 3."""
+def upsampling_steps(scale: int) -> list[int]:
+    """Return the factors of a scale: 2 and 2 for 4, 3 for 3."""
     steps = [2] * int(math.log2(scale)) if scale & (scale - 1) == 0 else [scale]
     if scale < 2 or steps[0] not in (2, 3):
         raise ValueError(f"no upsampling by {scale}; possible: 2, 3, 4, 8")
@@ -23,16 +23,16 @@ def steps_of(scale: int) -> list[int]:
 
 
 def upsampler(name: Upsampling, features: int, step: int) -> nn.Sequential:
-    """Enlarge feature maps by 2 or 3, with one convolution and a PReLU.
+    """Return layers that upscale feature maps by 2 or 3: one convolution and a PReLU.
 
-    - ``pixelshuffle``: a convolution makes step**2 channels of each, which become step x step pixels (Shi et al. 2016,
-      https://arxiv.org/abs/1609.05158, section 3), initialised so that these start equal (ICNR: Aitken et al. 2017,
+    - ``pixelshuffle``: a convolution multiplies the channels by step**2, and a pixel shuffle turns them into step x step pixels (Shi et al.
+      2016, https://arxiv.org/abs/1609.05158, section 3). These pixels start equal (ICNR: Aitken et al. 2017,
       https://arxiv.org/abs/1707.02937, section 3.3).
-    - ``nearest``: nearest-neighbour enlargement, then the convolution (Odena et al. 2016, "Deconvolution and checkerboard artifacts").
-    - ``transposed``: a transposed convolution, initialised as bilinear enlargement of a mix of channels. Its kernel is a multiple of the
-      step, so that each output pixel gets as many inputs as its neighbour (the same article): no checkerboard to begin with.
+    - ``nearest``: nearest-neighbour interpolation, then a convolution (Odena et al. 2016, "Deconvolution and checkerboard artifacts").
+    - ``transposed``: a transposed convolution that starts as bilinear interpolation of a mix of channels. Its kernel is a multiple of the
+      step. All output pixels have the same number of inputs, so training starts without a checkerboard (the same article).
 
-    The first layer's name tells kind and step (``nearest2``), for they cannot be read from the shapes.
+    The name of the first layer encodes kind and step (``nearest2``), since the shapes do not.
     """
     layers: list[tuple[str, nn.Module]]
     if name == "pixelshuffle":
@@ -43,7 +43,7 @@ def upsampler(name: Upsampling, features: int, step: int) -> nn.Sequential:
         layers = [(f"{name}{step}", convolution), ("shuffle", nn.PixelShuffle(step))]
     elif name == "nearest":
         layers = [
-            ("enlarge", nn.Upsample(scale_factor=step, mode="nearest")),
+            ("upscale", nn.Upsample(scale_factor=step, mode="nearest")),
             (f"{name}{step}", nn.Conv2d(features, features, 3, padding=1)),
         ]
     else:
@@ -59,8 +59,8 @@ def upsampler(name: Upsampling, features: int, step: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict([*layers, ("activation", nn.PReLU())]))
 
 
-def source(name: Upsampling, step: int, low: int, high: int) -> tuple[int, int]:
-    """First and last pixel that an `upsampler` makes the pixels `low`..`high` of, in a row."""
+def input_range(name: Upsampling, step: int, low: int, high: int) -> tuple[int, int]:
+    """Return the first and last input pixel on which the output pixels `low`..`high` of an `upsampler` depend, along one axis."""
     if name == "transposed":
         kernel, padding = _TRANSPOSED[step]
         return -(-(low + padding - kernel + 1) // step), (high + padding) // step
@@ -69,19 +69,20 @@ def source(name: Upsampling, step: int, low: int, high: int) -> tuple[int, int]:
     return low // step - 1, high // step + 1
 
 
-def before_shuffle(convolution: nn.Conv2d, step: int) -> tuple[torch.Tensor, torch.Tensor | None, int]:
-    """A convolution after a pixel shuffle, as one before it: exactly the same, on fewer pixels with more channels.
+def fold_into_subpixel(convolution: nn.Conv2d, step: int) -> tuple[torch.Tensor, torch.Tensor | None, int]:
+    """Return weights that apply a convolution before a pixel shuffle instead of after it, with the same result.
 
-    A pixel of phase p (its row modulo `step`) sees, t rows away, phase (p + t) modulo `step` of the pixel (p + t) // step away before the
-    shuffle: the phases of the input become channels, as the shuffle has them, and so do those of the output (the sub-pixel convolution of
-    Shi et al. 2016, https://arxiv.org/abs/1609.05158, once more). Faster where a convolution makes few channels of many at full resolution.
+    The convolution then has fewer pixels and more channels. A pixel of phase p (its row modulo `step`) depends on the pixel t rows away.
+    That pixel has phase (p + t) modulo `step`, and is part of the pixel (p + t) // step before the shuffle. So the phases of the input and
+    of the output become channels (the sub-pixel convolution of Shi et al. 2016, https://arxiv.org/abs/1609.05158). This is faster if the
+    convolution has many input channels and few output channels at full resolution.
 
     Args:
-        convolution: k x k, of stride 1, padding k // 2; C channels to O.
-        step: of the shuffle.
+        convolution: k x k, stride 1, padding k // 2, from C to O channels.
+        step: of the pixel shuffle.
 
     Returns:
-        Weight `(O * step**2, C * step**2, m, m)`, bias `(O * step**2)` if there is one, and padding.
+        Weight `(O * step**2, C * step**2, m, m)`, bias `(O * step**2)` or None, and padding.
     """
     out, channels, kernel, _ = convolution.weight.shape
     reach = kernel // 2
@@ -90,7 +91,7 @@ def before_shuffle(convolution: nn.Conv2d, step: int) -> tuple[torch.Tensor, tor
     phases = []
     for row in range(step):
         for column in range(step):
-            before = [near * step + phase - reach for phase in (row, column)]  # taps of zero that bring the kernel to its place
+            before = [near * step + phase - reach for phase in (row, column)]  # zeros that align the kernel with the phase
             after = [size * step - kernel - space for space in before]
             padded = functional.pad(convolution.weight, (before[1], after[1], before[0], after[0]))
             parts = padded.reshape(out, channels, size, step, size, step).permute(0, 1, 3, 5, 2, 4)

@@ -1,11 +1,9 @@
-"""Checkpoints of other programs, under the key names used here.
+"""Third-party checkpoints, with the key names of this project.
 
-Read are ``.pth`` files and safetensors of RRDB (ESRGAN, Real-ESRGAN) and Compact (SRVGG) networks: wrapped in ``params_ema`` or
-``params``, with a ``module.`` before each key, and with the names of ESRGAN's first releases (``model.1.sub.0.RDB1.conv1.0``,
-``RRDB_trunk.0.RDB1.conv1``).
+The reader accepts ``.pth`` files and safetensors of RRDB (ESRGAN, Real-ESRGAN) and Compact (SRVGG) networks. The weights may be in an
+entry such as ``params_ema``, and keys may begin with ``module.``. The files of the networks rename the keys of older releases.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,69 +13,64 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from srgan.data.download.archives import refuse_bomb
+from srgan.models.registry import NETWORKS
 from srgan.models.weights_file import damage
 from srgan.utils.errors import SrganError
 
-MOST_RATIO = 2.0  # of the records to the file: torch does not compress
-SMALL = 16 << 20  # bytes that are allowed whatever the ratio
+MAX_COMPRESSION = 2.0  # size of the records / size of the file: torch does not compress
+ALWAYS_ALLOWED_BYTES = 16 << 20  # at any ratio
 
-_WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "generator")  # the averaged weights before the others
-
-# Names of the code published with the paper -> today's. `{N}` and the like are numbers.
-_PUBLISHED = (
-    (r"RRDB_trunk\.(\d+)\.RDB(\d)\.conv(\d)", r"body.\1.rdb\2.conv\3"),
-    (r"trunk_conv", "conv_body"),
-    (r"upconv(\d)", r"conv_up\1"),
-    (r"HRconv", "conv_hr"),
-)
-_BLOCK = (r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0", r"body.\1.rdb\2.conv\3")
+_WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "generator")  # averaged weights first
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Float32 weights of a checkpoint, named as the networks here name them.
+def read_state(path: str | Path, scale: int | None = None) -> dict[str, Tensor]:
+    """Return the float32 weights of a checkpoint with the key names of this project.
+
+    Args:
+        path: file of weights.
+        scale: of the network, if it is known.
 
     Raises:
-        SrganError: the file is missing, holds more than weights, or is of a kind that is not supported.
+        SrganError: the file is missing, contains more than weights, or has an unsupported format.
     """
     path = Path(path)
     if not path.is_file():
         raise SrganError(f"{path}: no such file of weights")
-    refuse_bomb(path, MOST_RATIO, SMALL)
+    refuse_bomb(path, MAX_COMPRESSION, ALWAYS_ALLOWED_BYTES)
     if problem := damage(path):
-        raise SrganError(f"{path}: damaged ({problem}); get the file again")
+        raise SrganError(f"{path}: damaged ({problem}); copy or download the file again")
     try:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, OSError) as error:
-        raise SrganError(f"{path}: cannot be read ({error})") from error
-    except Exception as error:  # torch.load raises whatever the bytes provoke
+        raise SrganError(f"{path}: failed to read the file ({error})") from error
+    except Exception as error:  # torch.load raises any exception for damaged bytes
         raise SrganError(
-            f"{path}: not a checkpoint of plain tensors ({type(error).__name__}); a file with code in it is not opened: "
+            f"{path}: not a checkpoint of plain tensors ({type(error).__name__}); a file that contains code is not opened: "
             "save its state_dict() alone, or convert it to safetensors"
         ) from error
     state = _unwrapped(loaded)
-    # A tensor may show one stored number many times: as float32 it would take what it claims.
-    size, most = sum(4 * value.numel() for value in state.values()), max(SMALL, 4 * MOST_RATIO * path.stat().st_size)
+    # A tensor may repeat one stored number many times. As float32 it would take the memory that it claims.
+    size, most = sum(4 * value.numel() for value in state.values()), max(ALWAYS_ALLOWED_BYTES, 4 * MAX_COMPRESSION * path.stat().st_size)
     if size > most:
-        raise SrganError(f"{path}: its tensors claim {size / 1e6:,.0f} MB, the file has {path.stat().st_size / 1e6:,.1f} MB; not used")
+        raise SrganError(f"{path}: its tensors claim {size / 1e6:,.0f} MB, but the file has {path.stat().st_size / 1e6:,.1f} MB; not used")
     try:
-        return renamed(state, str(path))
-    except (IndexError, ValueError, RuntimeError, NotImplementedError) as error:  # names or shapes that only look like a known network
+        return convert_keys(state, scale)
+    except SrganError as error:
+        raise SrganError(f"{path}: {error}") from error
+    except (IndexError, ValueError, RuntimeError, NotImplementedError) as error:  # names or shapes that resemble a known network
         raise SrganError(f"{path}: not weights of a known network ({' '.join(str(error).split())})") from error
 
 
-def renamed(state: dict[str, Tensor], place: str) -> dict[str, Tensor]:
-    """Today's key names for those of older programs; `place` is named in errors."""
+def convert_keys(state: dict[str, Tensor], scale: int | None = None) -> dict[str, Tensor]:
+    """Return float32 weights with the key names of this project.
+
+    Raises:
+        SrganError: the weights are of a known network in a variant that is not supported.
+    """
     state = {key.removeprefix("module."): value.float() for key, value in state.items()}
-    if "model.0.weight" in state and any(key.startswith("model.1.sub.") for key in state):
-        state = _first_release(state)
-    for pattern, name in _PUBLISHED:
-        state = {re.sub(rf"^{pattern}(?=\.)", name, key): value for key, value in state.items()}
-    first = state.get("conv_first.weight")
-    if first is not None and first.dim() != 4:
-        raise SrganError(f"{place}: conv_first.weight has {first.dim()} dimensions, a convolution's weights have 4; not supported")
-    if first is not None and first.shape[1] != 3:
-        kind = "that begins with pixel-unshuffle" if first.shape[1] in (12, 48) else "of other than RGB images"
-        raise SrganError(f"{place}: an RRDB network {kind} ({first.shape[1]} input channels) is not supported")
+    for network in NETWORKS.values():
+        if network.convert_keys:
+            state = network.convert_keys(state, scale)
     return state
 
 
@@ -88,18 +81,3 @@ def _unwrapped(loaded: Any) -> dict[str, Tensor]:
     if not isinstance(loaded, dict):
         return {}
     return {key: value for key, value in loaded.items() if isinstance(key, str) and isinstance(value, Tensor)}
-
-
-def _first_release(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``model.N``: numbers of a sequence in which the blocks, the upsampling and the last convolutions follow each other."""
-    blocks = {int(found[1]) for key in state if (found := re.match(r"model\.1\.sub\.(\d+)\.", key))}
-    trunk = max(blocks)  # the convolution after the blocks is the last of them
-    numbers = sorted({int(found[1]) for key in state if (found := re.match(r"model\.(\d+)\.weight", key))})
-    *ups, hr, last = numbers[1:]
-    names = {"model.0": "conv_first", f"model.1.sub.{trunk}": "conv_body", f"model.{hr}": "conv_hr", f"model.{last}": "conv_last"}
-    names |= {f"model.{number}": f"conv_up{which}" for which, number in enumerate(ups, 1)}
-    result = {}
-    for key, value in state.items():
-        stem, _, kind = key.rpartition(".")
-        result[f"{names.get(stem) or re.sub(_BLOCK[0], _BLOCK[1], stem)}.{kind}"] = value
-    return result

@@ -1,38 +1,65 @@
-"""The generators and discriminators by name."""
+"""The registry of generators and discriminators. A new network is one file, and one line here."""
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from srgan.models.compact import Compact
-from srgan.models.discriminators import PatchDiscriminator, UnetDiscriminator, VggDiscriminator
-from srgan.models.rrdb import RRDB
-from srgan.models.srcnn import SRCNN
-from srgan.models.srresnet import SRResNet
+from srgan.models.compact import COMPACT
+from srgan.models.discriminators import PATCH, UNET, VGG
+from srgan.models.network import Discriminator, Network
+from srgan.models.rrdb import RRDB_NETWORK
+from srgan.models.srcnn import SRCNN_NETWORK
+from srgan.models.srresnet import SRRESNET
 
-GENERATORS: dict[str, Callable[..., nn.Module]] = {"compact": Compact, "srresnet": SRResNet, "rrdb": RRDB, "srcnn": SRCNN}
+# The weights of a file are compared with the networks in this order.
+NETWORKS: dict[str, Network] = {
+    network.name: network
+    for network in (
+        COMPACT,
+        SRRESNET,
+        RRDB_NETWORK,
+        SRCNN_NETWORK,
+    )
+}
 
-DISCRIMINATORS: dict[str, Callable[..., nn.Module]] = {"patch": PatchDiscriminator, "vgg": VggDiscriminator, "unet": UnetDiscriminator}
+DISCRIMINATORS: dict[str, Discriminator] = {
+    discriminator.name: discriminator
+    for discriminator in (
+        PATCH,
+        VGG,
+        UNET,
+    )
+}
 
 
 def build_generator(name: str, **config: Any) -> nn.Module:
-    """A generator with fresh weights; `config` are the arguments of its class."""
-    return GENERATORS[name](**config)
+    """Return a generator with random weights. `config` has the arguments of its class."""
+    return NETWORKS[name].factory(**config)
 
 
 def build_discriminator(name: str, **config: Any) -> nn.Module:
-    """A discriminator with fresh weights; `config` are the arguments of its class."""
-    return DISCRIMINATORS[name](**config)
+    """Return a discriminator with random weights. `config` has the arguments of its class."""
+    return DISCRIMINATORS[name].factory(**config)
 
 
-def describe(model: nn.Module) -> tuple[str, dict[str, Any]]:
-    """The name of a generator and the arguments that build it again."""
-    name = next(name for name, build in GENERATORS.items() if type(model) is build)
+def architecture_of(model: nn.Module) -> tuple[str, dict[str, Any]]:
+    """Return the name of a generator and the arguments of `build_generator` that build it."""
+    name = next(network.name for network in NETWORKS.values() if type(model) is network.factory)
     return name, {key: getattr(model, key) for key in inspect.signature(type(model)).parameters}
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Number of trainable weights."""
+    """Return the number of trainable weights."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def networks_table(scale: int = 4) -> str:
+    """Return a Markdown table of the generators, for the docs."""
+    lines = ["| `model.name` | | scales | weights | receptive field |", "|---|---|---|---|---|"]
+    for network in NETWORKS.values():
+        weights = parameter_count(network.factory(scale=scale))
+        reach = network.receptive_field(scale)
+        scales = ", ".join(map(str, network.scales))
+        lines.append(f"| `{network.name}` | {network.description} | {scales} | {weights / 1e6:.2f} million | {reach} |")
+    return "\n".join(lines)

@@ -1,6 +1,7 @@
 """The generator of ESRGAN."""
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -8,14 +9,16 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from srgan.models.layers import steps_of
+from srgan.models.layers import upsampling_steps
+from srgan.models.network import Network, State
+from srgan.utils.errors import SrganError
 
 _SLOPE = 0.2  # of every LeakyReLU
-_RESIDUAL = 0.2  # residuals are scaled down before they are added (ESRGAN, section 3.1): deep networks without normalisation stay stable
+_RESIDUAL = 0.2  # factor of residuals, which keeps deep networks without normalisation stable (ESRGAN, section 3.1)
 
 
 class _DenseBlock(nn.Module):
-    """Five convolutions, each of which sees the input and all before it (ESRGAN, figure 4)."""
+    """Five convolutions. The input of each is the input of the block and the output of all before it (ESRGAN, figure 4)."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -44,11 +47,11 @@ class _Block(nn.Module):
 
 
 class RRDB(nn.Module):
-    """Residual-in-residual dense blocks, no normalisation, nearest-neighbour upsampling.
+    """Residual-in-residual dense blocks without normalisation, and nearest-neighbour upsampling.
 
     RRDBNet, the generator of ESRGAN (Wang et al. 2018, https://arxiv.org/abs/1809.00219, section 3.1 and figure 4): 23 blocks of 64
-    channels, growth 32, 16.70 million weights at x4. The key names are those of the community's checkpoints (``conv_first``,
-    ``body.N.rdbM.convK``, ``conv_body``, ``conv_up1``, ...); a single step by 3 is called ``conv_up_x3``, as its shape equals one by 2.
+    channels, growth 32, 16.70 million weights at x4. The key names are those of third-party checkpoints (``conv_first``,
+    ``body.N.rdbM.convK``, ``conv_body``, ``conv_up1``, ...). A single step by 3 has the name ``conv_up_x3``, as its shape is that of 2.
 
     Args:
         scale: HR size / LR size: 2, 3, 4 or 8.
@@ -62,11 +65,11 @@ class RRDB(nn.Module):
     def __init__(self, scale: int, features: int = 64, growth: int = 32, depth: int = 23) -> None:
         super().__init__()
         self.scale, self.features, self.growth, self.depth = scale, features, growth, depth
-        self.recompute = False  # what the blocks computed, in the backward pass, instead of keeping it
+        self.activation_checkpointing = False  # recompute the activations of the blocks in the backward pass
         self.conv_first = nn.Conv2d(3, features, 3, padding=1)
         self.body = nn.Sequential(*(_Block(features, growth) for _ in range(depth)))
         self.conv_body = nn.Conv2d(features, features, 3, padding=1)
-        self._ups = ["conv_up_x3"] if scale == 3 else [f"conv_up{number}" for number in range(1, len(steps_of(scale)) + 1)]
+        self._ups = ["conv_up_x3"] if scale == 3 else [f"conv_up{number}" for number in range(1, len(upsampling_steps(scale)) + 1)]
         for name in self._ups:
             self.add_module(name, nn.Conv2d(features, features, 3, padding=1))
         self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
@@ -79,34 +82,92 @@ class RRDB(nn.Module):
 
     @property
     def receptive_field(self) -> int:
-        """LR pixels that an output pixel depends on, in each direction from its own."""
+        """Return the LR pixels in each direction on which an output pixel depends."""
         size, reach = 1, 1 + 15 * self.depth + 1.0
-        for step in steps_of(self.scale):
+        for step in upsampling_steps(self.scale):
             size *= step
             reach += 1 / size
         return math.ceil(reach + 2 / size)
 
-    @staticmethod
-    def config_from(state: dict[str, torch.Tensor]) -> dict[str, Any] | None:
-        """The arguments behind a state dict, or None if it is another network's."""
-        if "conv_first.weight" not in state or "body.0.rdb1.conv1.weight" not in state:
-            return None
-        return {
-            "scale": 3 if "conv_up_x3.weight" in state else 2 ** sum(f"conv_up{number}.weight" in state for number in (1, 2, 3)),
-            "features": state["conv_first.weight"].shape[0],
-            "growth": state["body.0.rdb1.conv1.weight"].shape[0],
-            "depth": len({key.split(".")[1] for key in state if key.startswith("body.")}),
-        }
-
     def forward(self, lr_image: torch.Tensor) -> torch.Tensor:
-        """Enlarge by `scale`."""
+        """Upscale by `scale`."""
         features = self.conv_first(lr_image)
         trunk = features
         for block in self.body:
-            again = self.recompute and torch.is_grad_enabled()
+            again = self.activation_checkpointing and torch.is_grad_enabled()
             trunk = checkpoint(block, trunk, use_reentrant=False) if again else block(trunk)
         features = features + self.conv_body(trunk)
-        for name, step in zip(self._ups, steps_of(self.scale), strict=True):
+        for name, step in zip(self._ups, upsampling_steps(self.scale), strict=True):
             features = functional.interpolate(features, scale_factor=step, mode="nearest")
             features = functional.leaky_relu(self.get_submodule(name)(features), _SLOPE)
         return self.conv_last(functional.leaky_relu(self.conv_hr(features), _SLOPE))
+
+
+def _detect(state: State) -> dict[str, Any] | None:
+    if "conv_first.weight" not in state or "body.0.rdb1.conv1.weight" not in state:
+        return None
+    return {
+        "scale": 3 if "conv_up_x3.weight" in state else 2 ** sum(f"conv_up{number}.weight" in state for number in (1, 2, 3)),
+        "features": state["conv_first.weight"].shape[0],
+        "growth": state["body.0.rdb1.conv1.weight"].shape[0],
+        "depth": len({key.split(".")[1] for key in state if key.startswith("body.")}),
+    }
+
+
+# -- keys of older releases ------------------------------------------------------------------------------------------------
+
+# Names of the code published with the paper -> current names.
+_PUBLISHED = (
+    (r"RRDB_trunk\.(\d+)\.RDB(\d)\.conv(\d)", r"body.\1.rdb\2.conv\3"),
+    (r"trunk_conv", "conv_body"),
+    (r"upconv(\d)", r"conv_up\1"),
+    (r"HRconv", "conv_hr"),
+)
+_BLOCK = (r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0", r"body.\1.rdb\2.conv\3")
+
+
+def _convert_keys(state: State, scale: int | None) -> State:
+    """Rename the keys of the first releases of ESRGAN (``model.1.sub.0.RDB1.conv1.0``, ``RRDB_trunk.0.RDB1.conv1``).
+
+    Raises:
+        SrganError: a variant of the network that is not supported.
+    """
+    if "model.0.weight" in state and any(key.startswith("model.1.sub.") for key in state):
+        state = _first_release(state)
+    for pattern, name in _PUBLISHED:
+        state = {re.sub(rf"^{pattern}(?=\.)", name, key): value for key, value in state.items()}
+    if scale == 3 and "conv_up2.weight" not in state:
+        state = {re.sub(r"^conv_up1\.", "conv_up_x3.", key): value for key, value in state.items()}
+    first = state.get("conv_first.weight")
+    if first is not None and first.dim() != 4:
+        raise SrganError(f"conv_first.weight has {first.dim()} dimensions, but the weights of a convolution have 4; not supported")
+    if first is not None and first.shape[1] != 3:
+        kind = "that begins with pixel-unshuffle" if first.shape[1] in (12, 48) else "for images other than RGB"
+        raise SrganError(f"an RRDB network {kind} ({first.shape[1]} input channels) is not supported")
+    return state
+
+
+def _first_release(state: State) -> State:
+    """Rename ``model.N``, the numbers of a sequence of the blocks, the upsampling and the last convolutions."""
+    blocks = {int(found[1]) for key in state if (found := re.match(r"model\.1\.sub\.(\d+)\.", key))}
+    trunk = max(blocks)  # the convolution after the blocks is the last of them
+    numbers = sorted({int(found[1]) for key in state if (found := re.match(r"model\.(\d+)\.weight", key))})
+    *ups, hr, last = numbers[1:]
+    names = {"model.0": "conv_first", f"model.1.sub.{trunk}": "conv_body", f"model.{hr}": "conv_hr", f"model.{last}": "conv_last"}
+    names |= {f"model.{number}": f"conv_up{which}" for which, number in enumerate(ups, 1)}
+    result = {}
+    for key, value in state.items():
+        stem, _, kind = key.rpartition(".")
+        result[f"{names.get(stem) or re.sub(_BLOCK[0], _BLOCK[1], stem)}.{kind}"] = value
+    return result
+
+
+RRDB_NETWORK = Network(
+    "rrdb",
+    RRDB,
+    _detect,
+    "The generator of ESRGAN: residual-in-residual dense blocks, the best quality and the slowest.",
+    scales=(2, 3, 4, 8),
+    activation_checkpointing=True,
+    convert_keys=_convert_keys,
+)

@@ -1,4 +1,4 @@
-"""The first network of the field, as a baseline."""
+"""The first convolutional network for super-resolution, as a baseline."""
 
 from typing import Any
 
@@ -8,17 +8,18 @@ from torch import nn
 from torch.nn import functional
 
 from srgan.degradations import bicubic
+from srgan.models.network import Network, State
 
 
 class SRCNN(nn.Module):
-    """Three convolutions on the bicubic enlargement.
+    """Three convolutions on the bicubic interpolation of the input.
 
-    SRCNN 9-1-5 (Dong et al. 2014, https://arxiv.org/abs/1501.00092, sections 3.1 and 4.1, on RGB as in section 4.5): everything happens at
-    HR resolution, so it is slow for its size; no residual, so it has to learn to copy its input first.
+    SRCNN 9-1-5 (Dong et al. 2014, https://arxiv.org/abs/1501.00092, sections 3.1 and 4.1, on RGB as in section 4.5). All convolutions run
+    at HR resolution, so the network is slow for its size. It has no residual connection, so it first learns to copy its input.
 
     Args:
         scale: HR size / LR size.
-        features: channels after the first convolution; the second leaves half of them.
+        features: channels after the first convolution. The second convolution halves them.
 
     Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
     """
@@ -26,7 +27,7 @@ class SRCNN(nn.Module):
     def __init__(self, scale: int, features: int = 64) -> None:
         super().__init__()
         self.scale, self.features = scale, features
-        # The scale cannot be read from the weights: the enlargement's kernel, which tells it, is kept with them.
+        # The kernel is part of the state dict, as the scale does not follow from the weights.
         self.register_buffer("bicubic", bicubic_kernel(scale))
         self.conv1 = nn.Conv2d(3, features, 9, padding=4)
         self.conv2 = nn.Conv2d(features, max(features // 2, 1), 1)
@@ -34,26 +35,34 @@ class SRCNN(nn.Module):
 
     @property
     def receptive_field(self) -> int:
-        """LR pixels that an output pixel depends on, in each direction from its own."""
+        """Return the LR pixels in each direction on which an output pixel depends."""
         return 2 + -(-6 // self.scale)
 
-    @staticmethod
-    def config_from(state: dict[str, torch.Tensor]) -> dict[str, Any] | None:
-        """The arguments behind a state dict, or None if it is another network's."""
-        if "bicubic" not in state or "conv3.weight" not in state:
-            return None
-        return {"scale": round(state["bicubic"].shape[0] ** 0.5), "features": state["conv1.weight"].shape[0]}
-
     def forward(self, lr_image: torch.Tensor) -> torch.Tensor:
-        """Enlarge by `scale`."""
+        """Upscale by `scale`."""
         padded = functional.pad(lr_image, (2, 2, 2, 2), mode="replicate")
-        kernels = self.bicubic.to(padded.dtype).repeat(3, 1, 1, 1)  # each colour for itself
+        kernels = self.bicubic.to(padded.dtype).repeat(3, 1, 1, 1)  # each colour channel separately
         image = functional.pixel_shuffle(functional.conv2d(padded, kernels, groups=3), self.scale)
         hidden = functional.relu(self.conv2(functional.relu(self.conv1(image))))
         return self.conv3(hidden)
 
 
 def bicubic_kernel(scale: int) -> torch.Tensor:
-    """Bicubic enlargement (MATLAB's, a = -0.5) as a convolution before a pixel shuffle: `(scale**2, 1, 5, 5)` float32."""
+    """Return bicubic interpolation (as in MATLAB, a = -0.5) as a convolution before a pixel shuffle: `(scale**2, 1, 5, 5)` float32."""
     taps = torch.from_numpy(np.stack([bicubic.enlarging(scale, phase)[0] for phase in range(scale)]))
     return torch.einsum("ph,qw->pqhw", taps, taps).reshape(scale**2, 1, 5, 5)
+
+
+def _detect(state: State) -> dict[str, Any] | None:
+    if "bicubic" not in state or "conv3.weight" not in state:
+        return None
+    return {"scale": round(state["bicubic"].shape[0] ** 0.5), "features": state["conv1.weight"].shape[0]}
+
+
+SRCNN_NETWORK = Network(
+    "srcnn",
+    SRCNN,
+    _detect,
+    "Three convolutions on the bicubic image: the baseline of the field.",
+    scales=(2, 3, 4, 5, 6, 7, 8),
+)

@@ -119,7 +119,7 @@ def pretrain(params: Params, unedited: Callable[..., None] = _unasked) -> None:
     import torch
 
     from srgan.data.manifest import read_manifest
-    from srgan.models.checkpoints import start_from
+    from srgan.models.checkpoints import load_pretrained
     from srgan.models.registry import build_generator
 
     scale = read_manifest(PREPARED)["scale"]
@@ -128,7 +128,7 @@ def pretrain(params: Params, unedited: Callable[..., None] = _unasked) -> None:
     model = to_dict(params.model)
     generator = build_generator(model.pop("name"), scale=scale, **model)
     if options.start != "scratch":
-        start_from(options.start, generator)
+        load_pretrained(options.start, generator)
         log.info("pretrain: starts from %s", options.start)
     training = current_training(params, "pretrain")
     metadata = {"sr.objective": "psnr", "sr.train_run": _pretraining(training)}
@@ -220,7 +220,7 @@ def _fit(
     from srgan.distributed.device import pick_device
     from srgan.metrics.registry import METRICS, open_metrics, select_metrics
     from srgan.models.checkpoints import save_generator
-    from srgan.models.registry import describe, parameter_count
+    from srgan.models.registry import architecture_of, parameter_count
     from srgan.tracking import mlflow_run
     from srgan.training import continuation
     from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
@@ -251,7 +251,7 @@ def _fit(
         )
         # What a checkpoint must share with a run that resumes it.
         machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), "lpips" in scorers]
-        signature = digest([identity(options), describe(generator), about["inputs"], machine])
+        signature = digest([identity(options), architecture_of(generator), about["inputs"], machine])
         folder = training.folders[stage]
         if process_group.rank():
             trainer.fit(SilentLog(), SharedCheckpoints(None))
@@ -288,15 +288,15 @@ def export(params: Params) -> None:
     from srgan.export import quantize as precision
     from srgan.export.onnx import export_onnx, file_name
     from srgan.models.checkpoints import load_generator
-    from srgan.models.registry import describe
+    from srgan.models.registry import architecture_of
 
     options = params.export
     generator, metadata = load_generator(GENERATOR, made_by="train")
-    arch, _ = describe(generator)
+    arch, _ = architecture_of(generator)
     path = MODELS / file_name(generator.scale, options.name, arch)
     described = {"sr.name": options.name, "sr.license": options.license, "sr.weights_sha256": sha256(GENERATOR)}
     EXPORT.unlink(missing_ok=True)  # its digests are those of the former files
-    result = export_onnx(path, generator, metadata | described, options.plain)
+    result = export_onnx(path, generator, metadata | described, not options.plain)
     log.info("%s: %.0f kB, at most %.1e from torch", path, result["bytes"] / 1000, max(result["max_difference"].values()))
     with atomic_folder(REDUCED) as folder:
         reduced, validation = {}, pairs(PREPARED, "validation")

@@ -263,7 +263,5 @@ def page(decision: Decision, table: pd.DataFrame) -> str:
     lines += [f"| set | model | {' | '.join(METRICS[name].title for name in figures)} |", "|---" * (2 + len(figures)) + "|"]
     means = table.groupby(["set", "model"], sort=False)[figures].mean()
     for (set_name, model), row in means.iterrows():
-        lines.append(
-            f"| {escaped(set_name)} | {escaped(model)} | {' | '.join(f'{METRICS[name].text(row[name])}' for name in figures)} |"
-        )
+        lines.append(f"| {escaped(set_name)} | {escaped(model)} | {' | '.join(f'{METRICS[name].text(row[name])}' for name in figures)} |")
     return "\n".join(lines) + "\n"

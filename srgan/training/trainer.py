@@ -85,7 +85,7 @@ class Trainer:
         self.perceptual = self._place(perceptual) if perceptual else None
         self.generator = process_group.synchronise_statistics(self._place(generator).train())
         if options.recompute:
-            self.generator.recompute = True
+            self.generator.activation_checkpointing = True
         # The statistics of batch normalisation are averaged as well: those of the last batches fit other weights.
         self.ema = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True)
         self.learners = {

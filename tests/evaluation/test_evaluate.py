@@ -12,7 +12,7 @@ from srgan.evaluation import evaluate, examples, statistics
 from srgan.images.read import as_rgb, read_image, read_rgb, write_png
 from srgan.inference import torch_upscale
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
-from srgan.models.layers import before_shuffle
+from srgan.models.layers import fold_into_subpixel
 from srgan.models.registry import build_generator
 
 
@@ -192,7 +192,7 @@ class Leftthomas(torch.nn.Module):
             x = getattr(self, f"block{number}")(x)
         first_up, last_up, tail = self.block8
         x = last_up.prelu(last_up.conv(first_up(first + x)))
-        weight, bias, padding = before_shuffle(tail, 2)  # the same, twice as fast
+        weight, bias, padding = fold_into_subpixel(tail, 2)  # the same, twice as fast
         return (torch.tanh(torch.pixel_shuffle(torch.conv2d(x, weight, bias, padding=padding), 2)) + 1) / 2
 
 

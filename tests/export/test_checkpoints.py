@@ -43,7 +43,7 @@ def test_weights_are_mixed_by_alpha(tmp_path):
 
 def test_only_one_network_can_be_mixed(tmp_path):
     first, second = saved(tmp_path / "a.safetensors", network()), saved(tmp_path / "b.safetensors", network(depth=2))
-    with pytest.raises(SrganError, match=r"a\.safetensors holds rrdb .*'depth': 1.*b\.safetensors rrdb .*'depth': 2"):
+    with pytest.raises(SrganError, match=r"a\.safetensors holds rrdb .*'depth': 1.*b\.safetensors holds rrdb .*'depth': 2"):
         checkpoints.interpolate(first, second, 0.5, tmp_path / "mix.safetensors")
     done = run("srgan", "interpolate", first, first, "--alpha", "2", "-o", "x.safetensors", cwd=tmp_path, check=False)
     assert done.returncode == 2
@@ -66,7 +66,7 @@ def test_a_checkpoint_of_the_community_becomes_a_model(tmp_path, kind):
 
 def test_own_weights_bring_what_is_known_of_them(tmp_path):
     saved(tmp_path / "w.safetensors", build_generator("compact", scale=2, features=4, depth=1))
-    path = checkpoints.export_checkpoint(tmp_path / "w.safetensors", tmp_path / "out" / "m.onnx", name="mine", plain=True)
+    path = checkpoints.export_checkpoint(tmp_path / "w.safetensors", tmp_path / "out" / "m.onnx", name="mine", optimize_graph=False)
     assert path == tmp_path / "out" / "m.onnx"
     metadata = Upscaler(path).metadata
     assert (metadata["sr.objective"], metadata["sr.train_run"], metadata["sr.name"]) == ("psnr", "w", "mine")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from srgan.export import onnx as export
-from srgan.models.registry import build_generator, describe
+from srgan.models.registry import architecture_of, build_generator
 from srgan.utils.errors import SrganError
 
 SMALL = {
@@ -106,7 +106,7 @@ def test_the_file_stands_alone_and_tells_nothing_of_this_machine(exported, tmp_p
     metadata = onnxruntime.InferenceSession(alone, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
     assert metadata["sr.contract"] == "1"
     assert metadata["sr.scale"] == str(model.scale)
-    name, config = describe(model)
+    name, config = architecture_of(model)
     assert metadata["sr.arch"] == name
     assert json.loads(metadata["sr.arch_config"]) == config
     assert metadata["sr.tile_overlap"] == str(model.receptive_field)
@@ -122,7 +122,7 @@ def test_the_graph_is_made_faster_and_stays_the_same(tmp_path):
     image = torch.rand(2, 3, 19, 23)
     for plain in (False, True):
         path = tmp_path / f"{plain}.onnx"
-        export.export_onnx(path, model, {}, plain=plain)
+        export.export_onnx(path, model, {}, optimize_graph=not plain)
         kinds[plain] = {node.op_type for node in onnx.load(path).graph.node}
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (results[plain],) = session.run(None, {"input": image.numpy()})
@@ -133,7 +133,7 @@ def test_the_graph_is_made_faster_and_stays_the_same(tmp_path):
     last = [node for node in onnx.load(tmp_path / "True.onnx").graph.node if node.op_type in ("Conv", "DepthToSpace")][-1]
     assert last.op_type == "Conv"
     assert np.abs(results[False] - results[True]).max() < 1e-5
-    assert model.plain is False
+    assert model.optimize_graph
 
 
 def test_a_model_that_differs_is_not_written(tmp_path, monkeypatch):

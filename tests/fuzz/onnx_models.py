@@ -37,7 +37,7 @@ class OnnxModels(Target):
         made.rename(folder / "compact.onnx")
         torch.manual_seed(0)
         network = build_generator("srresnet", scale=2, features=4, depth=1, upsampling="pixelshuffle").eval()
-        export.export_onnx(folder / "srresnet.onnx", network, {"sr.objective": "psnr", "sr.name": "s"}, plain=True)
+        export.export_onnx(folder / "srresnet.onnx", network, {"sr.objective": "psnr", "sr.name": "s"}, optimize_graph=False)
 
     def fixed(self) -> dict[str, Callable[[], bytes]]:
         return FIXED

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from srgan.export import checkpoints as convert
-from srgan.models.checkpoints import load_generator, save_generator, start_from
+from srgan.models.checkpoints import load_generator, load_pretrained, save_generator
 from srgan.models.registry import build_generator
 from srgan.training.checkpoint import Checkpoints
 from tests.fuzz import mutations
@@ -92,7 +92,7 @@ class Weights(Target):
         path = folder / case.name
         path.write_bytes(case.content)
         size = {"scale": 4, "features": 4, "growth": 2, "depth": 1} if "rrdb" in case.name or "published" in case.name else None
-        start_from(path, build_generator("rrdb", **size) if size else _network())
+        load_pretrained(path, build_generator("rrdb", **size) if size else _network())
         if not size:
             convert.interpolate(path, self.good, 0.5, folder / "mixed.safetensors")
             load_generator(folder / "mixed.safetensors", "interpolate")

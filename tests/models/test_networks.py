@@ -19,8 +19,8 @@ from srgan.losses.adversarial import accuracy, adversarial_loss, discriminator_l
 from srgan.losses.pixel import pixel_loss, total_variation
 from srgan.models import layers
 from srgan.models import vgg as features
-from srgan.models.checkpoints import load_generator, save_generator, start_from
-from srgan.models.registry import DISCRIMINATORS, build_discriminator, build_generator, describe, parameter_count
+from srgan.models.checkpoints import load_generator, load_pretrained, save_generator
+from srgan.models.registry import DISCRIMINATORS, architecture_of, build_discriminator, build_generator, parameter_count
 from srgan.utils.errors import SrganError
 
 MIRROR = os.environ.get("SRGAN_MIRROR")
@@ -69,7 +69,7 @@ def test_what_a_network_is_built_of_can_be_read_from_its_weights(network, tmp_pa
     model, name, config = network
     save_generator(tmp_path / "a.safetensors", model, {"sr.objective": "psnr"})
     loaded, metadata = load_generator(tmp_path / "a.safetensors", made_by="pretrain")
-    assert describe(loaded) == (name, config)
+    assert architecture_of(loaded) == (name, config)
     assert metadata == {"sr.objective": "psnr"}
     image = torch.rand(1, 3, 9, 9)
     assert torch.equal(loaded(image), model(image))
@@ -123,7 +123,7 @@ def test_an_upsampling_starts_without_a_checkerboard(upsampling, step):
 def test_the_last_convolution_gives_the_same_before_the_pixel_shuffle(scale):
     model = build_generator("srresnet", scale=scale, features=6, depth=1).double()
     found = []
-    for model.plain in (True, False):
+    for model.optimize_graph in (False, True):
         lr_image = torch.rand(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
         sr_image = model(lr_image)
         model.zero_grad()
@@ -138,14 +138,14 @@ def test_a_convolution_moves_before_a_pixel_shuffle_unchanged(step, kernel):
     convolution = torch.nn.Conv2d(5, 3, kernel, padding=kernel // 2).double()
     features = torch.rand(1, 5 * step**2, 4, 6, dtype=torch.float64)
     expected = convolution(functional.pixel_shuffle(features, step))
-    weight, bias, padding = layers.before_shuffle(convolution, step)
+    weight, bias, padding = layers.fold_into_subpixel(convolution, step)
     assert torch.allclose(functional.pixel_shuffle(functional.conv2d(features, weight, bias, padding=padding), step), expected, atol=1e-12)
 
 
 def test_recomputed_blocks_give_the_same_gradients():
     model = build_generator("rrdb", scale=4, features=8, growth=4, depth=2)
     found = []
-    for model.recompute in (False, True):
+    for model.activation_checkpointing in (False, True):
         model.zero_grad()
         model(torch.ones(1, 3, 6, 6)).sum().backward()
         found.append([weight.grad.clone() for weight in model.parameters()])
@@ -215,7 +215,7 @@ def test_discriminators_take_any_patch(name, size):
 @pytest.mark.parametrize(("name", "config"), [("vgg", {"features": 4}), ("unet", {"features": 4}), ("patch", {"features": 4, "depth": 2})])
 def test_what_a_discriminator_is_built_of_can_be_read_from_its_weights(name, config):
     state = build_discriminator(name, **config).state_dict()
-    read = {other: build.config_from(state) for other, build in DISCRIMINATORS.items()}
+    read = {other: build.detect(state) for other, build in DISCRIMINATORS.items()}
     assert read == dict.fromkeys(DISCRIMINATORS) | {name: config}
 
 
@@ -268,44 +268,44 @@ def test_community_checkpoints_of_rrdb_can_be_trained_on(tmp_path, scale, wrap):
     config = {"scale": scale, "features": 8, "growth": 4, "depth": 2}
     theirs, ours = (build_generator("rrdb", **config) for _ in range(2))
     torch.save(wrap(theirs.state_dict(), {2: 1, 4: 2, 8: 3}[scale]), tmp_path / "x.pth")
-    start_from(tmp_path / "x.pth", ours)
+    load_pretrained(tmp_path / "x.pth", ours)
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
 
 
 def test_a_community_checkpoint_of_rrdb_at_three_can_be_trained_on(tmp_path):
     theirs, ours = (build_generator("rrdb", scale=3, features=8, growth=4, depth=1) for _ in range(2))
     torch.save({key.replace("conv_up_x3", "conv_up1"): value for key, value in theirs.state_dict().items()}, tmp_path / "x.pth")
-    start_from(tmp_path / "x.pth", ours)
+    load_pretrained(tmp_path / "x.pth", ours)
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
 
 
 def test_a_community_checkpoint_of_compact_can_be_trained_on(tmp_path):
     theirs, ours = (build_generator("compact", scale=4, features=8, depth=2) for _ in range(2))
     torch.save({"params": theirs.state_dict()}, tmp_path / "x.pth")
-    start_from(tmp_path / "x.pth", ours)
+    load_pretrained(tmp_path / "x.pth", ours)
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
 
 
 def test_a_start_that_does_not_fit_is_told(tmp_path):
     path, model = tmp_path / "x.pth", build_generator("compact", scale=4, features=8, depth=2)
     with pytest.raises(SrganError, match="no such file of weights"):
-        start_from(path, model)
+        load_pretrained(path, model)
     torch.save({"params": build_generator("compact", scale=2, features=8, depth=2).state_dict()}, path)
     with pytest.raises(SrganError, match=r"holds compact .'scale': 2.*params.yaml names compact .'scale': 4"):
-        start_from(path, model)
+        load_pretrained(path, model)
     torch.save({"params": {"conv_first.weight": torch.zeros(64, 12, 3, 3)}}, path)
     with pytest.raises(SrganError, match="begins with pixel-unshuffle"):
-        start_from(path, model)
+        load_pretrained(path, model)
     torch.save({"params": {"model.0.weight": torch.zeros(8, 3, 3, 3)}}, path)
     with pytest.raises(SrganError, match="holds no network of"):
-        start_from(path, model)
+        load_pretrained(path, model)
     once = {key: value for key, value in build_generator("rrdb", scale=2, features=8, depth=1).state_dict().items() if "up" not in key}
     torch.save(once, path)
     with pytest.raises(SrganError, match="no upsampling by 1"):
-        start_from(path, model)
+        load_pretrained(path, model)
     torch.save(model, path)  # a pickled object: code
-    with pytest.raises(SrganError, match="a file with code in it is not opened"):
-        start_from(path, model)
+    with pytest.raises(SrganError, match="a file that contains code is not opened"):
+        load_pretrained(path, model)
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------------

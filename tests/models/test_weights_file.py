@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from srgan.models import pretrained
-from srgan.models.checkpoints import generator_of
+from srgan.models.checkpoints import from_state_dict
 from srgan.models.weights_file import read_metadata
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import run
@@ -68,7 +68,7 @@ def test_a_tensor_that_shows_one_number_many_times_is_not_spread_out(tmp_path):
 def test_weights_that_only_look_like_a_network_are_an_error_in_words(tmp_path, state, message):
     torch.save(state, tmp_path / "x.pth")
     with pytest.raises(SrganError) as caught:
-        generator_of(pretrained.read_state(tmp_path / "x.pth"), tmp_path / "x.pth")
+        from_state_dict(pretrained.read_state(tmp_path / "x.pth"), tmp_path / "x.pth")
     assert message in str(caught.value)
 
 

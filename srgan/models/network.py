@@ -1,0 +1,62 @@
+"""The descriptions of networks: all that the configuration, the export, the docs and the detection from weights need."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+Detect = Callable[[State], dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A generator.
+
+    Attributes:
+        name: value of ``model.name``, and part of the name of exported files.
+        factory: class of the network. Its arguments are `scale` and the options of the network.
+        detect: return the arguments of `factory` for a state dict, or None if the state dict is of another network.
+        description: sentence for the docs.
+        scales: HR size / LR size that it supports.
+        purpose: task that it is made for.
+        multiple_of: its input is padded inside the network to a multiple of this number of pixels.
+        half: float16 has enough range for its activations.
+        activation_checkpointing: it has an attribute of this name, which saves memory and costs time in training.
+        convert_keys: rename the keys of third-party checkpoints, given the state dict and the scale, if that is known.
+    """
+
+    name: str
+    factory: Callable[..., nn.Module]
+    detect: Detect
+    description: str
+    scales: tuple[int, ...]
+    purpose: Literal["super-resolution", "restoration", "colorization"] = "super-resolution"
+    multiple_of: int = 1
+    half: bool = True
+    activation_checkpointing: bool = False
+    convert_keys: Callable[[State, int | None], State] | None = None
+
+    def receptive_field(self, scale: int, **options: Any) -> int:
+        """Return the LR pixels in each direction on which an output pixel depends."""
+        with torch.device("meta"):
+            return self.factory(scale=scale, **options).receptive_field
+
+
+@dataclass(frozen=True)
+class Discriminator:
+    """A discriminator.
+
+    Attributes:
+        name: value of ``train.discriminator.name``.
+        factory: class of the network. Its arguments are the options of the discriminator.
+        detect: as for `Network`.
+        description: sentence for the docs.
+    """
+
+    name: str
+    factory: Callable[..., nn.Module]
+    detect: Detect
+    description: str
