@@ -22,7 +22,8 @@ class VggDiscriminator(nn.Module):
 
     The discriminator of SRGAN (Ledig et al. 2017, https://arxiv.org/abs/1609.04802, section 2.1.1 and figure 4). It has
     eight 3x3 convolutions from 64 to 512 channels, every second one with stride 2, batch normalisation and two dense
-    layers. Features are resized to 6x6 before the dense layers. This changes nothing for patches of 96 pixels, as in the paper, and allows other patch sizes.
+    layers. Features are resized to 6x6 before the dense layers. This changes nothing
+    for patches of 96 pixels, as in the paper, and allows other patch sizes.
 
     Args:
         features: channels of the first layer.

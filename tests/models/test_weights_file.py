@@ -52,14 +52,14 @@ def test_a_tensor_that_shows_one_number_many_times_is_not_spread_out(tmp_path):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"conv_first.weight": torch.zeros(4)}, "conv_first.weight has 1 dimensions, a convolution's weights have 4"),
+        ({"conv_first.weight": torch.zeros(4)}, "conv_first.weight has 1 dimensions, but the weights of a convolution have 4"),
         ({"conv_first.weight": torch.tensor(1.0)}, "conv_first.weight has 0 dimensions"),
         ({"model.0.weight": torch.zeros(1), "model.1.sub.x.weight": torch.zeros(1)}, "not weights of a known network"),
         ({"model.0.weight": torch.zeros(1), "model.1.sub.0.weight": torch.zeros(1)}, "not weights of a known network"),
-        ({"body.0.weight": torch.zeros(1), "body.x.weight": torch.zeros(1, 1, 1, 1)}, "looks like Compact, but"),
-        ({"head.0.weight": torch.zeros(1), "tail.weight": torch.zeros(1)}, "looks like SRResNet, but"),
-        ({"bicubic": torch.tensor(1.0), "conv3.weight": torch.zeros(1)}, "looks like SRCNN, but"),
-        ({"conv_first.weight": torch.zeros(4, 3, 3, 3), "body.0.rdb1.conv1.weight": torch.tensor(1.0)}, "looks like RRDB, but"),
+        ({"body.0.weight": torch.zeros(1), "body.x.weight": torch.zeros(1, 1, 1, 1)}, "looks like compact, but"),
+        ({"head.0.weight": torch.zeros(1), "tail.weight": torch.zeros(1)}, "looks like srresnet, but"),
+        ({"bicubic": torch.tensor(1.0), "conv3.weight": torch.zeros(1)}, "looks like srcnn, but"),
+        ({"conv_first.weight": torch.zeros(4, 3, 3, 3), "body.0.rdb1.conv1.weight": torch.tensor(1.0)}, "looks like rrdb, but"),
         # A network of these sizes would take 360 GB.
         ({"body.0.weight": torch.zeros(100_000, 3, 3, 3), "body.1.weight": torch.zeros(12, 1, 1, 1)}, "does not fit"),
         ({1: torch.zeros(1), "params": 3}, "holds no network of"),
