@@ -90,7 +90,7 @@ def test_the_address_of_a_mirror_is_shown_without_its_password(private):
     work, host = private
     failed = download(work, "t91", check=False, SRGAN_MIRROR=f"http://anna:M1RROR@{host}", no_proxy="127.0.0.1", https_proxy="http://127.0.0.1:9",
                       http_proxy="http://127.0.0.1:9")  # fmt: skip
-    assert f"http://{host}/datasets/t91: " in failed.stderr
+    assert f"http://{host}/datasets/t91/" in failed.stderr
     assert "M1RROR" not in failed.stderr
 
 

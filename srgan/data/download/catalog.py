@@ -8,6 +8,8 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from srgan.utils.addresses import without_secrets
+
 Split = Literal["train", "test"]
 _STRICT = ConfigDict(extra="forbid")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML is built with libyaml
@@ -37,6 +39,12 @@ class Source:
     files: tuple[File, ...]
     inside: tuple[str, ...] = ("*",)  # patterns of the images' paths in an archive. ``*`` matches ``/`` too
     images: str = ""  # published digest of the images (see `checksums.digest_of`), for files without SHA-256
+    label: str = ""  # default: the first address
+
+    @property
+    def place(self) -> str:
+        """The label for messages, without passwords."""
+        return self.label or without_secrets(self.files[0].urls[0]) + (" and others" if len(self.files) > 1 else "")
 
     @property
     def verified(self) -> bool:

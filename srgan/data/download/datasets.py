@@ -53,17 +53,8 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
     """
     reasons: list[str] = []
     kind: type[SrganError] = SrganError
-    listed: list[tuple[str, Source]] = []  # of the mirror
-    mirror = places.mirror() if entry.counts and not entry.package else ""
-    if mirror:
-        place = f"{without_secrets(mirror)}/datasets/{entry.name}"
-        try:
-            listed = [(place, source) for source in _of_mirror(mirror, entry, split)]
-        except SrganError as error:
-            log.warning("data set %s: not from %s: %s", entry.name, place, error)
-            reasons.append(f"{place}: {error}")
-    own = [(str(entry.folder), _of_folder(entry, split, left_out))] if entry.folder else []
-    for place, source in [*own, *listed, *((_place(source), source) for source in entry.sources.get(split, ()))]:
+    mirrored, published = _of_mirror(entry, split, reasons), entry.sources.get(split, ())
+    for source in [_of_folder(entry, split, left_out)] if entry.folder else [*mirrored, *published]:
         tried = LeftOut()
         try:
             records = _fetch(entry, split, source, folder, tried)
@@ -71,51 +62,41 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
         except SrganError as error:
             if entry.folder:
                 raise SrganError(f"data set '{entry.name}': {error}") from error
-            log.warning("data set %s: not from %s: %s", entry.name, place, error)
-            reasons.append(f"{place}: {error}")
+            log.warning("data set %s: not from %s: %s", entry.name, source.place, error)
+            reasons.append(f"{source.place}: {error}")
             kind = Unreachable if isinstance(error, Unreachable) else kind
             for file in source.files:
                 if not file.sha256:  # the next download may differ
                     shutil.rmtree(places.cached(file.urls[0]), ignore_errors=True)
             continue
-        log.info("data set %s: %d %s images from %s", entry.name, len(records), split, place)
-        if place.startswith("http://") and not known and not (source.verified and (place, source) not in listed):
-            log.warning(
-                "data set %s: downloaded over plain http without a published digest; compare %s with that of another network before you "
-                "trust it",
-                entry.name,
-                checksums.path,
-            )
+        log.info("data set %s: %d %s images from %s", entry.name, len(records), split, source.place)
+        if source.place.startswith("http://") and not known and not (source in published and source.verified):
+            advice = f"compare {checksums.path} with that of another network before you trust it"
+            log.warning("data set %s: downloaded over plain http without a published digest; %s", entry.name, advice)
         left_out.join(tried)
         return records
-    hint = f"reinstall the package {entry.package}" if entry.package else "put it under $SRGAN_MIRROR/datasets"
-    hint = hint if entry.counts else "check the address"
-    raise kind(f"failed to fetch data set '{entry.name}': {'; '.join(reasons)}; {hint}, then run the same command again")
+    advice = "put it under $SRGAN_MIRROR/datasets" if entry.counts else "check the address"
+    advice = f"reinstall the package {entry.package}" if entry.package else advice
+    raise kind(f"failed to fetch data set '{entry.name}': {'; '.join(reasons)}; {advice}, then run the same command again")
 
 
 def _compare(entry: DataSet, split: Split, source: Source, records: list[Record], checksums: Checksums) -> bool:
-    """Compare the images with the published digest and with the first download. Return True if all of it was known."""
+    """Compare the images with the published digest and with the first download. Return True if all of them were known."""
     images = [record["sha256"] for record in records]
     if source.images and digest_of(images) != source.images:
         raise SrganError(f"holds other images than published (digest {digest_of(images)[:12]}..., expected {source.images[:12]}...)")
     if entry.package:
         return True
-    if entry.counts:
-        return checksums.check(f"{entry.name}/{split}", images)
-    known = True
-    for file in source.files:  # of the user: one key an address, so a new address does not change the others
-        if not places.local(file.urls[0]):
-            name = safe_path(file.name)
-            own = [record["sha256"] for record in records if is_archive(file.name) or record["file"] == name]
-            known = checksums.check(file.urls[0], own) and known
-    return known
+    groups = {f"{entry.name}/{split}": images}
+    if not entry.counts:  # of the user: one key an address, so a new address does not change the others
+        remote = [file for file in source.files if not places.local(file.urls[0])]
+        groups = {file.urls[0]: [record["sha256"] for record in records if is_archive(file.name) or record["file"] == safe_path(file.name)]
+                  for file in remote}  # fmt: skip
+    found = [checksums.check(key, group) for key, group in groups.items()]  # before `all`, so that each is recorded
+    return all(found)
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------------
-
-
-def _place(source: Source) -> str:
-    return without_secrets(source.files[0].urls[0]) + (" and others" if len(source.files) > 1 else "")
 
 
 def _of_folder(entry: DataSet, split: Split, left_out: LeftOut) -> Source:
@@ -125,30 +106,33 @@ def _of_folder(entry: DataSet, split: Split, left_out: LeftOut) -> Source:
     if not found:
         suffixes = ", ".join(SUFFIXES)
         raise SrganError(f"data set '{entry.name}': no images in {entry.folder} for data.{split} ({suffixes}){left_out.summary()}")
-    return Source(tuple(File((path.absolute().as_uri(),), path=path.relative_to(entry.folder).as_posix()) for path in found))
+    files = (File((path.absolute().as_uri(),), path=path.relative_to(entry.folder).as_posix()) for path in found)
+    return Source(tuple(files), label=str(entry.folder))
 
 
-def _of_mirror(mirror: str, entry: DataSet, split: Split) -> list[Source]:
-    """Return the images under ``datasets/NAME/`` of a mirror, or else its copies of the catalogue's archives."""
-    base, local = f"datasets/{entry.name}", places.local(mirror)
+def _of_mirror(entry: DataSet, split: Split, reasons: list[str]) -> list[Source]:
+    """Return the images under ``datasets/NAME/`` of the mirror, or else its copies of the catalogue's archives."""
+    mirror = places.mirror() if entry.counts and not entry.package else ""
+    if not mirror:
+        return []
+    base, local, listed = f"datasets/{entry.name}", places.local(mirror), _manifest(mirror)
+    label = f"{without_secrets(mirror)}/{base}"
     folders = [f"{base}/{inner}".rstrip("/") for inner in entry.folders.get(split, ("",))]
-    if local and not local.is_dir():
-        raise SrganError(f"{local}: no such folder; correct SRGAN_MIRROR")
-    listed = _manifest(mirror)
     if local:
         names = [path.relative_to(local).as_posix() for folder in folders for path in images_below(local / folder)]
     else:
         names = [name for name in listed if is_image(name) and any(name.startswith(f"{folder}/") for folder in folders)]
     if names:
         files = [File((places.join(mirror, name),), 0, listed.get(name, ""), name.removeprefix(f"{base}/")) for name in names]
-        return [Source(tuple(files))]
+        return [Source(tuple(files), label=label)]
     copies = []
     for source in entry.sources[split]:
         files = [replace(file, urls=(places.join(mirror, f"{base}/{file.name}"),)) for file in source.files]
         if all(is_archive(file.name) and not (local and not (local / base / file.name).is_file()) for file in files):
             copies.append(replace(source, files=tuple(files)))
     if not copies:
-        raise SrganError("it is not there")
+        reasons.append(f"{label}: it is not there")
+        log.warning("data set %s: not from %s", entry.name, reasons[-1])
     return copies
 
 
@@ -212,16 +196,18 @@ def _fetch(entry: DataSet, split: Split, source: Source, folder: Path, left_out:
 
 def _local_files(files: tuple[File, ...], title: str) -> dict[File, Path]:
     """Return the verified local path of each file. Files of other machines are downloaded into the cache."""
-    remote = {file: Job(file.urls, places.cached(file.urls[0]) / safe_path(PurePosixPath(file.name).name), file.size, file.sha256)
-              for file in files if not places.local(file.urls[0])}  # fmt: skip
-    transfer(list(remote.values()), title)
-    paths = {}
+    paths, jobs = {}, []
     for file in files:
-        paths[file] = path = remote[file].path if file in remote else places.local(file.urls[0]) or Path()
-        if not path.is_file():
+        path = places.local(file.urls[0])
+        if not path:
+            path = places.cached(file.urls[0]) / safe_path(PurePosixPath(file.name).name)
+            jobs.append(Job(file.urls, path, file.size, file.sha256))
+        elif not path.is_file():
             raise SrganError(f"{path}: no such file")
-        if file not in remote and file.sha256 and not (actual := sha256(path)).startswith(file.sha256):
+        elif file.sha256 and not (actual := sha256(path)).startswith(file.sha256):
             raise SrganError(f"{path} has SHA-256 {actual[:12]}..., expected {file.sha256[:12]}...")
+        paths[file] = path
+    transfer(jobs, title)
     return paths
 
 

@@ -63,6 +63,8 @@ def transfer(jobs: Sequence[Job], title: str) -> None:
         TransferError: a file failed at every address. The message has the reason for each.
         SrganError: the disk is full.
     """
+    if not jobs:
+        return
     stop = threading.Event()
     total = sum(job.size for job in jobs) if all(job.size for job in jobs) else None
     with Progress(title, total, "B") as progress, ThreadPoolExecutor(PARALLEL) as pool:
@@ -159,46 +161,48 @@ def _receive(part: _Part) -> Iterator[int]:
     yield part.size
     if not job.size or part.size != job.size:  # else a former process was killed before the rename
         yield from _append(part)
-    problem = ""
+    checksum = sha256(part.path) if job.sha256 else ""
     if job.size and part.size != job.size:
         problem = f"received {part.size:,} bytes, expected {job.size:,}"
-    elif job.sha256 and not (actual := sha256(part.path)).startswith(job.sha256):
-        problem = f"received a file with SHA-256 {actual[:12]}..., expected {job.sha256[:12]}..."
-    if problem:
-        part.discard()
-        raise _Failure(problem, ATTEMPTS if resumed else 0)  # a resumed file may mix two versions: download it in one piece
+    elif not checksum.startswith(job.sha256):
+        problem = f"received a file with SHA-256 {checksum[:12]}..., expected {job.sha256[:12]}..."
+    else:
+        return
+    part.discard()
+    raise _Failure(problem, ATTEMPTS if resumed else 0)  # a resumed file may mix two versions: download it in one piece
 
 
 def _append(part: _Part) -> Iterator[int]:
-    job = part.job
+    size = part.job.size
     request = _request_http if part.url.lower().startswith(("http://", "https://")) else _request_fsspec
     with closing(request(part.url, part.size, part.version)) as answer:
         start, total, version = next(answer)
         if start is None or (start and version not in ("", part.version)):
             part.discard()
             raise _Failure("the server has another version of the file", ATTEMPTS)
-        if job.size and total not in (0, job.size):
-            raise _Failure(f"offers {total:,} bytes, expected {job.size:,}")
-        expected = total or job.size
-        _require_space(part, expected - start if expected else None)
+        if size and total not in (0, size):
+            raise _Failure(f"offers {total:,} bytes, expected {size:,}")
+        known = total or size
+        _require_space(part, known - start if known else None)
         if start == 0:
             part.begin(version)
         with part.path.open("ab") as file:
             for block in answer:
-                if not expected:
-                    _require_space(part)
+                if not known:
+                    _require_space(part, None)
                 file.write(block)
                 file.flush()
                 yield part.size
-                if job.size and part.size > job.size:
+                if size and part.size > size:
                     part.discard()
-                    raise _Failure(f"sends more than the expected {job.size:,} bytes")
+                    raise _Failure(f"sends more than the expected {size:,} bytes")
             os.fsync(file.fileno())
     if part.size < total:
         raise _Failure(f"connection broken after {part.size:,} of {total:,} bytes", ATTEMPTS)
 
 
-def _require_space(part: _Part, missing: int | None = None) -> None:
+def _require_space(part: _Part, missing: int | None) -> None:
+    """Raise an error if the disk has no room for the missing bytes or, if their number is unknown, for `RESERVE`."""
     usage, folder = shutil.disk_usage(part.path.parent), part.path.parent
     if usage.free < (min(RESERVE, usage.total / 20) if missing is None else missing):
         found = f"{part.size / 1e9:.1f} GB received, total unknown" if missing is None else f"{missing / 1e9:.1f} GB needed"
