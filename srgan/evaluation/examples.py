@@ -69,9 +69,9 @@ def write_examples(
                 views = {name: upscale(lr_image) for name, upscale in models.items()} | {"original": hr_image}
             baseline = next(iter(views.values()))
             of_pair = {name: captions[pair.set, pair.name, name] for name in models}
-            row = visualize.strip(pair.name, views, of_pair, baseline, hr_image)
+            row = visualize.comparison_row(pair.name, views, of_pair, baseline, hr_image)
             height, width = hr_image.shape[:2]
-            top, left = visualize.weakest(baseline, hr_image, MAX_SIDE) if max(height, width) > MAX_SIDE else (0, 0)
+            top, left = visualize.worst_region(baseline, hr_image, MAX_SIDE) if max(height, width) > MAX_SIDE else (0, 0)
             place = new / pair.set / pair.name
             place.mkdir(parents=True)
             for name, view in views.items():
@@ -84,7 +84,7 @@ def write_examples(
             index.append(record)
             rows.append(row)
         write_json(new / "index.json", index)
-    visualize.write_strips(comparison, rows)
+    visualize.write_comparison(comparison, rows)
 
 
 def _caption(row: Any) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from srgan.images.visualize import write_strips
+from srgan.images.visualize import write_comparison
 from srgan.training.diagnostics import Watch
 from srgan.utils.csv_table import Row, Table, validation_csv
 from srgan.utils.files import atomic_file
@@ -84,7 +84,7 @@ class TrainingLog:
         if strips:
             self.pictures.mkdir(parents=True, exist_ok=True)
             for path in (self.pictures / f"step-{row['step']:08d}.png", validation_csv(self.path).with_suffix(".png")):
-                write_strips(path, strips)
+                write_comparison(path, strips)
         self._watch.scores(self._seen)
 
     def warn(self, text: str) -> None:

@@ -79,7 +79,7 @@ class Validation:
             bicubic = bicubic_upscale(sample.lr_image, self.scale)
             enlarged = sample.lr_image.repeat(self.scale, 0).repeat(self.scale, 1)
             shown = {"LR": enlarged, "bicubic": bicubic, "SR": sample.sr_image, "HR": sample.hr_rgb}
-            strip = visualize.strip(name, shown, {"SR": caption}, bicubic, sample.hr_rgb)
+            strip = visualize.comparison_row(name, shown, {"SR": caption}, bicubic, sample.hr_rgb)
         return _Scored(number, row, pixel, strip)
 
     def _tensor(self, image: np.ndarray) -> Tensor:
