@@ -23,8 +23,8 @@ def _anchors(document):
 
 
 def _quoted(document):
-    """Return the code of a page: the blocks and the words in backticks."""
-    text = document.read_text()
+    """Return the code of a page: the blocks and the words in backticks, without the files that the reader writes."""
+    text = re.sub(r"Write `[^`]+`", "", document.read_text())
     return re.findall(r"^```.*?^```", text, flags=re.S | re.M) + re.findall(
         r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
     )
