@@ -78,7 +78,7 @@ def _gradient(image: np.ndarray) -> float:
 COLOR_SHIFT = Metric(
     "color_shift",
     "colour shift",
-    "largest difference between the means of a colour channel, in levels of 255",
+    "largest difference of a channel mean, in levels of 255",
     better="lower",
     digits=2,
     score=_color_shift,
@@ -86,7 +86,7 @@ COLOR_SHIFT = Metric(
 CHECKERBOARD = Metric(
     "checkerboard",
     "checkerboard",
-    "strength of a grid that repeats every `scale` pixels, in levels of 255. Photographs have about 0.01. A grid above 1 is visible.",
+    "strength of a grid with a period of `scale` pixels, in levels of 255 (photographs: about 0.01, visible: above 1)",
     better="lower",
     digits=3,
     needs=("sr",),
@@ -95,7 +95,7 @@ CHECKERBOARD = Metric(
 SHARPNESS = Metric(
     "sharpness",
     "sharpness",
-    "mean gradient of the luma / that of the ground truth. Below 1 is blurred, above 1 is over-sharpened.",
+    "mean luma gradient / that of the ground truth (blurred: below 1, over-sharpened: above 1)",
     better="one",
     digits=3,
     score=_sharpness,

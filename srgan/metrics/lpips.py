@@ -113,7 +113,7 @@ def _metric(name: str, label: str, network: str, title: str, **options: bool | i
     return Metric(
         name,
         label,
-        f"LPIPS 0.1 on {title}, of the whole image, by the `lpips` package",
+        f"LPIPS 0.1 with {title} on the whole image, by the package `lpips`",
         better="lower",
         digits=4,
         load=partial(_load, network),

@@ -114,7 +114,7 @@ def _compare_rgb(sample: Sample) -> tuple[float, float]:
 PSNR_Y = Metric(
     "psnr_y",
     "PSNR-Y",
-    "PSNR on luma: BT.601 in 16..235 as MATLAB's `rgb2ycbcr` computes it, 8-bit images, a border of `scale` pixels cut",
+    "PSNR on BT.601 luma in 16..235 (MATLAB's `rgb2ycbcr`) of 8-bit images without a border of `scale` pixels",
     better="higher",
     digits=2,
     unit="dB",
@@ -126,7 +126,7 @@ PSNR_Y = Metric(
 SSIM_Y = Metric(
     "ssim_y",
     "SSIM-Y",
-    "SSIM on luma by Wang et al. 2004: Gaussian window of 11x11 and sigma 1.5, valid region, border and luma as for PSNR-Y",
+    "SSIM (Wang et al. 2004) on the same luma, with an 11x11 Gaussian window of sigma 1.5 in the valid region",
     better="higher",
     digits=4,
     score=lambda sample: sample.once(_compare_y)[1],
@@ -136,7 +136,7 @@ SSIM_Y = Metric(
 PSNR_RGB = Metric(
     "psnr_rgb",
     "PSNR-RGB",
-    "PSNR on the three colour channels",
+    "PSNR on RGB",
     better="higher",
     digits=2,
     unit="dB",
@@ -145,7 +145,7 @@ PSNR_RGB = Metric(
 SSIM_RGB = Metric(
     "ssim_rgb",
     "SSIM-RGB",
-    "SSIM on the three colour channels",
+    "SSIM on RGB",
     better="higher",
     digits=4,
     score=lambda sample: sample.once(_compare_rgb)[1],

@@ -37,6 +37,14 @@ def ranking() -> list[str]:
     return [metric.name for metric in sorted(METRICS.values(), key=lambda metric: metric.rank) if metric.rank]
 
 
+def metrics_table() -> str:
+    """Return a Markdown table of the metrics, for the docs."""
+    lines = ["| metric | definition | better |", "|---|---|---|"]
+    better = {"higher": "higher", "lower": "lower", "one": "near 1"}
+    lines += [f"| `{metric.name}` | {metric.description} | {better[metric.better]} |" for metric in METRICS.values()]
+    return "\n".join(lines)
+
+
 def select_metrics(lpips: Sequence[str] = (), validation: bool = False) -> list[Metric]:
     """Return the metrics to score.
 

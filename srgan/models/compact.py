@@ -88,6 +88,6 @@ COMPACT = Network(
     "compact",
     Compact,
     _detect,
-    "A plain stack of convolutions (SRVGG of Real-ESRGAN): the fastest, for everyday hardware.",
+    "compact network of Real-ESRGAN (SRVGG): convolutions and one pixel shuffle, added to nearest-neighbor interpolation",
     scales=(2, 3, 4, 5, 6, 7, 8),
 )

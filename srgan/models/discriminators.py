@@ -137,6 +137,8 @@ def _detect_unet(state: State) -> dict[str, Any] | None:
     return {"features": state["conv0.weight"].shape[0]} if "conv9.weight" in state else None
 
 
-PATCH = Discriminator("patch", PatchDiscriminator, _detect_patch, "Classifies each patch (PatchGAN), with spectral normalisation.")
-VGG = Discriminator("vgg", VggDiscriminator, _detect_vgg, "Classifies the image as a whole (SRGAN).")
-UNET = Discriminator("unet", UnetDiscriminator, _detect_unet, "Classifies each pixel (U-Net of Real-ESRGAN), with spectral normalisation.")
+PATCH = Discriminator("patch", PatchDiscriminator, _detect_patch, "classifies each patch (PatchGAN), with spectral normalization")
+VGG = Discriminator("vgg", VggDiscriminator, _detect_vgg, "discriminator of SRGAN: classifies the whole patch")
+UNET = Discriminator(
+    "unet", UnetDiscriminator, _detect_unet, "discriminator of Real-ESRGAN: classifies each pixel, with spectral normalization"
+)

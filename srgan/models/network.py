@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 State = dict[str, Tensor]
@@ -17,7 +16,8 @@ class Network:
 
     Attributes:
         name: value of ``model.name``, and part of the name of exported files.
-        factory: class of the network. Its arguments are `scale` and the options of the network.
+        factory: class of the network. Its arguments are `scale` and the options of the network. Its attribute `receptive_field` is the
+            number of LR pixels in each direction on which an output pixel depends.
         detect: return the arguments of `factory` for a state dict, or None if the state dict is of another network.
         description: sentence for the docs.
         scales: HR size / LR size that it supports.
@@ -38,11 +38,6 @@ class Network:
     half: bool = True
     activation_checkpointing: bool = False
     convert_keys: Callable[[State, int | None], State] | None = None
-
-    def receptive_field(self, scale: int, **options: Any) -> int:
-        """Return the LR pixels in each direction on which an output pixel depends."""
-        with torch.device("meta"):
-            return self.factory(scale=scale, **options).receptive_field
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,23 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def networks_table(scale: int = 4) -> str:
-    """Return a Markdown table of the generators, for the docs."""
-    lines = ["| `model.name` | | scales | weights | receptive field |", "|---|---|---|---|---|"]
+    """Return a Markdown table of the generators, for the docs. Sizes are those of the default arguments of the factory."""
+    lines = [
+        f"| `model.name` | architecture | size | weights at x{scale} | receptive field at x{scale} | scales |",
+        "|---|---|---|---|---|---|",
+    ]
     for network in NETWORKS.values():
-        weights = parameter_count(network.factory(scale=scale))
-        reach = network.receptive_field(scale)
+        options = {key: value.default for key, value in inspect.signature(network.factory).parameters.items() if key != "scale"}
+        size = " ".join(f"`{key}: {value}`" for key, value in options.items())
+        model = network.factory(scale=scale)
+        weights, reach = parameter_count(model) / 1e6, model.receptive_field
         scales = ", ".join(map(str, network.scales))
-        lines.append(f"| `{network.name}` | {network.description} | {scales} | {weights / 1e6:.2f} million | {reach} |")
+        lines.append(f"| `{network.name}` | {network.description} | {size} | {weights:.2f} M | {reach} pixels | {scales} |")
+    return "\n".join(lines)
+
+
+def discriminators_table() -> str:
+    """Return a Markdown table of the discriminators, for the docs."""
+    lines = ["| `train.discriminator.name` | architecture |", "|---|---|"]
+    lines += [f"| `{discriminator.name}` | {discriminator.description} |" for discriminator in DISCRIMINATORS.values()]
     return "\n".join(lines)

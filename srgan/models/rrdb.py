@@ -166,7 +166,7 @@ RRDB_NETWORK = Network(
     "rrdb",
     RRDB,
     _detect,
-    "The generator of ESRGAN: residual-in-residual dense blocks, the best quality and the slowest.",
+    "generator of ESRGAN: residual-in-residual dense blocks",
     scales=(2, 3, 4, 8),
     activation_checkpointing=True,
     convert_keys=_convert_keys,

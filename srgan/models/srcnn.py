@@ -63,6 +63,6 @@ SRCNN_NETWORK = Network(
     "srcnn",
     SRCNN,
     _detect,
-    "Three convolutions on the bicubic image: the baseline of the field.",
+    "9-1-5 convolutions on the bicubic image",
     scales=(2, 3, 4, 5, 6, 7, 8),
 )

@@ -95,6 +95,6 @@ SRRESNET = Network(
     "srresnet",
     SRResNet,
     _detect,
-    "The generator of SRGAN: residual blocks with batch normalisation.",
+    "generator of SRGAN: residual blocks with batch normalization",
     scales=(2, 3, 4, 8),
 )

@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from srgan.models.checkpoints import from_state_dict
+from srgan.models.registry import DISCRIMINATORS, NETWORKS, architecture_of, build_discriminator, discriminators_table, networks_table
+from tests.helpers.project import ROOT
+
+NETWORK_OPTIONS = {  # small ones
+    "compact": [{"features": 8, "depth": 1}, {"features": 3, "depth": 0}],
+    "srresnet": [{"features": 8, "depth": 1, "upsampling": kind} for kind in ("pixelshuffle", "nearest", "transposed")],
+    "rrdb": [{"features": 8, "growth": 4, "depth": 1}],
+    "srcnn": [{"features": 8}],
+}
+BUILDS = [(name, {"scale": scale} | options) for name, network in NETWORKS.items() for scale in network.scales
+          for options in NETWORK_OPTIONS.get(name, [{}])]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "config"), BUILDS, ids=str)
+def test_the_weights_of_a_network_are_recognised_by_that_network_alone(name, config):
+    state = NETWORKS[name].factory(**config).state_dict()
+    assert {other: network.detect(state) for other, network in NETWORKS.items()} == dict.fromkeys(NETWORKS) | {name: config}
+    assert architecture_of(from_state_dict(state, "x.safetensors")) == (name, config)
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_the_weights_of_a_discriminator_are_recognised_by_that_discriminator_alone(name):
+    config = {"features": 4} | ({"depth": 2} if name == "patch" else {})
+    state = build_discriminator(name, **config).state_dict()
+    assert {other: entry.detect(state) for other, entry in DISCRIMINATORS.items()} == dict.fromkeys(DISCRIMINATORS) | {name: config}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_float16_is_enough_for_networks_that_claim_it(name):
+    network = NETWORKS[name]
+    torch.manual_seed(0)
+    model = network.factory(scale=network.scales[0], **NETWORK_OPTIONS.get(name, [{}])[0]).eval()
+    image = torch.rand(1, 3, 12, 12)
+    with torch.inference_mode():
+        assert not network.half or (model.half()(image.half()).float() - model.float()(image)).abs().max() < 0.02
+
+
+def test_the_docs_show_the_registered_networks():
+    text = (ROOT / "docs" / "training.md").read_text()
+    assert networks_table() in text
+    assert discriminators_table() in text
