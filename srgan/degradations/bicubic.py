@@ -20,19 +20,28 @@ def modcrop(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def bicubic_downscale(image: np.ndarray, scale: int, kernel: Kernel = "matlab") -> np.ndarray:
-    """Shrink by an integer factor like MATLAB's ``imresize(image, 1/scale)``.
+    """Return an image reduced by an integer factor as MATLAB's ``imresize(image, 1/scale)`` does.
 
-    Cubic kernel with a = -0.5 (Keys, "Cubic convolution interpolation for digital image processing", 1981), widened by `scale`
-    against aliasing; borders mirrored including the edge pixel.
+    The cubic kernel has a = -0.5 and is widened by `scale` against aliasing (Keys, "Cubic convolution interpolation for digital image
+    processing", 1981). Borders are mirrored and include the edge pixel.
 
     Args:
-        image: `(H, W)` or `(H, W, C)` uint8; `scale` must divide H and W (see `modcrop`).
+        image: `(H, W)` or `(H, W, C)` uint8. `scale` must divide H and W (see `modcrop`).
         scale: 1 or more.
-        kernel: ``pillow`` for Pillow's BICUBIC instead. The same cubic, but borders are cut off and rounding happens between rows
-            and columns: near borders it differs from MATLAB's by up to 17 levels.
+        kernel: ``pillow`` selects Pillow's BICUBIC. It cuts the kernel at borders and rounds between rows and columns, so that its
+            result differs from MATLAB's by up to 17 levels near borders.
 
     Returns:
         `(H / scale, W / scale[, C])` uint8.
+
+    Raises:
+        ValueError: `scale` does not divide H and W.
+
+    Example:
+        >>> import numpy as np
+        >>> from srgan import bicubic_downscale
+        >>> bicubic_downscale(np.zeros((40, 60, 3), np.uint8), 4).shape
+        (10, 15, 3)
     """
     height, width = image.shape[:2]
     if height % scale or width % scale:
@@ -46,7 +55,7 @@ def bicubic_downscale(image: np.ndarray, scale: int, kernel: Kernel = "matlab") 
 
 
 def bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:
-    """Enlarge by an integer factor like MATLAB's ``imresize(image, scale)``: the baseline every table starts with.
+    """Return an image upscaled by an integer factor as MATLAB's ``imresize(image, scale)`` does. It is the baseline of every table.
 
     Args:
         image: `(H, W)` or `(H, W, C)` uint8.
@@ -54,6 +63,12 @@ def bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:
 
     Returns:
         `(H * scale, W * scale[, C])` uint8.
+
+    Example:
+        >>> import numpy as np
+        >>> from srgan import bicubic_upscale
+        >>> bicubic_upscale(np.zeros((10, 15, 3), np.uint8), 4).shape
+        (40, 60, 3)
     """
     height, width = image.shape[:2]
     enlarged = np.empty((height * scale, width * scale, *image.shape[2:]), np.uint8)

@@ -51,6 +51,13 @@ def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str], optimize
 
     Raises:
         SrganError: the results of the file and of torch differ by more than `TOLERANCE`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from srgan import export_onnx, load_generator
+        >>> model, metadata = load_generator("generator.safetensors")
+        >>> export_onnx(Path("2x-mine-compact-fp32.onnx"), model, metadata)["file"]
+        '2x-mine-compact-fp32.onnx'
     """
     proto = _to_proto(model, optimize_graph)
     proto = _clean(proto, contract_metadata(model) | {"sr.memory_per_pixel": str(memory_per_pixel(proto))} | metadata)

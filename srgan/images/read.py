@@ -275,10 +275,21 @@ def on_white(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image as uint8 sRGB: `(H, W)` if it is greyscale, else `(H, W, 3)`; transparency is laid on white.
+    """Read an image as uint8 sRGB. Transparency is composited on white and the EXIF orientation is applied.
+
+    Args:
+        path: a PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or JPEG 2000 file.
+
+    Returns:
+        `(H, W)` uint8 for a greyscale image, else `(H, W, 3)`.
 
     Raises:
         SrganError: see `open_picture`.
+
+    Example:
+        >>> from srgan import read_image
+        >>> read_image("photo.png").shape
+        (16, 24, 3)
     """
     picture = open_picture(path)
     alpha = None if picture.alpha is None else rounded_to_8(picture.alpha)
@@ -304,6 +315,16 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:
-    """Write an `(H, W, 3)` or `(H, W)` uint8 array as PNG, atomically."""
+    """Write an image as PNG. The file is replaced as a whole.
+
+    Args:
+        path: the file to write.
+        image: `(H, W, 3)` or `(H, W)` uint8.
+
+    Example:
+        >>> import numpy as np
+        >>> from srgan import write_png
+        >>> write_png("grey.png", np.full((8, 8), 128, np.uint8))
+    """
     with atomic_file(path) as temporary:
         temporary.write_bytes(encode_png(image))

@@ -80,22 +80,30 @@ def upscale_file(
     told: Callable[[int, int], None] = lambda done, total: None,
     picture: Picture | None = None,
 ) -> tuple[int, int]:
-    """Enlarge a photograph; memory does not grow with the result but where its format forbids (WebP, AVIF).
+    """Upscale an image file with its metadata.
+
+    Memory does not grow with the result, except for WebP and AVIF, whose encoders need the whole image.
 
     Args:
         upscaler: the model.
-        source: a file, or one that is open and can be sought in.
-        target: is written whole, or not at all.
-        options: see there.
-        form: of `FORMATS`; None: by the suffix of `target`.
-        told: is called when the photograph is decoded and after each tile, with the number of tiles that are done, and of all.
-        picture: what `open_picture` made of `source`; None: it is decoded here.
+        source: a file, or an open file that can seek.
+        target: the file to write. It is replaced as a whole or not at all.
+        options: how the result is written.
+        form: a format in `FORMATS`. Default: by the suffix of `target`.
+        told: is called after the image is decoded and after each tile, with the number of finished tiles and of all tiles.
+        picture: the result of `open_picture` for `source`. Default: it is decoded here.
 
     Returns:
         Width and height of the result.
 
     Raises:
-        SrganError: `source` is not a readable image, or `target` is of no format of `FORMATS`, or of one that cannot hold the result.
+        SrganError: `source` is not a readable image, or the format of `target` is unknown or cannot hold the result.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from srgan import Upscaler, upscale_file
+        >>> upscale_file(Upscaler("2x-photo-compact-fp32.onnx"), Path("photo.png"), Path("big.webp"))
+        (48, 32)
     """
     form = form or format_of(target)
     picture = _in_fitting_colours(picture or open_picture(source), form)

@@ -15,40 +15,42 @@ from srgan.utils import machine
 from srgan.utils.errors import SrganError
 from srgan.utils.files import require, sha256
 
-MEMORY = 800e6  # bytes that the activations of one tile may take on the CPU
-SMALLEST, LARGEST = 32, 512  # LR pixels of a tile's side: larger ones gain nothing
+MAX_BYTES_PER_TILE = 800e6  # of activations on the CPU
+MIN_TILE, MAX_TILE = 32, 512  # LR pixels of a tile's side: larger tiles gain nothing
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
 
 log = logging.getLogger(__name__)
 
 
 class Upscaler:
-    """An exported model, ready to upscale. Several threads may share one.
+    """An exported model that upscales images. Threads may share one.
 
     Args:
         model: an `.onnx` file of contract 1 (docs/onnx.md), or a function that returns its current path, such as
             `srgan.tracking.registry.Followed`.
-        provider: what is to run it, of `PROVIDERS`; ``auto`` is CUDA where it works, else the CPU. Where `provider` does not work, a
-            warning says why and the CPU takes over.
-        strict: then it is an error instead.
-        tile: side of the squares that the model sees, in LR pixels, at least `SMALLEST`; None: as large as the free memory allows.
-            Where the memory does not suffice, the side is halved.
-        threads: that work on one image on the CPU; 0: one for each core.
+        provider: what runs the model, a name in `PROVIDERS`. ``auto`` is CUDA where it works, else the CPU. If a provider does not
+            work, a warning gives the reason and the CPU is used.
+        strict: raise an error instead of that warning.
+        tile: side of the tiles that the model gets, in LR pixels, at least `MIN_TILE`. Default: as large as the free memory allows.
+            If memory runs out, the side is halved.
+        threads: threads for one image on the CPU. 0 is one for each core.
 
     Attributes:
-        scale: by what it enlarges.
+        scale: the factor of the model.
         sha256: digest of the file.
-        metadata: the file's `sr.*` entries.
-        provider: what really runs it, such as ``CPUExecutionProvider``.
+        metadata: the `sr.*` entries of the file.
+        provider: what actually runs the model, such as ``CPUExecutionProvider``.
 
     Raises:
-        SrganError: no such file, not a model of contract 1, damaged (its SHA-256 is not that of ``reports/export.json`` beside
-            ``models/``), or (`strict`) `provider` does not work.
+        SrganError: the file is missing, is not a model of contract 1 or is damaged (its SHA-256 differs from the one in
+            ``reports/export.json`` next to ``models/``), or `strict` is set and `provider` does not work.
 
     Example:
-        >>> upscaler = Upscaler("models/4x-demo-compact-fp32.onnx")
+        >>> import numpy as np
+        >>> from srgan import Upscaler
+        >>> upscaler = Upscaler("2x-photo-compact-fp32.onnx")
         >>> upscaler.upscale(np.zeros((30, 20, 3), np.uint8)).shape
-        (120, 80, 3)
+        (60, 40, 3)
     """
 
     def __init__(
@@ -69,8 +71,8 @@ class Upscaler:
         self.provider, self.metadata = self._engine.provider, self._engine.metadata
         self._contract = read_contract(self.path, self.metadata)
         self.scale, self.reach = self._contract.scale, self._contract.tile_overlap
-        if tile is not None and tile < SMALLEST:
-            raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours; it needs at least {SMALLEST}")
+        if tile is not None and tile < MIN_TILE:
+            raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours; it needs at least {MIN_TILE}")
         self.tile = tile or self._affordable_tile()
         self._short = False  # of memory, once it was
         self._compiles = self.provider.startswith("Tensorrt")  # for each shape anew, which takes minutes
@@ -195,7 +197,7 @@ class Upscaler:
             except Exception as error:  # each runtime has its own
                 if not is_out_of_memory(error):
                     raise SrganError(f"{self.path}: cannot be run ({' '.join(str(error).split())[:200]}); use another model") from error
-                if max(height, width) < 2 * SMALLEST:
+                if max(height, width) < 2 * MIN_TILE:
                     raise SrganError(f"{self.path}: even {width}x{height} pixels at a time take more memory than is free") from error
             self.tile, self._short = min(self.tile, max(height, width) // 2), True
             log.warning("memory is short: goes on in tiles of %d pixels", self.tile)
@@ -238,9 +240,9 @@ class Upscaler:
 
     def _affordable_tile(self) -> int:
         """The side that free memory allows, in steps of 32."""
-        free = free_on_gpu() if self.provider.startswith(("CUDA", "Tensorrt")) else min(2 * MEMORY, machine.available_memory())
+        free = free_on_gpu() if self.provider.startswith(("CUDA", "Tensorrt")) else min(2 * MAX_BYTES_PER_TILE, machine.available_memory())
         pixels = free / 2 / self._contract.memory_per_pixel
-        return int(min(max(pixels**0.5 // 32 * 32, SMALLEST), LARGEST))
+        return int(min(max(pixels**0.5 // 32 * 32, MIN_TILE), MAX_TILE))
 
 
 def _state(path: Path) -> tuple[Path, int, int, int]:

@@ -88,9 +88,26 @@ def crop_border(image: np.ndarray, border: int) -> np.ndarray:
 
 
 def psnr_ssim_y(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> tuple[float, float]:
-    """Return PSNR and SSIM on Y of an `(H, W, 3)` uint8 image and its ground truth.
+    """Return PSNR in dB and SSIM of the Y channel (BT.601, 16..235), as papers report them.
 
-    Greyscale ground truth, `(H, W)`, is compared in 0..255 as it is, as in the literature (``bridge`` of Set14).
+    Args:
+        sr_image: `(H, W, 3)` uint8.
+        hr_image: the ground truth, `(H, W, 3)` uint8. A greyscale image `(H, W)` is its own Y (Set14's ``bridge``).
+        border: pixels that are cut from each side, by convention the scale.
+
+    Returns:
+        PSNR, infinite for equal images, and SSIM in -1..1.
+
+    Raises:
+        ValueError: fewer than 11x11 pixels are left.
+
+    Example:
+        >>> import numpy as np
+        >>> from srgan import psnr_ssim_y
+        >>> image = np.full((32, 32, 3), 100, np.uint8)
+        >>> psnr, ssim = psnr_ssim_y(image + 1, image, border=2)
+        >>> round(psnr, 1), round(ssim, 3)
+        (49.5, 1.0)
     """
     return compare(crop_border(sr_image, border), crop_border(hr_image, border), luma if hr_image.ndim == 3 else grey)
 

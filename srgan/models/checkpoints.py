@@ -19,7 +19,17 @@ MAX_USUAL_SIZE = 1024  # channels or blocks. A file that claims more is checked 
 
 
 def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str]) -> None:
-    """Write float32 weights as safetensors, with `metadata` and a digest in the header. Equal weights result in equal bytes."""
+    """Write a generator as a safetensors file with bare float32 weights. Equal weights give equal bytes.
+
+    Args:
+        path: the file to write. It is replaced as a whole.
+        model: a generator.
+        metadata: entries for the header, which also gets a digest.
+
+    Example:
+        >>> from srgan import build_generator, save_generator
+        >>> save_generator("mine.safetensors", build_generator("compact", scale=2, features=8, depth=1), {"sr.name": "mine"})
+    """
     state = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
     plain = memoryview(save(state))
     metadata = metadata | {DIGEST: digest_of(plain[8 + int.from_bytes(plain[:8], "little") :], metadata)}
@@ -28,7 +38,7 @@ def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str])
         temporary.write_bytes(save(state, metadata={"srgan": json.dumps(metadata, sort_keys=True)}))
 
 
-def load_generator(path: str | Path, made_by: str) -> tuple[nn.Module, dict[str, str]]:
+def load_generator(path: str | Path, made_by: str = "train") -> tuple[nn.Module, dict[str, str]]:
     """Read a generator of `save_generator`. The network and its size follow from the names and shapes of the weights.
 
     Args:
@@ -40,6 +50,12 @@ def load_generator(path: str | Path, made_by: str) -> tuple[nn.Module, dict[str,
 
     Raises:
         SrganError: the file is missing, damaged, or holds no known network.
+
+    Example:
+        >>> from srgan import load_generator
+        >>> model, metadata = load_generator("generator.safetensors")
+        >>> model.scale
+        2
     """
     metadata = read_metadata(path, made_by)
     if problem := damage(path):

@@ -34,12 +34,48 @@ DISCRIMINATORS: dict[str, Discriminator] = {
 
 
 def build_generator(name: str, **config: Any) -> nn.Module:
-    """Return a generator with random weights. `config` has the arguments of its class."""
+    """Return a generator with random weights.
+
+    Args:
+        name: a name in `NETWORKS`.
+        config: arguments of its class, such as `scale`.
+
+    Returns:
+        The network: `(N, 3, H, W)` float32 in 0..1 to `(N, 3, scale * H, scale * W)`.
+
+    Raises:
+        KeyError: no generator has this name.
+
+    Example:
+        >>> import torch
+        >>> from srgan import build_generator
+        >>> model = build_generator("compact", scale=2, features=8, depth=1)
+        >>> model(torch.zeros(1, 3, 10, 10)).shape
+        torch.Size([1, 3, 20, 20])
+    """
     return NETWORKS[name].factory(**config)
 
 
 def build_discriminator(name: str, **config: Any) -> nn.Module:
-    """Return a discriminator with random weights. `config` has the arguments of its class."""
+    """Return a discriminator with random weights.
+
+    Args:
+        name: a name in `DISCRIMINATORS`.
+        config: arguments of its class, such as `features`.
+
+    Returns:
+        The network: `(N, 3, H, W)` float32 in 0..1 to its logits, higher for images that look real, and a list of its features.
+
+    Raises:
+        KeyError: no discriminator has this name.
+
+    Example:
+        >>> import torch
+        >>> from srgan import build_discriminator
+        >>> logits, features = build_discriminator("unet", features=4)(torch.zeros(1, 3, 16, 16))
+        >>> logits.shape
+        torch.Size([1, 1, 16, 16])
+    """
     return DISCRIMINATORS[name].factory(**config)
 
 

@@ -4,10 +4,18 @@ from srgan.utils.addresses import without_secrets
 
 
 class SrganError(Exception):
-    """Something the user can mend. The message says what is wrong, where, and what to do next.
+    """An error that a user can correct. The message names the fault, its place and the remedy.
 
-    The command line prints it as one line, without a traceback (``--debug`` shows that too), and exits with `EXIT_CODE`.
+    The command line prints it as one line without a traceback and exits with `EXIT_CODE`. ``--debug`` adds the traceback.
     Addresses in the message lose their passwords and tokens.
+
+    Example:
+        >>> from srgan import SrganError, read_image
+        >>> try:
+        ...     read_image("missing.png")
+        ... except SrganError as error:
+        ...     print(error)
+        missing.png: no such file
     """
 
     EXIT_CODE = 1

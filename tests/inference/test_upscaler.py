@@ -138,7 +138,7 @@ def test_the_tile_follows_the_memory(model_path, monkeypatch):
     assert Upscaler(model_path).tile == inference.LARGEST
     monkeypatch.setattr(inference.machine, "available_memory", lambda: 2e6)
     tile = Upscaler(model_path).tile
-    assert inference.SMALLEST <= tile < 128
+    assert inference.MIN_TILE <= tile < 128
     assert tile**2 * int(Upscaler(model_path).metadata["sr.memory_per_pixel"]) <= 1e6
 
 
