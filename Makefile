@@ -49,10 +49,11 @@ fuzz: $(READY)  ## read thousands of damaged files; SHARE=0.1 runs a tenth, SEED
 kill: $(READY)  ## kill each stage at MOMENTS=20 random moments, run it again and compare the results
 	$(BIN)/python -m tests.fuzz.kill --moments $(or $(MOMENTS),20) --seed $(or $(SEED),0)
 
-lint: $(READY)  ## style, and the arrows between the parts
+lint: $(READY)  ## check style, layers and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 format: $(READY)  ## put the code into the project's style
 	$(BIN)/ruff check --fix

@@ -7,7 +7,7 @@ Use an exported model:
 Work with networks:
     `build_generator`, `build_discriminator`, `load_generator`, `save_generator`, `export_onnx`.
 Measure:
-    `evaluate` scores models on pairs of images, `psnr_ssim_y` compares two arrays.
+    `evaluate` scores models on pairs of images (`Pair`). `psnr_ssim_y` compares two arrays.
 Work with images:
     `read_image`, `write_png`, `bicubic_downscale`, `bicubic_upscale`.
 Work with the pipeline:
@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from srgan.data.manifest import Pair as Pair
     from srgan.degradations.bicubic import bicubic_downscale as bicubic_downscale
     from srgan.degradations.bicubic import bicubic_upscale as bicubic_upscale
+    from srgan.evaluation.evaluate import evaluate as evaluate
     from srgan.export.onnx import export_onnx as export_onnx
     from srgan.images.read import read_image as read_image
     from srgan.images.read import write_png as write_png
@@ -37,12 +39,14 @@ if TYPE_CHECKING:
     from srgan.utils.errors import SrganError as SrganError
 
 _MODULES = {  # the module of each name, and the name there if it differs
+    "Pair": "srgan.data.manifest",
     "SrganError": "srgan.utils.errors",
     "Upscaler": "srgan.inference.upscaler",
     "bicubic_downscale": "srgan.degradations.bicubic",
     "bicubic_upscale": "srgan.degradations.bicubic",
     "build_discriminator": "srgan.models.registry",
     "build_generator": "srgan.models.registry",
+    "evaluate": "srgan.evaluation.evaluate",
     "export_onnx": "srgan.export.onnx",
     "load_generator": "srgan.models.checkpoints",
     "psnr_ssim_y": "srgan.metrics.psnr_ssim",

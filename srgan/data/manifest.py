@@ -18,7 +18,14 @@ Part = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Pair:
-    """An HR image and the LR image made from it."""
+    """An HR image and the LR image that was made from it, as files.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from srgan import Pair
+        >>> Pair("set5", "baby", hr=Path("hr/baby.png"), lr=Path("lr/baby.png")).name
+        'baby'
+    """
 
     set: str
     name: str

@@ -39,6 +39,14 @@ def evaluate(
 
     Returns:
         A table with the columns `set`, `model`, `image` and one for each metric. A value is missing if the metric was not scored.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from srgan import Pair, bicubic_upscale, evaluate
+        >>> pairs = [Pair("own", "photo", hr=Path("photo.png"), lr=Path("photo-small.png"))]
+        >>> table = evaluate(pairs, {"bicubic": lambda image: bicubic_upscale(image, 2)}, scale=2)
+        >>> table[["model", "image"]].to_dict("records")
+        [{'model': 'bicubic', 'image': 'photo'}]
     """
     chosen = open_metrics(metric for metric in select_metrics() if metric.score) if scorers is None else scorers
     on_device = {name: scorer for name, scorer in chosen.items() if METRICS[name].load}
