@@ -66,7 +66,7 @@ class _Done:
     bad: str = ""  # why the image cannot be used
     pixels: str = ""  # digest
     size: tuple[int, int] = (0, 0)  # HR height and width
-    lr_sha256: str = ""  # of the PNG of a validation or test image
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of the PNG files of a validation or test image
     packed: Path | None = None  # for the store
     packed_sha256: str = ""
     shows: list[tuple[str, int]] = field(default_factory=list)  # references that this training image shows
@@ -103,8 +103,8 @@ def _prepare_one(task: _Task) -> _Done:
         checksum = pack(packed, as_rgb(hr_image), as_rgb(lr_image))
         return _Done(task, pixels=pixels, size=size, packed=packed, packed_sha256=checksum)
     hr_path, lr_path = task.files
-    _write_png(hr_path, hr_image)
-    return _Done(task, pixels=pixels, size=size, lr_sha256=_write_png(lr_path, lr_image), fingerprint=near_duplicates.fingerprint(image))
+    digests = {"lr_sha256": _write_png(lr_path, lr_image), "hr_sha256": _write_png(hr_path, hr_image)}
+    return _Done(task, pixels=pixels, size=size, digests=digests, fingerprint=near_duplicates.fingerprint(image))
 
 
 def _write_png(path: Path, image: np.ndarray) -> str:
@@ -283,7 +283,7 @@ class _Preparation:
                     "licence": record["licence"],
                     "own_lr": self.lr_images[number] is not None,
                 }
-                | ({"lr_sha256": done.lr_sha256} if done.lr_sha256 else {})
+                | done.digests
             )
         left_out: dict[str, list[Any]] = {
             "skipped": self.skipped,

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 
 from srgan.data.manifest import Pair
-from srgan.images.read import read_image, read_rgb
 from srgan.metrics.metric import Sample, Scorer
 from srgan.metrics.registry import METRICS, open_metrics, score, select_metrics
 from srgan.utils import machine
@@ -53,7 +52,7 @@ def evaluate(
     others = {name: scorer for name, scorer in chosen.items() if name not in on_device}
 
     def rows(pair: Pair) -> list[dict[str, Any]]:
-        hr_image, lr_image = read_image(pair.hr), read_rgb(pair.lr)
+        hr_image, lr_image = pair.read()
         found = []
         for name, upscale in models.items():
             with lock:

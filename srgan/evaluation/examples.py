@@ -11,7 +11,7 @@ import torch
 from srgan.data.manifest import Pair
 from srgan.evaluation.evaluate import CPU, Upscale, device_lock, image_workers
 from srgan.images import visualize
-from srgan.images.read import encode_png, read_rgb
+from srgan.images.read import as_rgb, encode_png
 from srgan.utils.files import atomic_folder, write_json
 from srgan.utils.progress import Progress
 
@@ -64,7 +64,8 @@ def write_examples(
     with atomic_folder(folder) as new, Progress("images", len(pairs), "image") as progress, image_workers(len(pairs)) as pool:
 
         def draw(pair: Pair) -> tuple[dict[str, Any], np.ndarray]:
-            hr_image, lr_image = read_rgb(pair.hr), read_rgb(pair.lr)
+            hr_image, lr_image = pair.read()
+            hr_image = as_rgb(hr_image)
             with lock:
                 views = {name: upscale(lr_image) for name, upscale in models.items()} | {"original": hr_image}
             baseline = next(iter(views.values()))

@@ -13,7 +13,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from srgan.data.manifest import Pair
 from srgan.images.alpha import converted
-from srgan.images.read import as_rgb, read_image, read_rgb
+from srgan.images.read import as_rgb
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.psnr_ssim import psnr_ssim_y
 from srgan.utils.files import sha256
@@ -113,10 +113,11 @@ def _psnr_y(path: Path, pairs: list[Pair]) -> float:
     """Return the mean over the pairs in dB, 0 if a result is not finite."""
     upscaler, found = Upscaler(path, provider="cpu"), []
     for pair in pairs:
-        lr_image = read_rgb(pair.lr).transpose(2, 0, 1)[None].astype(np.float32) / 255
+        hr_image, lr_image = pair.read()
+        lr_image = lr_image.transpose(2, 0, 1)[None].astype(np.float32) / 255
         sr_image = upscaler.run(lr_image)[0].transpose(1, 2, 0)
         if not np.isfinite(sr_image).all():
             return 0.0
         rounded = converted(np.clip(sr_image, 0, 1), np.uint8)
-        found.append(psnr_ssim_y(rounded, as_rgb(read_image(pair.hr)), upscaler.scale)[0])
+        found.append(psnr_ssim_y(rounded, as_rgb(hr_image), upscaler.scale)[0])
     return float(np.mean(found))

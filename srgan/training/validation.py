@@ -12,7 +12,7 @@ from srgan.data.manifest import Pair
 from srgan.degradations.bicubic import bicubic_upscale
 from srgan.distributed import process_group
 from srgan.images import visualize
-from srgan.images.read import as_rgb, read_image, read_rgb
+from srgan.images.read import as_rgb
 from srgan.inference.torch_upscale import enlarge
 from srgan.metrics.metric import Sample, Scorer
 from srgan.metrics.registry import METRICS, open_metrics, score, select_metrics
@@ -60,7 +60,7 @@ class Validation:
         parts = []
         for number in range(process_group.rank(), len(pairs), process_group.size()):
             pair = pairs[number]
-            lr_image, original = read_rgb(pair.lr), read_image(pair.hr)
+            original, lr_image = pair.read()
             sr_image = enlarge(model, lr_image)
             whole, pixel = loss(self._tensor(sr_image), self._tensor(as_rgb(original)))
             sample = Sample(sr_image, original, lr_image, self.scale)

@@ -24,6 +24,7 @@ from srgan.data.prepare import NotPrepared, prepare
 from srgan.data.split import split
 from srgan.degradations import bicubic
 from srgan.evaluation.data_card import write_data_card
+from srgan.evaluation.evaluate import evaluate
 from srgan.images.read import read_image, read_rgb, write_png
 from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
@@ -119,6 +120,32 @@ PLAIN = {f"train/own/{name}.png": picture(number) for number, name in enumerate(
 @pytest.fixture
 def raw(tmp_path):
     return make_raw(tmp_path / "raw", PLAIN)
+
+
+@pytest.mark.parametrize("kind", ["hr", "lr"])
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_damaged_image_is_named_with_the_commands_that_restore_it(raw, tmp_path, part, kind):
+    prepare(raw, tmp_path / "out", options())
+    (pair, *_) = pairs(tmp_path / "out", part)
+    path = getattr(pair, kind)
+    write_png(path, 255 - read_rgb(path))  # it can still be decoded
+    found = rf"{path}: damaged, .* restore it with: dvc checkout --force prepare, or make it again with: dvc repro -sf prepare"
+    with pytest.raises(SrganError, match=found):
+        evaluate([pair], {"bicubic": lambda image: bicubic.bicubic_upscale(image, 4)}, 4)
+    path.unlink()
+    with pytest.raises(SrganError, match="made by: dvc repro prepare"):
+        pair.read()
+
+
+def test_the_images_of_a_manifest_without_digests_can_be_read(raw, tmp_path):
+    """Former versions wrote the digest of the LR image only."""
+    prepare(raw, tmp_path / "out", options())
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    for image in manifest["images"]:
+        image.pop("hr_sha256", None)
+    (tmp_path / "out/manifest.json").write_text(json.dumps(manifest))
+    (pair,) = pairs(tmp_path / "out", "test")
+    assert [image.shape for image in pair.read()] == [read_image(pair.hr).shape, read_rgb(pair.lr).shape]
 
 
 @pytest.mark.parametrize("kernel", ["matlab", "pillow"])
