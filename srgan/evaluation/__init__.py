@@ -1,1 +1,1 @@
-"""Score models on test images; write the report and the cards."""
+"""Evaluation of models on test images, the report and the cards."""

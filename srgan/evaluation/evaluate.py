@@ -18,7 +18,7 @@ from srgan.metrics.registry import METRICS, open_metrics, score, select_metrics
 from srgan.utils import machine
 from srgan.utils.progress import Progress
 
-Upscale = Callable[[np.ndarray], np.ndarray]  # (H, W, 3) uint8 -> (scale * H, scale * W, 3) uint8; called from several threads at once
+Upscale = Callable[[np.ndarray], np.ndarray]  # (H, W, 3) uint8 -> (scale * H, scale * W, 3) uint8. Several threads call it at once.
 
 MIN_BYTES_PER_WORKER = 4 << 30  # free memory for each image that is scored at the same time
 CPU = torch.device("cpu")

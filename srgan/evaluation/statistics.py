@@ -1,4 +1,4 @@
-"""Means of metrics with confidence intervals, paired differences between models, and sentences that sum them up."""
+"""Means of metrics with confidence intervals and paired differences between models."""
 
 from typing import Any
 
@@ -24,9 +24,9 @@ def summarise(table: pd.DataFrame) -> Summary:
 
 
 def model_statistics(table: pd.DataFrame, references: tuple[str, ...] = ("bicubic", "champion")) -> dict[str, Any]:
-    """Return means with confidence intervals, the worst and best images, and paired differences to other models.
+    """Return means with confidence intervals, worst and best images and paired differences.
 
-    Intervals contain the mean with 95 % probability, by bootstrap over the images (percentiles; Efron and Tibshirani 1993, chapter 13). A
+    Intervals contain the mean with 95 % probability, by bootstrap over the images (Efron and Tibshirani 1993, chapter 13). A
     single image has no interval. Differences are paired: image by image, the value of the model minus that of the reference.
 
     Args:

@@ -1,1 +1,1 @@
-"""Export a generator to ONNX, to lower precisions, and to other checkpoint formats."""
+"""Export of generators to ONNX and interpolation of weights."""

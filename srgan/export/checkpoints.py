@@ -65,7 +65,7 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
     (mixed, ours), (other, theirs) = _opened(first), _opened(second)
     (name, config), (other_name, other_config) = architecture_of(mixed), architecture_of(other)
     if (name, config) != (other_name, other_config):
-        raise SrganError(f"{first} holds {name} {config}, {second} holds {other_name} {other_config}: networks differ")
+        raise SrganError(f"{first} holds {name} {config}, {second} holds {other_name} {other_config}. The networks differ")
     state = other.state_dict()
     mixed.load_state_dict(
         {key: value.lerp(state[key], alpha) if value.is_floating_point() else value for key, value in mixed.state_dict().items()}
@@ -75,7 +75,7 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
     metadata["sr.objective"] = "gan" if any(share and known.get("sr.objective") != "psnr" for known, share in shares) else "psnr"
     metadata["sr.interpolated"] = json.dumps({"of": [sha256(first), sha256(second)], "alpha": alpha})
     save_generator(output, mixed, metadata)
-    log.info("%s: %g of %s, %g of %s; export it with: srgan export %s", output, 1 - alpha, first, alpha, second, output)
+    log.info("%s: %g of %s and %g of %s. Export it with: srgan export %s", output, 1 - alpha, first, alpha, second, output)
 
 
 def _opened(path: Path) -> tuple[nn.Module, dict[str, str]]:

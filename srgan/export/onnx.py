@@ -124,7 +124,7 @@ def check_parity(path: Path, model: nn.Module) -> dict[str, float]:
         differences[f"{batch}x3x{height}x{width}"] = float(np.abs(actual - expected).max())
     worst = max(differences.values())
     if not worst < TOLERANCE:
-        raise SrganError(f"export: ONNX Runtime differs from torch by {worst:.2g}, at most {TOLERANCE:g} is allowed; no file was written")
+        raise SrganError(f"export: ONNX Runtime differs from torch by {worst:.2g}. At most {TOLERANCE:g} is allowed. No file was written")
     return differences
 
 

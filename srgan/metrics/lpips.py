@@ -16,7 +16,7 @@ LPIPS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet"}  # network 
 
 _STRIDES = {"alex": (4, 8, 16, 16, 16), "vgg": (1, 2, 4, 8, 16), "squeeze": (2, 4, 8, 16, 16, 16, 16)}  # pixels between features, by layer
 
-_TILE, _CONTEXT = 768, 128  # pixels; multiples of the strides, and the context exceeds the receptive field of a feature
+_TILE, _CONTEXT = 768, 128  # pixels: multiples of the strides. The context exceeds the receptive field of a feature.
 
 
 def lpips_network(name: str, trained: bool = True) -> torch.nn.Module:
@@ -32,13 +32,13 @@ def lpips_network(name: str, trained: bool = True) -> torch.nn.Module:
         srgan.data.download.weights.WeightsUnavailable: the weights cannot be found or downloaded, or the package is not installed.
     """
     backbone = weights.load_weights(LPIPS[name]) if trained else None
-    # Imported here: the package takes two seconds to import, and the core runs without it.
+    # Imported here: the import takes two seconds and the core runs without the package.
     from srgan.utils import compat  # noqa: F401 (must come before lpips, which imports torchvision)
 
     try:
         import lpips  # isort: skip
     except ImportError as error:
-        raise weights.WeightsUnavailable(f"failed to import the lpips package ({error}); install it with: pip install lpips") from error
+        raise weights.WeightsUnavailable(f"failed to import the lpips package ({error}). Install it with: pip install lpips") from error
 
     # The weights of the backbone are loaded by this project: lpips would download them without a timeout.
     with warnings.catch_warnings():

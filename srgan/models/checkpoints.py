@@ -15,7 +15,7 @@ from srgan.models.weights_file import DIGEST, damage, digest_of, read_metadata
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_file
 
-MAX_USUAL_SIZE = 1024  # channels or blocks. A file that claims more is checked on the meta device before memory is allocated.
+MAX_USUAL_SIZE = 1024  # channels or blocks. Files that claim more are checked before memory is allocated.
 
 
 def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str]) -> None:
@@ -59,11 +59,11 @@ def load_generator(path: str | Path, made_by: str = "train") -> tuple[nn.Module,
     """
     metadata = read_metadata(path, made_by)
     if problem := damage(path):
-        raise SrganError(f"{path}: damaged ({problem}); restore it with dvc checkout, or write it again with: dvc repro -sf {made_by}")
+        raise SrganError(f"{path}: damaged ({problem}). Restore it with dvc checkout or write it again with: dvc repro -sf {made_by}")
     try:
         state = load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise SrganError(f"{path}: not a readable safetensors file ({error}); write it again with: dvc repro -sf {made_by}") from error
+        raise SrganError(f"{path}: not a readable safetensors file ({error}). Write it again with: dvc repro -sf {made_by}") from error
     return from_state_dict(state, path).eval(), metadata
 
 
@@ -105,5 +105,5 @@ def load_pretrained(path: str | Path, model: nn.Module) -> None:
     found = from_state_dict(pretrained.read_state(path, model.scale), path)
     (name, config), wanted = architecture_of(found), architecture_of(model)
     if (name, config) != wanted:
-        raise SrganError(f"{path}: holds {name} {config}, but params.yaml names {wanted[0]} {wanted[1]}; change one of them")
+        raise SrganError(f"{path}: holds {name} {config} but params.yaml names {wanted[0]} {wanted[1]}. Change one of them")
     model.load_state_dict(found.state_dict())

@@ -18,7 +18,7 @@ def upsampling_steps(scale: int) -> list[int]:
     """Return the factors of a scale: 2 and 2 for 4, 3 for 3."""
     steps = [2] * int(math.log2(scale)) if scale & (scale - 1) == 0 else [scale]
     if scale < 2 or steps[0] not in (2, 3):
-        raise ValueError(f"no upsampling by {scale}; possible: 2, 3, 4, 8")
+        raise ValueError(f"no upsampling by {scale}. Possible scales are 2, 3, 4 and 8")
     return steps
 
 

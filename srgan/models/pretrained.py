@@ -38,21 +38,23 @@ def read_state(path: str | Path, scale: int | None = None) -> dict[str, Tensor]:
         raise SrganError(f"{path}: no such file of weights")
     refuse_bomb(path, MAX_COMPRESSION, ALWAYS_ALLOWED_BYTES)
     if problem := damage(path):
-        raise SrganError(f"{path}: damaged ({problem}); copy or download the file again")
+        raise SrganError(f"{path}: damaged ({problem}). Copy or download the file again")
     try:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, OSError) as error:
         raise SrganError(f"{path}: failed to read the file ({error})") from error
     except Exception as error:  # torch.load raises any exception for damaged bytes
         raise SrganError(
-            f"{path}: not a checkpoint of plain tensors ({type(error).__name__}); a file that contains code is not opened: "
-            "save its state_dict() alone, or convert it to safetensors"
+            f"{path}: not a checkpoint of plain tensors ({type(error).__name__}). A file that contains code is not opened. "
+            "Save its state_dict() alone or convert it to safetensors"
         ) from error
     state = _unwrapped(loaded)
     # A tensor may repeat one stored number many times. As float32 it would take the memory that it claims.
     size, most = sum(4 * value.numel() for value in state.values()), max(ALWAYS_ALLOWED_BYTES, 4 * MAX_COMPRESSION * path.stat().st_size)
     if size > most:
-        raise SrganError(f"{path}: its tensors claim {size / 1e6:,.0f} MB, but the file has {path.stat().st_size / 1e6:,.1f} MB; not used")
+        raise SrganError(
+            f"{path}: its tensors claim {size / 1e6:,.0f} MB but the file has {path.stat().st_size / 1e6:,.1f} MB. It is not used"
+        )
     try:
         return convert_keys(state, scale)
     except SrganError as error:

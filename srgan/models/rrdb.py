@@ -140,7 +140,7 @@ def _convert_keys(state: State, scale: int | None) -> State:
         state = {re.sub(r"^conv_up1\.", "conv_up_x3.", key): value for key, value in state.items()}
     first = state.get("conv_first.weight")
     if first is not None and first.dim() != 4:
-        raise SrganError(f"conv_first.weight has {first.dim()} dimensions, but the weights of a convolution have 4; not supported")
+        raise SrganError(f"conv_first.weight has {first.dim()} dimensions but the weights of a convolution have 4. This is not supported")
     if first is not None and first.shape[1] != 3:
         kind = "that begins with pixel-unshuffle" if first.shape[1] in (12, 48) else "for images other than RGB"
         raise SrganError(f"an RRDB network {kind} ({first.shape[1]} input channels) is not supported")

@@ -71,7 +71,7 @@ class SRResNet(nn.Module):
             features = upsampling(features)
         if not self.optimize_graph or self.upsampling != "pixelshuffle":
             return self.tail(last(features))
-        # The last convolution, 9x9 at HR resolution, is by far the slowest. The activation has one slope, so it commutes with the shuffle.
+        # The last convolution (9x9 at HR resolution) is by far the slowest. The activation has one slope, so it commutes with the shuffle.
         step = last.shuffle.upscale_factor
         weight, bias, padding = fold_into_subpixel(self.tail, step)
         features = last.activation(last[0](features))

@@ -1,4 +1,4 @@
-"""VGG19's feature maps, which perceptual losses compare."""
+"""Feature maps of VGG19, for perceptual losses."""
 
 import torch
 from torch import nn
@@ -8,10 +8,10 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's trai
 
 
 def vgg19_layers() -> dict[str, int]:
-    """Name -> number of each layer in torchvision's ``vgg19().features``.
+    """Return name -> number of each layer in ``vgg19().features`` of torchvision.
 
-    ``conv5_4`` is before its ReLU, as ESRGAN compares it; ``relu5_4`` after it, as SRGAN does, which calls it VGG54: so ``vgg54`` is
-    another name of that one, and ``vgg22`` of ``relu2_2``.
+    ``conv5_4`` is before its ReLU, as in ESRGAN. ``relu5_4`` is after it, as in SRGAN, where its name is VGG54. So ``vgg54`` is an alias
+    of ``relu5_4``, and ``vgg22`` of ``relu2_2``.
     """
     layers, number = {}, 0
     for block, (_, convolutions) in enumerate(_BLOCKS, 1):
@@ -27,8 +27,8 @@ class Vgg19(nn.Module):
     """Feature maps of VGG19 (Simonyan and Zisserman 2015, https://arxiv.org/abs/1409.1556, table 1, column E). Frozen.
 
     Args:
-        layers: which to return, see `vgg19_layers`; what lies behind the last is left out.
-        weights: ``features.N.weight`` and ``features.N.bias``, as torchvision names them.
+        layers: names of the layers to return, see `vgg19_layers`. Layers after the last of them are left out.
+        weights: ``features.N.weight`` and ``features.N.bias``, with the names of torchvision.
     """
 
     def __init__(self, layers: list[str], weights: dict[str, torch.Tensor]) -> None:
@@ -49,7 +49,7 @@ class Vgg19(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """The chosen feature maps of `(N, 3, H, W)` in 0..1, in the order of `layers`."""
+        """Return the chosen feature maps of `(N, 3, H, W)` in 0..1, in the order of `layers`."""
         hidden, found = (image - self.mean) / self.std, {}
         for number, layer in enumerate(self.features):
             hidden = layer(hidden)
@@ -59,7 +59,7 @@ class Vgg19(nn.Module):
 
 
 def random_weights() -> dict[str, torch.Tensor]:
-    """Weights that know nothing, under the names that `Vgg19` wants: to see what a training takes in time and memory."""
+    """Return random weights with the key names of `Vgg19`, to measure time and memory of a training."""
     weights, number, before = {}, 0, 3
     for after, convolutions in _BLOCKS:
         for _ in range(convolutions):

@@ -234,6 +234,6 @@ def test_damaged_weights_reach_no_later_stage(copy_of_project):
         path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
         done = run("srgan", command, cwd=copy_of_project, check=False)
         assert done.returncode == 1
-        assert "models/generator.safetensors: damaged (its digest differs); restore it with dvc checkout, or" in done.stderr
+        assert "models/generator.safetensors: damaged (its digest differs). Restore it with dvc checkout or" in done.stderr
     done = run("srgan", "interpolate", path, path, "--alpha", "0.5", "-o", "mixed.safetensors", cwd=copy_of_project, check=False)
     assert "damaged (its digest differs)" in done.stderr
