@@ -297,7 +297,7 @@ def test_a_start_that_does_not_fit_is_told(tmp_path):
     with pytest.raises(SrganError, match="no upsampling by 1"):
         load_pretrained(path, model)
     torch.save(model, path)  # a pickled object: code
-    with pytest.raises(SrganError, match="a file that contains code is not opened"):
+    with pytest.raises(SrganError, match="A file that contains code is not opened"):
         load_pretrained(path, model)
 
 
