@@ -29,11 +29,11 @@ PREPARE = """
 import sys
 from pathlib import Path
 from srgan.data.prepare import prepare
-from srgan.config.schema import Prepare
+from srgan.config.data import Prepare
 from srgan.utils.machine import keep_freed_memory
 if __name__ == "__main__":
     keep_freed_memory()  # like `srgan prepare`
-    options = Prepare(scale=4, kernel="matlab", validation=0.01, test=0, seed=0, max_bad=0)
+    options = Prepare(scale=4, kernel="matlab", validation=0.01, test=0, seed=0, max_unreadable=0)
     prepare(Path(sys.argv[1]), Path(sys.argv[2]), options, int(sys.argv[3]))
 """
 

@@ -6,7 +6,6 @@ steps divided by that of the first 100 steps. A value near 1 is stable.
 """
 
 import argparse
-import dataclasses
 import statistics
 import tempfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 from srgan.config import schema
+from srgan.config.training import Constant, StageRuntime, Train
 from srgan.data.manifest import pairs
 from srgan.data.packed_store import Store
 from srgan.data.sampler import PatchSampler
@@ -28,16 +28,17 @@ PREPARED, PRETRAINED = Path("data/prepared"), Path("models/pretrained.safetensor
 LOSSES = ("vanilla", "relativistic", "lsgan", "hinge")
 
 
-def train(options: schema.Train, folder: Path) -> Trainer:
+def train(options: Train, runtime: StageRuntime, folder: Path) -> Trainer:
     """Run the GAN stage and return its trainer."""
     torch.manual_seed(options.seed)
     generator, _ = load_generator(PRETRAINED, made_by="pretrain")
-    config = {key: value for key, value in dataclasses.asdict(options.discriminator).items() if key != "learning_rate"}
-    discriminator = build_discriminator(config.pop("name"), **config)
-    crops = PatchSampler(Store(PREPARED), options.batch, options.patch, options.seed)
+    config = schema.options_of(options.discriminator)
+    config.pop("learning_rate")
+    discriminator = build_discriminator(options.discriminator.name, **config)
+    crops = PatchSampler(Store(PREPARED), options.batch_size, options.patch_size, options.seed)
     perceptual = open_perceptual(options.losses.perceptual)
-    trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation")[:2], perceptual)
-    with Checkpoints(folder, "benchmark", options.checkpoint_every) as checkpoints:
+    trainer = Trainer(options, runtime, generator, discriminator, crops, pairs(PREPARED, "validation")[:2], perceptual)
+    with Checkpoints(folder, "benchmark", runtime.checkpoint_every) as checkpoints:
         trainer.fit(TrainingLog(folder / "train.csv", options.steps, folder.name, folder / "pictures"), checkpoints)
     return trainer
 
@@ -50,16 +51,15 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=64)
     given = parser.parse_args()
     base = schema.load().train
-    small = {"steps": given.steps, "batch": given.batch, "accumulate": 1, "patch": given.patch, "log_every": 20}
+    small = {"steps": given.steps, "batch_size": given.batch, "gradient_accumulation": 1, "patch_size": given.patch}
+    runtime = StageRuntime(log_every=20, validate_every=given.steps, checkpoint_every=max(given.steps // 4, 1))
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         for name in LOSSES:
-            losses = dataclasses.replace(base.losses, adversarial=dataclasses.replace(base.losses.adversarial, name=name))
-            schedule = schema.Constant("constant", min(base.schedule.warmup, given.steps))  # full learning rate until the last step
-            options = dataclasses.replace(
-                base, **small, schedule=schedule, losses=losses, validate_every=given.steps, checkpoint_every=max(given.steps // 4, 1)
-            )
-            trainer = train(options, Path(folder) / name)
+            losses = base.losses.model_copy(update={"adversarial": base.losses.adversarial.model_copy(update={"name": name})})
+            schedule = Constant(name="constant", warmup=min(base.schedule.warmup, given.steps))  # full learning rate until the last step
+            options = base.model_copy(update=small | {"schedule": schedule, "losses": losses})
+            trainer = train(options, runtime, Path(folder) / name)
             pixel = [row["loss_pixel"] for row in trainer.rows]
             drift = statistics.mean(pixel[-5:]) / statistics.mean(pixel[:5])
             start, end = trainer.scores[0]["val_psnr_y"], trainer.scores[-1]["val_psnr_y"]

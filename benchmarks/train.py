@@ -14,7 +14,6 @@ NAME VALUE`` (above 1: this project is faster) and ``value NAME VALUE``.
 
 import argparse
 import copy
-import dataclasses
 import os
 import resource
 import statistics
@@ -34,6 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data import photograph
 from srgan.config import profiles, schema
+from srgan.config.training import Pretrain, StageRuntime, Train
 from srgan.data.packed_store import Store, StoreWriter, pack
 from srgan.data.sampler import PatchSampler
 from srgan.degradations.bicubic import bicubic_downscale
@@ -68,18 +68,18 @@ def make_data(folder: Path) -> None:
                 )
 
 
-def options_of(name: str, stage: str, batch: int, precision: str = "auto") -> schema.Pretrain | schema.Train:
+def options_of(name: str, stage: str, batch: int, precision: str = "auto") -> Pretrain | Train:
     """Return the stage's options of the profile with this batch size and precision."""
     options = getattr(profiles.load(PROFILES[name]), stage)
-    return dataclasses.replace(options, batch=batch, accumulate=1, precision=precision)
+    return options.model_copy(update={"batch_size": batch, "gradient_accumulation": 1, "precision": precision})
 
 
-def networks(name: str, options: schema.Pretrain | schema.Train) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
+def networks(name: str, options: Pretrain | Train) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
     """Return the generator. Add the discriminator and the VGG loss in the GAN stage. All weights are random."""
     torch.manual_seed(0)
-    config = schema.to_dict(profiles.load(PROFILES[name]).model)
-    generator = build_generator(config.pop("name"), scale=4, **config)
-    if not isinstance(options, schema.Train):
+    model = profiles.load(PROFILES[name]).model
+    generator = build_generator(model.name, scale=4, **schema.options_of(model))
+    if not isinstance(options, Train):
         return generator, None, None
     discriminator = build_discriminator("vgg", features=64)
     layer, distance = ("relu5_4", "mse") if name == "srgan" else ("conv5_4", "l1")
@@ -92,7 +92,9 @@ class Ours:
     def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool, precision: str = "auto") -> None:
         options = options_of(name, stage, batch, precision)
         generator, discriminator, perceptual = networks(name, options)
-        self.trainer = Trainer(options, generator, discriminator, PatchSampler(Store(folder), batch, options.patch, 0), [], perceptual)
+        self.trainer = Trainer(
+            options, StageRuntime(), generator, discriminator, PatchSampler(Store(folder), batch, options.patch_size, 0), [], perceptual
+        )
         self.done, self.waited = 0, 0.0  # steps, seconds
         batches = self.trainer.batches
         fixed = batches(1)
@@ -150,7 +152,7 @@ class Plain:
         if discriminator and perceptual:
             self.discriminator, self.perceptual = discriminator.to(self.device).train(), perceptual.to(self.device)
             self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), lr=1e-4, betas=(0.9, 0.99))
-        self.batches = self._batches(SubImages(folder, options.patch), batch, loading)
+        self.batches = self._batches(SubImages(folder, options.patch_size), batch, loading)
 
     def _batches(self, images: SubImages, batch: int, loading: bool) -> Iterator[tuple[Tensor, Tensor]]:
         if not loading:
@@ -168,7 +170,7 @@ class Plain:
         options, logged = self.options, {}
         self.optimizer.zero_grad()
         sr_image = self.generator(lr_image)
-        if isinstance(options, schema.Pretrain):
+        if isinstance(options, Pretrain):
             loss = {"mse": functional.mse_loss, "l1": functional.l1_loss}[options.losses.pixel](sr_image, hr_image)
             loss.backward()
             self.optimizer.step()

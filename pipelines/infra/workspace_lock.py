@@ -164,7 +164,7 @@ def set_params(profile: str | None, overrides: dict[str, Any]) -> None:
         after = temporary.read_text(encoding="utf-8")
         own = files.digest(before) != files.read_state(WRITTEN)
         if profile and before != after and own:
-            profiles.keep(PARAMS)
+            profiles.backup(PARAMS)
     if before != after and (profile or not own):  # overrides of one's own file leave it one's own
         files.write_json(WRITTEN, files.digest(after))
 

@@ -49,7 +49,8 @@ def licence(
 def _chosen(path: Path) -> list[str]:
     """Return the data sets and folders that a parameter file names, each once."""
     from srgan.config import schema
+    from srgan.config.data import OwnSet
 
     data = schema.load(path).data
-    places = [entry.folder if isinstance(entry, schema.OwnSet) else entry for entry in (*data.train, *data.test)]
+    places = [entry.folder if isinstance(entry, OwnSet) else entry for entry in (*data.train, *data.test)]
     return list(dict.fromkeys(places))

@@ -24,7 +24,7 @@ def list_() -> None:
     """Print each profile with its purpose and its cost."""
     from srgan.config import profiles
 
-    print(profiles.listing())
+    print(profiles.describe())
 
 
 @profiles.command()
@@ -40,7 +40,7 @@ def use(name: Name, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Write a profile as the parameter file."""
     from srgan.config import profiles
 
-    print(profiles.use(name, params))
+    print(profiles.apply(name, params))
 
 
 @app.command()

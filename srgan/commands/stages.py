@@ -143,7 +143,7 @@ def _run(stage: str, path: Path, *options: Any) -> None:
         function(loaded, *options)
         unedited()
         return
-    processes = getattr(loaded, stage).nproc_per_node
+    processes = getattr(loaded.runtime, stage).nproc_per_node
     if processes > 1 and not launch.is_worker():
         sys.exit(launch.together(processes))
     function(loaded, unedited)

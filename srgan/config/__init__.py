@@ -1,1 +1,1 @@
-"""The parameters: their schema, the YAML reader, the profiles."""
+"""The configuration: every option is declared here, once, with its type, default, range and sentence."""

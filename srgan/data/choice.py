@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from srgan.config.schema import OwnSet
+from srgan.config.data import OwnSet
 from srgan.config.yaml import nearest
 from srgan.data.download.archives import is_archive
 from srgan.data.download.catalog import DATA_SETS, DataSet, File, Source, Split

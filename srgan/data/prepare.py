@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from srgan.config.schema import Prepare
+from srgan.config.data import Prepare
 from srgan.data import near_duplicates
 from srgan.data.layouts import lr_of, other_scales
 from srgan.data.manifest import FILE, Part
@@ -142,7 +142,7 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
         The manifest.
 
     Raises:
-        NotPrepared: more images than `options.max_bad` cannot be used, or nothing is left for a part.
+        NotPrepared: more images than `options.max_unreadable` cannot be used, or nothing is left for a part.
     """
     listing = read_json(raw / "manifest.json", made_by="download")
     if not isinstance(listing, dict) or "images" not in listing:
@@ -291,11 +291,12 @@ class _Preparation:
             "duplicates": self.duplicates,
             "left_out": self.left_out,
         }
-        if len(self.skipped) > options.max_bad:
+        if len(self.skipped) > options.max_unreadable:
             shown = "; ".join(f"{bad['image']}: {bad['reason']}" for bad in self.skipped[:3]) + ("; ..." if len(self.skipped) > 3 else "")
             raise NotPrepared(
-                f"{len(self.skipped)} of {len(self.sources)} images cannot be used, prepare.max_bad allows {options.max_bad}: {shown}; "
-                "replace or delete them, or raise prepare.max_bad",
+                f"{len(self.skipped)} of {len(self.sources)} images cannot be used, "
+                f"prepare.max_unreadable allows {options.max_unreadable}: {shown}; "
+                "replace or delete them, or raise prepare.max_unreadable",
                 left_out,
             )
         for part in ("train", "validation", "test"):

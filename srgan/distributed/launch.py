@@ -95,7 +95,7 @@ def _in_attempts(processes: int, folder: Path) -> int:
             end = f"was ended by {signal.Signals(-code).name}" if code < 0 else "lost the others"
             text = f"process {rank} of {processes} {end}"
             if attempt == RESTARTS:
-                raise SrganError(f"{text}, the {RESTARTS + 1}th time; if memory is short, lower batch or nproc_per_node") from error
+                raise SrganError(f"{text}, the {RESTARTS + 1}th time; if memory is short, lower batch_size or nproc_per_node") from error
             log.warning("%s; all start again from the last checkpoint (%d of at most %d times)", text, attempt + 1, RESTARTS)
     raise AssertionError("unreachable")
 

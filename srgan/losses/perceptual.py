@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from srgan.config.schema import DiscriminatorFeatures, Perceptual, VggFeatures
+from srgan.config.losses import DiscriminatorFeatures, Perceptual, VggFeatures
 from srgan.data.download import weights as pretrained
 from srgan.losses.pixel import PIXEL_LOSSES
 from srgan.metrics.lpips import lpips_network

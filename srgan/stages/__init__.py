@@ -12,8 +12,8 @@ from typing import Any
 
 from srgan import __version__
 from srgan.config import profiles
-from srgan.config.recorded import identity
-from srgan.config.schema import Params, Pretrain, Train, flatten, to_dict
+from srgan.config.schema import Params, flatten, identity, options_of, to_dict
+from srgan.config.training import Pretrain, StageRuntime, Train
 from srgan.distributed import launch
 from srgan.models.weights_file import read_metadata
 from srgan.training import lineage
@@ -125,14 +125,25 @@ def pretrain(params: Params, unedited: Callable[..., None] = _unasked) -> None:
     scale = read_manifest(PREPARED)["scale"]
     options = params.pretrain
     torch.manual_seed(options.seed)
-    model = to_dict(params.model)
-    generator = build_generator(model.pop("name"), scale=scale, **model)
-    if options.start != "scratch":
-        load_pretrained(options.start, generator)
-        log.info("pretrain: starts from %s", options.start)
+    generator = build_generator(params.model.name, scale=scale, **options_of(params.model))
+    if options.pretrained != "scratch":
+        load_pretrained(options.pretrained, generator)
+        log.info("pretrain: starts from %s", options.pretrained)
     training = current_training(params, "pretrain")
     metadata = {"sr.objective": "psnr", "sr.train_run": _pretraining(training)}
-    _fit(training, options, generator, None, None, PRETRAINED, metadata, _about(params, "pretrain", training), [], unedited)
+    _fit(
+        training,
+        options,
+        params.runtime.pretrain,
+        generator,
+        None,
+        None,
+        PRETRAINED,
+        metadata,
+        _about(params, "pretrain", training),
+        [],
+        unedited,
+    )
 
 
 def go_on(params: Params, path: Path, stage: str, state: str) -> str:
@@ -147,19 +158,19 @@ def _about(params: Params, stage: str, training: Any) -> dict[str, Any]:
     from srgan.data.manifest import images_of
     from srgan.data.packed_store import Store
 
-    options = flatten({"model": to_dict(params.model), **identity(getattr(params, stage))})
+    options = flatten({"model": to_dict(params.model), **to_dict(getattr(params, stage))})
     options.pop("continue_from", None)
     if stage == "train":
         start = sha256(require(PRETRAINED, "pretrain"))
     else:
-        start = "" if params.pretrain.start == "scratch" else sha256(params.pretrain.start)
+        start = "" if params.pretrain.pretrained == "scratch" else sha256(params.pretrain.pretrained)
     validated = [[image["set"], image["name"], image["source_sha256"], image["lr_sha256"]] for image in images_of(PREPARED, "validation")]
     return {"options": options, "inputs": [Store(PREPARED).sha256, validated, start], "training": training.key, "lineage": []}
 
 
 def _pretraining(training: Any) -> str:
     """The key of a training's first stage, which knows nothing of the second."""
-    return replace(training, params={name: value for name, value in training.params.items() if not name.startswith("train.")}).key
+    return replace(training, identity={name: options for name, options in training.identity.items() if name != "train"}).key
 
 
 def train(params: Params, unedited: Callable[..., None] = _unasked) -> None:
@@ -181,13 +192,15 @@ def train(params: Params, unedited: Callable[..., None] = _unasked) -> None:
     if known.get("sr.train_run") != _pretraining(training):  # else this run's key would name parameters that its first stage never saw
         raise SrganError(f"{PRETRAINED}: trained with other parameters or data than params.yaml now names; run: dvc repro train")
     torch.manual_seed(options.seed)
-    config = {key: value for key, value in to_dict(options.discriminator).items() if key != "learning_rate"}
-    discriminator = build_discriminator(config.pop("name"), **config)
+    config = options_of(options.discriminator)
+    config.pop("learning_rate")
+    discriminator = build_discriminator(options.discriminator.name, **config)
     perceptual = open_perceptual(options.losses.perceptual)
     metadata = {"sr.objective": "gan", "sr.train_run": training.key}
     _fit(
         training,
         options,
+        params.runtime.train,
         generator,
         discriminator,
         perceptual,
@@ -202,6 +215,7 @@ def train(params: Params, unedited: Callable[..., None] = _unasked) -> None:
 def _fit(
     training: Any,
     options: Pretrain | Train,
+    runtime: StageRuntime,
     generator: Any,
     discriminator: Any,
     perceptual: Any,
@@ -232,14 +246,14 @@ def _fit(
         stage = "train" if isinstance(options, Train) else "pretrain"
         out.parent.mkdir(parents=True, exist_ok=True)
         store = Store(PREPARED)
-        crops = PatchSampler(store, options.batch, options.patch, options.seed, process_group.rank(), process_group.size())
+        crops = PatchSampler(store, options.batch_size, options.patch_size, options.seed, process_group.rank(), process_group.size())
         otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
         scorers = open_metrics(select_metrics(["alex"] if options.lpips else [], validation=True), otherwise, pick_device())
         found = process_group.gathered([set(scorers)])
         for name in [name for name in scorers if not all(name in names for names in found)]:
             log.warning("%s is unavailable on other machines; %s", METRICS[name].label, otherwise)
             del scorers[name]
-        trainer = Trainer(options, generator, discriminator, crops, pairs(PREPARED, "validation"), perceptual, scorers)
+        trainer = Trainer(options, runtime, generator, discriminator, crops, pairs(PREPARED, "validation"), perceptual, scorers)
         log.info(
             "%s: %s parameters on %s, %s, %d training images%s",
             stage,
@@ -261,7 +275,7 @@ def _fit(
             Checkpoints(
                 folder,
                 signature,
-                options.checkpoint_every,
+                runtime.checkpoint_every,
                 about,
                 options.continue_from,
                 check,
@@ -296,7 +310,7 @@ def export(params: Params) -> None:
     path = MODELS / file_name(generator.scale, options.name, arch)
     described = {"sr.name": options.name, "sr.license": options.license, "sr.weights_sha256": sha256(GENERATOR)}
     EXPORT.unlink(missing_ok=True)  # its digests are those of the former files
-    result = export_onnx(path, generator, metadata | described, not options.plain)
+    result = export_onnx(path, generator, metadata | described, options.optimize_graph)
     log.info("%s: %.0f kB, at most %.1e from torch", path, result["bytes"] / 1000, max(result["max_difference"].values()))
     with atomic_folder(REDUCED) as folder:
         reduced, validation = {}, pairs(PREPARED, "validation")
@@ -305,7 +319,7 @@ def export(params: Params) -> None:
         if options.int8:
             store = Store(PREPARED)
             store.verify()
-            _, crops = PatchSampler(store, CALIBRATION, params.train.patch, seed=0)(0)
+            _, crops = PatchSampler(store, CALIBRATION, params.train.patch_size, seed=0)(0)
             out = folder / file_name(generator.scale, options.name, arch, "int8")
             reduced["int8"] = precision.write_int8(out, path, validation, crops[:, :32, :32], options.int8_max_drop_db)
     write_json(EXPORT, result | {"reduced": reduced})
@@ -530,12 +544,13 @@ def current_training(params: Params, stage: str | None = None) -> Any:
         "data": {"train": params.data.names("train")},
         "prepare": to_dict(params.prepare),
         "model": to_dict(params.model),
-        "pretrain": identity(params.pretrain),
-        "train": identity(params.train),
+        "pretrain": to_dict(params.pretrain),
+        "train": to_dict(params.train),
     })  # fmt: skip
     training = Training(
         name=f"{params.export.name}-{params.model.name}-x{manifest['scale']}",
         params=kept,
+        identity={name: identity(getattr(params, name)) for name in ("model", "pretrain", "train")},
         scale=manifest["scale"],
         data_name="+".join(params.data.names("train")),
         data_sha256=manifest["train_sha256"],
@@ -544,7 +559,7 @@ def current_training(params: Params, stage: str | None = None) -> Any:
         scores=METRICS if stage is None else None,
         statistics=STATISTICS if stage is None else None,
         artifacts=(TABLE, COMPARISON, PICTURES, EXPORT) if stage is None else (),
-        profile=profiles.like(params),
+        profile=profiles.closest(params),
     )
     checkpoints = _checkpoints(training)
     training = replace(training, folders={name: checkpoints / name for name in LOSSES if stage in (None, "train", name)})

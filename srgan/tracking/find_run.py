@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from srgan.config.schema import flatten
+from srgan.config import schema
 from srgan.evaluation.history import TrainingHistory, read_history
 from srgan.tracking import mlflow_run, registry, store
 from srgan.utils.errors import SrganError
@@ -71,8 +71,8 @@ def _in_dvc(name: str, folder: Path) -> Found:
         files.get_file(f"models/{file}", str(model))
         if exported.get("sha256") not in (None, sha256(model)):
             raise SrganError(f"revision '{name}': models/{file} is damaged or replaced: not the file that {EXPORT} records")
-        settings = flatten(yaml.safe_load(files.read_text("params.yaml")))
-        kept = {key: value for key, value in settings.items() if key.startswith(SECTIONS)}
+        options = schema.settings(yaml.safe_load(files.read_text("params.yaml")))
+        kept = {key: value for key, value in options.items() if key.startswith(SECTIONS)}
         history = read_history(kept, LOSSES, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
     except (DvcException, OSError, KeyError, TypeError, ValueError) as error:
         raise SrganError(

@@ -50,7 +50,8 @@ class Training:
     """What identifies a training, and where its files are."""
 
     name: str  # shown in the UI
-    params: dict[str, Any]  # flat; only what the result depends on
+    params: dict[str, Any]  # flat, all of data, prepare, model, pretrain, train; to show and to compare
+    identity: dict[str, Any]  # options of model, pretrain, train that differ from their defaults: what the result depends on
     scale: int
     data_name: str
     data_sha256: str
@@ -66,9 +67,8 @@ class Training:
     @property
     def key(self) -> str:
         """Digest of the parameters and the data: equal trainings share a run."""
-        # Of the data it is their own digest that counts, not how they were asked for: prepare.max_bad may change and they not.
-        learned = {name: value for name, value in self.params.items() if not name.startswith(("data.", "prepare."))}
-        return digest([learned, self.data_sha256])[:16]
+        # Not the sections `data` and `prepare`: the digest of the data stands for them, and stays when prepare.max_unreadable changes.
+        return digest([self.identity, self.data_sha256])[:16]
 
     def machine(self, stage: str) -> Path:
         """CSV of what the machine was busy with while the stage trained."""

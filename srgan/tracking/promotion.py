@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from srgan.config.schema import Params, Promote
+from srgan.config.delivery import Promote
+from srgan.config.schema import Params
 from srgan.data.manifest import pairs, read_manifest
 from srgan.degradations.bicubic import bicubic_upscale
 from srgan.distributed.device import pick_device

@@ -35,7 +35,7 @@ def write(path: str | Path, folder: Path, about: dict[str, Any], wanted: str) ->
         )
     changes = check(state, about, stage)
     key = f"{stage}.continue_from"
-    former = yaml.safe_load(Path(path).read_text(encoding="utf-8"))[stage].get("continue_from", "none")
+    former = yaml.safe_load(Path(path).read_text(encoding="utf-8")).get(stage, {}).get("continue_from", "none")
     _set_value(Path(path), key, state.name)
     lines = [f"{stage} will go on from the state after step {state.step} ({state.path}):"]
     lines += [f"  {stage}.{name}: {old} -> {new}" for name, (old, new) in changes.items()]
@@ -63,7 +63,7 @@ def check(state: State, about: dict[str, Any], stage: str) -> dict[str, tuple[An
     if problem:
         raise SrganError(
             f"{stage}.continue_from: state {state.name} {problem}. To train from the first step, set {stage}.continue_from to none; to use "
-            "trained weights with other data, copy the file out of models/ and name it as pretrain.start"
+            "trained weights with other data, copy the file out of models/ and name it as pretrain.pretrained"
         )
     return changes
 
@@ -97,7 +97,10 @@ def _set_value(path: Path, key: str, value: str) -> None:
     text = path.read_text(encoding="utf-8")
     section, _, name = key.partition(".")
     top = yaml.compose(text, Loader=yaml.SafeLoader)
-    node = next(inner for outer, inner in top.value if outer.value == section)
+    node = next((inner for outer, inner in top.value if outer.value == section), None)
+    if node is None:
+        write_text(path, f"{text.rstrip()}\n{section}:\n  {name}: {value}\n")
+        return
     former = next((inner for outer, inner in node.value if outer.value == name), None)
     if former is not None:
         start, end, new = former.start_mark.index, former.end_mark.index, value

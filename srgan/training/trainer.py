@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from srgan.config.schema import MultiStep, Optimization, Pretrain, Train
+from srgan.config.training import MultiStep, Optimization, Pretrain, StageRuntime, Train
 from srgan.data.manifest import Pair
 from srgan.data.sampler import PatchSampler, choose_sampler
 from srgan.distributed import process_group
@@ -54,7 +54,8 @@ class Trainer:
     """Trains a generator; with `Train` options against a discriminator, with `Pretrain` options on pixels alone.
 
     Args:
-        options: the stage's part of ``params.yaml``.
+        options: the stage's section of ``params.yaml``.
+        runtime: how the stage runs, its section below ``runtime``.
         generator: trained in place.
         discriminator: the opponent; None in the first stage.
         crops: step -> batch of HR and LR crops.
@@ -66,6 +67,7 @@ class Trainer:
     def __init__(
         self,
         options: Pretrain | Train,
+        runtime: StageRuntime,
         generator: nn.Module,
         discriminator: nn.Module | None,
         crops: PatchSampler,
@@ -73,7 +75,7 @@ class Trainer:
         perceptual: nn.Module | None = None,
         scorers: Mapping[str, Scorer] | None = None,
     ) -> None:
-        self.options, self.crops, self.pairs = options, crops, validation
+        self.options, self.runtime, self.crops, self.pairs = options, runtime, crops, validation
         self.gan = options if isinstance(options, Train) else None
         self.device = pick_device()
         self.dtype = pick_precision(options.precision, self.device)
@@ -84,12 +86,12 @@ class Trainer:
         self.validation = Validation(crops.store.scale, self.device, scorers)
         self.perceptual = self._place(perceptual) if perceptual else None
         self.generator = process_group.synchronise_statistics(self._place(generator).train())
-        if options.recompute:
+        if runtime.activation_checkpointing:
             self.generator.activation_checkpointing = True
         # The statistics of batch normalisation are averaged as well: those of the last batches fit other weights.
         self.ema = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True)
         self.learners = {
-            "generator": Learner(self.generator, options.learning_rate, options.accumulate, self.dtype, compiled=options.compile)
+            "generator": Learner(self.generator, options.learning_rate, options.gradient_accumulation, self.dtype, compiled=options.compile)
         }
         self.discriminator = None
         if self.gan:
@@ -97,7 +99,7 @@ class Trainer:
             self.discriminator = process_group.synchronise_statistics(self._place(discriminator).train())
             # Not compiled: two losses go back through it, which compiled code does not allow.
             self.learners["discriminator"] = Learner(
-                self.discriminator, self.gan.discriminator.learning_rate, options.accumulate, self.dtype
+                self.discriminator, self.gan.discriminator.learning_rate, options.gradient_accumulation, self.dtype
             )
         # How far it has come; all of it is in the checkpoint.
         self.rows: list[Row] = []  # of the losses
@@ -135,7 +137,7 @@ class Trainer:
         figures: dict[str, Tensor] = {}
         for learner in self.learners.values():
             learner.start(learning_rate(step, self.options, learner.peak) * self.rate_factor)
-        parts = self.options.accumulate
+        parts = self.options.gradient_accumulation
         batch = self.batch(step, self.options.color_jitter)
         for part, (hr_image, lr_image) in enumerate(zip(*(images.chunk(parts) for images in batch), strict=True), 1):
             with ExitStack() as stack:
@@ -147,7 +149,7 @@ class Trainer:
                 for key, value in learn(sr_image, hr_image).items():
                     figures[key] = figures.get(key, 0) + value.detach() / parts
         for name, learner in self.learners.items():
-            figures[f"gradient_{name}"] = learner.finish(self.options.clip)
+            figures[f"gradient_{name}"] = learner.finish(self.options.grad_clip)
         self.ema.update_parameters(self.generator)
         figures = process_group.average(figures)
         self._look(step, figures)
@@ -242,10 +244,10 @@ class Trainer:
             The generator with the averaged weights that did best on the validation images, on the CPU, in evaluation mode.
 
         Raises:
-            SrganError: the training diverged more often than `options.rollbacks` allows, or the memory is too small.
+            SrganError: the training diverged more often than `runtime.rollbacks` allows, or the memory is too small.
             Interrupted: SIGTERM or Ctrl-C; a checkpoint is written first.
         """
-        every, step = self.options, checkpoints.resume(self.load_state_dict)
+        every, step = self.runtime, checkpoints.resume(self.load_state_dict)
         with _stop_signals() as stopped, _advice_on_memory(self.options):
             if not step and not self.scores:  # a set-up that cannot validate or write fails now, not hours later
                 self.score(sorted(self.pairs, key=lambda pair: pair.hr.stat().st_size)[-REHEARSED:])()
@@ -256,15 +258,15 @@ class Trainer:
             self._note_world(step, log)
             try:
                 while True:
-                    validation = step % every.validate_every == 0 or step == every.steps
+                    validation = step % every.validate_every == 0 or step == self.options.steps
                     if validation and not (self.scores and self.scores[-1]["step"] == step):
                         self._validate(step, log)
-                    if step == every.steps:
+                    if step == self.options.steps:
                         break
                     step += 1
                     self.step(step)
                     log.step(step)
-                    last, stop = step == every.steps, process_group.largest(stopped())
+                    last, stop = step == self.options.steps, process_group.largest(stopped())
                     row, save = step % every.log_every == 0 or last, step % every.checkpoint_every == 0 or last or stop
                     if row or save or step % every.validate_every == 0:
                         if diverged := self._diverged(step):  # the only wait for the device
@@ -293,7 +295,7 @@ class Trainer:
     def _note_world(self, step: int, log: TrainingLog | SilentLog) -> None:
         """Say so if the processes are not as many as those that wrote the checkpoint."""
         if step and self.world != process_group.size():
-            batch = self.options.batch
+            batch = self.options.batch_size
             log.warn(
                 f"the checkpoint of step {step} was written by {self.world} processes, now there are {process_group.size()}: from here on "
                 f"a step has {process_group.size() * batch} crops, not {self.world * batch}, drawn by seed, step, rank and their number"
@@ -315,9 +317,9 @@ class Trainer:
         """Go back to the last good checkpoint before `step`, which diverged, with half the learning rate. Returns its step."""
         rollbacks, factor = self.rollbacks + 1, self.rate_factor / 2
         advice = (
-            "lower learning_rate, set clip to a few times the usual gradient_generator of the CSV, or precision to fp32, in params.yaml"
+            "in params.yaml lower learning_rate, set grad_clip to a few times the usual gradient_generator of the CSV, or precision to fp32"
         )
-        if rollbacks > self.options.rollbacks:
+        if rollbacks > self.runtime.rollbacks:
             raise SrganError(
                 f"the training diverged at step {step} (a loss is not finite, or the pixel loss over {diagnostics.EXPLODES:.0f} times "
                 f"its mean), also after going back {self.rollbacks} times, at last with {self.rate_factor:g} of the learning rate; {advice}"
@@ -329,7 +331,7 @@ class Trainer:
         checkpoints.save(back, self.state_dict())  # killed now, it goes on with the lower rate
         log.warn(
             f"diverged at step {step}: back to the checkpoint of step {back}, with {factor:g} of the learning rate "
-            f"({rollbacks} of at most {self.options.rollbacks} times); if that happens again, {advice}"
+            f"({rollbacks} of at most {self.runtime.rollbacks} times); if that happens again, {advice}"
         )
         log.start(back, self.rows, self.scores)
         return back
@@ -486,9 +488,9 @@ def _advice_on_memory(options: Optimization) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in known):
             raise
         raise SrganError(
-            f"out of memory with crops of {options.patch}x{options.patch}, {options.batch // options.accumulate} at a time: "
-            f"raise accumulate (is {options.accumulate}) or lower batch (is {options.batch}) or patch in params.yaml; if it happens in a "
-            "validation, leave the largest images out of the data"
+            f"out of memory with {options.batch_size // options.gradient_accumulation} crops of {options.patch_size}x{options.patch_size} "
+            f"at a time: in params.yaml raise gradient_accumulation (is {options.gradient_accumulation}), or lower batch_size or "
+            "patch_size; if it happens in a validation, leave the largest images out of the data"
         ) from error
 
 

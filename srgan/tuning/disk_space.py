@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from srgan.config.schema import Params, to_dict
+from srgan.config.schema import Params, options_of
 from srgan.data.choice import choose
 from srgan.data.download import places
 from srgan.data.download.catalog import DataSet, Split
@@ -94,10 +94,10 @@ def _stated(entry: DataSet, split: Split) -> int:
 def _weights(params: Params) -> list[int]:
     """Numbers of weights that the checkpoints of each stage hold."""
     with torch.device("meta"):
-        generator = to_dict(params.model)
-        weights = parameter_count(build_generator(generator.pop("name"), scale=params.prepare.scale, **generator))
-        discriminator = {key: value for key, value in to_dict(params.train.discriminator).items() if key != "learning_rate"}
-        against = parameter_count(build_discriminator(discriminator.pop("name"), **discriminator))
+        weights = parameter_count(build_generator(params.model.name, scale=params.prepare.scale, **options_of(params.model)))
+        discriminator = options_of(params.train.discriminator)
+        discriminator.pop("learning_rate")
+        against = parameter_count(build_discriminator(params.train.discriminator.name, **discriminator))
     return [weights, weights + against]
 
 

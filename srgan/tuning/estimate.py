@@ -5,7 +5,7 @@ import datetime
 import gc
 import time
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from srgan.config.schema import CompactModel, Params, Train, to_dict
+from srgan.config.networks import CompactModel
+from srgan.config.schema import Params, options_of
+from srgan.config.training import Runtime, Train
 from srgan.data.sampler import DEVICE_SHARE, PatchSampler
 from srgan.distributed.device import pick_device
 from srgan.losses.perceptual import open_perceptual
@@ -46,7 +48,10 @@ class Plan:
             f"{self.free / 1e9:.1f} GB are free ({self.limit})"
         )
         if self.memory > self.free:
-            return f"{text}: too much; raise {self.stage}.accumulate, lower {self.stage}.batch or patch, or set recompute for rrdb"
+            return (
+                f"{text}: too much; raise {self.stage}.gradient_accumulation, lower {self.stage}.batch_size or patch_size, "
+                f"or set runtime.{self.stage}.activation_checkpointing for rrdb"
+            )
         if self.rate is None:
             return text
         duration = datetime.timedelta(seconds=round(self.steps / self.rate))
@@ -70,7 +75,7 @@ def plan(params: Params, stage: str, probe: bool = True) -> Plan:
     else:
         base, found, own = _size_of_process(params), machine.memory(), psutil.Process().memory_info()
         # What this process takes, less the files that it shares, is free again when the stage starts.
-        free, limit = (found.available + own.rss - getattr(own, "shared", 0)) / options.nproc_per_node, found.limit
+        free, limit = (found.available + own.rss - getattr(own, "shared", 0)) / getattr(params.runtime, stage).nproc_per_node, found.limit
     memory = base + peak_of_tensors(params, stage)
     rate = measured_rate(params, stage) if probe and memory <= free else None
     return Plan(stage, weights, memory, free, limit, options.steps, rate)
@@ -82,9 +87,13 @@ def peak_of_tensors(params: Params, stage: str) -> float:
     Measured in steps with few crops and with twice as many: what a network keeps of its input grows with the crops, all else stays.
     """
     options = getattr(params, stage)
-    few = replace(options, batch=FEW, accumulate=1)
-    less, more = (_peak_of_step(replace(params, **{stage: replace(few, batch=crops)}), stage) for crops in (FEW, 2 * FEW))
-    return less + (more - less) * (options.batch / options.accumulate / FEW - 1)
+    few = options.model_copy(update={"batch_size": FEW, "gradient_accumulation": 1})
+    less, more = (_peak_of_step(_with(params, stage, few.model_copy(update={"batch_size": crops})), stage) for crops in (FEW, 2 * FEW))
+    return less + (more - less) * (options.batch_size / options.gradient_accumulation / FEW - 1)
+
+
+def _with(params: Params, stage: str, options: Any) -> Params:
+    return params.model_copy(update={stage: options})
 
 
 def _peak_of_step(params: Params, stage: str) -> float:
@@ -107,8 +116,9 @@ def _size_of_process(params: Params) -> float:
     """Bytes of a stage's process without its tensors: with all that it loads, and that torch loads for the first step."""
     from srgan.tracking import mlflow_run  # noqa: F401
 
-    small = replace(params.pretrain, batch=1, accumulate=1, recompute=False)
-    trainer = _trainer(replace(params, model=CompactModel("compact", features=4, depth=0), pretrain=small), "pretrain")
+    small = params.pretrain.model_copy(update={"batch_size": 1, "gradient_accumulation": 1})
+    model = CompactModel(name="compact", features=4, depth=0)
+    trainer = _trainer(params.model_copy(update={"model": model, "pretrain": small, "runtime": Runtime()}), "pretrain")
     trainer.step(1)
     return float(psutil.Process().memory_info().rss)
 
@@ -132,21 +142,21 @@ def _wait(device: torch.device) -> None:
 
 
 def _generator(params: Params) -> torch.nn.Module:
-    config = to_dict(params.model)
-    return build_generator(config.pop("name"), scale=params.prepare.scale, **config)
+    return build_generator(params.model.name, scale=params.prepare.scale, **options_of(params.model))
 
 
 def _trainer(params: Params, stage: str) -> Trainer:
     """As the stage makes it, on pixels from nowhere."""
-    options = replace(getattr(params, stage), compile=False)
+    options = getattr(params, stage).model_copy(update={"compile": False})
     discriminator = perceptual = None
     if isinstance(options, Train):
-        config = {key: value for key, value in to_dict(options.discriminator).items() if key != "learning_rate"}
-        discriminator = build_discriminator(config.pop("name"), **config)
+        config = options_of(options.discriminator)
+        config.pop("learning_rate")
+        discriminator = build_discriminator(options.discriminator.name, **config)
         perceptual = open_perceptual(options.losses.perceptual, trained=False)
-    store: Any = _Noise(params.prepare.scale, 2 * options.patch)
-    crops = PatchSampler(store, options.batch, options.patch, options.seed)
-    return Trainer(options, _generator(params), discriminator, crops, [], perceptual)
+    store: Any = _Noise(params.prepare.scale, 2 * options.patch_size)
+    crops = PatchSampler(store, options.batch_size, options.patch_size, options.seed)
+    return Trainer(options, getattr(params.runtime, stage), _generator(params), discriminator, crops, [], perceptual)
 
 
 class _Noise:

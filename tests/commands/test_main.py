@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_nothing_half_written(project, tmp_path):
 
 
 def test_a_patch_larger_than_the_images_is_explained(copy_of_project):
-    write_params(copy_of_project, {"pretrain.patch": 4000})
+    write_params(copy_of_project, {"pretrain.patch_size": 4000})
     assert "patch_size: 4000 pixels is more than any training image has" in refused("srgan", "pretrain", cwd=copy_of_project)
 
 

@@ -33,7 +33,7 @@ def test_the_papers_settings(tmp_path):
     srgan, esrgan = loaded.values()
     assert (srgan.model.name, srgan.model.depth, srgan.pretrain.steps, srgan.pretrain.losses.pixel) == ("srresnet", 16, 10**6, "mse")
     assert (srgan.train.losses.perceptual.layers, srgan.train.losses.adversarial.weight) == ({"vgg54": 1.0}, 1e-3)
-    assert (esrgan.model.name, esrgan.model.depth, esrgan.train.patch) == ("rrdb", 23, 128)
+    assert (esrgan.model.name, esrgan.model.depth, esrgan.train.patch_size) == ("rrdb", 23, 128)
     assert (esrgan.train.losses.pixel.weight, esrgan.train.losses.adversarial.weight) == (1e-2, 5e-3)
     assert esrgan.train.schedule.milestones == (50_000, 100_000, 200_000, 300_000)
 
@@ -46,10 +46,10 @@ def test_a_profile_replaces_the_file_and_keeps_ones_own(tmp_path):
     run("srgan", "profile", "use", "srgan-div2k", cwd=tmp_path)
     assert not list(tmp_path.glob("*.bak*"))  # a profile as it ships is no loss
     own = write_params(tmp_path).read_text()
-    assert "params.yaml.bak" in profiles.use("demo", path)
+    assert "params.yaml.bak" in profiles.apply("demo", path)
     assert (tmp_path / "params.yaml.bak").read_text() == own
     path.write_text(own + "# another\n")
-    assert "params.yaml.bak2" in profiles.use("demo", path)
+    assert "params.yaml.bak2" in profiles.apply("demo", path)
 
 
 def test_the_difference_is_told_value_by_value(tmp_path):
@@ -65,4 +65,4 @@ def test_the_difference_is_told_value_by_value(tmp_path):
 def test_an_unknown_profile_is_refused_with_the_nearest():
     with pytest.raises(SrganError, match=r"no profile 'esrgan'; did you mean esrgan-df2k\?"):
         profiles.text("esrgan")
-    assert "demo" in profiles.listing()
+    assert "demo" in profiles.describe()

@@ -27,7 +27,12 @@ def edit(folder, key):
 
 @pytest.mark.parametrize("stage", ["pretrain", pytest.param("train", marks=pytest.mark.slow)])
 def test_dvc_records_no_result_under_parameters_that_were_edited_meanwhile(copy_of_project, stage):
-    changes = {f"{stage}.steps": 300, f"{stage}.checkpoint_every": 10, f"{stage}.log_every": 50, f"{stage}.validate_every": 300}
+    changes = {
+        f"{stage}.steps": 300,
+        f"runtime.{stage}.checkpoint_every": 10,
+        f"runtime.{stage}.log_every": 50,
+        f"runtime.{stage}.validate_every": 300,
+    }
     before = write_params(copy_of_project, changes).read_text()
     with shim() as folder:
         process = Forked("dvc", "repro", stage, cwd=copy_of_project, PATH=f"{folder}:{main.os.environ['PATH']}")
@@ -38,7 +43,7 @@ def test_dvc_records_no_result_under_parameters_that_were_edited_meanwhile(copy_
     assert f"params.yaml was edited while this ran ({stage}.learning_rate: " in done.stderr
     assert "-> 0.5), and DVC would record the result under the new values. Put the old values back, or" in done.stderr
     recorded_by_dvc = yaml.safe_load((copy_of_project / "dvc.lock").read_text())["stages"][stage]["params"]["params.yaml"]
-    assert recorded_by_dvc[f"{stage}.learning_rate"] != 0.5
+    assert recorded_by_dvc[stage]["learning_rate"] != 0.5
     (copy_of_project / "params.yaml").write_text(before)
     done = run("dvc", "repro", stage, cwd=copy_of_project)
     assert f"{stage}: goes on after step 300\n" in done.stderr  # the checkpoint was kept
@@ -54,7 +59,7 @@ EDITED = {
 @pytest.mark.parametrize(("stage", "key"), EDITED.items())
 def test_no_stage_ends_well_if_its_parameters_were_edited_meanwhile(tmp_path, monkeypatch, capsys, stage, key):
     monkeypatch.chdir(tmp_path)
-    for edited in (key, "promote.max_size_ratio", "pretrain.log_every"):
+    for edited in (key, "promote.max_size_ratio", "runtime.pretrain.log_every"):
         write_params(tmp_path)
         monkeypatch.setitem(stages.STAGES, stage, lambda *_, edited=edited: edit(tmp_path, edited))
         try:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from srgan.config.schema import Prepare
+from srgan.config.data import Prepare
 from srgan.data.download.catalog import DATA_SETS
 from srgan.data.manifest import pairs
 from srgan.data.names import unique_names
@@ -33,7 +33,7 @@ from tests.helpers.project import write_params
 
 
 def options(**changes):
-    return Prepare(**({"scale": 4, "kernel": "matlab", "validation": 0.1, "test": 0.0, "seed": 0, "max_bad": 0} | changes))
+    return Prepare(**({"scale": 4, "kernel": "matlab", "validation": 0.1, "test": 0.0, "seed": 0, "max_unreadable": 0} | changes))
 
 
 # -- the split ---------------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def test_the_number_of_processes_changes_no_bit(tmp_path):
     images |= {f"train/more/{n}.png": picture(200 + n, 40 + 3 * n, 60 + n) for n in range(12)} | {"train/more/bad.png": b"no image"}
     raw = make_raw(tmp_path / "raw", images)
     for processes in (1, 2, 3):
-        prepare(raw, tmp_path / f"out{processes}", options(max_bad=2), processes)
+        prepare(raw, tmp_path / f"out{processes}", options(max_unreadable=2), processes)
     assert everything(tmp_path / "out1") == everything(tmp_path / "out2") == everything(tmp_path / "out3")
 
 
@@ -188,12 +188,12 @@ def test_what_cannot_be_used_is_listed_and_skipped_up_to_a_limit(tmp_path, caplo
         "train/own/tiny.png": picture(1, 31, 90),
     }
     raw = make_raw(tmp_path / "raw", PLAIN | bad)
-    message = r"3 of 9 images cannot be used, prepare\.max_bad allows 2: .*; replace or delete them, or raise"
+    message = r"3 of 9 images cannot be used, prepare\.max_unreadable allows 2: .*; replace or delete them, or raise"
     with pytest.raises(NotPrepared, match=message) as caught:
-        prepare(raw, tmp_path / "out", options(max_bad=2))
+        prepare(raw, tmp_path / "out", options(max_unreadable=2))
     assert len(caught.value.left_out["skipped"]) == 3
     assert not (tmp_path / "out").exists()
-    manifest = prepare(raw, tmp_path / "out", options(max_bad=3))
+    manifest = prepare(raw, tmp_path / "out", options(max_unreadable=3))
     reasons = {bad["image"]: bad["reason"] for bad in manifest["skipped"]}
     assert "truncated" in reasons["train/own/cut.png"]
     assert reasons["train/own/text.jpg"] == "not an image that can be read"
@@ -361,7 +361,7 @@ def test_the_card_lists_what_was_wrong_even_if_the_stage_fails(folder):
     make_raw(folder / "data/raw", PLAIN | {"train/own/<b>.png": b"broken"})
     done = run("srgan", "prepare", cwd=folder, check=False)
     assert done.returncode == 1
-    assert "1 of 7 images cannot be used, prepare.max_bad allows 0: train/own/<b>.png: not an image" in done.stderr
+    assert "1 of 7 images cannot be used, prepare.max_unreadable allows 0: train/own/<b>.png: not an image" in done.stderr
     assert done.stderr.strip().endswith("all of them: reports/data.html")
     assert "train/own/&lt;b&gt;.png" in (folder / "reports/data.html").read_text()
 

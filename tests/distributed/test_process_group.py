@@ -91,9 +91,9 @@ def test_between_them_they_see_the_batch_that_one_alone_would_see(tmp_path):
             assert (whole.color_gains(step, 0.5) == [gain for part in parts for gain in part.color_gains(step, 0.5)]).all()
 
 
-LONG = {f"pretrain.{key}": value for key, value in {
-    "nproc_per_node": 2, "steps": 400, "log_every": 10, "validate_every": 200, "checkpoint_every": 10,
-}.items()}  # fmt: skip
+LONG = {"pretrain.steps": 400, **{f"runtime.pretrain.{key}": value for key, value in {
+    "nproc_per_node": 2, "log_every": 10, "validate_every": 200, "checkpoint_every": 10,
+}.items()}}  # fmt: skip
 
 
 def workers(process: subprocess.Popen) -> list[psutil.Process]:

@@ -127,7 +127,7 @@ def test_the_pipeline_writes_scores_and_forgets_them(copy_of_project):
     assert reduced["int8"]["written"]
     scores = json.loads((copy_of_project / "reports" / "metrics.json").read_text())["sample"]
     assert {"onnx-fp32", "onnx-fp16", "onnx-int8"} <= set(scores)
-    write_params(copy_of_project, {"export.plain": True})
+    write_params(copy_of_project, {"export.optimize_graph": False})
     run("dvc", "repro", "export", cwd=copy_of_project)
     assert list((copy_of_project / "models" / "reduced").iterdir()) == []
     kinds = {node.op_type for node in onnx.load(copy_of_project / "models" / "4x-demo-compact-fp32.onnx").graph.node}

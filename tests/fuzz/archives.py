@@ -1,7 +1,6 @@
 """Archives of a data set, through the stage that downloads and unpacks them."""
 
 import bz2
-import dataclasses
 import gzip
 import io
 import lzma
@@ -16,6 +15,7 @@ import numpy as np
 
 from srgan import stages
 from srgan.config import schema
+from srgan.config.data import Data
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, SilentlyAccepted, Target
 from tests.helpers.project import write_params
@@ -119,8 +119,8 @@ class Archives(Target):
     def check(self, case: Case, folder: Path) -> None:
         archive = folder / case.name
         archive.write_bytes(case.content)
-        data = dataclasses.replace(self.params.data, train=(str(archive),), test=("sample",))
-        stages.download(dataclasses.replace(self.params, data=data))
+        data = Data(train=(str(archive),), test=("sample",))
+        stages.download(self.params.model_copy(update={"data": data}))
         raw = folder / "data" / "raw"
         images = {path.read_bytes() for path in raw.glob("train/**/*") if path.is_file()}
         assert images

@@ -49,8 +49,8 @@ class Damage(Target):
             "prepare.test": 0.2,
             "prepare.scale": 2,
             "pretrain.steps": STEPS,
-            "pretrain.checkpoint_every": 2,
-            "pretrain.validate_every": STEPS,  # the last weights are kept
+            "runtime.pretrain.checkpoint_every": 2,
+            "runtime.pretrain.validate_every": STEPS,  # the last weights are kept
             "model": {"name": "compact", "features": 8, "depth": 1},
         }
         make_project(project, changes)

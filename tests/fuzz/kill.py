@@ -110,7 +110,8 @@ def _make(project: Path, address: str) -> None:
         "prepare.scale": 2,
         "prepare.validation": 0.2,
         "export.fp16": True,
-        **{f"{stage}.{key}": value for stage in ("pretrain", "train") for key, value in {"steps": 30, "checkpoint_every": 6}.items()},
+        **{f"{stage}.steps": 30 for stage in ("pretrain", "train")},
+        **{f"runtime.{stage}.checkpoint_every": 6 for stage in ("pretrain", "train")},
     }
     make_project(project, changes)
     rng = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""Files of weights, through what `pretrain.start`, `srgan interpolate` and `srgan export` read; and checkpoints of a training."""
+"""Files of weights, through what `pretrain.pretrained`, `srgan interpolate` and `srgan export` read; and checkpoints of a training."""
 
 import io
 import json

@@ -16,8 +16,10 @@ TINY = {
     "model.features": 8,
     "model.depth": 1,
     **{f"{stage}.{key}": value for stage in ("pretrain", "train") for key, value in {
-        "steps": 6, "batch": 2, "patch": 32, "schedule.warmup": 0, "log_every": 2, "validate_every": 3, "checkpoint_every": 2,
-        "precision": "fp32", "lpips": False,
+        "steps": 6, "batch_size": 2, "patch_size": 32, "schedule.warmup": 0, "precision": "fp32", "lpips": False,
+    }.items()},
+    **{f"runtime.{stage}.{key}": value for stage in ("pretrain", "train") for key, value in {
+        "log_every": 2, "validate_every": 3, "checkpoint_every": 2,
     }.items()},
     "train.discriminator.features": 4,
     "train.discriminator.depth": 2,

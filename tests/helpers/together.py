@@ -42,21 +42,22 @@ def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[
     name = str(kind["network"])
     changes = {
         "train.steps": STEPS,
-        "train.batch": batch,
-        "train.accumulate": kind.get("accumulate", 1),
-        "train.recompute": kind.get("recompute", False),
+        "train.batch_size": batch,
+        "train.gradient_accumulation": kind.get("accumulate", 1),
+        "runtime.train.activation_checkpointing": kind.get("recompute", False),
         "train.losses.adversarial.name": kind["adversarial"],
-        "train.clip": 1.0,
+        "train.grad_clip": 1.0,
         "train.learning_rate": 1e-4,
         "train.discriminator.learning_rate": 1e-4,
         "model": {"name": name, **GENERATORS[name]},
     }
-    options = schema.load(write_params(folder, changes)).train
+    params = schema.load(write_params(folder, changes))
+    options = params.train
     torch.manual_seed(0)
     generator = build_generator(name, scale=4, **GENERATORS[name])
     discriminator = build_discriminator(str(kind["opponent"]), features=4)
-    crops = PatchSampler(Store(folder), batch, options.patch, options.seed, process_group.rank(), process_group.size())
-    subject = Trainer(options, generator, discriminator, crops, [])
+    crops = PatchSampler(Store(folder), batch, options.patch_size, options.seed, process_group.rank(), process_group.size())
+    subject = Trainer(options, params.runtime.train, generator, discriminator, crops, [])
     rows = []
     for step in range(1, STEPS + 1):
         subject.step(step)
@@ -80,12 +81,13 @@ def steps(folder: Path) -> None:
 
 def fit(folder: Path, stop_after: int = 0) -> torch.nn.Module:
     """The first stage of a tiny network; interrupted at a step, unless that is 0."""
-    options = schema.load(folder / "params.yaml").pretrain
+    params = schema.load(folder / "params.yaml")
+    options = params.pretrain
     torch.manual_seed(0)
     generator = build_generator("compact", scale=4, features=8, depth=1)
-    crops = PatchSampler(Store(folder), options.batch, options.patch, options.seed, process_group.rank(), process_group.size())
+    crops = PatchSampler(Store(folder), options.batch_size, options.patch_size, options.seed, process_group.rank(), process_group.size())
     pair = Pair("own", "v", folder / "hr.png", folder / "lr.png")
-    subject = Trainer(options, generator, None, crops, [pair])
+    subject = Trainer(options, params.runtime.pretrain, generator, None, crops, [pair])
     step = subject.step
     # To one of them alone: the others are to stop at the same step.
     subject.step = lambda number: (
@@ -95,7 +97,7 @@ def fit(folder: Path, stop_after: int = 0) -> torch.nn.Module:
     if process_group.rank():
         return subject.fit(SilentLog(), SharedCheckpoints(None))
     log = TrainingLog(folder / "losses.csv", options.steps, "pretrain", folder / "pictures")
-    with Checkpoints(folder / "checkpoints", "s", options.checkpoint_every) as own:
+    with Checkpoints(folder / "checkpoints", "s", params.runtime.pretrain.checkpoint_every) as own:
         return subject.fit(log, SharedCheckpoints(own))
 
 

@@ -1,4 +1,3 @@
-import dataclasses
 import math
 import os
 from pathlib import Path
@@ -8,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from srgan.config import schema
+from srgan.config import losses
 from srgan.data.download import weights as pretrained
 from srgan.data.download.http import TransferError
 from srgan.degradations import bicubic as degrade
@@ -417,13 +416,13 @@ def test_weights_that_cannot_be_had_are_told_with_the_alternatives(monkeypatch, 
     monkeypatch.setenv("SRGAN_MIRROR", str(tmp_path))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(pretrained, "transfer", lambda *_: (_ for _ in ()).throw(TransferError("no network")))
-    options = schema.VggFeatures("vgg19", {"conv5_4": 1.0}, "l1", 1.0)
+    options = losses.VggFeatures(network="vgg19")
     with pytest.raises(SrganError) as caught:
         perceptual.open_perceptual(options)
     for part in ("vgg19-dcbb9e9d.pth", str(tmp_path / "hub"), str(tmp_path / "weights"), "to lpips-squeeze", "to discriminator"):
         assert part in str(caught.value)
-    assert perceptual.open_perceptual(schema.DiscriminatorFeatures("discriminator", 1.0)) is None
-    assert perceptual.open_perceptual(dataclasses.replace(options, weight=0.0)) is None
+    assert perceptual.open_perceptual(losses.DiscriminatorFeatures(network="discriminator")) is None
+    assert perceptual.open_perceptual(options.model_copy(update={"weight": 0.0})) is None
 
 
 @pytest.mark.skipif(not MIRROR, reason="SRGAN_MIRROR is not set")
@@ -433,7 +432,7 @@ def test_lpips_as_a_loss_is_the_published_one_and_teaches(name, first, second):
     reference, p0, p1 = (
         torch.from_numpy(read_rgb(next(folder.glob(f"ex_{part}.*")))).permute(2, 0, 1)[None] / 255 for part in ("ref", "p0", "p1")
     )
-    loss = perceptual.open_perceptual(schema.LpipsFeatures(f"lpips-{name}", 1.0))
+    loss = perceptual.open_perceptual(losses.LpipsFeatures(network=f"lpips-{name}"))
     assert float(loss(p0, reference)) == pytest.approx(first, abs=1e-3)
     assert float(loss(p1, reference)) == pytest.approx(second, abs=1e-3)
     p1 = p1.clone().requires_grad_()

@@ -17,7 +17,9 @@ from tests.helpers.commands import environment, wait_for
 from tests.helpers.project import ROOT, write_params
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "report", "register"]
-LONG = {"steps": 100_000, "log_every": 1000, "checkpoint_every": 50, "validate_every": 100_000}
+LONG = {"pretrain.steps": 100_000, **{f"runtime.pretrain.{key}": value for key, value in {
+    "log_every": 1000, "checkpoint_every": 50, "validate_every": 100_000,
+}.items()}}  # fmt: skip
 
 
 def test_the_graph_is_dvcs_own(project):
@@ -219,7 +221,7 @@ def test_stopping_leaves_no_process_behind_and_the_next_run_goes_on(copy_of_proj
     the trainer (bash).
     """
     monkeypatch.setenv("SHELL", shell)
-    write_params(copy_of_project, {f"pretrain.{key}": value for key, value in LONG.items()})
+    write_params(copy_of_project, LONG)
     flow = [sys.executable, "-m", "pipelines.train"]
     command = flow if victim == "flow" else [Path(sys.executable).parent / "dvc", "repro", "pretrain"]
     process = start(command, copy_of_project, PREFECT_HOME=str(tmp_path / "prefect"))

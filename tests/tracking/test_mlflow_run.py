@@ -204,8 +204,8 @@ main(['train'])
 
 @pytest.mark.slow
 def test_a_server_killed_in_the_middle_has_everything_once_it_is_back(copy_of_project, server):
-    changes = {"steps": 900, "log_every": 1, "validate_every": 300, "checkpoint_every": 900}
-    write_params(copy_of_project, {f"train.{key}": value for key, value in changes.items()})
+    runtime = {"log_every": 1, "validate_every": 300, "checkpoint_every": 900}
+    write_params(copy_of_project, {"train.steps": 900, **{f"runtime.train.{key}": value for key, value in runtime.items()}})
     mlflow = MlflowClient(server.uri)
 
     def points(name):

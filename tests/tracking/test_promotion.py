@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from srgan.config.schema import Promote
+from srgan.config.delivery import Promote
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.registry import METRICS
 from srgan.tracking import champions, promotion, registry

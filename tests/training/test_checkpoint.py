@@ -24,7 +24,12 @@ from tests.helpers.commands import Forked, run, wait_for
 from tests.helpers.project import write_params
 from tests.training.test_trainer import equal, newest
 
-LONG = {"pretrain.steps": 100_000, "pretrain.log_every": 20, "pretrain.validate_every": 100_000, "pretrain.checkpoint_every": 20}
+LONG = {
+    "pretrain.steps": 100_000,
+    "runtime.pretrain.log_every": 20,
+    "runtime.pretrain.validate_every": 100_000,
+    "runtime.pretrain.checkpoint_every": 20,
+}
 
 
 def trained_a_while(project, changes, resumes=True):
@@ -51,7 +56,12 @@ def test_a_half_done_training_comes_back_after_a_change_of_what_it_learns(copy_o
 
 def test_a_half_done_training_survives_a_change_of_how_it_runs(copy_of_project):
     _, step = trained_a_while(copy_of_project, {}, resumes=False)
-    cadence = {"pretrain.log_every": 7, "pretrain.validate_every": 50, "pretrain.checkpoint_every": 31, "pretrain.rollbacks": 1}
+    cadence = {
+        "runtime.pretrain.log_every": 7,
+        "runtime.pretrain.validate_every": 50,
+        "runtime.pretrain.checkpoint_every": 31,
+        "runtime.pretrain.rollbacks": 1,
+    }
     told, _ = trained_a_while(copy_of_project, cadence)
     assert f"goes on after step {step}\n" in told
 

@@ -98,12 +98,12 @@ def fit_part(place, state, subject, stop=0):
     subject.step = lambda number: (os.kill(os.getpid(), signal.SIGTERM) if number == stop else None, step(number))
     log = TrainingLog(place.with_suffix(".csv"), subject.options.steps, "pretrain", place / "pictures")
     about = {"lineage": [], "options": {}, "inputs": [], "training": "t"}
-    with Checkpoints(place, "b" * 64, subject.options.checkpoint_every, about, state.name) as checkpoints:
+    with Checkpoints(place, "b" * 64, subject.runtime.checkpoint_every, about, state.name) as checkpoints:
         return subject.fit(log, checkpoints)
 
 
 def test_a_part_that_was_interrupted_or_diverged_goes_on_from_its_own_states(world, settled, caplog):  # noqa: F811
-    changes = {"pretrain.steps": 10, "pretrain.log_every": 5, "pretrain.checkpoint_every": 4}
+    changes = {"pretrain.steps": 10, "runtime.pretrain.log_every": 5, "runtime.pretrain.checkpoint_every": 4}
     with pytest.raises(Interrupted), Checkpoints(world[0] / "first", "a" * 64, 4, {"lineage": [], "training": "t"}) as checkpoints:
         subject = trainer(world, "pretrain", changes)
         step = subject.step
@@ -139,16 +139,13 @@ def test_the_state_that_the_parameters_name_is_kept(tmp_path):
     assert (tmp_path / "set-aside" / ("0" * 12) / "step-00000001.pt").is_file()
 
 
-def test_a_file_without_the_key_loads_but_dvc_has_to_record_it(copy_of_project):
+def test_a_file_without_a_key_that_dvc_reads_is_refused_before_the_stage_runs(copy_of_project):
     path = copy_of_project / "params.yaml"
-    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "continue_from" not in line))
-    assert schema.load(path).train.continue_from == "none"
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if not line.startswith("  pretrained:")))
+    assert schema.load(path).pretrain.pretrained == "scratch"
     run("srgan", "data", "licence", cwd=copy_of_project)
     done = run("dvc", "repro", "-sf", "export", cwd=copy_of_project, check=False)
-    assert (
-        "params.yaml: pretrain.continue_from: missing, and DVC records it; add under 'pretrain' the line: continue_from: none"
-        in done.stderr
-    )
+    assert "params.yaml: DVC needs pretrain.pretrained in the file; add the missing options with: srgan params update" in done.stderr
 
 
 @pytest.mark.parametrize("start", ["models/pretrained.safetensors", "./models/generator.safetensors", "link.safetensors"])
@@ -156,16 +153,17 @@ def test_weights_that_dvc_would_delete_are_no_start(copy_of_project, start):
     (copy_of_project / "link.safetensors").symlink_to("models/pretrained.safetensors")
     out = copy_of_project / "models" / "pretrained.safetensors"
     content = out.read_bytes()
-    write_params(copy_of_project, {"pretrain.start": start})
+    write_params(copy_of_project, {"pretrain.pretrained": start})
     command = ("dvc", "repro") if start.startswith("models/pre") else ("srgan", "plan")
     done = run(*command, cwd=copy_of_project, check=False)
     assert done.returncode != 0
     assert (
-        "pretrain.start: the pipeline writes this file, and DVC deletes it before the stage runs. Copy it to another folder" in done.stderr
+        "pretrain.pretrained: the pipeline writes this file, and DVC deletes it before the stage runs. Copy it to another folder"
+        in done.stderr
     )
     assert out.read_bytes() == content
     if command[0] == "dvc":
         (copy_of_project / "own").mkdir()
         shutil.copy(out, copy_of_project / "own" / "start.safetensors")
-        write_params(copy_of_project, {"pretrain.start": "own/start.safetensors"})
+        write_params(copy_of_project, {"pretrain.pretrained": "own/start.safetensors"})
         assert "pretrain: starts from own/start.safetensors" in run("dvc", "repro", "pretrain", cwd=copy_of_project).stderr

@@ -44,18 +44,19 @@ def world(tmp_path):
 
 def trainer(world, stage, changes=None, **more):
     folder, validation = world
-    options = getattr(schema.load(write_params(folder, changes)), stage)
+    params = schema.load(write_params(folder, changes))
+    options = getattr(params, stage)
     torch.manual_seed(options.seed)
     generator = build_generator("compact", scale=4, features=8, depth=1)
     discriminator = build_discriminator("patch", features=4, depth=2) if stage == "train" else None
-    crops = PatchSampler(make_store(folder), options.batch, options.patch, options.seed)
-    return Trainer(options, generator, discriminator, crops, validation, **more)
+    crops = PatchSampler(make_store(folder), options.batch_size, options.patch_size, options.seed)
+    return Trainer(options, getattr(params.runtime, stage), generator, discriminator, crops, validation, **more)
 
 
 def go(subject, place):
     """Run a trainer to its end, without the `finish` of a stage."""
     log = TrainingLog(place.with_suffix(".csv"), subject.options.steps, place.name, place / "pictures")
-    with Checkpoints(place, "s", subject.options.checkpoint_every) as checkpoints:
+    with Checkpoints(place, "s", subject.runtime.checkpoint_every) as checkpoints:
         return subject.fit(log, checkpoints)
 
 
@@ -120,13 +121,13 @@ def test_a_step_moves_the_networks_it_should(world, stage):
     ],
 )
 def test_any_network_learns_any_scale(tmp_path, name, config, scale):
-    sizes = {f"{stage}.patch": 24 for stage in ("pretrain", "train")}
+    sizes = {f"{stage}.patch_size": 24 for stage in ("pretrain", "train")}
     loaded = schema.load(write_params(tmp_path, sizes | {"prepare.scale": scale}))
     crops = PatchSampler(make_store(tmp_path, ((48, 96), (48, 48)), scale), 2, 24, 0)
     generator = build_generator(name, scale=scale, **config)
     discriminator = build_discriminator("patch", features=4, depth=2)
     for stage, judge in (("pretrain", None), ("train", discriminator)):
-        subject = Trainer(getattr(loaded, stage), generator, judge, crops, [])
+        subject = Trainer(getattr(loaded, stage), getattr(loaded.runtime, stage), generator, judge, crops, [])
         before = weights(subject.generator)
         for step in (1, 2):
             subject.step(step)
@@ -167,10 +168,10 @@ def test_without_any_loss_the_generator_stays(world):
 
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
 def test_a_batch_in_parts_gives_the_same_gradient(world, stage):
-    whole, parts = (trainer(world, stage, {f"{stage}.batch": 4, f"{stage}.accumulate": n}) for n in (1, 4))
+    whole, parts = (trainer(world, stage, {f"{stage}.batch_size": 4, f"{stage}.gradient_accumulation": n}) for n in (1, 4))
     if stage == "train":  # relativistic averages are over the part
-        changes = {"train.losses.adversarial.name": "hinge", "train.batch": 4}
-        whole, parts = (trainer(world, stage, changes | {"train.accumulate": n}) for n in (1, 4))
+        changes = {"train.losses.adversarial.name": "hinge", "train.batch_size": 4}
+        whole, parts = (trainer(world, stage, changes | {"train.gradient_accumulation": n}) for n in (1, 4))
         for subject in (whole, parts):
             subject.discriminator.eval()  # spectral normalisation moves on with each pass
     for subject in (whole, parts):
@@ -181,7 +182,7 @@ def test_a_batch_in_parts_gives_the_same_gradient(world, stage):
 
 
 def test_a_gradient_is_cut_to_the_given_length(world):
-    subject = trainer(world, "pretrain", {"pretrain.clip": 1e-3})
+    subject = trainer(world, "pretrain", {"pretrain.grad_clip": 1e-3})
     subject.step(1)
     length = torch.stack([weight.grad.norm() for weight in subject.generator.parameters()]).norm()
     assert length == pytest.approx(1e-3, rel=1e-3)
@@ -203,7 +204,7 @@ def test_training_learns(world):
         world,
         "pretrain",
         "a",
-        {"pretrain.steps": 60, "pretrain.log_every": 10, "pretrain.validate_every": 60, "pretrain.learning_rate": 0.003},
+        {"pretrain.steps": 60, "runtime.pretrain.log_every": 10, "runtime.pretrain.validate_every": 60, "pretrain.learning_rate": 0.003},
     )
     with (world[0] / "a.csv").open() as file:
         losses = [float(row["loss_pixel"]) for row in csv.DictReader(file)]
@@ -224,11 +225,12 @@ def test_batch_normalisation_is_averaged_and_resumed(world):
     """SRResNet against SRGAN's discriminator: both have statistics of their own."""
 
     def both():
-        options = schema.load(write_params(world[0])).train
+        params = schema.load(write_params(world[0]))
+        options = params.train
         torch.manual_seed(0)
         generator = build_generator("srresnet", scale=4, features=4, depth=1, upsampling="pixelshuffle")
-        crops = PatchSampler(make_store(world[0]), options.batch, options.patch, options.seed)
-        return Trainer(options, generator, build_discriminator("vgg", features=4), crops, world[1])
+        crops = PatchSampler(make_store(world[0]), options.batch_size, options.patch_size, options.seed)
+        return Trainer(options, params.runtime.train, generator, build_discriminator("vgg", features=4), crops, world[1])
 
     straight = both()
     expected = go(straight, world[0] / "straight")
@@ -304,7 +306,7 @@ def settled(monkeypatch):
 
 @pytest.mark.parametrize("value", [math.nan, 1e4])
 def test_a_diverging_run_goes_back_and_goes_on_with_half_the_rate(world, caplog, settled, value):
-    changes = {"pretrain.steps": 10, "pretrain.checkpoint_every": 4}
+    changes = {"pretrain.steps": 10, "runtime.pretrain.checkpoint_every": 4}
     subject = poison(trainer(world, "pretrain", changes), 5, value, times=1)
     model = go(subject, world[0] / "x")
     assert "diverged at step 6: back to the checkpoint of step 4, with 0.5 of the learning rate (1 of at most 3 times)" in caplog.text
@@ -319,7 +321,7 @@ def test_a_diverging_run_goes_back_and_goes_on_with_half_the_rate(world, caplog,
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
 @pytest.mark.parametrize(("at", "stop_after"), [(6, 3), (6, 5), (6, 7), (1, 1), (1, 4)])
 def test_a_diverging_run_interrupted_and_resumed_ends_in_the_same_weights(world, settled, stage, at, stop_after):
-    changes = {f"{stage}.steps": 10, f"{stage}.checkpoint_every": 2, f"{stage}.log_every": 5}
+    changes = {f"{stage}.steps": 10, f"runtime.{stage}.checkpoint_every": 2, f"runtime.{stage}.log_every": 5}
     expected = go(poison(trainer(world, stage, changes), at, 1e4, times=1), world[0] / "straight")
     subject = poison(trainer(world, stage, changes), at, 1e4, times=1)
     interrupt(subject, world[0] / "broken", stop_after)
@@ -337,24 +339,26 @@ def test_one_hard_batch_at_the_start_is_no_divergence(world):
 
 
 def test_a_run_that_diverges_again_and_again_stops_with_advice(world):
-    subject = poison(trainer(world, "pretrain", {"pretrain.rollbacks": 2}), 5)
+    subject = poison(trainer(world, "pretrain", {"runtime.pretrain.rollbacks": 2}), 5)
     with pytest.raises(SrganError, match=r"diverged at step 6 .* after going back 2 times.*lower learning_rate"):
         go(subject, world[0] / "x")
 
 
 def test_too_little_memory_names_the_key_to_change(world):
-    subject = trainer(world, "pretrain", {"pretrain.batch": 4, "pretrain.accumulate": 2})
+    subject = trainer(world, "pretrain", {"pretrain.batch_size": 4, "pretrain.gradient_accumulation": 2})
 
     def step(number):
         torch.empty(1 << 50, dtype=torch.uint8)
 
     subject.step = step
-    with pytest.raises(SrganError, match=r"crops of 32x32, 2 at a time: raise accumulate \(is 2\) or lower batch \(is 4\)"):
+    with pytest.raises(
+        SrganError, match=r"2 crops of 32x32 at a time: in params.yaml raise gradient_accumulation \(is 2\), or lower batch_size or"
+    ):
         go(subject, world[0] / "x")
 
 
 def test_the_best_weights_are_kept_not_the_last(world):
-    subject = trainer(world, "pretrain", {"pretrain.steps": 6, "pretrain.validate_every": 2})
+    subject = trainer(world, "pretrain", {"pretrain.steps": 6, "runtime.pretrain.validate_every": 2})
     score = subject.score
     psnrs = iter([10.0, 10.0, 11.0, 30.0, 12.0])  # rehearsal, step 0, 2, 4, 6
     seen = {}
@@ -400,7 +404,12 @@ def test_the_best_of_the_second_stage_has_the_lowest_lpips_among_those_near_the_
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
 def test_a_validation_beside_the_training_gives_the_same(world, stage):
     """As on a GPU: scores and pictures are made in threads while the steps go on."""
-    changes = {f"{stage}.steps": 9, f"{stage}.validate_every": 2, f"{stage}.log_every": 3, f"{stage}.checkpoint_every": 4}
+    changes = {
+        f"{stage}.steps": 9,
+        f"runtime.{stage}.validate_every": 2,
+        f"runtime.{stage}.log_every": 3,
+        f"runtime.{stage}.checkpoint_every": 4,
+    }
     expected = fit(world, stage, "straight", changes)
     subject = trainer(world, stage, changes)
     subject.validation.threads = ThreadPoolExecutor(2)
@@ -500,7 +509,12 @@ def wait_for(condition, seconds=60):
         time.sleep(0.05)
 
 
-LONG = {"pretrain.steps": 120, "pretrain.log_every": 10, "pretrain.validate_every": 60, "pretrain.checkpoint_every": 10}
+LONG = {
+    "pretrain.steps": 120,
+    "runtime.pretrain.log_every": 10,
+    "runtime.pretrain.validate_every": 60,
+    "runtime.pretrain.checkpoint_every": 10,
+}
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

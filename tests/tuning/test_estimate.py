@@ -39,7 +39,7 @@ LARGE = {"model": {"name": "srresnet", "features": 64, "depth": 4, "upsampling":
 @pytest.mark.slow
 def test_the_estimate_of_the_memory_is_near_what_a_training_takes(tmp_path):
     stage = "train"
-    path = write_params(tmp_path, LARGE | {f"{stage}.batch": 12, f"{stage}.patch": 96})
+    path = write_params(tmp_path, LARGE | {f"{stage}.batch_size": 12, f"{stage}.patch_size": 96})
     peaks = []
     for code in (PEAK, ESTIMATE):
         command = [sys.executable, "-c", code, str(path), stage]
@@ -54,8 +54,14 @@ def test_the_estimate_of_the_memory_is_near_what_a_training_takes(tmp_path):
 def test_parts_and_recomputation_take_less_memory(tmp_path):
     model = {"model": {"name": "rrdb", "features": 16, "growth": 8, "depth": 4}}
     peaks = {}
-    for name, changes in {"whole": {}, "parts": {"pretrain.accumulate": 4}, "recompute": {"pretrain.recompute": True}}.items():
-        peaks[name] = planning.peak_of_tensors(schema.load(write_params(tmp_path, model | {"pretrain.batch": 8} | changes)), "pretrain")
+    for name, changes in {
+        "whole": {},
+        "parts": {"pretrain.gradient_accumulation": 4},
+        "recompute": {"runtime.pretrain.activation_checkpointing": True},
+    }.items():
+        peaks[name] = planning.peak_of_tensors(
+            schema.load(write_params(tmp_path, model | {"pretrain.batch_size": 8} | changes)), "pretrain"
+        )
     assert peaks["parts"] < 0.5 * peaks["whole"]
     assert peaks["recompute"] < 0.7 * peaks["whole"]
 
@@ -70,7 +76,9 @@ def test_a_plan_says_how_long_it_takes_and_what_to_do_if_it_does_not_fit(tmp_pat
     )
     monkeypatch.setattr(planning, "peak_of_tensors", lambda *_: 1e15)
     monkeypatch.setattr(planning, "measured_rate", None)  # would fail if called
-    assert "too much; raise pretrain.accumulate, lower pretrain.batch or patch" in str(planning.plan(loaded, "pretrain"))
+    assert "too much; raise pretrain.gradient_accumulation, lower pretrain.batch_size or patch_size" in str(
+        planning.plan(loaded, "pretrain")
+    )
 
 
 def test_the_command_plans_the_parameter_file_and_profiles(tmp_path):

@@ -45,7 +45,7 @@ def start(folder, seconds, processes=2):
 
 @pytest.fixture
 def folder(tmp_path):
-    write_params(tmp_path, {"prepare.max_bad": 3})
+    write_params(tmp_path, {"prepare.max_unreadable": 3})
     (tmp_path / "data").mkdir()
     return tmp_path
 
@@ -94,7 +94,7 @@ def test_a_process_that_is_killed_changes_no_bit(folder, tmp_path):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert "skipped" not in said
-    prepare(raw, tmp_path / "undisturbed", options(max_bad=3), 2)
+    prepare(raw, tmp_path / "undisturbed", options(max_unreadable=3), 2)
     assert everything(folder / "data/prepared") == everything(tmp_path / "undisturbed")
 
 

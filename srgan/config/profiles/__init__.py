@@ -1,11 +1,11 @@
-"""Ready-made ``params.yaml`` files: ``srgan profile list|diff|use``."""
+"""Profiles: named sets of options, as overlays on the defaults. ``srgan profile list|diff|use``."""
 
 import functools
 import shutil
 from importlib import resources
 from pathlib import Path
 
-from srgan.config import schema
+from srgan.config import render, schema
 from srgan.config.yaml import nearest
 from srgan.utils import files
 from srgan.utils.errors import SrganError
@@ -16,37 +16,43 @@ def names() -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in resources.files(__name__).iterdir() if path.name.endswith(".yaml"))
 
 
-def text(name: str) -> str:
-    """The file of a profile, comments included.
+@functools.cache  # the files do not change
+def load(name: str) -> schema.Params:
+    """The options of a profile.
 
     Raises:
         SrganError: there is none of this name.
     """
-    if name not in names():
-        raise SrganError(f"no profile '{name}'{nearest(name, names())}")
-    return resources.files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-
-
-@functools.cache  # the files do not change
-def load(name: str) -> schema.Params:
-    """A profile's parameters."""
-    text(name)  # names the nearest, if there is none
-    with resources.as_file(resources.files(__name__).joinpath(f"{name}.yaml")) as file:
+    with resources.as_file(_file(name)) as file:
         return schema.load(file)
 
 
-def listing() -> str:
-    """A paragraph for each profile: what it is for and what it costs, from the head of its file."""
-    paragraphs = []
-    for name in names():
-        head = [line.removeprefix("#").strip() for line in text(name).split("\n\n")[0].splitlines()]
-        paragraphs.append("\n".join([name, *(f"  {line}" for line in head)]))
-    return "\n\n".join(paragraphs)
+@functools.cache
+def text(name: str) -> str:
+    """The whole ``params.yaml`` of a profile: every option, with its comment, below the profile's own heading."""
+    return render.render(load(name), "\n".join(heading(name)))
 
 
-def like(loaded: schema.Params) -> str:
-    """The profile that parameters have, such as ``demo``, or the nearest: ``demo + 3 changes``."""
-    ours = schema.flatten(loaded)
+def heading(name: str) -> list[str]:
+    """The comment at the top of a profile's file, by lines: purpose and cost."""
+    head = _file(name).read_text(encoding="utf-8").split("\n\n")[0]
+    return [line.removeprefix("#").strip() for line in head.splitlines()]
+
+
+def _file(name: str) -> resources.abc.Traversable:
+    if name not in names():
+        raise SrganError(f"no profile '{name}'{nearest(name, names())}")
+    return resources.files(__name__).joinpath(f"{name}.yaml")
+
+
+def describe() -> str:
+    """A paragraph for each profile: its purpose and its cost."""
+    return "\n\n".join("\n".join([name, *(f"  {line}" for line in heading(name))]) for name in names())
+
+
+def closest(params: schema.Params) -> str:
+    """The profile that has these options, such as ``demo``, or the nearest: ``demo + 3 changes``."""
+    ours = schema.flatten(params)
     changes = {}
     for name in names():
         theirs = schema.flatten(load(name))
@@ -57,33 +63,32 @@ def like(loaded: schema.Params) -> str:
 
 def difference(name: str, path: Path) -> str:
     """A line for each value of `path` that the profile would change."""
-    profile, theirs = text(name), schema.flatten(load(name))
-    ours = schema.flatten(schema.load(path))
+    theirs, ours = schema.flatten(load(name)), schema.flatten(schema.load(path))
     changes = [(key, ours.get(key, "-"), theirs.get(key, "-")) for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
     if not changes:
-        return f"{path} has the values of {name}" + ("" if path.read_text(encoding="utf-8") == profile else "; only comments differ")
+        return f"{path} has the values of {name}" + ("" if path.read_text(encoding="utf-8") == text(name) else "; only comments differ")
     widths = [max(len(str(row[column])) for row in changes) for column in (0, 1)]
     return "\n".join(f"{key:{widths[0]}}  {old!s:>{widths[1]}} -> {new}" for key, old, new in changes)
 
 
-def use(name: str, path: Path) -> str:
-    """Write the profile to `path`. A file of one's own that it replaces is kept beside it. Returns what to tell."""
+def apply(name: str, path: Path) -> str:
+    """Write the profile to `path`. A file of the user's that it replaces is copied first. Returns the message for the user."""
     profile, kept = text(name), ""
     if path.is_file():
         if path.read_text(encoding="utf-8") == profile:
             return f"{path} is {name} already"
-        if backup := keep(path):
-            kept = f"; what it was is in {backup}"
+        if copy := backup(path):
+            kept = f"; the former file is {copy}"
     files.write_text(path, profile)
     return f"{path} is now {name}{kept}; run it with: dvc repro"
 
 
-def keep(path: Path) -> Path | None:
-    """Copy a parameter file that is no profile's to a name beside it. Returns that; None if there was nothing to keep."""
+def backup(path: Path) -> Path | None:
+    """Copy a parameter file that is no profile's to a name next to it. Returns the copy; None if there was nothing to keep."""
     if path.read_text(encoding="utf-8") in map(text, names()):
         return None
-    backup, number = path.with_name(f"{path.name}.bak"), 2
-    while backup.exists():
-        backup, number = path.with_name(f"{path.name}.bak{number}"), number + 1
-    shutil.copyfile(path, backup)
-    return backup
+    copy, number = path.with_name(f"{path.name}.bak"), 2
+    while copy.exists():
+        copy, number = path.with_name(f"{path.name}.bak{number}"), number + 1
+    shutil.copyfile(path, copy)
+    return copy

@@ -1,0 +1,85 @@
+"""Sections ``data`` and ``prepare``: the images, and the pairs that are made of them."""
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from srgan.config.base import Section, option, refuse
+from srgan.utils.addresses import without_secrets
+
+
+class OwnSet(Section):
+    """A data set of the user's, for which the path alone is not enough."""
+
+    FLOW: ClassVar[bool] = True
+    folder: str = option(..., "folder, zip or tar archive, or the address of one", min_length=1)
+    name: str = option("", "name of the data set; empty: the last part of folder")
+    hr: str = option("", "folder of the HR images inside folder; '.' for all images; empty: found by its name (`srgan.data.layouts`)")
+    lr: str = option("", "folder of the LR images inside folder; empty: found by its name, or none if hr is given")
+
+    @model_validator(mode="after")
+    def _check(self) -> "OwnSet":
+        if self.name and not re.fullmatch(r"\w[\w.-]*", self.name):
+            refuse("name", "may hold letters, digits, '_', '.' and '-' only, and begins with a letter or digit")
+        if self.lr and not self.hr:
+            refuse("lr", "needs hr too, the folder of the HR images")
+        for key in ("hr", "lr"):
+            parts = getattr(self, key).split("/")
+            if (parts[0] == "" and parts != [""]) or ".." in parts:
+                refuse(key, "must be a path inside folder, without '..' and without a leading '/'")
+        if self.hr and self.hr == self.lr:
+            refuse("lr", "is the same folder as hr")
+        return self
+
+
+def _entry(value: Any) -> str | OwnSet:
+    if isinstance(value, dict):
+        return OwnSet.model_validate(value)
+    if not isinstance(value, str | OwnSet) or not value:
+        raise PydanticCustomError("string_type", "not text")
+    return value
+
+
+# Not a plain union: pydantic would report an error for each of its kinds.
+Entry = Annotated[str | OwnSet, PlainValidator(_entry, json_schema_input_type=str | OwnSet)]
+
+
+class Data(Section):
+    """The data sets to download: names from ``srgan data list``, folders, archives, and addresses of archives or images.
+
+    An entry is text, or ``{folder: ..., name: ..., hr: ..., lr: ...}``, see `OwnSet`.
+    """
+
+    train: tuple[Entry, ...] = option(("sample",), "data sets to train on; their own test images are left out", min_length=1)
+    test: tuple[Entry, ...] = option(("sample",), "data sets to evaluate on; never trained on")
+
+    @model_validator(mode="after")
+    def _check(self) -> "Data":
+        for key in ("train", "test"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                refuse(key, "names a data set twice")
+        return self
+
+    def names(self, split: Literal["train", "test"]) -> list[str]:
+        """The data sets of a split as they may be shown: the user's names for them, or the paths, without passwords and tokens."""
+        entries = self.train if split == "train" else self.test
+        return [without_secrets((entry.name or entry.folder) if isinstance(entry, OwnSet) else entry) for entry in entries]
+
+
+class Prepare(Section):
+    """How raw images become HR/LR pairs."""
+
+    scale: int = option(4, "HR size / LR size", ge=2, le=8)
+    kernel: Literal["matlab", "pillow"] = option("matlab", "bicubic kernel of the LR images: matlab, as in the literature, or pillow")
+    validation: float = option(0.1, "share of the training images for validation; at least one image", gt=0, lt=1)
+    test: float = option(0.0, "share of the training images for testing, besides data.test", ge=0, lt=1)
+    seed: int = option(0, "seed of the split", ge=0)
+    max_unreadable: int = option(0, "largest number of images that are unreadable or too small; they are listed and skipped", ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Prepare":
+        if self.validation + self.test >= 1:
+            refuse("test", "leaves no image to train on, together with prepare.validation")
+        return self

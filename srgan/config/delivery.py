@@ -1,0 +1,55 @@
+"""Sections ``export``, ``evaluate``, ``register`` and ``promote``."""
+
+import re
+from typing import Literal
+
+from pydantic import model_validator
+
+from srgan.config.base import Section, option, refuse
+
+FILE_NAME = r"^[A-Za-z0-9_.]+$"
+
+
+class Export(Section):
+    """The ONNX file."""
+
+    name: str = option("demo", "part of the file name {scale}x-{name}-{model.name}-fp32.onnx", pattern=FILE_NAME)
+    license: str = option("unspecified", "licence of the weights, written into the file", min_length=1)
+    optimize_graph: bool = option(True, "fold layers for speed; the results are the same")
+    fp16: bool = option(True, "write models/reduced/...-fp16.onnx too, for GPUs; not if it loses more than 0.05 dB")
+    int8: bool = option(False, "write models/reduced/...-int8.onnx too")
+    int8_max_drop_db: float = option(0.1, "PSNR-Y in dB that int8 may lose; if it loses more, it is not written", ge=0)
+
+
+class Evaluate(Section):
+    """The metrics of the test images."""
+
+    lpips: tuple[Literal["alex", "vgg", "squeeze"], ...] = option(
+        ("alex", "squeeze"), "networks of LPIPS: alex, vgg (550 MB to download), squeeze; left out where their weights are not available"
+    )
+
+
+class Register(Section):
+    """The entry in the model registry."""
+
+    name: str = option("srgan", "the registered model is {name}-x{scale}", pattern=r"^[A-Za-z0-9_.-]+$")
+    alias: str = option("challenger", "alias of the new version", pattern=r"^[A-Za-z0-9_.-]+$")
+
+    @model_validator(mode="after")
+    def _check(self) -> "Register":
+        if self.alias == "latest" or re.fullmatch(r"[vV]\d+", self.alias):
+            refuse("alias", "is reserved by MLflow ('latest', 'v1', 'v2', ...); choose another, such as challenger")
+        return self
+
+
+class Promote(Section):
+    """The rules of ``srgan promote``: the challenger must be better by the metric, and no worse than these limits allow."""
+
+    metric: Literal["lpips", "lpips_vgg", "lpips_squeeze", "psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"] = option(
+        "lpips", "metric that must improve, with its 95 % interval over the test images"
+    )
+    max_psnr_y_drop: float = option(0.5, "PSNR-Y in dB that the mean may lose against the champion", ge=0)
+    max_color_shift_rise: float = option(0.5, "levels of 255 that the colour shift may rise above the champion's", ge=0)
+    max_checkerboard_rise: float = option(1.0, "amount that the checkerboard metric may rise above the champion's", ge=0)
+    max_time_ratio: float = option(1.5, "seconds per megapixel, relative to the champion", ge=0)
+    max_size_ratio: float = option(2.0, "size of the file, relative to the champion", ge=0)

@@ -1,0 +1,159 @@
+"""Write ``params.yaml``: whole, from the schema, or completed, from a file of the user's."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.scalarstring import SingleQuotedScalarString
+
+from srgan.config import yaml
+from srgan.config.base import Section
+from srgan.config.choice import choice_of
+from srgan.config.renamed import INVERTED, RENAMED
+from srgan.config.schema import Params, load
+
+SCHEMA_FILE = "params.schema.json"
+HEADER = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"  # so editors complete and check the file
+
+
+def render(params: Params, head: str = "") -> str:
+    """Return the whole configuration as YAML, with a comment for every option.
+
+    Args:
+        params: the values.
+        head: comment lines for the top of the file, without ``#``.
+    """
+    lines = [HEADER.rstrip(), *(f"# {line}".rstrip() for line in head.splitlines())]
+    for name, field in Params.model_fields.items():
+        section = getattr(params, name)
+        lines += ["", f"{name}: # {field.description}", *_lines(section, "  ", _names(field))]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(section: Section, indent: str, names: str = "") -> list[str]:
+    lines = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        comment = names if name == "name" and names else field.description
+        if isinstance(value, Section) and not value.FLOW:
+            lines += [f"{indent}{name}: # {comment}", *_lines(value, indent + "  ", _names(field))]
+        elif isinstance(value, tuple) and any(isinstance(item, Section) and item.FLOW for item in value):
+            lines += [f"{indent}{name}: # {comment}", *(f"{indent}  - {scalar(item)}" for item in value)]
+        else:
+            lines.append(f"{indent}{name}: {scalar(value)} # {comment}")
+    return lines
+
+
+def _names(field: FieldInfo) -> str:
+    """Return the names that a field may choose from, such as ``patch, vgg or unet``."""
+    choice = choice_of(field)
+    *names, last = choice.components() if choice else [""]
+    return f"{', '.join(names)} or {last}" if names else last
+
+
+def scalar(value: Any) -> str:
+    """Return a value on one line, as both YAML and people read it."""
+    if isinstance(value, Section):
+        return "{" + ", ".join(f"{name}: {scalar(inner)}" for name, inner in value if inner != "") + "}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{scalar(key)}: {scalar(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(scalar, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        short = re.sub(r"e-0", "e-", f"{value:.1e}")
+        return short if 0 < abs(value) < 1e-2 and float(short) == value else repr(value)
+    return _text(value) if isinstance(value, str) else str(value)
+
+
+def _text(value: str) -> str:
+    """Return text, in quotes only where YAML would read it as something else."""
+    safe = value.strip() == value and value[:1] not in "-?" and value.isprintable() and not set(value) & set(":#{}[],&*!|>'\"%@`=")
+    if safe and isinstance(yaml.editor().load(value), str):
+        return value
+    return "'" + value.replace("'", "''") + "'" if value.isprintable() else _escaped(value)
+
+
+def _escaped(value: str) -> str:
+    buffer = io.StringIO()
+    yaml.editor().dump([value], buffer)
+    return buffer.getvalue().removeprefix("- ").strip()
+
+
+def update(path: Path) -> tuple[str, list[str]]:
+    """Complete a file of the user's: new names for old ones, every missing option with its default. Comments and values stay.
+
+    Returns:
+        The new text, and a phrase for each change.
+
+    Raises:
+        SrganError: the file is not valid.
+    """
+    params = load(path, warn=False)
+    root = yaml.read(path, "")
+    changes: list[str] = []
+    for old, new in RENAMED.items():
+        _move(root, old, new, changes)
+    for name, field in Params.model_fields.items():
+        _complete(root, name, getattr(params, name), field, "", changes)
+    buffer = io.StringIO()
+    yaml.editor().dump(root, buffer)
+    text = buffer.getvalue()
+    if not text.startswith("# yaml-language-server:"):
+        text = HEADER + text
+    return text, changes
+
+
+def _move(root: CommentedMap, old: str, new: str, changes: list[str]) -> None:
+    (*sections, key), (*new_sections, new_key) = old.split("."), new.split(".")
+    holder: Any = root
+    for name in sections:
+        holder = holder.get(name) if isinstance(holder, dict) else None
+    if not isinstance(holder, CommentedMap) or key not in holder:
+        return
+    value, comment = holder[key], holder.ca.items.get(key)
+    if old in INVERTED:
+        value = not value
+    if sections == new_sections:  # at its place, with its comment
+        holder.insert(list(holder).index(key), new_key, value)
+        if comment:
+            holder.ca.items[new_key] = comment
+        holder.ca.items.pop(key, None)
+        del holder[key]
+    else:
+        del holder[key]
+        target: Any = root
+        for name in new_sections:
+            target = target.setdefault(name, CommentedMap())
+        target[new_key] = value
+    changes.append(f"{old} is now {new}")
+
+
+def _complete(holder: CommentedMap, name: str, value: Any, field: FieldInfo, prefix: str, changes: list[str]) -> None:
+    if name not in holder:
+        holder[name] = _node(value)
+        holder.yaml_add_eol_comment(f"{field.description}", name)
+        changes.append(f"{prefix}{name} added: {scalar(value)}" if not isinstance(value, Section) else f"{prefix}{name} added")
+    elif isinstance(value, Section) and isinstance(holder[name], CommentedMap):
+        for inner, inner_field in type(value).model_fields.items():
+            _complete(holder[name], inner, getattr(value, inner), inner_field, f"{prefix}{name}.", changes)
+
+
+def _node(value: Any) -> Any:
+    """Return what ruamel.yaml writes for a value."""
+    if isinstance(value, Section):
+        node = CommentedMap()
+        for name, field in type(value).model_fields.items():
+            node[name] = _node(getattr(value, name))
+            if not value.FLOW:
+                node.yaml_add_eol_comment(f"{field.description}", name)
+        if value.FLOW:
+            node.fa.set_flow_style()
+        return node
+    if isinstance(value, tuple | dict):
+        return yaml.editor().load(scalar(value))
+    return SingleQuotedScalarString(value) if isinstance(value, str) and _text(value).startswith("'") else value

@@ -1,0 +1,160 @@
+"""Sections ``pretrain``, ``train`` and ``runtime``: the two training stages."""
+
+import re
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from srgan.config.base import Component, Section, option, refuse, section
+from srgan.config.choice import one_of
+from srgan.config.losses import PretrainLosses, TrainLosses
+from srgan.config.networks import Discriminator, PatchDiscriminator
+
+SCHEDULE = "constant, cosine (half a cosine, down to 1 %) or multistep"
+OUTS = ("data/raw", "data/prepared", "models", "reports")  # DVC deletes the files in them before the stage that writes them
+WARMUP = "steps over which the learning rate rises from 0"
+
+
+class Constant(Component):
+    """One learning rate for all steps."""
+
+    FLOW: ClassVar[bool] = True
+    warmup: int = option(0, WARMUP, ge=0)
+
+
+class Cosine(Component):
+    """Half a cosine, down to 1 % at the last step."""
+
+    FLOW: ClassVar[bool] = True
+    warmup: int = option(0, WARMUP, ge=0)
+
+
+class MultiStep(Component):
+    """The learning rate is multiplied by `factor` after each milestone."""
+
+    FLOW: ClassVar[bool] = True
+    warmup: int = option(0, WARMUP, ge=0)
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = option(..., "steps, rising", min_length=1)
+    factor: float = option(0.5, "factor at each milestone", gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "MultiStep":
+        if list(self.milestones) != sorted(set(self.milestones)):
+            refuse("milestones", "must rise")
+        return self
+
+
+Schedule = Annotated[Constant | Cosine | MultiStep, one_of(constant=Constant, cosine=Cosine, multistep=MultiStep)]
+
+
+class Optimization(Section):
+    """The options that both training stages share, and that change what is learned."""
+
+    steps: int = option(3000, "training steps", ge=1)
+    batch_size: int = option(8, "crops per step and process", ge=1)
+    gradient_accumulation: int = option(1, "gradient accumulation steps; more steps use less memory", ge=1)
+    patch_size: int = option(96, "side of an HR crop in pixels", ge=1)
+    color_jitter: float = option(0.0, "each colour of a crop is scaled by a random factor between 1 minus this and 1", ge=0, lt=1)
+    learning_rate: float = option(1.0e-3, "learning rate of the generator", gt=0)
+    schedule: Schedule = option({"name": "cosine", "warmup": 50}, "learning-rate scheduler: " + SCHEDULE)
+    grad_clip: float = option(0.0, "gradient clipping: largest norm of a gradient; 0 turns it off", ge=0)
+    ema: float = option(
+        0.995, "decay of the exponential moving average of the weights, which is what is exported; 0 turns it off", ge=0, lt=1
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "auto", "auto (bf16 where the hardware has it, else fp32), fp32, bf16 or fp16"
+    )
+    compile: bool = option(False, "torch.compile the generator: slow to start, faster on some GPUs")
+    lpips: bool = option(False, "measure LPIPS at each validation, where the weights of AlexNet are available")
+    seed: int = option(0, "seed of the initial weights and of the crops", ge=0, lt=2**32)
+    continue_from: str = option("none", "none, or a state of another run to continue from; written by `srgan pretrain --continue`")
+
+    @model_validator(mode="after")
+    def _check(self) -> "Optimization":
+        if not re.fullmatch(r"none|[0-9a-f]{12}@[0-9]{1,9}", self.continue_from):
+            refuse("continue_from", "must be none, or RUN@STEP as --continue writes it")
+        if self.batch_size % self.gradient_accumulation:
+            refuse("gradient_accumulation", f"must divide the batch size of {self.batch_size}")
+        if self.schedule.warmup > self.steps:
+            refuse("schedule.warmup", f"must be at most the {self.steps} steps of the stage")
+        return self
+
+
+class Pretrain(Optimization):
+    """The pixel stage: the generator learns from pixel losses alone."""
+
+    pretrained: str = option("scratch", "scratch, or a file of weights to start from (.safetensors, .pth)", min_length=1)
+    losses: PretrainLosses = section(PretrainLosses, "losses of the generator")
+
+    @model_validator(mode="after")
+    def _check_pretrained(self) -> "Pretrain":
+        if self.pretrained != "scratch" and _is_out(self.pretrained):
+            refuse(
+                "pretrained",
+                "the pipeline writes this file, and DVC deletes it before the stage runs. Copy it to another folder and name the copy, or "
+                "continue the training itself: srgan pretrain --continue. If the file is gone already: dvc checkout",
+            )
+        return self
+
+
+def _is_out(file: str) -> bool:
+    """Return whether a file, or the target of its links, is in a folder that the pipeline writes."""
+    outs = [Path(out).resolve() for out in OUTS]
+    path = Path(file)
+    for _ in range(40):  # links may form a circle
+        path = path.parent.resolve() / path.name  # not the file itself: DVC may have linked it into its cache
+        if any(path.is_relative_to(out) for out in outs):
+            return True
+        if not path.is_symlink():
+            return False
+        path = path.parent / path.readlink()
+    return False
+
+
+class Train(Optimization):
+    """The GAN stage: the generator learns against a discriminator."""
+
+    steps: int = option(400, "training steps", ge=1)
+    batch_size: int = option(16, "crops per step and process", ge=1)
+    learning_rate: float = option(2.0e-4, "learning rate of the generator", gt=0)
+    ema: float = option(
+        0.99, "decay of the exponential moving average of the weights, which is what is exported; 0 turns it off", ge=0, lt=1
+    )
+    lpips: bool = option(True, "choose the best weights by LPIPS; where the weights of AlexNet are not available, by the loss")
+    losses: TrainLosses = section(TrainLosses, "losses of the generator, with their weights")
+    discriminator: Discriminator = option({"name": "patch"}, "discriminator")
+    psnr_guard: float = option(2.5, "PSNR-Y in dB that the best weights may lose against the pixel stage in validation", ge=0)
+
+    @model_validator(mode="after")
+    def _check_patch(self) -> "Train":
+        smallest = 2**self.discriminator.depth if isinstance(self.discriminator, PatchDiscriminator) else 16
+        if self.patch_size < smallest:
+            refuse("patch_size", f"must be at least {smallest} pixels, since the discriminator halves the resolution again and again")
+        return self
+
+
+class StageRuntime(Section):
+    """How a training stage runs. No option here changes what is learned, so no stage runs again after a change."""
+
+    log_every: int = option(100, "steps between two lines of the log", ge=1)
+    validate_every: int = option(500, "steps between two validations", ge=1)
+    checkpoint_every: int = option(1000, "steps between two checkpoints", ge=1)
+    rollbacks: int = option(3, "times that a diverging run returns to a checkpoint, with half the learning rate, before it stops", ge=0)
+    nproc_per_node: int = option(1, "processes that train together, one for each GPU", ge=1)
+    activation_checkpointing: bool = option(False, "recompute the blocks of rrdb in the backward pass: less memory, a third more time")
+
+
+class GanRuntime(StageRuntime):
+    """How the GAN stage runs: it is shorter, so its defaults are smaller."""
+
+    log_every: int = option(25, "steps between two lines of the log", ge=1)
+    validate_every: int = option(400, "steps between two validations", ge=1)
+    checkpoint_every: int = option(200, "steps between two checkpoints", ge=1)
+
+
+class Runtime(Section):
+    """How the training stages run."""
+
+    pretrain: StageRuntime = section(StageRuntime, "the pixel stage")
+    train: GanRuntime = section(GanRuntime, "the GAN stage")
