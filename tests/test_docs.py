@@ -10,6 +10,8 @@ from typer.main import get_command
 
 from srgan import __version__
 from srgan.commands import main
+from srgan.config.choice import choice_of, section_of
+from srgan.config.schema import Params
 from srgan.data.packed_store import Store
 from tests.helpers.project import ROOT
 
@@ -57,6 +59,29 @@ def test_source_files_and_names_exist(document):
             assert importlib.util.find_spec(module), module
         if found := re.fullmatch(r"(srgan(?:\.[a-z_]+)+)\.([A-Z]\w+|[a-z_]+(?=\())(?:\(.*\))?", code):
             assert _defined(found[1], found[2]), code
+
+
+def _is_option(name):
+    """Return True if ``params.yaml`` may have this dotted name, with the sections of every component."""
+    kinds = [Params]
+    for key in re.sub(r"\[\d+\]", "", name).split("."):
+        fields = [kind.model_fields[key] for kind in kinds if key in kind.model_fields]
+        if not fields:
+            return False
+        choices = [choice_of(field) for field in fields]
+        kinds = [kind for choice in choices if choice for kind in choice.components().values()]
+        kinds += [kind for field, choice in zip(fields, choices, strict=True) if not choice and (kind := section_of(field, None))]
+    return True
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_parameters_exist(document):
+    sections = "|".join(Params.model_fields)
+    files = r"u8|json|csv|png|html|md|yaml|safetensors"
+    text = document.read_text().partition("| before | now |")[0]  # a table of the changelog names former parameters
+    for code in re.findall(r"`([^`\n]+)`|-S '?(\S+)", text):
+        for name in re.findall(rf"(?<![\w./])((?:{sections})\.(?!(?:{files})\b)[a-z]\w*(?:[.\[\]\w]*\w)?)", "".join(code)):
+            assert _is_option(name), name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
