@@ -22,6 +22,7 @@ from PIL import Image
 from data import photograph
 from srgan.commands import main as cli
 from srgan.config import profiles
+from srgan.distributed.launch import MALLOC
 
 TURN = 2.0  # seconds
 
@@ -54,7 +55,7 @@ def prepare(folder: Path, steps: int) -> None:
     (folder / "params.yaml").write_text(text)
     for stage in ("download", "prepare"):
         subprocess.run([sys.executable, "-m", "srgan", stage], cwd=folder, check=True, capture_output=True)
-    store = "from srgan.tracking import store; store.connect()"
+    store = "from srgan.config.project import Project; from srgan.tracking import store; store.connect(Project())"
     subprocess.run([sys.executable, "-c", store], cwd=folder, check=True, capture_output=True)
 
 
@@ -89,7 +90,7 @@ def main() -> None:
                 prepare(folder, steps)
                 with (folder / "log").open("wb") as log:
                     command = [sys.executable, __file__, "--side", "tracked" if tracked else "alone"]
-                    options = {"cwd": folder, "stdout": log, "stderr": log, "start_new_session": True}
+                    options = {"cwd": folder, "env": os.environ | MALLOC, "stdout": log, "stderr": log, "start_new_session": True}
                     processes[tracked] = subprocess.Popen(command, **options)
                 os.waitid(os.P_PID, processes[tracked].pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # the process is ready
             seconds = by_turns(processes)

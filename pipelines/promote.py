@@ -8,8 +8,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from pipelines.infra import gpu_limit
-from pipelines.infra.flow_run import alone, failed, named
+from pipelines.infra.flow_run import exclusive, failed_state, run_name
 from srgan.config import schema
+from srgan.config.project import Project
 from srgan.utils.errors import SrganError
 
 
@@ -17,7 +18,7 @@ def _title(parameters: dict[str, Any]) -> str:
     return " ".join(["promote", *(["(dry run)"] if parameters.get("dry_run") else []), *(["by force"] if parameters.get("force") else [])])
 
 
-@flow(name="promote", description="Make the challenger the champion, if its scores allow.", flow_run_name=named(_title))
+@flow(name="promote", description="Make the challenger the champion, if its scores allow.", flow_run_name=run_name(_title))
 def promote(dry_run: bool = False, force: str = "", wait: bool = True, own: bool = False) -> State[Any]:
     """Decide by the rules of params.yaml, as `srgan promote` does; the state's name is the decision.
 
@@ -30,13 +31,14 @@ def promote(dry_run: bool = False, force: str = "", wait: bool = True, own: bool
     from srgan.tracking import promotion  # brings MLflow, PyTorch and more; a flow that is only listed does without
 
     try:
-        with alone(wait), gpu_limit.gpu():
-            decision = promotion.promote(schema.load(), dry_run, force, own)
+        project = Project.open()
+        with exclusive(project, wait), gpu_limit.gpu():
+            decision = promotion.promote(project, schema.load(project.params), dry_run, force, own)
             if decision.checks:
-                page = promotion.PAGE.read_text(encoding="utf-8")
+                page = project.promotion.read_text(encoding="utf-8")
                 create_markdown_artifact(page, key="promotion", description=f"{decision.verdict}: {decision.reason}"[:1000])
     except SrganError as error:
-        return failed(error)
+        return failed_state(error)
     told = f"version {decision.challenger} of {decision.model}: {decision.verdict}: {decision.reason}"
     told += f"; {decision.note}" if decision.note else ""
     return Completed(name=decision.verdict.capitalize() + (" (dry run)" if dry_run else ""), message=told)

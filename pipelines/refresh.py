@@ -7,16 +7,17 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from pipelines.infra import dvc, workspace_lock
-from pipelines.infra.flow_run import alone, failed, named
+from pipelines.infra.flow_run import exclusive, failed_state, run_name
 from pipelines.promote import promote
 from pipelines.train import run_stage, train
+from srgan.config.project import Project
 from srgan.utils.errors import SrganError
 
 
 @flow(
     name="refresh",
     description="Look at the data sets anew, train if there is reason to, promote what is better.",
-    flow_run_name=named(lambda parameters: f"refresh {parameters.get('profile') or ''}".strip()),
+    flow_run_name=run_name(lambda parameters: f"refresh {parameters.get('profile') or ''}".strip()),
 )
 def refresh(
     profile: str | None = None, overrides: dict[str, Any] | None = None, push_to: str | None = None, wait: bool = True
@@ -32,12 +33,13 @@ def refresh(
         wait: for another run that is at work in this working copy, instead of failing.
     """
     try:
-        with alone(wait) as logger:
-            root = workspace_lock.project()
+        project = Project.open()
+        root = project.root
+        with exclusive(project, wait) as logger:
             if push_to:
                 dvc.remote(push_to, root)
             if profile or overrides:
-                workspace_lock.set_params(profile, overrides or {})
+                workspace_lock.set_params(project, profile, overrides or {})
             before = dvc.recorded("data/raw", root)
             look = run_stage.with_options(name="check the data", task_run_name="check the data")
             checked = look("download", root, force=True, return_state=True)
@@ -52,5 +54,5 @@ def refresh(
             if not decided.is_completed():
                 return Failed(message=f"trained, but not decided: {decided.message}")
     except SrganError as error:
-        return failed(error)
+        return failed_state(error)
     return Completed(name=decided.name, message=f"data {'changed' if changed else 'unchanged'}; {trained.message}; {decided.message}")

@@ -24,7 +24,8 @@ from prefect.states import Completed, Failed
 
 from pipelines.infra import artifacts, dvc, gpu_limit, workspace_lock
 from pipelines.infra.command import command
-from pipelines.infra.flow_run import UNREACHABLE, alone, failed, named
+from pipelines.infra.flow_run import UNREACHABLE, exclusive, failed_state, run_name
+from srgan.config.project import Project
 from srgan.utils.errors import SrganError
 
 LIGHT = ("download", "prepare", "register")  # stages that leave the GPU alone
@@ -46,7 +47,7 @@ def run_stage(stage: str, root: Path, force: bool = False) -> State[Any]:
             with contextlib.nullcontext() if stage in LIGHT else gpu_limit.gpu():
                 ran = dvc.reproduce(stage, root, logger.info, force)
     except SrganError as error:
-        return failed(error)
+        return failed_state(error)
     return Completed(name="Completed" if ran else "Cached", message=f"{stage}: {'ran' if ran else 'up to date'}")
 
 
@@ -56,7 +57,7 @@ def push(remote: str, root: Path) -> State[Any]:
     try:
         dvc.push(remote, root, get_run_logger().info)
     except SrganError as error:
-        return failed(error)
+        return failed_state(error)
     return Completed(message=f"pushed to {remote}")
 
 
@@ -66,7 +67,7 @@ def _title(parameters: dict[str, Any]) -> str:
     return " ".join(["train", parameters.get("profile") or "", *changes, *ends]).replace("  ", " ").strip()
 
 
-@flow(name="train", description="The DVC stages of the project, one task each.", flow_run_name=named(_title))
+@flow(name="train", description="The DVC stages of the project, one task each.", flow_run_name=run_name(_title))
 def train(
     profile: str | None = None,
     overrides: dict[str, Any] | None = None,
@@ -86,28 +87,29 @@ def train(
         wait: for another run that is at work in this working copy, instead of failing.
     """
     try:
-        with alone(wait) as logger:
-            return _train(logger, profile, overrides or {}, first, last, push_to)
+        project = Project.open()
+        with exclusive(project, wait) as logger:
+            return _train(project, logger, profile, overrides or {}, first, last, push_to)
     except SrganError as error:
-        return failed(error)
+        return failed_state(error)
 
 
 def _train(
-    logger: Any, profile: str | None, overrides: dict[str, Any], first: str | None, last: str | None, push_to: str | None
+    project: Project, logger: Any, profile: str | None, overrides: dict[str, Any], first: str | None, last: str | None, push_to: str | None
 ) -> State[Any]:
-    root = workspace_lock.project()
+    root = project.root
     if push_to:
         dvc.remote(push_to, root)
     dvc.part(dvc.graph(root), first, last)  # wrong names show before anything is written
     if profile or overrides:
-        workspace_lock.set_params(profile, overrides)
+        workspace_lock.set_params(project, profile, overrides)
     states: dict[str, State[Any]] = {}
     for stage, before in dvc.part(dvc.graph(root), first, last).items():
         run = run_stage.with_options(name=stage, task_run_name=stage)
         states[stage] = run(stage, root, return_state=True, wait_for=[states[name] for name in before])
         if not states[stage].is_completed():
             return Failed(message=f"{states[stage].message}; the stages before it are kept, run the flow again to go on")
-    artifacts.training(root, logger)
+    artifacts.training(project, logger)
     if push_to:
         sent = push(push_to, root, return_state=True)
         if not sent.is_completed():
@@ -122,7 +124,7 @@ def main() -> None:
     # the temporary server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with temporary_settings(_of_temporary_server()), command("train"):
-        workspace_lock.project()
+        Project.open()
         if PREFECT_API_URL.value():
             gpu_limit.create()
         state = train(return_state=True)

@@ -12,7 +12,8 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from pipelines.infra import gpu_limit
-from pipelines.infra.flow_run import alone, failed, named
+from pipelines.infra.flow_run import exclusive, failed_state, run_name
+from srgan.config.project import Project
 from srgan.evaluation.model_card import escaped
 from srgan.utils.errors import SrganError
 
@@ -35,7 +36,7 @@ def upscale_shard(upscaler: "Upscaler", jobs: "list[Job]", settings: "Options", 
 @flow(
     name="batch-upscale",
     description="Enlarge a folder of photographs with the champion.",
-    flow_run_name=named(lambda parameters: f"upscale {parameters.get('source')} to {parameters.get('target')}"),
+    flow_run_name=run_name(lambda parameters: f"upscale {parameters.get('source')} to {parameters.get('target')}"),
 )
 def batch_upscale(
     source: str,
@@ -64,8 +65,9 @@ def batch_upscale(
 
     try:
         jobs = batch.plan([source], target, f".{format}" if format else None)
-        with alone(False, Path(target)) as logger, tempfile.TemporaryDirectory() as folder, gpu_limit.gpu():
-            path = registry.download(model, Path(folder)) if model.startswith("models:/") else Path(model)
+        project = Project.open()
+        with exclusive(project, False, Path(target)) as logger, tempfile.TemporaryDirectory() as folder, gpu_limit.gpu():
+            path = registry.download(project, model, Path(folder)) if model.startswith("models:/") else Path(model)
             upscaler = Upscaler(path)
             logger.info("x%d by %s on %s: %d photographs", upscaler.scale, path.name, upscaler.provider, len(jobs))
             settings = Options(outscale)
@@ -75,7 +77,7 @@ def batch_upscale(
                 title = f"{start + 1} to {start + len(some)} of {len(jobs)}"
                 failures += upscale_shard(upscaler, some, settings, overwrite, title)
     except SrganError as error:
-        return failed(error)
+        return failed_state(error)
     listed = "\n".join(f"- {escaped(failure)}" for failure in failures)
     title = f"# {len(jobs) - len(failures)} of {len(jobs)} photographs enlarged"
     page = f"{title}\n\nFrom {escaped(source)} to {escaped(target)}, by {escaped(model)}.\n\n{listed}\n"

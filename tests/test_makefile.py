@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -59,12 +60,12 @@ def test_the_commit_of_another_repository_around_the_project_is_not_the_projects
     for command in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "of something else")):
         subprocess.run(["git", *identity, *command], cwd=outer, check=True)
     monkeypatch.chdir(download)
-    assert git.revision() == ""
+    assert git.revision(Path()) == ""
     subprocess.run(["git", "add", "dvc.yaml"], cwd=download, check=True)
     subprocess.run(["git", *identity, "commit", "-qm", "a folder of a larger repository"], cwd=outer, check=True)
     (outer / "elsewhere").touch()
-    assert len(git.revision()) == 40
+    assert len(git.revision(Path())) == 40
     (download / "dvc.yaml").write_text("changed")
-    assert git.revision().endswith(" + changes")
+    assert git.revision(Path()).endswith(" + changes")
     monkeypatch.setenv("PATH", os.devnull)
-    assert git.revision() == ""
+    assert git.revision(Path()) == ""

@@ -10,27 +10,28 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 
 from pipelines.infra import dvc
 from srgan.config import schema
+from srgan.config.project import Project
 from srgan.evaluation.model_card import escaped
 from srgan.metrics.registry import METRICS
-from srgan.stages import COMPARISON, REPORT, current_training
-from srgan.stages import METRICS as METRICS_FILE
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_json
 
 if TYPE_CHECKING:
-    from srgan.tracking.mlflow_run import Training
+    from srgan.tracking.training_record import TrainingRecord
 
 WIDTH = 1200  # pixels of the picture, which travels within the artifact
 
 
-def training(root: Path, logger: Any) -> None:
+def training(project: Project, logger: Any) -> None:
     """Put the scores of the finished training in this folder on the run's page. What cannot be had is left out, and said."""
-    if dvc.changed("evaluate", root):
+    if dvc.changed("evaluate", project.root):
         logger.info("no scores to show: those that lie here are of another model, until the stage evaluate has run")
         return
+    from srgan.tracking import training_record  # brings MLflow; a flow that is only listed does without
+
     try:
-        made = current_training(schema.load())
-        scores = read_json(METRICS_FILE, made_by="evaluate")
+        made = training_record.current_training(project, schema.load(project.params))
+        scores = read_json(project.metrics, made_by="evaluate")
     except SrganError as error:
         logger.info("no scores to show: %s", error)
         return
@@ -41,13 +42,15 @@ def training(root: Path, logger: Any) -> None:
         for model, values in models.items()
     ]
     create_table_artifact(rows, key="scores", description="Means over the test images; `gan` is what was trained.")
-    if COMPARISON.is_file():
-        create_image_artifact(_embedded(), key="before-after", description="Details of test images: bicubic, pre-trained, GAN, original.")
-    create_markdown_artifact(_page(made), key="training", description=f"{made.name}, {made.key}")
+    if project.comparison.is_file():
+        create_image_artifact(
+            _embedded(project.comparison), key="before-after", description="Details of test images: bicubic, pre-trained, GAN, original."
+        )
+    create_markdown_artifact(_page(project, made), key="training", description=f"{made.name}, {made.key}")
 
 
-def _embedded() -> str:
-    with Image.open(COMPARISON) as picture:
+def _embedded(path: Path) -> str:
+    with Image.open(path) as picture:
         small = picture.convert("RGB")
         small.thumbnail((WIDTH, WIDTH * 4), Image.Resampling.LANCZOS)
     data = io.BytesIO()
@@ -55,13 +58,13 @@ def _embedded() -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
-def _page(made: "Training") -> str:
+def _page(project: Project, made: "TrainingRecord") -> str:
     """The ways to more."""
     from srgan.tracking import mlflow_run
 
-    links = mlflow_run.addresses(made, "", f"/artifacts/{REPORT.name}")
+    links = mlflow_run.addresses(made, "", f"/artifacts/{project.report.name}")
     run = "[run and curves]({}), [report]({})".format(*links) if links else "no run; `srgan sync` makes one"
     if links and links[0].startswith(mlflow_run.LOCAL_PAGES):
         run += " (the local store's: open it with `make mlflow`)"
     origin = [f"- {name}: {escaped(value)}" for name, value in mlflow_run.origin(made).items() if name != "MLflow"]
-    return "\n".join([f"# {made.name}", "", f"- MLflow: {run}", f"- report on this machine: `{REPORT.resolve()}`", *origin, ""])
+    return "\n".join([f"# {made.name}", "", f"- MLflow: {run}", f"- report on this machine: `{project.report.resolve()}`", *origin, ""])

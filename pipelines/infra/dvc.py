@@ -111,7 +111,7 @@ def reproduce(stage: str, root: Path, tell: Callable[[str], None], force: bool =
 def recorded(out: str, root: Path) -> str | None:
     """The digest that ``dvc.lock`` has of an out; None if it has none yet."""
     with _dvc_project(root) as repo:
-        found = [each for each in repo.index.outs if Path(each.fs_path) == root / out]
+        found = [each for each in repo.index.outs if Path(each.fs_path) == root.resolve() / out]
         return found[0].hash_info.value if found and found[0].hash_info else None
 
 
@@ -157,7 +157,7 @@ def _dvc(arguments: list[str], root: Path, tell: Callable[[str], object]) -> int
         stdin=subprocess.DEVNULL,
         text=True,
         errors="replace",
-        pass_fds=workspace_lock.held(),
+        pass_fds=workspace_lock.inherited_fds(),
         start_new_session=True,  # a worker that loses patience kills the flow's whole group; the guard has to outlive it
     )
     assert process.stdout is not None

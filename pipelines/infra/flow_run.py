@@ -17,25 +17,26 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 
 from pipelines.infra import workspace_lock
+from srgan.config.project import Project
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError, Unreachable
 
 UNREACHABLE = "Unreachable"  # the state of a task that a server's outage has stopped
 
 
-def failed(error: SrganError) -> State[Any]:
+def failed_state(error: SrganError) -> State[Any]:
     """A state with a sentence, instead of a traceback through our own code."""
     name = UNREACHABLE if isinstance(error, Unreachable) else "Busy" if isinstance(error, workspace_lock.Busy) else "Failed"
     return Failed(name=name, message=str(error))
 
 
-def named(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
+def run_name(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
     """For ``flow_run_name``: a name made of the run's parameters."""
     return lambda: without_secrets(describe(flow_run.parameters))[:200]
 
 
 @contextlib.contextmanager
-def alone(wait: bool, results: Path | None = None) -> Iterator[logging.Logger | logging.LoggerAdapter[Any]]:
+def exclusive(project: Project, wait: bool, results: Path | None = None) -> Iterator[logging.Logger | logging.LoggerAdapter[Any]]:
     """Have the working copy, or a folder of results, for this run. Yields the run's log.
 
     Raises:
@@ -45,7 +46,8 @@ def alone(wait: bool, results: Path | None = None) -> Iterator[logging.Logger | 
     workspace_lock.end_with_worker()
     logging.getLogger("srgan").setLevel(logging.INFO)
     identity = flow_run.id or ""
-    with workspace_lock.hold(flow_run.name or "?", wait, logger.info, identity, report_killed, results), prefect.tags("srgan"):
+    run = flow_run.name or "?"
+    with workspace_lock.acquire(project, run, wait, logger.info, identity, report_killed, results), prefect.tags("srgan"):
         yield logger
 
 

@@ -12,13 +12,14 @@ from prefect.client.schemas.schedules import construct_schedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import load_flow_from_entrypoint
 
-from pipelines.infra import gpu_limit, workspace_lock
+from pipelines.infra import gpu_limit
 from pipelines.infra.command import command, server
+from srgan.config.project import Project
 
 
 def deployments() -> list[RunnerDeployment]:
     """What ``prefect.yaml`` says, as this process can run it."""
-    listed = yaml.safe_load((workspace_lock.project() / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    listed = yaml.safe_load((Project.open().root / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     return [_deployment(entry) for entry in listed]
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from pipelines.infra import password, process_guard
+from srgan.config.project import Project
 from srgan.utils.errors import SrganError
 
 POOL = "srgan"
@@ -138,7 +139,7 @@ def _look_for_killed() -> None:
     """A run that was killed together with its worker still counts as running, and would keep others away."""
     from pipelines.infra import flow_run, workspace_lock
 
-    workspace_lock.report_killed(flow_run.report_killed)
+    workspace_lock.report_killed(Project.open(), flow_run.report_killed)
 
 
 def _healthy(pages: str) -> bool:

@@ -14,14 +14,13 @@ import psutil
 from dvc.utils.serialize import modify_yaml
 
 from srgan.config import profiles, schema
+from srgan.config.project import Project
 from srgan.distributed import launch
 from srgan.utils import files
 from srgan.utils.errors import SrganError
 
-PARAMS = Path("params.yaml")
-LOCKS = Path(".dvc/tmp")
-LOCK = LOCKS / "flow.lock"
-WRITTEN = Path(".dvc/tmp/flow.params.json")  # digest of the parameters that a flow wrote last: those are nobody's own
+LOCK = Path(".dvc/tmp/flow.lock")
+WRITTEN = Path(".dvc/tmp/flow.params.json")  # digest of the parameters that a flow wrote last
 LOOK, TELL = 1.0, 60.0  # seconds between looks at a busy working copy, and between lines that say so
 
 _held: dict[Path, int] = {}  # the locks that this process has: their file descriptors
@@ -31,20 +30,9 @@ class Busy(SrganError):
     """Another run is at work in this working copy, or in this folder of results."""
 
 
-def project() -> Path:
-    """The current folder, which must be the project's.
-
-    Raises:
-        SrganError: it is another.
-    """
-    root = Path.cwd()
-    if not (root / "dvc.yaml").is_file():
-        raise SrganError(f"{root}/dvc.yaml: no such file; run this in the project's folder")
-    return root
-
-
 @contextlib.contextmanager
-def hold(
+def acquire(
+    project: Project,
     run: str,
     wait: bool,
     tell: Callable[[str], None],
@@ -55,9 +43,10 @@ def hold(
     """Have the working copy for oneself, or a folder of results. A flow that another one called has it already.
 
     The lock is the kernel's: it goes with the processes that hold it, however they end. The processes that a flow starts hold it too (see
-    `held`), so a killed flow frees it when its stage has ended, not before.
+    `inherited_fds`), so a killed flow frees it when its stage has ended, not before.
 
     Args:
+        project: the working copy.
         run: what is at work, for others that come.
         wait: for another run to end.
         tell: called with a line while waiting.
@@ -68,8 +57,8 @@ def hold(
     Raises:
         Busy: another run is at work, and `wait` is false.
     """
-    place = (results or project()).resolve()
-    path = project() / (LOCK.with_stem(f"{LOCK.stem}-{files.digest(str(place))[:16]}") if results else LOCK)
+    place = (results or project.root).resolve()
+    path = project.root.resolve() / (LOCK.with_stem(f"{LOCK.stem}-{files.digest(str(place))[:16]}") if results else LOCK)
     if path in _held:
         yield
         return
@@ -101,20 +90,21 @@ def hold(
         os.close(descriptor)
 
 
-def report_killed(killed: Callable[[str], None]) -> None:
+def report_killed(project: Project, killed: Callable[[str], None]) -> None:
     """Look for runs that were killed with all that could have said so.
 
     Args:
+        project: the working copy.
         killed: called with the identity of each.
     """
-    for path in sorted((project() / LOCKS).glob(f"{LOCK.stem}*{LOCK.suffix}")):
+    for path in sorted((project.root / LOCK.parent).glob(f"{LOCK.stem}*{LOCK.suffix}")):
         with path.open("r+b") as file:
             if _locked(file.fileno()) and (left := files.read_state(path)):
                 killed(left["id"])
                 file.truncate(0)
 
 
-def held() -> list[int]:
+def inherited_fds() -> list[int]:
     """The file descriptors that a child process has to inherit to hold the working copy as long as it lives."""
     return list(_held.values())
 
@@ -135,18 +125,20 @@ def _holder(path: Path) -> str:
         return "another run"
 
 
-def set_params(profile: str | None, overrides: dict[str, Any]) -> None:
+def set_params(project: Project, profile: str | None, overrides: dict[str, Any]) -> None:
     """Write what a run is to be made with into ``params.yaml``, comments kept. It stays so: the results are of these parameters.
 
     Args:
+        project: whose parameters.
         profile: to begin with; None: the file as it is. A file of one's own that a profile replaces is kept beside it.
         overrides: dotted names and values, such as ``{"train.steps": 1000}``.
 
     Raises:
         SrganError: there is no such profile or parameter, or a value is not valid; the file is as it was then.
     """
-    before = files.require(PARAMS, "git checkout").read_text(encoding="utf-8")
-    with files.atomic_file(PARAMS) as temporary:
+    path, written = project.params, project.root / WRITTEN
+    before = files.require(path, "git checkout").read_text(encoding="utf-8")
+    with files.atomic_file(path) as temporary:
         temporary.write_text(profiles.text(profile) if profile else before, encoding="utf-8")
         with modify_yaml(str(temporary)) if overrides else contextlib.nullcontext({}) as values:
             for name, value in overrides.items():
@@ -155,18 +147,18 @@ def set_params(profile: str | None, overrides: dict[str, Any]) -> None:
                 for section in sections:
                     place = place.get(section) if isinstance(place, dict) else None
                 if not isinstance(place, dict):
-                    raise SrganError(f"overrides: no parameter '{name}' in {PARAMS}")
+                    raise SrganError(f"overrides: no parameter '{name}' in {path.name}")
                 place[key] = value
         try:
             schema.load(temporary)
         except SrganError as error:
             raise SrganError(files.final_name(str(error))) from error
         after = temporary.read_text(encoding="utf-8")
-        own = files.digest(before) != files.read_state(WRITTEN)
+        own = files.digest(before) != files.read_state(written)
         if profile and before != after and own:
-            profiles.backup(PARAMS)
+            profiles.backup(path)
     if before != after and (profile or not own):  # overrides of one's own file leave it one's own
-        files.write_json(WRITTEN, files.digest(after))
+        files.write_json(written, files.digest(after))
 
 
 @functools.cache  # once, also for flows that a flow calls: a second signal would break into the clean-up of the first

@@ -30,9 +30,10 @@ def compare(
 ) -> None:
     """Compare trainings on one page: scores, images and settings."""
     from srgan.config import schema
+    from srgan.config.project import Project
     from srgan.tracking import compare
 
-    compare.compare(schema.load(params), runs, output, data_set)
+    compare.compare(Project(), schema.load(params), runs, output, data_set)
 
 
 @app.command()
@@ -49,9 +50,10 @@ def promote(
     if force != bool(reason):
         raise SrganError("--force and --reason need each other: the registry records why a rule was overruled")
     from srgan.config import schema
+    from srgan.config.project import Project
     from srgan.tracking import promotion
 
-    decision = promotion.promote(schema.load(params), dry_run, reason)
+    decision = promotion.promote(Project(), schema.load(params), dry_run, reason)
     for check in decision.checks:
         print(f"  {'holds ' if check.passed else 'BROKEN'}  {check.name}: {check.found} (wanted: {check.wanted})")
     before = f"version {decision.champion}" if decision.champion else "none"
@@ -65,9 +67,10 @@ def promote(
 def rollback(reason: Reason = "", params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Make the previous champion the champion again."""
     from srgan.config import schema
+    from srgan.config.project import Project
     from srgan.tracking import promotion
 
-    former, restored = promotion.rollback(schema.load(params), reason)
+    former, restored = promotion.rollback(Project(), schema.load(params), reason)
     print(f"version {restored} is the champion again, {f'version {former} no longer' if former else 'where there was none'}")
 
 

@@ -56,18 +56,19 @@ def plan(
 
     A few steps on random pixels are timed.
     """
-    from srgan import stages
     from srgan.config import profiles, schema
+    from srgan.config.project import Project
     from srgan.data.left_out import downloaded
     from srgan.tuning import disk_space, estimate
     from srgan.utils import machine
 
     machine.keep_freed_memory()
+    project = Project()
     chosen = {name: profiles.load(name) for name in (profiles.names() if every else names or [])}
     for name, loaded in (chosen or {str(params): schema.load(params)}).items():
         print(f"{name}:")
-        if not chosen and (data := downloaded(stages.RAW)):
+        if not chosen and (data := downloaded(project.raw)):
             print(f"  {data}")
-        print(f"  {disk_space.plan(loaded, stages.RAW)}", flush=True)
+        print(f"  {disk_space.plan(project, loaded)}", flush=True)
         for stage in ("pretrain", "train"):
             print(f"  {estimate.plan(loaded, stage)}", flush=True)

@@ -52,7 +52,7 @@ def prepare(
     ] = None,
 ) -> None:
     """Split the images, make their LR versions and pack the pixels."""
-    _run("prepare", params, processes)
+    _run("prepare", params, processes=processes)
 
 
 @app.command(cls=_Trains)
@@ -113,22 +113,28 @@ def register(params: ParamsFile = DEFAULT_PARAMS) -> None:
 @app.command()
 def sync(params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Send to MLflow what could not be sent during a training."""
-    _run("sync", params)
+    from srgan.config import schema
+    from srgan.config.project import Project
+    from srgan.stages import sync
+
+    sync.run(Project(), schema.load(params))
 
 
 def _train(stage: str, path: Path, state: str | None) -> None:
     if state is not None:
-        from srgan import stages
         from srgan.config import schema
+        from srgan.config.project import Project
+        from srgan.stages import fit
 
-        print(stages.go_on(schema.load(path), path, stage, state))
+        print(fit.continue_from(Project(), schema.load(path), path, stage, state))
         return
     _run(stage, path)
 
 
-def _run(stage: str, path: Path, *options: Any) -> None:
+def _run(stage: str, path: Path, **options: Any) -> None:
     from srgan import stages
     from srgan.config import recorded, schema
+    from srgan.config.project import Project
     from srgan.distributed import launch
     from srgan.utils import machine
 
@@ -138,12 +144,12 @@ def _run(stage: str, path: Path, *options: Any) -> None:
     if "DVC_STAGE" in os.environ:
         recorded.require_recorded(path)
     unedited = partial(recorded.refuse_edits, loaded, path, stage)
-    function = (stages.STAGES | {"sync": stages.sync})[stage]
+    project, function = Project(), stages.STAGES[stage]
     if stage not in ("pretrain", "train"):
-        function(loaded, *options)
+        function(project, loaded, **options)
         unedited()
         return
     processes = getattr(loaded.runtime, stage).nproc_per_node
     if processes > 1 and not launch.is_worker():
         sys.exit(launch.together(processes))
-    function(loaded, unedited)
+    function(project, loaded, unedited=unedited)

@@ -65,23 +65,23 @@ def upscale(
     no_provenance: Annotated[bool, typer.Option("--no-provenance", help="Do not name the model in the result's XMP.")] = False,
 ) -> None:
     """Upscale images with an exported model."""
-    from srgan import stages
+    from srgan.config.project import Project
     from srgan.inference import batch
     from srgan.inference.photo import Options
     from srgan.inference.upscaler import Upscaler
 
-    settings = Options(outscale, quality, lossless, not no_provenance)
+    project, settings = Project(), Options(outscale, quality, lossless, not no_provenance)
     ending = f".{suffix}" if suffix else None
     one = _one_file(inputs, output)
     if one and ending and output != "-":
         _check_format(output, ending)
     jobs = [] if one else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
     with tempfile.TemporaryDirectory() as folder:
-        path = model or stages.last_export()
+        path = model or project.exported_model()
         if str(path).startswith("models:/"):
             from srgan.tracking import registry
 
-            path = registry.download(str(path), Path(folder))
+            path = registry.download(project, str(path), Path(folder))
         upscaler = Upscaler(path, provider, strict_provider, tile)
         log.info("x%d by %s on %s", upscaler.scale, upscaler.path.name, upscaler.provider)
         if one:

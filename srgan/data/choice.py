@@ -6,7 +6,7 @@ import stat
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from srgan.config.data import OwnSet
 from srgan.config.yaml import nearest
@@ -21,8 +21,10 @@ from srgan.utils.errors import SrganError
 OWN = "the user's own, not stated"  # licence
 
 
-def choose(entries: Sequence[str | OwnSet], split: Split) -> list[DataSet]:
+def choose(entries: Sequence[str | OwnSet], split: Split, root: Path = Path()) -> list[DataSet]:
     """Return the data sets of a list in ``params.yaml``. Addresses of single images form one set called ``images``.
+
+    Relative folders start at `root`.
 
     Raises:
         SrganError: an entry has no meaning, the set has no such split, or two sets have one name.
@@ -30,13 +32,13 @@ def choose(entries: Sequence[str | OwnSet], split: Split) -> list[DataSet]:
     chosen, addresses = [], []
     for entry in entries:
         if isinstance(entry, OwnSet):
-            chosen.append(_own(entry, split))
+            chosen.append(_own(entry, split, root))
         elif entry in DATA_SETS:
             chosen.append(_of_catalogue(entry, split))
         elif _is_image_address(entry):
             addresses.append(entry)
         else:
-            chosen.append(_own(OwnSet(folder=entry), split))
+            chosen.append(_own(OwnSet(folder=entry), split, root))
     images = tuple(File((address,)) for address in addresses)
     if images:
         chosen.append(DataSet("images", "images by their addresses", OWN, sources={split: (Source(images),)}))
@@ -53,7 +55,7 @@ def _of_catalogue(name: str, split: Split) -> DataSet:
     return DATA_SETS[name]
 
 
-def _own(given: OwnSet, split: Split) -> DataSet:
+def _own(given: OwnSet, split: Split, root: Path) -> DataSet:
     """Return the user's folder or archive, on this machine or at an address, as a data set."""
     key, place = f"params.yaml: data.{split}", given.folder
     if given.name in DATA_SETS:
@@ -63,8 +65,8 @@ def _own(given: OwnSet, split: Split) -> DataSet:
     if "://" in place:
         if not is_archive(place.split("?")[0]):
             raise SrganError(f"{key}: '{place}' ends like neither an archive nor an image; rename it, or download it yourself")
-        return _described(given, sources={split: (Source((File((place,)),)),)})
-    path = expand_home(place)
+        return _described(given, root, sources={split: (Source((File((place,)),)),)})
+    path = root / expand_home(place)
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
@@ -75,14 +77,14 @@ def _own(given: OwnSet, split: Split) -> DataSet:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SrganError(f"{key}: {place[:80]!r}: not a folder or archive ({reason})") from error
     if stat.S_ISDIR(mode):
-        return _described(given, folder=path)
+        return _described(given, root, folder=path)
     if not (stat.S_ISREG(mode) and is_archive(place)):
         raise SrganError(f"{key}: {place} is neither a folder nor a zip or tar archive")
-    return _described(given, sources={split: (Source((File((path.resolve().as_uri(),)),)),)})
+    return _described(given, root, sources={split: (Source((File((path.resolve().as_uri(),)),)),)})
 
 
-def _described(given: OwnSet, **origin: object) -> DataSet:
-    name = given.name or _label(given.folder)
+def _described(given: OwnSet, root: Path, **origin: object) -> DataSet:
+    name = given.name or _label(given.folder, root)
     hr, lr = (safe_path(PurePosixPath(folder).as_posix()) if folder else "" for folder in (given.hr, given.lr))  # as in data/raw
     return replace(DataSet(name, f"the user's {without_secrets(given.folder)}", OWN, hr=hr, lr=lr), **origin)  # type: ignore[arg-type]
 
@@ -91,12 +93,12 @@ def _is_image_address(name: str) -> bool:
     return "://" in name and name.split("?")[0].lower().endswith(SUFFIXES)
 
 
-def _label(name: str) -> str:
+def _label(name: str, root: Path) -> str:
     """Return ``photos`` for ``/home/me/photos/``, ``photos.tar.gz`` and ``https://example.org/photos.zip?raw=1``.
 
     The label is never a name of the catalogue.
     """
-    last = PurePosixPath(urllib.parse.unquote(name.split("?")[0])).name if "://" in name else expand_home(name).resolve().name
+    last = PurePosixPath(urllib.parse.unquote(name.split("?")[0])).name if "://" in name else (root / expand_home(name)).resolve().name
     stem = re.sub(r"(\.tar)?\.[a-z0-9]+$", "", last, flags=re.IGNORECASE) if is_archive(last) else last
     label = re.sub(r"[^\w.-]", "-", stem).lstrip(".-") or "images"  # a spreadsheet takes a leading '-' for a formula
     return f"my-{label}" if label in DATA_SETS else label

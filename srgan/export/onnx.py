@@ -16,9 +16,11 @@ import torch
 from torch import nn
 
 from srgan import __version__
+from srgan.config.project import Project
+from srgan.config.schema import Params
 from srgan.models.registry import architecture_of
 from srgan.utils.errors import SrganError
-from srgan.utils.files import atomic_file, sha256
+from srgan.utils.files import atomic_file, require, sha256
 
 CONTRACT = 1
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -31,6 +33,14 @@ PROBE_SHAPES = ((1, 1, 1), (1, 33, 7), (2, 17, 31), (1, 97, 101))  # batch, heig
 def file_name(scale: int, name: str, arch: str, precision: str = "fp32") -> str:
     """Return the name of an exported file, for example ``4x-demo-compact-fp32.onnx``."""
     return f"{scale}x-{name}-{arch}-{precision}.onnx"
+
+
+def exported_models(project: Project, params: Params, scale: int) -> dict[str, Path]:
+    """Return the exported files that exist, by precision. The float32 file must exist."""
+    folders = {precision: project.models if precision == "fp32" else project.reduced for precision in PRECISIONS}
+    paths = {name: folder / file_name(scale, params.export.name, params.model.name, name) for name, folder in folders.items()}
+    require(paths["fp32"], "export")
+    return {precision: path for precision, path in paths.items() if path.is_file()}
 
 
 def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str], optimize_graph: bool = True) -> dict[str, Any]:

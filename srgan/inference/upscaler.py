@@ -27,7 +27,7 @@ class Upscaler:
 
     Args:
         model: an `.onnx` file of contract 1 (docs/onnx.md), or a function that returns its current path, such as
-            `srgan.tracking.registry.Followed`.
+            `srgan.tracking.registry.AliasTracker`.
         provider: what runs the model, a name in `PROVIDERS`. ``auto`` is CUDA where it works, else the CPU. If a provider does not
             work, a warning gives the reason and the CPU is used.
         strict: raise an error instead of that warning.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from srgan.config.project import Project
 from srgan.tracking import store
 from srgan.tracking.registry import NOT_THERE, give_alias, version
 from srgan.utils.errors import SrganError
@@ -23,14 +24,14 @@ KEPT = 100  # champions in the list
 log = logging.getLogger(__name__)
 
 
-def crown(name: str, number: str, former: str | None) -> None:
+def set_champion(project: Project, name: str, number: str, former: str | None) -> None:
     """Make a version the champion, if `former` still is (None: if there still is none).
 
     Raises:
         SrganError: another promotion is at work or came first, or MLflow refuses; the champion is then as that left it.
     """
-    with _promotion(name) as client:
-        now = _champion(name)
+    with _promotion(project, name) as client:
+        now = _champion(project, name)
         if now != (str(former) if former else None):
             other = f"version {now} became the champion" if now else "the champion was taken away"
             raise SrganError(f"{name}: {other} meanwhile; nothing was changed, decide again: srgan promote")
@@ -40,14 +41,14 @@ def crown(name: str, number: str, former: str | None) -> None:
         _write(client, name, line)
 
 
-def uncrown(name: str) -> tuple[str | None, str]:
+def restore_previous(project: Project, name: str) -> tuple[str | None, str]:
     """Give the alias ``champion`` back to the last one before that still exists. Returns the versions that had and have it.
 
     Raises:
         SrganError: there was none before, another promotion is at work, or MLflow refuses.
     """
-    with _promotion(name) as client:
-        now = _champion(name)
+    with _promotion(project, name) as client:
+        now = _champion(project, name)
         before = [entry for entry in _line(client, name, now) if entry != now]
         while before and not _exists(client, name, before[-1]):
             before.pop()
@@ -59,25 +60,25 @@ def uncrown(name: str) -> tuple[str | None, str]:
         return now, before[-1]
 
 
-def put_right(name: str) -> None:
+def adopt_alias(project: Project, name: str) -> None:
     """Adapt the list of champions to an alias ``champion`` that was moved by hand.
 
     Raises:
         SrganError: MLflow refuses or cannot be reached.
     """
     try:
-        client = store.connect()
-        now = _champion(name)
+        client = store.connect(project)
+        now = _champion(project, name)
         line = _line(client, name, now)
         if line != _recorded(client, name):
             _write(client, name, line)
             log.info("%s: version %s became the champion by hand; the list of champions is now %s", name, now, ", ".join(line))
     except Exception as error:  # see tracking.try_sync
-        raise store.explained(error, name) from error
+        raise store.explained(project, error, name) from error
 
 
-def _champion(name: str) -> str | None:
-    found = version(name, "champion")
+def _champion(project: Project, name: str) -> str | None:
+    found = version(project, name, "champion")
     return str(found.version) if found else None
 
 
@@ -104,11 +105,11 @@ def _exists(client: MlflowClient, name: str, number: str) -> bool:
 
 
 @contextlib.contextmanager
-def _promotion(name: str) -> Iterator[MlflowClient]:
+def _promotion(project: Project, name: str) -> Iterator[MlflowClient]:
     """Be the only one who changes the champion. MLflow has no locks: who finds his own mark after a moment has come first."""
     own = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        client = store.connect()
+        client = store.connect(project)
         mark = client.get_registered_model(name).tags.get(LOCK_TAG, "")
         if _is_fresh(mark):
             raise SrganError(
@@ -124,7 +125,7 @@ def _promotion(name: str) -> Iterator[MlflowClient]:
         finally:
             client.delete_registered_model_tag(name, LOCK_TAG)
     except Exception as error:  # see tracking.try_sync
-        raise store.explained(error, name) from error
+        raise store.explained(project, error, name) from error
 
 
 def _is_fresh(mark: str) -> bool:

@@ -6,6 +6,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.data.manifest import pairs, read_manifest
 from srgan.degradations.bicubic import bicubic_upscale
@@ -15,30 +16,31 @@ from srgan.evaluation.report import write_report
 from srgan.evaluation.statistics import model_statistics, summarise, text_table
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.registry import open_metrics, select_metrics
-from srgan.stages import PREPARED, current_training
 from srgan.tracking import find_run
+from srgan.tracking.training_record import current_training
 from srgan.utils import git
 from srgan.utils.errors import SrganError
 
 log = logging.getLogger(__name__)
 
 
-def compare(params: Params, names: list[str], page: Path, chosen: str | None = None) -> None:
+def compare(project: Project, params: Params, names: list[str], page: Path, chosen: str | None = None) -> None:
     """Score the models of several runs on the same images, those that are prepared here, and lay them side by side on one page.
 
     Args:
+        project: the files.
         params: the configuration here.
         names: of the runs, see `srgan.tracking.find_run.find`.
         page: where the page goes.
         chosen: one of the sets; None for all test images.
     """
-    manifest = read_manifest(PREPARED)
+    manifest = read_manifest(project.prepared)
     scale = manifest["scale"]
     if find_run.WORKSPACE in names:
-        current_training(params)  # its settings are those of params.yaml, if it was trained with them
-    test = [pair for pair in pairs(PREPARED, "test") if chosen in (None, pair.set)]
+        current_training(project, params)  # its settings are those of params.yaml, if it was trained with them
+    test = [pair for pair in pairs(project.prepared, "test") if chosen in (None, pair.set)]
     if not test:
-        sets = ", ".join(dict.fromkeys(pair.set for pair in pairs(PREPARED, "test")))
+        sets = ", ".join(dict.fromkeys(pair.set for pair in pairs(project.prepared, "test")))
         raise SrganError(f"no test images of '{chosen}' are prepared here, but of {sets}; name others under data.test in params.yaml")
     with tempfile.TemporaryDirectory() as folder:
         models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=scale)}
@@ -46,7 +48,7 @@ def compare(params: Params, names: list[str], page: Path, chosen: str | None = N
         for number, name in enumerate(names):
             label = re.sub(r"[^\w.@-]+", "-", name).strip("-") or str(number)
             label = f"{label}-{number}" if label in models or label == "original" else label
-            found[label] = find_run.find(name, Path(folder) / str(number))
+            found[label] = find_run.find(project, name, Path(folder) / str(number))
             upscaler = Upscaler(found[label].model, threads=1)
             if upscaler.scale != scale:
                 raise SrganError(f"{name}: enlarges by {upscaler.scale}, the images here are prepared for {scale}; set prepare.scale")
@@ -62,7 +64,7 @@ def compare(params: Params, names: list[str], page: Path, chosen: str | None = N
         first = next(iter(found))
         statistics = model_statistics(table, ("bicubic", first) if len(found) > 1 else ("bicubic",))
         origin = {label: run.origin for label, run in found.items()}
-        origin |= {"compared at revision": git.revision() or "none", "scored on": manifest["test_sha256"][:16]}
+        origin |= {"compared at revision": git.revision(project.root) or "none", "scored on": manifest["test_sha256"][:16]}
         told = {label: run.history for label, run in found.items()}
         write_report(page, f"Comparison of {', '.join(found)}", main, table, statistics, pictures, told, manifest, origin, [])
     log.info("\n%s\n\nLook at %s", text_table(summarise(table)), page)

@@ -9,14 +9,14 @@ import pandas as pd
 import yaml
 
 from srgan.config import schema
+from srgan.config.project import Project
 from srgan.evaluation.history import TrainingHistory, read_history
 from srgan.tracking import mlflow_run, registry, store
 from srgan.utils.errors import SrganError
 from srgan.utils.files import plain_name, require, sha256
 
 WORKSPACE = "workspace"
-EXPORT = "reports/export.json"
-LOSSES = {stage: Path(f"reports/{stage}.csv") for stage in ("pretrain", "train")}
+REVISION = Project()  # paths within a revision
 SECTIONS = ("data.", "prepare.", "model.", "pretrain.", "train.")  # of the parameters that are compared
 
 
@@ -29,10 +29,11 @@ class Found:
     origin: str
 
 
-def find(name: str, folder: Path) -> Found:
+def find(project: Project, name: str, folder: Path) -> Found:
     """Find a training, and bring its model here.
 
     Args:
+        project: whose revisions and MLflow store are searched.
         name: ``workspace``; an `.onnx` file; ``models:/NAME@ALIAS``; a git revision or DVC experiment of this project, whose outs DVC's
             cache or remote holds; or the id or name of an MLflow run.
         folder: for the model, if it has to be brought.
@@ -44,36 +45,36 @@ def find(name: str, folder: Path) -> Found:
     if name.endswith(".onnx"):
         return Found(require(name, "export"), TrainingHistory({}), f"the file {name}")
     if name.startswith("models:/"):
-        return Found(registry.download(name, folder), TrainingHistory({}), f"MLflow, {name}")
+        return Found(registry.download(project, name, folder), TrainingHistory({}), f"MLflow, {name}")
     reasons = []
     for search in (_in_dvc, _in_mlflow):
         try:
-            return search(name, folder)
+            return search(project, name, folder)
         except LookupError as error:
             reasons.append(str(error))
     raise SrganError(f"'{name}': {'; '.join(reasons)}")
 
 
-def _in_dvc(name: str, folder: Path) -> Found:
+def _in_dvc(project: Project, name: str, folder: Path) -> Found:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.scm import SCMError
 
     try:
-        files = DVCFileSystem(rev=None if name == WORKSPACE else name)
+        files = DVCFileSystem(str(project.root.resolve()), rev=None if name == WORKSPACE else name)
         files.repo  # noqa: B018 (opens it; without, a wrong revision would show later and otherwise)
     except (DvcException, SCMError, OSError) as error:
         raise LookupError(f"no revision or experiment of git and DVC ({store.reason(error)})") from error
     try:
-        exported = json.loads(files.read_text(EXPORT))
-        file = plain_name(exported["file"], f"revision '{name}': {EXPORT}: file", ".onnx")
+        exported = json.loads(files.read_text(REVISION.export_record.as_posix()))
+        file = plain_name(exported["file"], f"revision '{name}': {REVISION.export_record}: file", ".onnx")
         model = folder / file
         files.get_file(f"models/{file}", str(model))
         if exported.get("sha256") not in (None, sha256(model)):
-            raise SrganError(f"revision '{name}': models/{file} is damaged or replaced: not the file that {EXPORT} records")
+            raise SrganError(f"revision '{name}': models/{file} is damaged or replaced: not the file that {REVISION.export_record} records")
         options = schema.settings(yaml.safe_load(files.read_text("params.yaml")))
         kept = {key: value for key, value in options.items() if key.startswith(SECTIONS)}
-        history = read_history(kept, LOSSES, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
+        history = read_history(kept, REVISION.losses, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
     except (DvcException, OSError, KeyError, TypeError, ValueError) as error:
         raise SrganError(
             f"revision '{name}': its results are not here ({store.reason(error)}); bring them with: dvc fetch --all-commits, "
@@ -82,11 +83,11 @@ def _in_dvc(name: str, folder: Path) -> Found:
     return Found(model, history, "this folder" if name == WORKSPACE else f"git and DVC, {name}")
 
 
-def _in_mlflow(name: str, folder: Path) -> Found:
+def _in_mlflow(project: Project, name: str, folder: Path) -> Found:
     try:
-        run_id, history = mlflow_run.history_of_server(name)
+        run_id, history = mlflow_run.history_of_server(project, name)
     except LookupError:
         raise
     except Exception as error:  # see tracking.try_sync
-        raise LookupError(str(store.explained(error))) from error
-    return Found(registry.download(registry.model_of_run(run_id), folder), history, f"MLflow, run {run_id}")
+        raise LookupError(str(store.explained(project, error))) from error
+    return Found(registry.download(project, registry.model_of_run(project, run_id), folder), history, f"MLflow, run {run_id}")

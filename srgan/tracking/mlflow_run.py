@@ -12,21 +12,21 @@ import platform
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from srgan import __version__
+from srgan.config.project import Project
 from srgan.evaluation.history import TrainingHistory
 from srgan.tracking import store
+from srgan.tracking.system_metrics import SystemMetrics
+from srgan.tracking.training_record import TrainingRecord
 from srgan.utils import git
 from srgan.utils.addresses import without_secrets
 from srgan.utils.csv_table import validation_csv
@@ -45,54 +45,24 @@ SENT = "mlflow.srgan.sent."  # tags that remember what the server has; MLflow's 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Training:
-    """What identifies a training, and where its files are."""
-
-    name: str  # shown in the UI
-    params: dict[str, Any]  # flat, all of data, prepare, model, pretrain, train; to show and to compare
-    identity: dict[str, Any]  # options of model, pretrain, train that differ from their defaults: what the result depends on
-    scale: int
-    data_name: str
-    data_sha256: str
-    # Only files that this training wrote: until it is through, those of the one before it still lie about.
-    losses: dict[str, Path]  # stage -> CSV; that of the validation lies beside it
-    folders: dict[str, Path]  # stage -> folder of its checkpoints, with pictures/step-N.png of each validation
-    scores: Path | None  # metrics.json
-    statistics: Path | None  # statistics.json
-    artifacts: tuple[Path, ...]  # pictures, report, tables; files or folders
-    cost: Path | None = None  # speed.json
-    profile: str = ""  # the ready-made parameters that it has, or nearly has
-
-    @property
-    def key(self) -> str:
-        """Digest of the parameters and the data: equal trainings share a run."""
-        # Not the sections `data` and `prepare`: the digest of the data stands for them, and stays when prepare.max_unreadable changes.
-        return digest([self.identity, self.data_sha256])[:16]
-
-    def machine(self, stage: str) -> Path:
-        """CSV of what the machine was busy with while the stage trained."""
-        return self.folders[stage] / f"machine-{self.key}.csv"
-
-
-def find_run(client: MlflowClient, training: Training) -> Run:
+def find_run(client: MlflowClient, training: TrainingRecord) -> Run:
     """Find the run of a training that belongs to this working copy; it is created if there is none.
 
     Others may train with the same parameters: their runs are not touched, whatever their status.
     """
-    experiment = store.experiment_id(client)
+    experiment = store.experiment_id(training.project, client)
     own = _own_runs(client, experiment, training)
     for run in own:
         if all(_is_continued(run.data.tags, path) for path in _curves(training).values()):
             if WRITER_TAG not in run.data.tags:
-                client.set_tag(run.info.run_id, WRITER_TAG, store.writer())
+                client.set_tag(run.info.run_id, WRITER_TAG, store.writer(training.project))
             return run
     # The same parameters gave another curve: the code has changed, or a diverging training went back. It gets a run of its own.
     for run in own:
         if run.info.status == "RUNNING":
             client.update_run(run.info.run_id, "KILLED")
-    tags = {KEY_TAG: training.key, WRITER_TAG: store.writer(), "srgan.data_sha256": training.data_sha256}
-    tags |= {"profile": training.profile, **_tags()}
+    tags = {KEY_TAG: training.key, WRITER_TAG: store.writer(training.project), "srgan.data_sha256": training.data_sha256}
+    tags |= {"profile": training.profile, **_tags(training.project)}
     run = client.create_run(experiment, run_name=f"{training.name}-{training.key[:6]}", tags=tags)
     run_id = run.info.run_id
     params = [Param(name, str(value)) for name, value in training.params.items()]
@@ -103,16 +73,16 @@ def find_run(client: MlflowClient, training: Training) -> Run:
     return run
 
 
-def _own_runs(client: MlflowClient, experiment: str, training: Training) -> list[Run]:
+def _own_runs(client: MlflowClient, experiment: str, training: TrainingRecord) -> list[Run]:
     """The runs of a training that this working copy has written, the newest first. The local store holds no others'."""
     runs = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{training.key}'", order_by=["attributes.start_time DESC"])
-    return list(runs) if store.is_local() else [run for run in runs if _is_own(run.data.tags, training)]
+    return list(runs) if store.is_local(training.project) else [run for run in runs if _is_own(run.data.tags, training)]
 
 
-def _is_own(tags: dict[str, str], training: Training) -> bool:
+def _is_own(tags: dict[str, str], training: TrainingRecord) -> bool:
     """Whether the tags are of a run of this working copy. Former versions named no writer: then by host, user and what was sent."""
     if WRITER_TAG in tags:
-        return tags[WRITER_TAG] == store.writer()
+        return tags[WRITER_TAG] == store.writer(training.project)
     here = _place()
     sent = any(f"{SENT}{path.name}" in tags and _rows(path) for path in _curves(training).values())
     return sent and all(tags.get(name) == value for name, value in here.items())
@@ -125,20 +95,20 @@ def _place() -> dict[str, str]:
     return place
 
 
-def _tags() -> dict[str, str]:
+def _tags(project: Project) -> dict[str, str]:
     """Where this is: machine and revision."""
     import torch
 
     tags = _place() | {"gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
     tags |= {"mlflow.source.name": "srgan", "mlflow.source.type": "LOCAL"}
-    if commit := git.revision():
+    if commit := git.revision(project.root):
         tags["mlflow.source.git.commit"] = commit.split()[0]
-    if Path("dvc.lock").is_file():
-        tags["dvc.lock"] = sha256("dvc.lock")[:16]
+    if project.dvc_lock.is_file():
+        tags["dvc.lock"] = sha256(project.dvc_lock)[:16]
     return tags
 
 
-def sync(training: Training, status: str | None = None) -> str:
+def sync(training: TrainingRecord, status: str | None = None) -> str:
     """Bring the run up to date with the files: curves, scores, pictures. What is there already is not sent again.
 
     Args:
@@ -151,7 +121,7 @@ def sync(training: Training, status: str | None = None) -> str:
     Raises:
         Exception: whatever MLflow raises when the server cannot be reached or refuses; `mlflow_store.explained` tells which.
     """
-    client = store.connect()
+    client = store.connect(training.project)
     run = find_run(client, training)  # asked for once: a training's follower comes by every few seconds
     run_id, tags = run.info.run_id, run.data.tags
     for (stage, kind), path in _curves(training).items():
@@ -202,7 +172,7 @@ def _send_pictures(client: MlflowClient, run_id: str, stage: str, folder: Path, 
             client.set_tag(run_id, f"{SENT}{stage}.pictures", str(step))
 
 
-def _curves(training: Training) -> dict[tuple[str, str], Path]:
+def _curves(training: TrainingRecord) -> dict[tuple[str, str], Path]:
     """(stage, kind) -> CSV."""
     curves = {}
     for stage, losses in training.losses.items():
@@ -289,18 +259,18 @@ def _flat_cost(cost: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def origin(training: Training) -> dict[str, str]:
+def origin(training: TrainingRecord) -> dict[str, str]:
     """Where a result comes from, for people: revision, digests, the way to its run."""
     return {
         "training": training.key,
-        "git revision": git.revision() or "none",
+        "git revision": git.revision(training.project.root) or "none",
         "trained on": f"{training.data_name}, {training.data_sha256[:16]}",
         "made": f"{time.strftime('%Y-%m-%d %H:%M')} with srgan {__version__} on Python {platform.python_version()}",
         "MLflow": f"the run tagged {KEY_TAG} = {training.key}; see it with: make mlflow",
     }
 
 
-def addresses(training: Training, *tabs: str) -> list[str]:
+def addresses(training: TrainingRecord, *tabs: str) -> list[str]:
     """Where MLflow's pages show a training's run; none if there is no such run, or no server to ask.
 
     Args:
@@ -308,24 +278,24 @@ def addresses(training: Training, *tabs: str) -> list[str]:
         tabs: of the run's page, such as ``/artifacts/report.html``; an address for each.
     """
     try:
-        client = store.connect()
+        client = store.connect(training.project)
         experiment = client.get_experiment_by_name(store.experiment_name())
         runs = _own_runs(client, experiment.experiment_id, training)[:1] if experiment else []
     except Exception as error:  # see try_sync
-        log.warning("%s", store.explained(error))
+        log.warning("%s", store.explained(training.project, error))
         return []
-    uri = store.tracking_uri()
+    uri = store.tracking_uri(training.project)
     pages = without_secrets(uri.rstrip("/")) if uri.startswith("http") else LOCAL_PAGES
     return [f"{pages}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{tab}?{VIEW}" for run in runs for tab in tabs]
 
 
-def history_of_server(name: str) -> tuple[str, TrainingHistory]:
+def history_of_server(project: Project, name: str) -> tuple[str, TrainingHistory]:
     """A run of the server by its id or name (the newest, if several bear it): its id, and its curves and settings.
 
     Raises:
         LookupError: there is none.
     """
-    client = store.connect()
+    client = store.connect(project)
     try:
         found = client.get_run(name)
     except MlflowException:
@@ -333,7 +303,7 @@ def history_of_server(name: str) -> tuple[str, TrainingHistory]:
         quoted = name.replace("'", "")
         runs = client.search_runs([experiment.experiment_id], f"run_name = '{quoted}'", max_results=1) if experiment else []
         if not runs:
-            raise LookupError(f"no run '{name}' at {store.reason(Exception(store.tracking_uri()))}") from None
+            raise LookupError(f"no run '{name}' at {store.reason(Exception(store.tracking_uri(project)))}") from None
         found = runs[0]
     run_id = found.info.run_id
     tables: dict[str, dict[str, dict[int, dict[str, float]]]] = {"losses": {}, "validation": {}}
@@ -350,52 +320,26 @@ def history_of_server(name: str) -> tuple[str, TrainingHistory]:
     return run_id, TrainingHistory(dict(found.data.params), **frames)
 
 
-def try_sync(training: Training, status: str) -> str | None:
+def try_sync(training: TrainingRecord, status: str) -> str | None:
     """`sync`, but a server that cannot be reached costs a warning. Returns the run's id, or None."""
     try:
         return sync(training, status)
     except Exception as error:  # MLflow, its database layer and the network have no common base; none may end a training
-        log.warning("%s; the files are safe, send them later with: srgan sync", store.explained(error))
+        log.warning("%s; the files are safe, send them later with: srgan sync", store.explained(training.project, error))
         return None
 
 
-class Machine:
-    """Writes down what the machine is busy with: files first, as everything. MLflow's own monitors look, and name what they see."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.monitors: list[Any] = [CPUMonitor()]
-        with contextlib.suppress(Exception):  # no NVIDIA GPU, or no driver; MLflow raises what it likes
-            self.monitors.append(GPUMonitor())
-
-    def look(self) -> None:
-        """Append a row."""
-        seen: dict[str, float] = {"time": int(time.time() * 1000)}
-        for monitor in self.monitors:
-            monitor.collect_metrics()
-            seen |= monitor.aggregate_metrics()
-            monitor.clear_metrics()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+", encoding="utf-8") as file:
-            file.seek(0)
-            columns = file.readline().rstrip("\n").split(",")  # of a run that went on, maybe with other GPUs
-            if columns == [""]:
-                columns = list(seen)
-                file.write(",".join(columns) + "\n")
-            file.write(",".join(str(seen.get(column, "")) for column in columns) + "\n")
-
-
 @contextlib.contextmanager
-def live(training: Training, stage: str) -> Iterator[None]:
+def live(training: TrainingRecord, stage: str) -> Iterator[None]:
     """While the block trains, a thread follows the growing CSV; at the end the run is complete and its status set."""
     done = threading.Event()
-    machine = Machine(training.machine(stage))
+    machine = SystemMetrics(training.machine(stage))
 
     def follow() -> None:
         looks, pause = 0, LIVE
         while not done.wait(LOOK):
             with contextlib.suppress(Exception):  # a full disk, a monitor that stumbles: no reason to follow no longer
-                machine.look()
+                machine.sample()
             if looks % pause == 0:  # a dead server is asked ever less often
                 looks, pause = 0, LIVE if try_sync(training, "RUNNING") else min(pause * 4, 60)
             looks += 1

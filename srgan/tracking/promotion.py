@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from srgan.config.delivery import Promote
+from srgan.config.project import Project, registered_name
 from srgan.config.schema import Params
 from srgan.data.manifest import pairs, read_manifest
 from srgan.degradations.bicubic import bicubic_upscale
@@ -22,13 +23,11 @@ from srgan.export.onnx import TOLERANCE
 from srgan.inference import benchmark
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
-from srgan.stages import EXPORT, PREPARED, REPORTS, registered_name
 from srgan.tracking import champions, registry
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_state, write_text
 
 CHALLENGER, CHAMPION = "challenger", "champion"
-PAGE = REPORTS / "promotion.md"
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +67,14 @@ class Decision:
     note: str = ""
 
 
-def promote(params: Params, dry: bool = False, force: str = "", own: bool = False) -> Decision:
+def promote(project: Project, params: Params, dry: bool = False, force: str = "", own: bool = False) -> Decision:
     """Make the challenger the champion, if it is better and breaks no rule (``promote`` in params.yaml).
 
     Both are scored on the test images that are prepared here. Scores that were registered with a model count if they are of the same
     images; otherwise its file is scored anew. What was decided is written to ``reports/promotion.md`` and to the version's tags.
 
     Args:
+        project: the files.
         params: the whole configuration.
         dry: decide, but change nothing.
         force: a reason to promote whatever the scores say; it is written down.
@@ -84,25 +84,27 @@ def promote(params: Params, dry: bool = False, force: str = "", own: bool = Fals
         SrganError: there is no challenger, it is not `own`, MLflow refuses or cannot be reached, or another promotion came first; nothing
             has changed then.
     """
-    manifest = read_manifest(PREPARED)
+    manifest = read_manifest(project.prepared)
     name = registered_name(params, manifest["scale"])
-    challenger, champion = registry.version(name, CHALLENGER), registry.version(name, CHAMPION)
+    challenger, champion = registry.version(project, name, CHALLENGER), registry.version(project, name, CHAMPION)
     if challenger is None:
         raise SrganError(f"{name}: no version has the alias {CHALLENGER}; one gets it by: dvc repro register")
     numbers = (challenger.version, champion.version if champion else None)
-    note = _foreign(name, challenger)
+    note = _foreign(project, name, challenger)
     if note and own:
         raise SrganError(note)
     if note:
         log.warning(note)
     if champion and champion.version == challenger.version:
         if not dry:
-            champions.put_right(name)
+            champions.adopt_alias(project, name)
         return Decision(name, *numbers, "nothing to decide", f"version {champion.version} is the champion already", dry=dry, note=note)
     with tempfile.TemporaryDirectory() as folder:
         contenders = {CHALLENGER: challenger} | ({CHAMPION: champion} if champion else {})
-        files = {role: registry.download(f"models:/{name}/{found.version}", Path(folder) / role) for role, found in contenders.items()}
-        table = _scores(params, manifest, contenders, files)
+        files = {
+            role: registry.download(project, f"models:/{name}/{found.version}", Path(folder) / role) for role, found in contenders.items()
+        }
+        table = _scores(project, params, manifest, contenders, files)
         cost = {role: benchmark.measure(path) for role, path in files.items()}
     checks = judge(table, cost, challenger.tags, params.promote)
     broken = [check for check in checks if not check.passed]
@@ -116,25 +118,25 @@ def promote(params: Params, dry: bool = False, force: str = "", own: bool = Fals
     decision = Decision(name, *numbers, verdict, reason, tuple(checks), dry, note)
     if not dry:
         if verdict == "promoted":
-            champions.crown(name, challenger.version, numbers[1])
-        registry.tag(name, challenger.version, decision_tags(decision))
-    write_text(PAGE, page(decision, table))
+            champions.set_champion(project, name, challenger.version, numbers[1])
+        registry.tag(project, name, challenger.version, decision_tags(decision))
+    write_text(project.promotion, page(decision, table))
     return decision
 
 
-def _foreign(name: str, challenger: Any) -> str:
+def _foreign(project: Project, name: str, challenger: Any) -> str:
     """A sentence if the challenger is another model than the one that was exported in this working copy."""
-    exported = read_state(EXPORT)
+    exported = read_state(project.export_record)
     known = challenger.tags.get(registry.DIGEST_TAG)
     if not isinstance(exported, dict) or not known or exported.get("sha256") == known:
         return ""
     return (
         f"{name}: the challenger, version {challenger.version}, is not the model of this working copy "
-        f"({EXPORT}: {exported.get('file')}); make that the challenger with: dvc repro register"
+        f"({project.export_record}: {exported.get('file')}); make that the challenger with: dvc repro register"
     )
 
 
-def rollback(params: Params, reason: str) -> tuple[str | None, str]:
+def rollback(project: Project, params: Params, reason: str) -> tuple[str | None, str]:
     """Make the champion before this one the champion again.
 
     Returns:
@@ -143,10 +145,10 @@ def rollback(params: Params, reason: str) -> tuple[str | None, str]:
     Raises:
         SrganError: there is none to go back to, or MLflow refuses or cannot be reached.
     """
-    name = registered_name(params, read_manifest(PREPARED)["scale"])
-    former, restored = champions.uncrown(name)
+    name = registered_name(params, read_manifest(project.prepared)["scale"])
+    former, restored = champions.restore_previous(project, name)
     if former:
-        registry.tag(name, former, {"srgan.decision": "rolled back", "srgan.decision.reason": reason or "no reason given"})
+        registry.tag(project, name, former, {"srgan.decision": "rolled back", "srgan.decision.reason": reason or "no reason given"})
     return former, restored
 
 
@@ -203,12 +205,12 @@ def _primary(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> Check:
     return Check(metric, wanted, f"better by {mean:.4f} ({low:.4f} to {high:.4f}), on {wins} of {len(gain)} images", low > 0)
 
 
-def _scores(params: Params, manifest: dict[str, Any], contenders: dict[str, Any], files: dict[str, Path]) -> pd.DataFrame:
+def _scores(project: Project, params: Params, manifest: dict[str, Any], contenders: dict[str, Any], files: dict[str, Path]) -> pd.DataFrame:
     """A table of the contenders and bicubic, per image."""
     needed = params.promote.metric
     tables, anew = [], {}
     for role, found in contenders.items():
-        known = registry.scores(found, manifest["test_sha256"])
+        known = registry.scores(project, found, manifest["test_sha256"])
         if known is None or known[needed].isna().any():
             upscaler = Upscaler(files[role], provider="auto", threads=1)
             if upscaler.scale != manifest["scale"]:
@@ -221,7 +223,7 @@ def _scores(params: Params, manifest: dict[str, Any], contenders: dict[str, Any]
     log.info("scored on %s: %s", manifest["test_sha256"][:16], f"{', '.join(anew)} anew" if anew else "as registered")
     scorers = open_metrics(select_metrics(params.evaluate.lpips), "the decision is made without it", pick_device()) if anew else None
     models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=manifest["scale"])}
-    tables.append(evaluate.evaluate(pairs(PREPARED, "test"), models | anew, manifest["scale"], scorers, pick_device()))
+    tables.append(evaluate.evaluate(pairs(project.prepared, "test"), models | anew, manifest["scale"], scorers, pick_device()))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -5,23 +5,27 @@ import importlib.metadata
 import logging
 import math
 import re
+import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import onnx
 import pandas as pd
 from mlflow import pyfunc
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
 
+from srgan.config.project import Project
 from srgan.evaluation import evaluate
 from srgan.tracking import mlflow_run, store
+from srgan.tracking.training_record import TrainingRecord
 from srgan.utils.errors import SrganError
 from srgan.utils.files import plain_name, sha256
 
@@ -38,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def register(
-    path: Path, training: mlflow_run.Training, name: str, alias: str, tags: dict[str, str], table: pd.DataFrame, card: str
+    path: Path, training: TrainingRecord, name: str, alias: str, tags: dict[str, str], table: pd.DataFrame, card: str
 ) -> dict[str, Any]:
     """Put an `.onnx` file into the registry as a new version of `name`, and point `alias` to it.
 
@@ -60,10 +64,10 @@ def register(
         SrganError: MLflow refuses or (`Unreachable`) cannot be reached; nothing is lost, the stage can be run again.
     """
     try:
-        client = store.connect()
+        client = store.connect(training.project)
         run_id = mlflow_run.sync(training)
-        with store.one_registration():
-            found = _find(client, name, sha256(path)) or _create(client, path, run_id, name)
+        with store.one_registration(training.project):
+            found = _find(client, name, sha256(path)) or _create(client, store.tracking_uri(training.project), path, run_id, name)
         place = Path(_scores_path(sha256(path)))
         with tempfile.TemporaryDirectory() as folder:
             table.to_csv(Path(folder) / place.name, index=False)
@@ -75,62 +79,62 @@ def register(
         give_alias(client, name, alias, found.version)
         client.set_terminated(run_id, "FINISHED")
     except Exception as error:  # see tracking.try_sync
-        why = store.explained(error, name)
+        why = store.explained(training.project, error, name)
         raise type(why)(f"{path} is not registered: {why}; the model is safe, run again: dvc repro register") from error
     return {"name": name, "version": int(found.version), "alias": alias, "run_id": run_id}
 
 
-def find(name: str, alias: str, folder: Path) -> Path | None:
+def find(project: Project, name: str, alias: str, folder: Path) -> Path | None:
     """Bring the version of `name` that bears `alias` into `folder`; None if there is none.
 
     Raises:
         SrganError: the file is lost or damaged, MLflow refuses, or (`Unreachable`) cannot be reached.
     """
-    return download(f"models:/{name}@{alias}", folder) if version(name, alias) else None
+    return download(project, f"models:/{name}@{alias}", folder) if version(project, name, alias) else None
 
 
-def version(name: str, alias: str) -> ModelVersion | None:
+def version(project: Project, name: str, alias: str) -> ModelVersion | None:
     """The version of `name` that bears `alias`; None if there is none.
 
     Raises:
         SrganError: MLflow refuses or (`Unreachable`) cannot be reached.
     """
     try:
-        return store.connect().get_model_version_by_alias(name, alias)
+        return store.connect(project).get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code in NOT_THERE:
             return None
-        raise store.explained(error, name) from error
+        raise store.explained(project, error, name) from error
     except Exception as error:  # see tracking.try_sync
-        raise store.explained(error, name) from error
+        raise store.explained(project, error, name) from error
 
 
-def scores(found: ModelVersion, test_sha256: str) -> pd.DataFrame | None:
+def scores(project: Project, found: ModelVersion, test_sha256: str) -> pd.DataFrame | None:
     """The scores per image that were registered with a version; None if there are none, or they are of other images."""
     if found.tags.get(TEST_TAG) != test_sha256 or not found.run_id:
         return None
     try:
         with tempfile.TemporaryDirectory() as folder:
             run_id = found.tags.get(SCORES_TAG, found.run_id)
-            path = store.connect().download_artifacts(run_id, _scores_path(found.tags[DIGEST_TAG]), folder)
+            path = store.connect(project).download_artifacts(run_id, _scores_path(found.tags[DIGEST_TAG]), folder)
             return evaluate.read_table(path)
     except Exception as error:  # see tracking.try_sync
-        log.warning("the scores of version %s are missing (%s)", found.version, store.explained(error))
+        log.warning("the scores of version %s are missing (%s)", found.version, store.explained(project, error))
         return None
 
 
-def tag(name: str, number: str, tags: dict[str, str]) -> None:
+def tag(project: Project, name: str, number: str, tags: dict[str, str]) -> None:
     """Set tags of a version.
 
     Raises:
         SrganError: MLflow refuses or (`Unreachable`) cannot be reached.
     """
     try:
-        client = store.connect()
+        client = store.connect(project)
         for key, value in tags.items():
             client.set_model_version_tag(name, str(number), key, value)
     except Exception as error:  # see tracking.try_sync
-        raise store.explained(error, name) from error
+        raise store.explained(project, error, name) from error
 
 
 def give_alias(client: MlflowClient, name: str, alias: str, number: str) -> None:
@@ -146,61 +150,65 @@ def give_alias(client: MlflowClient, name: str, alias: str, number: str) -> None
             )  # fmt: skip
 
 
-def model_of_run(run_id: str) -> str:
+def model_of_run(project: Project, run_id: str) -> str:
     """The address of the model that a run has logged, for `download`.
 
     Raises:
         SrganError: it has none.
     """
-    outputs = store.connect().get_run(run_id).outputs
+    outputs = store.connect(project).get_run(run_id).outputs
     if not outputs or not outputs.model_outputs:
         raise SrganError(f"run {run_id}: has no model; it gets one by: dvc repro register")
     return f"models:/{outputs.model_outputs[-1].model_id}"
 
 
-def download(uri: str, folder: Path) -> Path:
+def download(project: Project, uri: str, folder: Path) -> Path:
     """Bring the `.onnx` file of ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/MODEL_ID`` into `folder`.
 
     Raises:
         SrganError: there is none, or the server cannot be reached.
     """
     try:
-        client = store.connect()
-        known, place = _digest(client, uri), uri
-        if found := MODEL_ID.fullmatch(uri):  # MLflow takes no path after such an address
-            place = client.get_logged_model(found[1]).artifact_location
-        described = Path(mlflow.artifacts.download_artifacts(f"{place}/MLmodel", dst_path=str(folder)))
+        client = store.connect(project)
+        known, place = _locate(client, uri)
+        address = store.tracking_uri(project)
+        described = Path(download_artifacts(f"{place}/MLmodel", dst_path=str(folder), tracking_uri=address))
         inside = str(Model.load(str(described)).flavors.get("onnx", {}).get("data", ""))
         if not inside.endswith(".onnx"):
             raise SrganError(f"{uri}: holds no .onnx file")
         for part in inside.split("/"):
             plain_name(part, f"{uri}: MLmodel: onnx: data")
-        path = Path(mlflow.artifacts.download_artifacts(f"{place}/{inside}", dst_path=str(folder)))
+        path = Path(download_artifacts(f"{place}/{inside}", dst_path=str(folder), tracking_uri=address))
     except Exception as error:  # see tracking.try_sync
-        why = store.explained(error)
+        why = store.explained(project, error)
         raise type(why)(str(why) if uri in str(why) else f"{uri}: {why}") from error
     if known and sha256(path) != known:
         raise SrganError(f"{uri}: {path.name} is damaged: its SHA-256 is not that of the version's tag {DIGEST_TAG}; register it again")
     return path
 
 
-def _digest(client: MlflowClient, uri: str) -> str | None:
-    """The digest that was recorded when the model was registered."""
-    if found := re.fullmatch(r"models:/([^/@]+)@([^/@]+)", uri):
-        return client.get_model_version_by_alias(*found.groups()).tags.get(DIGEST_TAG)
-    if found := re.fullmatch(r"models:/([^/@]+)/(\d+)", uri):
-        return client.get_model_version(*found.groups()).tags.get(DIGEST_TAG)
-    if found := MODEL_ID.fullmatch(uri):
-        return client.get_logged_model(found[1]).tags.get(DIGEST_TAG)
-    return None
+def _locate(client: MlflowClient, uri: str) -> tuple[str | None, str]:
+    """Return the digest that was recorded for a model, and the place of its artifacts."""
+    found: Any
+    if match := MODEL_ID.fullmatch(uri):
+        found = client.get_logged_model(match[1])
+        return found.tags.get(DIGEST_TAG), found.artifact_location
+    if match := re.fullmatch(r"models:/([^/@]+)@([^/@]+)", uri):
+        found = client.get_model_version_by_alias(*match.groups())
+    elif match := re.fullmatch(r"models:/([^/@]+)/(\d+)", uri):
+        found = client.get_model_version(*match.groups())
+    else:
+        raise SrganError(f"{uri}: not the address of a model; name one as models:/NAME@ALIAS or models:/NAME/VERSION")
+    return found.tags.get(DIGEST_TAG), client.get_model_version_download_uri(found.name, found.version)
 
 
-class Followed:
+class AliasTracker:
     """Where the file of ``models:/NAME@ALIAS`` lies on this machine: called, it asks the registry anew, and brings what it has not yet.
 
     For `Upscaler`, whose `refresh` then takes up whichever version bears the alias by now. The files go when the object does.
 
     Args:
+        project: whose MLflow store has the model.
         uri: ``models:/NAME@ALIAS``.
         period: seconds for which an answer holds.
 
@@ -208,10 +216,11 @@ class Followed:
         SrganError: no version bears the alias, or (`Unreachable`) the server cannot be reached.
     """
 
-    def __init__(self, uri: str, period: float = 60.0) -> None:
+    def __init__(self, project: Project, uri: str, period: float = 60.0) -> None:
         found = re.fullmatch(r"models:/([^/@]+)@([^/@]+)", uri)
         if not found:
             raise SrganError(f"{uri}: no model that can be followed; name one as models:/NAME@ALIAS")
+        self.project = project
         self.name, self.alias = found.groups()
         self._folder = tempfile.TemporaryDirectory()
         self._files: dict[str, Path] = {}  # by version
@@ -222,12 +231,12 @@ class Followed:
         if time.monotonic() - self._asked < self._period:
             return self._path
         self._asked = time.monotonic()  # also where the server does not answer: it is not to hold up each photograph
-        found = version(self.name, self.alias)
+        found = version(self.project, self.name, self.alias)
         if found is None:
             raise SrganError(f"{self.name}: no version has the alias {self.alias}; give it one with: srgan promote")
         number = str(found.version)
         if number not in self._files:
-            self._files[number] = download(f"models:/{self.name}/{number}", Path(self._folder.name) / number)
+            self._files[number] = download(self.project, f"models:/{self.name}/{number}", Path(self._folder.name) / number)
         self._path = self._files[number]
         return self._path
 
@@ -241,52 +250,70 @@ def _find(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
     return next((one for one in found if one.tags.get(DIGEST_TAG) == digest), None)
 
 
-def _create(client: MlflowClient, path: Path, run_id: str, name: str) -> ModelVersion:
-    content = sha256(path)
-    with mlflow.start_run(run_id=run_id):  # the model then belongs to the run's experiment
-        info = Model.log(
-            artifact_path=None,
-            flavor=GraphAndService,
-            name="model",
-            registered_model_name=name,
-            tags={DIGEST_TAG: content},
-            onnx_file=path,
-        )
-    client.set_model_version_tag(name, str(info.registered_model_version), DIGEST_TAG, content)
-    return client.get_model_version(name, str(info.registered_model_version))
+def _create(client: MlflowClient, uri: str, path: Path, run_id: str, name: str) -> ModelVersion:
+    """Log the file as a model of the run and register it.
 
-
-class GraphAndService:
-    """How a version is saved: for `mlflow.onnx` it is the graph, for `mlflow.pyfunc` and ``mlflow models serve`` a service of image files.
-
-    One version that is both cannot get out of step with itself, whoever moves an alias.
+    `mlflow.models.Model.log` does the same with MLflow's global address and its stack of active runs, which all threads share.
     """
+    run, tags = client.get_run(run_id), {DIGEST_TAG: sha256(path)}
+    logged = client.create_logged_model(run.info.experiment_id, "model", source_run_id=run_id, tags=tags, params=run.data.params)
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        _log_scores(client, run, logged.model_id)
+        with tempfile.TemporaryDirectory() as folder:
+            described = Model(logged.artifact_location, run_id, model_uuid=logged.model_id, model_id=logged.model_id)
+            write_model(Path(folder) / "model", described, path)
+            client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+    except Exception:
+        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+        raise
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    # A server finds the model by its id. A database is read by this process, where MLflow would look at its global address.
+    source = f"models:/{logged.model_id}" if uri.startswith("http") else logged.artifact_location
+    return client.create_model_version(name, source, run_id, tags, model_id=logged.model_id)
 
-    @staticmethod
-    def save_model(path: str, mlflow_model: Model, onnx_file: Path) -> None:
-        """Write the folder of the model; `Model.log` calls this."""
-        package = Path(__file__).parents[1]
-        images = Schema([ColSpec("binary", "image")])
-        pyfunc.save_model(
-            path=path,
-            mlflow_model=mlflow_model,
-            python_model=str(package / "inference" / "serve.py"),
-            artifacts={"model": str(onnx_file)},
-            code_paths=[str(package)],
-            signature=ModelSignature(inputs=images, outputs=images),
-            # Given, not inferred: inference would start a process that loads the model.
-            pip_requirements=service_requirements(),
-        )
-        mlflow_model.flavors["python_function"]["model_code_path"] = "serve.py"  # MLflow writes this machine's path, and uses the name
-        mlflow_model.add_flavor(
-            "onnx",
-            onnx_version=onnx.__version__,
-            data=f"artifacts/{onnx_file.name}",
-            providers=["CUDAExecutionProvider", "CPUExecutionProvider"],
-            onnx_session_options=None,
-            code=None,
-        )
-        mlflow_model.save(str(Path(path) / "MLmodel"))
+
+def _log_scores(client: MlflowClient, run: Run, model_id: str) -> None:
+    """Show the scores of the run on the page of its model as well."""
+    history = [point for name in run.data.metrics for point in client.get_metric_history(run.info.run_id, name) if point.step == 0]
+    scores = [Metric(point.key, point.value, point.timestamp, 0, model_id=model_id) for point in history if point.model_id is None]
+    client.log_batch(run.info.run_id, metrics=scores)
+
+
+def write_model(folder: Path, described: Model, onnx_file: Path) -> None:
+    """Write the folder of a version: the graph for `mlflow.onnx`, and a service of image files for `mlflow.pyfunc`.
+
+    Both are one version, so that an alias always names the same weights for both.
+    """
+    package = Path(__file__).parents[1]
+    images = Schema([ColSpec("binary", "image")])
+    pyfunc.save_model(
+        path=str(folder),
+        mlflow_model=described,
+        python_model=str(package / "inference" / "serve.py"),
+        artifacts={"model": str(onnx_file)},
+        code_paths=[str(package)],
+        signature=ModelSignature(inputs=images, outputs=images),
+        # Stated, because MLflow would start a process that loads the model to infer them.
+        pip_requirements=service_requirements(),
+    )
+    described.flavors["python_function"]["model_code_path"] = "serve.py"  # MLflow writes this machine's path, and uses the name
+    described.add_flavor(
+        "onnx",
+        onnx_version=onnx.__version__,
+        data=f"artifacts/{onnx_file.name}",
+        providers=["CUDAExecutionProvider", "CPUExecutionProvider"],
+        onnx_session_options=None,
+        code=None,
+    )
+    described.save(str(folder / "MLmodel"))
+    for cache in folder.rglob("__pycache__"):
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def service_requirements() -> list[str]:

@@ -25,15 +25,16 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import OperationalError
 
+from srgan.config.project import Project
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError, Unreachable
 from srgan.utils.files import atomic_file, one_at_a_time, read_state
-from srgan.utils.git import working_copy
 
 LOCATIONS = (  # columns of MLflow's tables that hold absolute paths of artifacts
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
 OUTAGES = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
@@ -43,16 +44,18 @@ _opened: set[Path] = set()  # databases that this process has opened
 log = logging.getLogger(__name__)
 
 
-def home() -> Path:
-    """The folder of the local store, ``mlflow/`` of the working copy."""
-    return working_copy() / "mlflow"
+def home(project: Project) -> Path:
+    """Return the folder of the local store, ``mlflow/`` of the working copy, as an absolute path."""
+    return project.working_copy.root.resolve() / "mlflow"
 
 
-def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI`` if it is set, else a SQLite file under ``mlflow/``; the path of a SQLite file is absolute."""
+def tracking_uri(project: Project) -> str:
+    """Return ``MLFLOW_TRACKING_URI`` if it is set, else a SQLite file under ``mlflow/``. The path of a SQLite file is absolute."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow/mlflow.db"
-    # MLflow keeps a store open for each address, also after the current folder has changed.
-    return f"sqlite:///{working_copy() / uri.removeprefix('sqlite:///')}" if uri.startswith("sqlite:///") else uri
+    if not uri.startswith("sqlite:///"):
+        return uri
+    # MLflow keeps a store open for each address: the address must not depend on the working directory.
+    return f"sqlite:///{project.working_copy.root.resolve() / uri.removeprefix('sqlite:///')}"
 
 
 def experiment_name() -> str:
@@ -60,20 +63,19 @@ def experiment_name() -> str:
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "srgan"
 
 
-def is_local() -> bool:
-    """Whether the store is the working copy's own."""
-    return _database() == (home() / "mlflow.db").resolve()
+def is_local(project: Project) -> bool:
+    """Return True if the store is the one of the working copy."""
+    return _database(project) == (home(project) / "mlflow.db").resolve()
 
 
-def connect() -> MlflowClient:
-    """A client of the tracking server or the local store, which is created if need be."""
-    uri, database = tracking_uri(), _database()
+def connect(project: Project) -> MlflowClient:
+    """Return a client of the tracking server or the local store. A missing local store is created.
+
+    The client knows its address. No global state of MLflow is set, so that two projects work in one process.
+    """
+    uri, database = tracking_uri(project), _database(project)
     for noisy in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    given = "MLFLOW_TRACKING_URI" in os.environ
-    mlflow.set_tracking_uri(uri)
-    if not given:  # MLflow sets it, and it would pass for the user's own choice
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
     if database is None:
         return MlflowClient(uri)
     database.parent.mkdir(parents=True, exist_ok=True)
@@ -92,9 +94,9 @@ def connect() -> MlflowClient:
 
 
 @contextlib.contextmanager
-def one_registration() -> Iterator[None]:
+def one_registration(project: Project) -> Iterator[None]:
     """Let one command at a time add a version to a local store. A server has no such lock."""
-    database = _database()
+    database = _database(project)
     with one_at_a_time(f"{database}.register.lock", timeout=600) if database else contextlib.nullcontext():
         yield
 
@@ -110,14 +112,14 @@ def _create(database: Path) -> None:
         engine.dispose()
 
 
-def _database() -> Path | None:
-    uri = tracking_uri()
+def _database(project: Project) -> Path | None:
+    uri = tracking_uri(project)
     return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
-def _artifacts(database: Path) -> Path:
+def _artifacts(project: Project, database: Path) -> Path:
     """The folder for artifacts: beside the database, but never in the project's root, where git would see it."""
-    return (home() if database.parent == working_copy() else database.parent) / "artifacts"
+    return (home(project) if database.parent == home(project).parent else database.parent) / "artifacts"
 
 
 def _relocate(database: Path) -> None:
@@ -143,15 +145,15 @@ def _relocate(database: Path) -> None:
             log.info("MLflow: the local store was moved or copied from %s; its paths now name %s", there, here)
 
 
-def experiment_id(client: MlflowClient) -> str:
+def experiment_id(project: Project, client: MlflowClient) -> str:
     """The id of the experiment; it is created if there is none, and restored if it was deleted."""
     name = experiment_name()
     found = client.get_experiment_by_name(name)
     if found is None:
         # A server decides itself where artifacts go.
-        database = _database()
+        database = _database(project)
         try:
-            return client.create_experiment(name, artifact_location=_artifacts(database).as_uri() if database else None)
+            return client.create_experiment(name, artifact_location=_artifacts(project, database).as_uri() if database else None)
         except MlflowException:  # another process was faster
             found = client.get_experiment_by_name(name)
             if found is None:
@@ -162,13 +164,13 @@ def experiment_id(client: MlflowClient) -> str:
     return found.experiment_id
 
 
-def writer() -> str:
+def writer(project: Project) -> str:
     """An id of this working copy, by which its runs are told from those of others with equal parameters.
 
     It is kept in ``mlflow/writer.json`` and survives a renamed folder. A copy of the folder gets an id of its own: the file records its
     inode, and host and folder for file systems whose inodes change.
     """
-    path = home() / "writer.json"
+    path = home(project) / "writer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     place = [platform.node(), str(path.parent)]
     with one_at_a_time(path.with_suffix(".lock"), timeout=60):
@@ -191,10 +193,11 @@ def reason(error: Exception) -> str:
     return without_secrets(first) or type(error).__name__
 
 
-def explained(error: Exception, model: str = "") -> SrganError:
+def explained(project: Project, error: Exception, model: str = "") -> SrganError:
     """What an error of MLflow, its database or the network means to the user.
 
     Args:
+        project: whose store was called.
         error: any exception of a call to MLflow.
         model: the registered model that the call was about, if it was about one.
 
@@ -203,7 +206,7 @@ def explained(error: Exception, model: str = "") -> SrganError:
     """
     if isinstance(error, SrganError):
         return error
-    text, code, store = reason(error), _code(error), reason(Exception(tracking_uri()))
+    text, code, store = reason(error), _code(error), reason(Exception(tracking_uri(project)))
     user = f"user '{read_mlflow_creds().username}'" if read_mlflow_creds().username else "this user"
     if code == "PERMISSION_DENIED":
         of_model = model and re.search(r"registered-models|model-versions", text)

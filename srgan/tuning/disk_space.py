@@ -1,10 +1,9 @@
 """What the data and the trainings of a parameter file take on the disk, before they take it."""
 
-from pathlib import Path
-
 import torch
 from PIL import Image
 
+from srgan.config.project import Project
 from srgan.config.schema import Params, options_of
 from srgan.data.choice import choose
 from srgan.data.download import places
@@ -20,22 +19,24 @@ _SPLITS: tuple[tuple[Split, float], ...] = (("train", DECODED), ("test", 1.0))  
 COPIES = 4  # of a float32 weight in a checkpoint: itself, its average, and Adam's two moments
 
 
-def plan(params: Params, raw: Path) -> str:
+def plan(project: Project, params: Params) -> str:
     """A line that says how many bytes the stages write, and how many are free.
 
-    After ``srgan download`` the sizes of the data follow from the images in `raw`; before, from the catalogue and the user's folders.
+    After ``srgan download`` the sizes of the data follow from the downloaded images; before, from the catalogue and the user's folders.
 
     Args:
+        project: the files.
         params: the whole configuration.
-        raw: the folder that ``download`` writes, which need not exist.
     """
-    downloaded = _of_images(params, raw)
-    images, prepared, unknown = downloaded or _of_names(params)
+    raw = project.raw
+    downloaded = _of_images(project, params)
+    images, prepared, unknown = downloaded or _of_names(project, params)
     trained = CHECKPOINTS * COPIES * 4 * sum(_weights(params))
     needed = 2 * (images + prepared) + trained - (images if downloaded else 0)
     free = files.free_space(raw)
     parts = [
-        f"disk: {raw} {_size(images)}, data/prepared about {_size(prepared)}, as much again in DVC's cache (unless cache.type is a link)",
+        f"disk: {raw} {_size(images)}, {project.prepared} about {_size(prepared)}, "
+        "as much again in DVC's cache (unless cache.type is a link)",
         f"checkpoints up to {_size(trained)}",
     ]
     if unknown:
@@ -46,10 +47,11 @@ def plan(params: Params, raw: Path) -> str:
     return "; ".join(parts)
 
 
-def _of_images(params: Params, raw: Path) -> tuple[float, float, list[str]] | None:
+def _of_images(project: Project, params: Params) -> tuple[float, float, list[str]] | None:
     """Bytes of the downloaded images and of what `prepare` makes of them; None if other data sets or none were downloaded."""
+    raw = project.raw
     listing = files.read_state(raw / FILE)
-    named = {entry.name for split, _ in _SPLITS for entry in choose(getattr(params.data, split), split)}
+    named = {entry.name for split, _ in _SPLITS for entry in choose(getattr(params.data, split), split, project.root)}
     if not isinstance(listing, dict) or {record["set"] for record in listing.get("images", [])} != named:
         return None
     prepared = 0.0
@@ -66,12 +68,12 @@ def _of_images(params: Params, raw: Path) -> tuple[float, float, list[str]] | No
     return sum(path.stat().st_size for path in raw.rglob("*") if path.is_file()), prepared, []
 
 
-def _of_names(params: Params) -> tuple[float, float, list[str]]:
+def _of_names(project: Project, params: Params) -> tuple[float, float, list[str]]:
     """The same by what the catalogue states and the user's folders hold, and the data sets of which it is not known."""
     images = prepared = 0.0
     unknown = []
     for split, factor in _SPLITS:
-        for entry in choose(getattr(params.data, split), split):
+        for entry in choose(getattr(params.data, split), split, project.root):
             size = _stated(entry, split)
             if not size:
                 unknown.append(entry.name)

@@ -61,7 +61,7 @@ def test_no_stage_ends_well_if_its_parameters_were_edited_meanwhile(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     for edited in (key, "promote.max_size_ratio", "runtime.pretrain.log_every"):
         write_params(tmp_path)
-        monkeypatch.setitem(stages.STAGES, stage, lambda *_, edited=edited: edit(tmp_path, edited))
+        monkeypatch.setitem(stages.STAGES, stage, lambda *_, edited=edited, **__: edit(tmp_path, edited))
         try:
             main.main([stage])
             assert edited != key

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from srgan import stages
 from srgan.config import schema
 from srgan.config.data import Data
+from srgan.config.project import Project
+from srgan.stages import STAGES
 from tests.fuzz import mutations
 from tests.fuzz.cases import Case, Seeds, SilentlyAccepted, Target
 from tests.helpers.project import write_params
@@ -120,7 +121,7 @@ class Archives(Target):
         archive = folder / case.name
         archive.write_bytes(case.content)
         data = Data(train=(str(archive),), test=("sample",))
-        stages.download(self.params.model_copy(update={"data": data}))
+        STAGES["download"](Project(), self.params.model_copy(update={"data": data}))
         raw = folder / "data" / "raw"
         images = {path.read_bytes() for path in raw.glob("train/**/*") if path.is_file()}
         assert images

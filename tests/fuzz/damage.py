@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from srgan import stages
 from srgan.commands import main
+from srgan.config.project import Project
 from srgan.training.trainer import Trainer
 from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
@@ -62,12 +62,12 @@ class Damage(Target):
         os.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"  # nobody listens
         for command in ("download", "prepare --processes 1", "pretrain"):
             _forked(lambda command=command: main.main(command.split()))
-        shutil.copy(stages.PRETRAINED, stages.GENERATOR)
+        shutil.copy(Project().pretrained, Project().generator)
         _forked(lambda: main.main(["export"]))
-        shutil.copy(stages.PRETRAINED, folder / "undisturbed")  # with the suffix it would be a seed
+        shutil.copy(Project().pretrained, folder / "undisturbed")  # with the suffix it would be a seed
         (folder / "undisturbed").rename(project / "undisturbed")
         shutil.rmtree("checkpoints")
-        stages.PRETRAINED.unlink()
+        Project().pretrained.unlink()
         _forked(_killed_training)
         for seed, file in FILES.items():
             shutil.copy(file, folder / seed)
@@ -98,7 +98,7 @@ class Damage(Target):
                 raise SilentlyAccepted(f"{MODEL} is not the file that reports/export.json knows")
             return
         _command("pretrain")
-        if sha256(stages.PRETRAINED) != sha256(self.project / "undisturbed"):
+        if sha256(Project().pretrained) != sha256(self.project / "undisturbed"):
             raise SilentlyAccepted(f"{FILES[case.name]} was damaged, the training ended in other weights")
 
 

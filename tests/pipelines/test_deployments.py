@@ -27,6 +27,7 @@ from pipelines.promote import promote
 from pipelines.refresh import refresh
 from pipelines.train import train
 from pipelines.upscale import batch_upscale
+from srgan.config.project import Project
 from srgan.utils.errors import Unreachable
 from tests.helpers.browser import Page
 from tests.helpers.commands import environment, run, shim, wait_for
@@ -339,7 +340,7 @@ def test_whatever_kills_a_run_leaves_nothing_behind_and_the_next_goes_on(server,
     wait_for(lambda: not processes_in(server.folder), 60)
     monkeypatch.chdir(server.folder)
     left = []
-    with workspace_lock.hold("test", False, print, killed=left.append):
+    with workspace_lock.acquire(Project(), "test", False, print, killed=left.append):
         assert left == [third]
     (server.folder / workspace_lock.LOCK).write_text(json.dumps({"id": third}))
     server.start()

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.infra import dvc, workspace_lock
 from srgan.config import schema
+from srgan.config.project import Project
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import environment, wait_for
 from tests.helpers.project import ROOT, write_params
@@ -66,7 +67,9 @@ def folder(tmp_path, monkeypatch):
 
 def test_overrides_are_written_and_comments_stay(folder):
     before = (folder / "params.yaml").read_text()
-    workspace_lock.set_params(None, {"train.steps": 1000, "train.losses.adversarial.weight": 0.25, "data.train": ["sample", "div2k"]})
+    workspace_lock.set_params(
+        Project(), None, {"train.steps": 1000, "train.losses.adversarial.weight": 0.25, "data.train": ["sample", "div2k"]}
+    )
     loaded = schema.load()
     assert (loaded.train.steps, loaded.train.losses.adversarial.weight, loaded.data.train) == (1000, 0.25, ("sample", "div2k"))
     after = (folder / "params.yaml").read_text()
@@ -87,7 +90,7 @@ def test_overrides_are_written_and_comments_stay(folder):
 def test_what_is_no_parameter_changes_nothing(folder, profile, overrides, message):
     before = (folder / "params.yaml").read_bytes()
     with pytest.raises(SrganError, match=message) as caught:
-        workspace_lock.set_params(profile, overrides)
+        workspace_lock.set_params(Project(), profile, overrides)
     assert ".tmp" not in str(caught.value)
     assert (folder / "params.yaml").read_bytes() == before
     assert sorted(path.name for path in folder.rglob("*")) == ["params.yaml"]
@@ -96,13 +99,13 @@ def test_what_is_no_parameter_changes_nothing(folder, profile, overrides, messag
 def test_ones_own_parameters_are_kept_beside_a_profile_those_of_a_flow_are_not(folder):
     own = (folder / "params.yaml").read_text() + "# my own\n"
     (folder / "params.yaml").write_text(own)
-    workspace_lock.set_params(None, {"train.steps": 80})  # still one's own
+    workspace_lock.set_params(Project(), None, {"train.steps": 80})  # still one's own
     own = (folder / "params.yaml").read_text()
-    workspace_lock.set_params("srgan-div2k", {"train.steps": 70_000})
+    workspace_lock.set_params(Project(), "srgan-div2k", {"train.steps": 70_000})
     assert (folder / "params.yaml.bak").read_text() == own
     assert schema.load().train.steps == 70_000
-    workspace_lock.set_params("demo", {"train.steps": 800})
-    workspace_lock.set_params("demo", {})
+    workspace_lock.set_params(Project(), "demo", {"train.steps": 800})
+    workspace_lock.set_params(Project(), "demo", {})
     assert sorted(path.name for path in folder.glob("params.yaml*")) == ["params.yaml", "params.yaml.bak"]
 
 
@@ -110,10 +113,11 @@ def test_ones_own_parameters_are_kept_beside_a_profile_those_of_a_flow_are_not(f
 
 HOLDER = """
 import subprocess, sys, time
-from pipelines.infra import workspace_lock as workspace
-with workspace.hold("first", True, print):
-    with workspace.hold("called by it", False, print):  # a flow that the first one calls
-        child = subprocess.Popen(["sleep", sys.argv[1]], pass_fds=workspace.held())
+from pipelines.infra import workspace_lock
+from srgan.config.project import Project
+with workspace_lock.acquire(Project(), "first", True, print):
+    with workspace_lock.acquire(Project(), "called by it", False, print):  # a flow that the first one calls
+        child = subprocess.Popen(["sleep", sys.argv[1]], pass_fds=workspace_lock.inherited_fds())
     print("held", flush=True)
     time.sleep(60)
 """
@@ -124,23 +128,24 @@ def test_a_busy_working_copy_refuses_or_makes_wait_until_the_last_process_is_gon
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, "3"], stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder)
     assert holder.stdout.readline() == "held\n"
     who = rf"{folder} is in use by the run 'first' \(process {holder.pid}, since \d{{4}}-\d\d-\d\d \d\d:\d\d\)"
-    with pytest.raises(workspace_lock.Busy, match=f"{who}; wait for its end"), workspace_lock.hold("second", False, print):
+    with pytest.raises(workspace_lock.Busy, match=f"{who}; wait for its end"), workspace_lock.acquire(Project(), "second", False, print):
         pass
     start, told = time.monotonic(), []
     holder.kill()  # outright, and what it started lives on
     holder.wait()
-    with workspace_lock.hold("second", True, told.append):
+    with workspace_lock.acquire(Project(), "second", True, told.append):
         assert 1 < time.monotonic() - start < 30
     assert len(told) == 1
     assert told[0].endswith("waiting for its end")
-    with workspace_lock.hold("third", False, print):  # nothing stale is left
+    with workspace_lock.acquire(Project(), "third", False, print):  # nothing stale is left
         pass
 
 
 ENLARGER = """
 import pathlib, time
-from pipelines.infra import workspace_lock as workspace
-with workspace.hold("enlarging", True, print, "its-id", results=pathlib.Path("big")):
+from pipelines.infra import workspace_lock
+from srgan.config.project import Project
+with workspace_lock.acquire(Project(), "enlarging", True, print, "its-id", results=pathlib.Path("big")):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -151,23 +156,26 @@ def test_a_folder_of_results_is_for_one_run_and_a_killed_one_is_found(folder):
     enlarger = subprocess.Popen([sys.executable, "-c", ENLARGER], stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder)
     assert enlarger.stdout.readline() == "held\n"
     told = f"{folder}/big is in use by the run 'enlarging' .*; wait for its end, or name another folder"
-    with pytest.raises(workspace_lock.Busy, match=told), workspace_lock.hold("second", False, print, results=folder / "big"):
+    with pytest.raises(workspace_lock.Busy, match=told), workspace_lock.acquire(Project(), "second", False, print, results=folder / "big"):
         pass
-    with workspace_lock.hold("training", False, print), workspace_lock.hold("another", False, print, results=folder / "other"):
+    with (
+        workspace_lock.acquire(Project(), "training", False, print),
+        workspace_lock.acquire(Project(), "another", False, print, results=folder / "other"),
+    ):
         pass
     left = []
-    workspace_lock.report_killed(left.append)
+    workspace_lock.report_killed(Project(), left.append)
     assert left == []
     enlarger.kill()
     enlarger.wait()
-    workspace_lock.report_killed(left.append)
-    workspace_lock.report_killed(left.append)  # told once
+    workspace_lock.report_killed(Project(), left.append)
+    workspace_lock.report_killed(Project(), left.append)  # told once
     assert left == ["its-id"]
 
 
 def test_another_folder_is_no_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SrganError, match="run this in the project's folder"), workspace_lock.hold("run", True, print):
+    with pytest.raises(SrganError, match="run this in the project's folder"), workspace_lock.acquire(Project.open(), "run", True, print):
         pass
 
 

@@ -10,6 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from srgan.config.delivery import Promote
+from srgan.config.project import Project
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.registry import METRICS
 from srgan.tracking import champions, promotion, registry
@@ -117,7 +118,7 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
     assert "promoted" in run("srgan", "promote", cwd=folder).stdout
     assert champion(folder) == "1"
     assert client(folder).get_model_version("srgan-x4", "1").tags["srgan.decision"] == "promoted"
-    consumer = Upscaler(registry.Followed("models:/srgan-x4@champion", period=0))
+    consumer = Upscaler(registry.AliasTracker(Project(), "models:/srgan-x4@champion", period=0))
     assert consumer.refresh() is consumer
     assert "version 1 is the champion already" in run("srgan", "promote", cwd=folder).stdout
     done = run("srgan", "rollback", cwd=folder, check=False)
@@ -161,13 +162,20 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
     assert "challenger, champion anew" in done.stderr
 
 
+PROMOTE_OWN = """
+from srgan.config import schema
+from srgan.config.project import Project
+from srgan.tracking import promotion
+promotion.promote(Project(), schema.load(), own=True)  # as the flow `refresh` does
+"""
 PROMOTE = """
 import sys
-from srgan import champions
+from srgan.config.project import Project
+from srgan.tracking import champions
 from srgan.utils.errors import SrganError
 champions.SETTLE_SECONDS = 2.0
 try:
-    champions.crown("srgan-x4", "1", None)
+    champions.set_champion(Project(), "srgan-x4", "1", None)
     print("won")
 except SrganError as error:
     print(f"lost: {error}")
@@ -195,12 +203,12 @@ def test_a_promotion_that_died_does_not_block_for_ever(copy_of_project, monkeypa
     store = client(copy_of_project)
     store.set_registered_model_tag("srgan-x4", champions.LOCK_TAG, f"somebody@{time.time():.0f}")
     with pytest.raises(SrganError, match=r"another promotion is at work \(somebody\)"):
-        champions.crown("srgan-x4", "1", None)
+        champions.set_champion(Project(), "srgan-x4", "1", None)
     store.set_registered_model_tag("srgan-x4", champions.LOCK_TAG, f"somebody@{time.time() - 1000:.0f}")
-    champions.crown("srgan-x4", "1", None)
+    champions.set_champion(Project(), "srgan-x4", "1", None)
     assert champion(copy_of_project) == "1"
     with pytest.raises(SrganError, match="version 1 became the champion meanwhile"):
-        champions.crown("srgan-x4", "1", None)
+        champions.set_champion(Project(), "srgan-x4", "1", None)
 
 
 @pytest.mark.parametrize("mark", ["somebody@{later}", "somebody@noon", "@", "somebody"])
@@ -209,7 +217,7 @@ def test_a_mark_of_another_clock_blocks_nobody(copy_of_project, monkeypatch, mar
     monkeypatch.setattr(champions, "SETTLE_SECONDS", 0.0)
     store = client(copy_of_project)
     store.set_registered_model_tag("srgan-x4", champions.LOCK_TAG, mark.format(later=f"{time.time() + 3600:.0f}"))
-    champions.crown("srgan-x4", "1", None)
+    champions.set_champion(Project(), "srgan-x4", "1", None)
     assert champion(copy_of_project) == "1"
 
 
@@ -220,25 +228,25 @@ def test_a_version_that_never_was_champion_is_none_to_go_back_to(copy_of_project
     monkeypatch.setattr(champions, "SETTLE_SECONDS", 0.0)
     store = client(copy_of_project)
     store.create_model_version("srgan-x4", (copy_of_project / "models").as_uri())
-    champions.crown("srgan-x4", "1", None)
+    champions.set_champion(Project(), "srgan-x4", "1", None)
 
     def killed(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(champions, killed_in, killed)
-        champions.crown("srgan-x4", "2", "1")
+        champions.set_champion(Project(), "srgan-x4", "2", "1")
     if champion(copy_of_project) == "1":
         with pytest.raises(SrganError, match="no former champion"):
-            champions.uncrown("srgan-x4")
-        champions.crown("srgan-x4", "2", "1")
+            champions.restore_previous(Project(), "srgan-x4")
+        champions.set_champion(Project(), "srgan-x4", "2", "1")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(champions, killed_in, killed)
-        champions.uncrown("srgan-x4")
+        champions.restore_previous(Project(), "srgan-x4")
     if champion(copy_of_project) == "2":
-        assert champions.uncrown("srgan-x4") == ("2", "1")
+        assert champions.restore_previous(Project(), "srgan-x4") == ("2", "1")
     with pytest.raises(SrganError, match="no former champion"):
-        champions.uncrown("srgan-x4")
+        champions.restore_previous(Project(), "srgan-x4")
 
 
 def test_a_champion_moved_by_hand_is_noticed(copy_of_project):
@@ -274,9 +282,7 @@ def test_the_challenger_of_another_working_copy_is_named(copy_of_project, tmp_pa
     assert note in done.stderr
     assert "not the model of this working copy" in (folder / "reports" / "promotion.md").read_text()
     assert "not the model" not in run("srgan", "promote", "--dry-run", cwd=other, check=False, MLFLOW_TRACKING_URI=uri).stderr
-    refused = "from srgan.config import schema; from srgan.tracking import promotion; promotion.promote(schema.load(), own=True)"
-    # as the flow `refresh` does
-    done = run(sys.executable, "-c", refused, cwd=folder, check=False, MLFLOW_TRACKING_URI=uri)
+    done = run(sys.executable, "-c", PROMOTE_OWN, cwd=folder, check=False, MLFLOW_TRACKING_URI=uri)
     assert f"SrganError: {note}; make that the challenger with: dvc repro register" in done.stderr
 
 

@@ -15,6 +15,7 @@ from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, TEMPORARILY_UNAVAIL
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import OperationalError
 
+from srgan.config.project import Project
 from srgan.tracking import store as mlflow_store
 from srgan.utils.errors import SrganError, Unreachable
 from tests.helpers.commands import environment, run
@@ -39,8 +40,8 @@ def files_below(folder):
 def test_artifacts_that_are_in_no_folder_stay_where_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place = "s3://bucket/mlflow/artifacts"
-    created = mlflow_store.connect().create_experiment("remote", artifact_location=place)
-    assert mlflow_store.connect().get_experiment(created).artifact_location == place
+    created = mlflow_store.connect(Project()).create_experiment("remote", artifact_location=place)
+    assert mlflow_store.connect(Project()).get_experiment(created).artifact_location == place
 
 
 def test_a_renamed_or_copied_project_takes_its_store_along(copy_of_project, tmp_path):
@@ -95,10 +96,17 @@ def test_an_experiment_in_a_temporary_folder_is_registered_in_the_projects_own_s
     assert len(store.search_model_versions("name = 'srgan-x4'")) == 2
 
 
+CREATE = """
+from srgan.config.project import Project
+from srgan.tracking import store
+print(len(store.connect(Project()).search_experiments()))
+"""
+
+
 @pytest.mark.slow
 def test_two_that_create_the_store_at_once_do_not_break_it(copy_of_project, tmp_path):
     env = environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/new.db")
-    command = [sys.executable, "-c", "from srgan import mlflow_store; print(len(mlflow_store.connect().search_experiments()))"]
+    command = [sys.executable, "-c", CREATE]
     processes = [
         subprocess.Popen(command, cwd=copy_of_project, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
     ]
@@ -134,7 +142,7 @@ def test_a_process_killed_while_it_creates_the_store_does_not_break_it(tmp_path,
             try:
                 os.chdir(tmp_path / "new")
                 os.environ["MLFLOW_TRACKING_URI"] = "sqlite:///new.db"
-                mlflow_store.connect()
+                mlflow_store.connect(Project())
                 code = 0
             finally:
                 os._exit(code)
@@ -274,4 +282,4 @@ def test_an_outage_may_be_over_the_next_time(copy_of_project):
     ],
 )
 def test_only_an_outage_is_worth_another_try(error, kind):
-    assert type(mlflow_store.explained(error)) is kind
+    assert type(mlflow_store.explained(Project(), error)) is kind

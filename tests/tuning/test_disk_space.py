@@ -8,6 +8,7 @@ import pytest
 
 from srgan.commands import main
 from srgan.config import schema
+from srgan.config.project import Project
 from srgan.data.choice import choose
 from srgan.tuning import disk_space, estimate
 from srgan.utils import files
@@ -27,7 +28,7 @@ def test_a_plan_tells_what_the_data_takes_and_whether_there_is_room(tmp_path, mo
     assert "disk: data/raw 4 MB, data/prepared about " in capsys.readouterr().out
     for stage in ("download", "prepare"):
         run("srgan", stage, cwd=tmp_path)
-    images, prepared, unknown = disk_space._of_images(schema.load(Path("params.yaml")), Path("data/raw"))
+    images, prepared, unknown = disk_space._of_images(Project(), schema.load(Path("params.yaml")))
     assert unknown == []
     assert images == pytest.approx(size(tmp_path / "data/raw"), rel=0.02)
     assert prepared == pytest.approx(size(tmp_path / "data/prepared"), rel=0.1)
@@ -46,8 +47,8 @@ def test_sizes_that_nobody_states_are_named(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/a.png").write_bytes(bytes(3_000_000))
     loaded = schema.load(write_params(tmp_path, {"data.train": [str(tmp_path / "mine"), "https://example.org/street.zip"]}))
-    said = disk_space.plan(loaded, tmp_path / "raw")
-    assert disk_space._of_names(loaded)[0] == 3_000_000 + disk_space._stated(choose(loaded.data.test, "test")[0], "test")
+    said = disk_space.plan(Project(tmp_path), loaded)
+    assert disk_space._of_names(Project(tmp_path), loaded)[0] == 3_000_000 + disk_space._stated(choose(loaded.data.test, "test")[0], "test")
     assert "not counted, as their size is not known before the download: street" in said
 
 
@@ -56,7 +57,7 @@ def test_of_a_folder_with_both_splits_each_counts_once(tmp_path):
         (tmp_path / "mine" / part).mkdir(parents=True)
         (tmp_path / "mine" / part / "a.png").write_bytes(bytes(size))
     loaded = schema.load(write_params(tmp_path, {"data.train": [str(tmp_path / "mine")], "data.test": [str(tmp_path / "mine")]}))
-    assert disk_space._of_names(loaded)[0] == 5070
+    assert disk_space._of_names(Project(tmp_path), loaded)[0] == 5070
 
 
 def test_a_copy_shares_the_disk_where_it_can_and_is_never_a_hard_link(tmp_path, monkeypatch):

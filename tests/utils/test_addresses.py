@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from srgan.config import schema
-from srgan.data.download.checksums import CHECKSUMS, Checksums
+from srgan.data.download.checksums import Checksums
 from srgan.tracking import store
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError
@@ -61,7 +61,7 @@ def download(work, address, check=True, **env):
 def test_a_password_and_a_token_in_an_address_are_neither_logged_nor_recorded(private):
     work, host = private
     done = download(work, f"http://anna:S3CRET@{host}/more.zip?token=T0KEN")
-    recorded = (work / CHECKSUMS).read_text()
+    recorded = (work / "checksums.json").read_text()
     assert list(json.loads(recorded)) == [f"http://{host}/more.zip"]
     assert f"recorded http://{host}/more.zip; commit this file" in done.stderr
     assert "downloaded over plain http without a published digest" in done.stderr
@@ -123,13 +123,13 @@ def test_only_the_secret_parts_of_an_address_are_hidden(text, shown):
 def test_addresses_that_former_versions_recorded_count_and_lose_their_secrets(private):
     work, host = private
     download(work, f"http://anna:S3CRET@{host}/more.zip")
-    digest = json.loads((work / CHECKSUMS).read_text())[f"http://{host}/more.zip"]
-    (work / CHECKSUMS).write_text(json.dumps({f"http://anna:S3CRET@{host}/more.zip?token=T0KEN": digest}))
+    digest = json.loads((work / "checksums.json").read_text())[f"http://{host}/more.zip"]
+    (work / "checksums.json").write_text(json.dumps({f"http://anna:S3CRET@{host}/more.zip?token=T0KEN": digest}))
     done = download(work, f"http://anna:S3CRET@{host}/more.zip")
     assert "removed passwords and tokens from addresses" in done.stderr
-    assert json.loads((work / CHECKSUMS).read_text()) == {f"http://{host}/more.zip": digest}
+    assert json.loads((work / "checksums.json").read_text()) == {f"http://{host}/more.zip": digest}
     with pytest.raises(SrganError, match="not those of the first download"):
-        Checksums(work / CHECKSUMS).check(f"http://anna:S3CRET@{host}/more.zip", [])
+        Checksums(work / "checksums.json").check(f"http://anna:S3CRET@{host}/more.zip", [])
 
 
 def test_user_and_password_may_come_from_netrc(private):

@@ -8,8 +8,6 @@ from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError
 from srgan.utils.files import digest, write_json
 
-CHECKSUMS = Path("checksums.json")
-
 log = logging.getLogger(__name__)
 
 
@@ -27,7 +25,7 @@ class Checksums:
         SrganError: the file is not valid.
     """
 
-    def __init__(self, path: Path = CHECKSUMS) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         try:
             known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

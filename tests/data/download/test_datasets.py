@@ -12,6 +12,7 @@ import sys
 import threading
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from srgan.data.choice import choose
 from srgan.data.download import catalog, datasets, places
 from srgan.data.download import http as transfer
 from srgan.data.download.catalog import DATA_SETS, File, Source
-from srgan.data.download.checksums import CHECKSUMS, Checksums, digest_of
+from srgan.data.download.checksums import Checksums, digest_of
 from srgan.data.download.datasets import fetch_data_set
 from srgan.data.left_out import LeftOut
 from srgan.utils.cache import cache_folder
@@ -31,6 +32,8 @@ from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 from tests.helpers.commands import environment, run
 from tests.helpers.project import write_params
+
+CHECKSUMS = Path("checksums.json")
 
 
 def png(seed):
@@ -74,7 +77,7 @@ def served(place):
 
 
 def fetch(entry, split, folder, checksums=None, left_out=None):
-    return fetch_data_set(entry, split, folder, checksums or Checksums(), left_out or LeftOut())
+    return fetch_data_set(entry, split, folder, checksums or Checksums(CHECKSUMS), left_out or LeftOut())
 
 
 def names(records):
@@ -209,7 +212,7 @@ def entry_at(url, count=3, name="some"):
 def test_the_first_download_is_recorded_and_a_later_one_must_match(served, caplog):
     folder, address = served
     write_zip(folder / "a.zip", ["Some/x.png", "Some/y.png", "Some/z.png", "Some/readme.txt"])
-    checksums = Checksums()
+    checksums = Checksums(CHECKSUMS)
     records = fetch(entry_at(f"{address}/a.zip"), "train", folder.parent / "out", checksums)
     assert names(records) == ["x.png", "y.png", "z.png"]
     checksums.save()
@@ -225,7 +228,7 @@ def test_the_first_download_is_recorded_and_a_later_one_must_match(served, caplo
 def test_a_broken_record_is_told(place):
     CHECKSUMS.write_text("{")
     with pytest.raises(SrganError, match=r"checksums\.json: not valid JSON .* restore it with git"):
-        Checksums()
+        Checksums(CHECKSUMS)
 
 
 def test_a_source_that_is_broken_or_incomplete_gives_way_to_the_next(served, caplog):
@@ -337,7 +340,7 @@ def test_one_more_address_is_no_change_of_the_others(served):
     addresses = tuple(f"{address}/{number}.png" for number in range(3))
     for count in (2, 3):
         (entry,) = choose(addresses[:count], "train")
-        checksums = Checksums()
+        checksums = Checksums(CHECKSUMS)
         assert len(fetch(entry, "train", folder.parent / f"out{count}", checksums)) == count
         checksums.save()
 

@@ -1,0 +1,48 @@
+"""Stage `export`: the generator as ONNX, in ``models/`` and ``models/reduced/``."""
+
+import logging
+
+from srgan.config.project import Project
+from srgan.config.schema import Params
+from srgan.data.manifest import pairs
+from srgan.data.packed_store import Store
+from srgan.data.sampler import PatchSampler
+from srgan.export import quantize
+from srgan.export.onnx import export_onnx, file_name
+from srgan.models.checkpoints import load_generator
+from srgan.models.registry import architecture_of
+from srgan.utils.files import atomic_folder, sha256, write_json
+
+log = logging.getLogger(__name__)
+
+CALIBRATION_PATCHES = 16  # patches that set the ranges of int8
+
+
+def run(project: Project, params: Params) -> None:
+    """Write the generator as ONNX and compare it with PyTorch.
+
+    docs/onnx.md describes the file. ``reports/export.json`` has the sizes, digests and differences.
+
+    Args:
+        project: the files.
+        params: the whole configuration.
+    """
+    options = params.export
+    generator, metadata = load_generator(project.generator, made_by="train")
+    arch, _ = architecture_of(generator)
+    path = project.models / file_name(generator.scale, options.name, arch)
+    described = {"sr.name": options.name, "sr.license": options.license, "sr.weights_sha256": sha256(project.generator)}
+    project.export_record.unlink(missing_ok=True)  # it has the digests of the files that are replaced now
+    result = export_onnx(path, generator, metadata | described, options.optimize_graph)
+    log.info("%s: %.0f kB, at most %.1e from torch", path, result["bytes"] / 1000, max(result["max_difference"].values()))
+    with atomic_folder(project.reduced) as folder:
+        reduced, validation = {}, pairs(project.prepared, "validation")
+        if options.fp16:
+            reduced["fp16"] = quantize.write_fp16(folder / file_name(generator.scale, options.name, arch, "fp16"), path, validation)
+        if options.int8:
+            store = Store(project.prepared)
+            store.verify()
+            _, patches = PatchSampler(store, CALIBRATION_PATCHES, params.train.patch_size, seed=0)(0)
+            out = folder / file_name(generator.scale, options.name, arch, "int8")
+            reduced["int8"] = quantize.write_int8(out, path, validation, patches[:, :32, :32], options.int8_max_drop_db)
+    write_json(project.export_record, result | {"reduced": reduced})

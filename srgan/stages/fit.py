@@ -1,0 +1,160 @@
+"""Code that the stages `pretrain` and `train` share: data, checkpoints and tracking around the trainer."""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from srgan import __version__
+from srgan.config.project import Project
+from srgan.config.schema import Params, flatten, identity, to_dict
+from srgan.config.training import Pretrain, StageRuntime, Train
+from srgan.data.manifest import images_of, pairs
+from srgan.data.packed_store import Store, Verification
+from srgan.data.sampler import PatchSampler
+from srgan.distributed import launch, process_group
+from srgan.distributed.device import pick_device
+from srgan.metrics.registry import METRICS, open_metrics, select_metrics
+from srgan.models.checkpoints import save_generator
+from srgan.models.registry import architecture_of, parameter_count
+from srgan.tracking import mlflow_run
+from srgan.tracking.training_record import TrainingRecord, current_training
+from srgan.training import continuation, lineage
+from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
+from srgan.training.logger import SilentLog, TrainingLog
+from srgan.training.trainer import Trainer
+from srgan.utils.files import digest, require, sha256
+
+log = logging.getLogger(__name__)
+
+
+def accept_edits(advice: str = "") -> None:
+    """Check nothing: a stage called from Python has no parameter file that a user may edit."""
+
+
+@dataclass
+class Networks:
+    """Networks of one training stage.
+
+    Attributes:
+        generator: the network to train.
+        discriminator: its opponent, or None in the first stage.
+        perceptual: features of the perceptual loss, or None.
+        earlier: lineage of the weights that the stage starts from.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module | None = None
+    perceptual: nn.Module | None = None
+    earlier: tuple[dict[str, Any], ...] = ()
+
+
+def fit(
+    project: Project,
+    params: Params,
+    stage: str,
+    training: TrainingRecord,
+    networks: Networks,
+    metadata: dict[str, str],
+    unedited: Callable[..., None],
+) -> None:
+    """Train the generator and write its weights.
+
+    Args:
+        project: the files.
+        params: the whole configuration.
+        stage: ``pretrain`` or ``train``.
+        training: record of the training.
+        networks: what is trained.
+        metadata: for the header of the weights.
+        unedited: `srgan.config.recorded.refuse_edits`, called before the stage ends well.
+    """
+    options: Pretrain | Train = getattr(params, stage)
+    runtime: StageRuntime = getattr(params.runtime, stage)
+    about = describe_run(project, params, stage, training)
+    launch.end_with_starter()
+    with process_group.joined(), ExitStack() as locked:
+        out = project.pretrained if stage == "pretrain" else project.generator
+        out.parent.mkdir(parents=True, exist_ok=True)
+        store = Store(project.prepared)
+        sampler = PatchSampler(store, options.batch_size, options.patch_size, options.seed, process_group.rank(), process_group.size())
+        otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
+        scorers = open_metrics(select_metrics(["alex"] if options.lpips else [], validation=True), otherwise, pick_device())
+        found = process_group.gathered([set(scorers)])
+        for name in [name for name in scorers if not all(name in names for names in found)]:
+            log.warning("%s is unavailable on other machines; %s", METRICS[name].label, otherwise)
+            del scorers[name]
+        validation = pairs(project.prepared, "validation")
+        trainer = Trainer(options, runtime, networks.generator, networks.discriminator, sampler, validation, networks.perceptual, scorers)
+        log.info(
+            "%s: %s parameters on %s, %s, %d training images%s",
+            stage,
+            f"{parameter_count(networks.generator):,}",
+            trainer.device,
+            str(trainer.dtype).removeprefix("torch."),
+            len(sampler.eligible_images),
+            f", {process_group.size()} processes" if process_group.size() > 1 else "",
+        )
+        # A checkpoint resumes only in a run that equals its own in all of these.
+        machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), "lpips" in scorers]
+        signature = digest([identity(options), architecture_of(networks.generator), about["inputs"], machine])
+        if process_group.rank():
+            trainer.fit(SilentLog(), SharedCheckpoints(None))
+            return
+        checkpoints = locked.enter_context(
+            Checkpoints(
+                training.folders[stage],
+                signature,
+                runtime.checkpoint_every,
+                about,
+                options.continue_from,
+                partial(continuation.check, about=about, stage=stage),
+                project.working_copy.checkpoints / stage,
+            )
+        )
+        with mlflow_run.live(training, stage):
+            logger = TrainingLog(project.losses[stage], options.steps, stage, training.folders[stage] / "pictures")
+            trained = trainer.fit(logger, SharedCheckpoints(checkpoints), Verification(store).check)
+            metadata |= lineage.metadata([*networks.earlier, *checkpoints.about["lineage"]])
+            save_generator(out, trained, metadata | {"sr.train_data_sha256": training.data_sha256})
+        unedited("; the checkpoint is kept: with the old values that takes seconds")
+        checkpoints.finish()  # last, so that a process that is killed before need not train again
+
+
+def describe_run(project: Project, params: Params, stage: str, training: TrainingRecord) -> dict[str, Any]:
+    """Return the identity of a run of a training stage, for runs that continue from its states."""
+    options = flatten({"model": to_dict(params.model), **to_dict(getattr(params, stage))})
+    options.pop("continue_from", None)
+    if stage == "train":
+        start = sha256(require(project.pretrained, "pretrain"))
+    else:
+        start = "" if params.pretrain.pretrained == "scratch" else sha256(project.resolve(params.pretrain.pretrained))
+    images = images_of(project.prepared, "validation")
+    validated = [[image["set"], image["name"], image["source_sha256"], image["lr_sha256"]] for image in images]
+    return {"options": options, "inputs": [Store(project.prepared).sha256, validated, start], "training": training.key, "lineage": []}
+
+
+def continue_from(project: Project, params: Params, path: Path, stage: str, state: str) -> str:
+    """Write the state that a stage continues from into the parameter file.
+
+    Args:
+        project: the files.
+        params: the whole configuration.
+        path: the parameter file.
+        stage: ``pretrain`` or ``train``.
+        state: name of the state, or empty for the last one.
+
+    Returns:
+        The changes, for the user.
+
+    Raises:
+        SrganError: there is no such state, or it is of another network or of other data.
+    """
+    about = describe_run(project, params, stage, current_training(project, params, stage))
+    return continuation.write(path, project.checkpoints / stage, about, state)

@@ -1,0 +1,36 @@
+"""Stage `pretrain`: the generator, trained on pixels, in ``models/pretrained.safetensors``."""
+
+import logging
+from collections.abc import Callable
+
+import torch
+
+from srgan.config.project import Project
+from srgan.config.schema import Params, options_of
+from srgan.data.manifest import read_manifest
+from srgan.models.checkpoints import load_pretrained
+from srgan.models.registry import build_generator
+from srgan.stages.fit import Networks, accept_edits, fit
+from srgan.tracking.training_record import current_training
+
+log = logging.getLogger(__name__)
+
+
+def run(project: Project, params: Params, unedited: Callable[..., None] = accept_edits) -> None:
+    """Train the generator with pixel losses.
+
+    Args:
+        project: the files.
+        params: the whole configuration.
+        unedited: `srgan.config.recorded.refuse_edits`, called before the stage ends well.
+    """
+    options = params.pretrain
+    torch.manual_seed(options.seed)
+    scale = read_manifest(project.prepared)["scale"]
+    generator = build_generator(params.model.name, scale=scale, **options_of(params.model))
+    if options.pretrained != "scratch":
+        load_pretrained(project.resolve(options.pretrained), generator)
+        log.info("pretrain: starts from %s", options.pretrained)
+    training = current_training(project, params, "pretrain")
+    metadata = {"sr.objective": "psnr", "sr.train_run": training.pretraining_key}
+    fit(project, params, "pretrain", training, Networks(generator), metadata, unedited)

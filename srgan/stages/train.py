@@ -1,0 +1,40 @@
+"""Stage `train`: the generator, trained against a discriminator, in ``models/generator.safetensors``."""
+
+from collections.abc import Callable
+
+import torch
+
+from srgan.config.project import Project
+from srgan.config.schema import Params, options_of
+from srgan.losses.perceptual import open_perceptual
+from srgan.models.checkpoints import load_generator
+from srgan.models.registry import build_discriminator
+from srgan.stages.fit import Networks, accept_edits, fit
+from srgan.tracking.training_record import current_training
+from srgan.training import lineage
+from srgan.utils.errors import SrganError
+
+
+def run(project: Project, params: Params, unedited: Callable[..., None] = accept_edits) -> None:
+    """Train the GAN (generator and discriminator).
+
+    Args:
+        project: the files.
+        params: the whole configuration.
+        unedited: `srgan.config.recorded.refuse_edits`, called before the stage ends well.
+
+    Raises:
+        SrganError: the pre-trained generator was trained with other parameters or data.
+    """
+    options = params.train
+    generator, known = load_generator(project.pretrained, made_by="pretrain")
+    training = current_training(project, params, "train")
+    if known.get("sr.train_run") != training.pretraining_key:  # the key would name parameters that the first stage was not trained with
+        raise SrganError(f"{project.pretrained}: trained with other parameters or data than params.yaml now names; run: dvc repro train")
+    torch.manual_seed(options.seed)
+    config = options_of(options.discriminator)
+    config.pop("learning_rate")
+    discriminator = build_discriminator(options.discriminator.name, **config)
+    perceptual = open_perceptual(options.losses.perceptual)
+    networks = Networks(generator, discriminator, perceptual, tuple(lineage.read(known)))
+    fit(project, params, "train", training, networks, {"sr.objective": "gan", "sr.train_run": training.key}, unedited)
