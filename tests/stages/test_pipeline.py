@@ -154,7 +154,7 @@ def test_the_champion_is_scored_beside(copy_of_project):
     assert "4x-demo-compact-fp32.onnx is damaged" in done.stderr
     model.unlink()
     done = run("srgan", "evaluate", cwd=copy_of_project)
-    assert "the champion goes unscored" in done.stderr
+    assert "the champion is not scored" in done.stderr
     assert "champion" not in json.loads((copy_of_project / "reports" / "metrics.json").read_text())["sample"]
 
 
