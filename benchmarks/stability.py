@@ -19,7 +19,7 @@ from srgan.data.packed_store import Store
 from srgan.data.sampler import PatchSampler
 from srgan.losses.perceptual import open_perceptual
 from srgan.models.checkpoints import load_generator
-from srgan.models.registry import build_discriminator
+from srgan.models.registry import create_discriminator
 from srgan.training.checkpoint import Checkpoints
 from srgan.training.logger import TrainingLog
 from srgan.training.trainer import Trainer
@@ -32,9 +32,7 @@ def train(options: Train, runtime: StageRuntime, folder: Path) -> Trainer:
     """Run the GAN stage and return its trainer."""
     torch.manual_seed(options.seed)
     generator, _ = load_generator(PRETRAINED, made_by="pretrain")
-    config = schema.options_of(options.discriminator)
-    config.pop("learning_rate")
-    discriminator = build_discriminator(options.discriminator.name, **config)
+    discriminator = create_discriminator(options.discriminator)
     crops = PatchSampler(Store(PREPARED), options.batch_size, options.patch_size, options.seed)
     perceptual = open_perceptual(options.losses.perceptual)
     trainer = Trainer(options, runtime, generator, discriminator, crops, pairs(PREPARED, "validation")[:2], perceptual)

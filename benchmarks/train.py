@@ -32,14 +32,14 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from data import photograph
-from srgan.config import profiles, schema
+from srgan.config import profiles
 from srgan.config.training import Pretrain, StageRuntime, Train
 from srgan.data.packed_store import Store, StoreWriter, pack
 from srgan.data.sampler import PatchSampler
 from srgan.degradations.bicubic import bicubic_downscale
 from srgan.distributed.device import pick_device, pick_precision
 from srgan.losses.perceptual import VggLoss
-from srgan.models.registry import build_discriminator, build_generator
+from srgan.models.registry import build_discriminator, create_generator
 from srgan.models.srresnet import SRResNet
 from srgan.models.vgg import Vgg19, random_weights
 from srgan.training.trainer import Trainer
@@ -77,8 +77,7 @@ def options_of(name: str, stage: str, batch: int, precision: str = "auto") -> Pr
 def networks(name: str, options: Pretrain | Train) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
     """Return the generator. Add the discriminator and the VGG loss in the GAN stage. All weights are random."""
     torch.manual_seed(0)
-    model = profiles.load(PROFILES[name]).model
-    generator = build_generator(model.name, scale=4, **schema.options_of(model))
+    generator = create_generator(profiles.load(PROFILES[name]).model, scale=4)
     if not isinstance(options, Train):
         return generator, None, None
     discriminator = build_discriminator("vgg", features=64)

@@ -23,6 +23,11 @@ class Component(Section):
     name: str = Field(description="one of the registered names")  # the only key that every component has, and that has no default
 
 
+def options_of(component: Component) -> dict[str, Any]:
+    """Return the options of a component without its name, as its factory takes them."""
+    return {key: value for key, value in component if key != "name"}
+
+
 def option(default: Any, description: str, **limits: Any) -> Any:
     """Declare an option of a section.
 

@@ -75,6 +75,11 @@ def component(registry: str) -> Choice:
     return Choice(lambda: {entry.name: entry.config for entry in entries(registry)})
 
 
+def entry_of(registry: str, name: str) -> Any:
+    """Return an entry of a registry by its name."""
+    return next(entry for entry in entries(registry) if entry.name == name)
+
+
 def entries(registry: str) -> Iterable[Any]:
     """Return the entries of a registry that is named ``module:NAME``."""
     found = _registry(registry)

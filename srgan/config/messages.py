@@ -37,6 +37,8 @@ def describe(error: ValidationError, root: type[Section], values: dict[str, Any]
         context = details.get("ctx", {})
         if details["type"] == "refused":
             keys += tuple(context["key"].split("."))
+        elif details["type"] == "name":
+            keys += (context["key"],)
         text = _sentence(details, _value(values, keys), keys, root, values)
         yield keys, f"{key_name(keys)}: {text}" if keys else text
 
@@ -56,11 +58,8 @@ def _sentence(details: ErrorDetails, value: Any, keys: Keys, root: type[Section]
     if kind == "choice":
         names = ", ".join(context["names"])
         return f"must be a section with the key {context['key']}, one of {names}" + ("" if isinstance(value, dict) else f", not {shown}")
-    if kind == "name":
-        named = value.get(context["key"])
-        return f"{context['key']}: {_shown(named)} is not one of {', '.join(context['names'])}{_guess(str(named), context['names'])}"
-    if kind == "literal_error":
-        valid = [word.strip("' ") for word in str(context["expected"]).replace(" or ", ",").split(",")]
+    if kind in ("name", "literal_error"):
+        valid = context.get("names") or [word.strip("' ") for word in str(context["expected"]).replace(" or ", ",").split(",")]
         return f"{shown} is not one of {', '.join(valid)}{_guess(str(value), valid)}"
     if bound := next((f"must be {word} {context[key]:g} (is {value})" for key, word in _BOUNDS.items() if key in context), ""):
         return bound

@@ -10,7 +10,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from srgan.config import yaml
-from srgan.config.base import Section
+from srgan.config.base import Component, Section
 from srgan.config.choice import choice_of
 from srgan.config.renamed import INVERTED, RENAMED
 from srgan.config.schema import Params, load
@@ -26,25 +26,31 @@ def render(params: Params, head: str = "") -> str:
         params: the values.
         head: comment lines for the top of the file, without ``#``.
     """
-    lines = [HEADER.rstrip(), *(f"# {line}".rstrip() for line in head.splitlines())]
+    text = [HEADER.rstrip(), *(f"# {line}".rstrip() for line in head.splitlines())]
     for name, field in Params.model_fields.items():
-        section = getattr(params, name)
-        lines += ["", f"{name}: # {field.description}", *_lines(section, "  ", _names(field))]
-    return "\n".join(lines) + "\n"
+        text += ["", f"{name}: # {field.description}", *lines(getattr(params, name), "  ", _names(field))]
+    return "\n".join(text) + "\n"
 
 
-def _lines(section: Section, indent: str, names: str = "") -> list[str]:
-    lines = []
+def lines(section: Section, indent: str = "", names: str = "") -> list[str]:
+    """Return the options of a section as lines of YAML, each with its comment.
+
+    Args:
+        section: the values.
+        indent: spaces before each line.
+        names: of a component, the names to choose from.
+    """
+    text: list[str] = []
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         comment = names if name == "name" and names else field.description
         if isinstance(value, Section) and not value.FLOW:
-            lines += [f"{indent}{name}: # {comment}", *_lines(value, indent + "  ", _names(field))]
-        elif isinstance(value, tuple) and any(isinstance(item, Section) and item.FLOW for item in value):
-            lines += [f"{indent}{name}: # {comment}", *(f"{indent}  - {scalar(item)}" for item in value)]
+            text += [f"{indent}{name}: # {comment}", *lines(value, indent + "  ", _names(field))]
+        elif isinstance(value, tuple) and any(isinstance(item, Component) for item in value):
+            text += [f"{indent}{name}: # {comment}", *(f"{indent}  - {scalar(item)}" for item in value)]
         else:
-            lines.append(f"{indent}{name}: {scalar(value)} # {comment}")
-    return lines
+            text.append(f"{indent}{name}: {scalar(value)} # {comment}")
+    return text
 
 
 def _names(field: FieldInfo) -> str:

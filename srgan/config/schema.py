@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from srgan.config import messages, yaml
-from srgan.config.base import Component, Section, option, refuse, section
+from srgan.config.base import Section, option, refuse, section
+from srgan.config.choice import entry_of
 from srgan.config.data import Data, Prepare
 from srgan.config.delivery import Evaluate, Export, Promote, Register
-from srgan.config.networks import Model, RRDBModel, SRResNetModel
+from srgan.config.networks import NETWORKS, Model
 from srgan.config.renamed import rename
 from srgan.config.training import Pretrain, Runtime, Train
 from srgan.utils.addresses import without_secrets
@@ -43,13 +44,15 @@ class Params(Section):
     def _check(self) -> "Params":
         if not self.data.test and not self.prepare.test:
             refuse("data.test", "needs a data set, or prepare.test a share above 0")
-        if isinstance(self.model, SRResNetModel | RRDBModel) and self.prepare.scale not in (2, 3, 4, 8):
-            refuse("prepare.scale", f"must be 2, 3, 4 or 8 for {self.model.name}")
+        network = entry_of(NETWORKS, self.model.name)
+        if self.prepare.scale not in network.scales:
+            *scales, last = network.scales
+            refuse("prepare.scale", f"must be {', '.join(map(str, scales))} or {last} for {self.model.name}")
         for stage in ("pretrain", "train"):
             if getattr(self, stage).patch_size % self.prepare.scale:
                 refuse(f"{stage}.patch_size", f"must be a multiple of prepare.scale ({self.prepare.scale})")
-            if getattr(self.runtime, stage).activation_checkpointing and not isinstance(self.model, RRDBModel):
-                refuse(f"runtime.{stage}.activation_checkpointing", "is for model.name: rrdb")
+            if getattr(self.runtime, stage).activation_checkpointing and not network.activation_checkpointing:
+                refuse(f"runtime.{stage}.activation_checkpointing", f"is not supported by {self.model.name}")
         return self
 
 
@@ -98,11 +101,6 @@ def identity(section: Section) -> dict[str, Any]:
         elif field.is_required() or value != field.get_default(call_default_factory=True):
             result[name] = [identity(item) if isinstance(item, Section) else item for item in value] if isinstance(value, tuple) else value
     return result
-
-
-def options_of(component: Component) -> dict[str, Any]:
-    """Return the options of a component without its name, as its factory takes them."""
-    return {key: value for key, value in component if key != "name"}
 
 
 def settings(values: Any) -> dict[str, Any]:

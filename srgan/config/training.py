@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from srgan.config.base import Component, Section, option, refuse, section
 from srgan.config.choice import one_of
 from srgan.config.losses import PretrainLosses, TrainLosses
-from srgan.config.networks import Discriminator, PatchDiscriminator
+from srgan.config.networks import Discriminator
 
 SCHEDULE = "constant, cosine (half a cosine, down to 1 %) or multistep"
 OUTS = ("data/raw", "data/prepared", "models", "reports")  # DVC deletes the files in them before the stage that writes them
@@ -128,9 +128,8 @@ class Train(Optimization):
 
     @model_validator(mode="after")
     def _check_patch(self) -> "Train":
-        smallest = 2**self.discriminator.depth if isinstance(self.discriminator, PatchDiscriminator) else 16
-        if self.patch_size < smallest:
-            refuse("patch_size", f"must be at least {smallest} pixels, since the discriminator halves the resolution again and again")
+        if self.patch_size < self.discriminator.smallest_patch:
+            refuse("patch_size", f"must be at least {self.discriminator.smallest_patch} pixels for this discriminator")
         return self
 
 

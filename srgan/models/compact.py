@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from srgan.config.base import Component, option
 from srgan.models.network import Network, State
 
 
@@ -84,9 +85,17 @@ def _detect(state: State) -> dict[str, Any] | None:
     return {"scale": scale, "features": state["body.0.weight"].shape[0], "depth": len(convolutions) - 2}
 
 
+class CompactConfig(Component):
+    """A plain stack of convolutions (Wang et al. 2021)."""
+
+    features: int = option(32, "channels of the body", ge=1)
+    depth: int = option(8, "convolutions of the body", ge=0)
+
+
 COMPACT = Network(
     "compact",
     Compact,
+    CompactConfig,
     _detect,
     "compact network of Real-ESRGAN (SRVGG): convolutions and one pixel shuffle, added to nearest-neighbor interpolation",
     scales=(2, 3, 4, 5, 6, 7, 8),

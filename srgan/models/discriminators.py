@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from srgan.config.base import option
+from srgan.config.networks import DiscriminatorConfig
 from srgan.models.network import Discriminator, State
 
 Output = tuple[torch.Tensor, list[torch.Tensor]]  # logits, features
@@ -137,8 +139,33 @@ def _detect_unet(state: State) -> dict[str, Any] | None:
     return {"features": state["conv0.weight"].shape[0]} if "conv9.weight" in state else None
 
 
-PATCH = Discriminator("patch", PatchDiscriminator, _detect_patch, "classifies each patch (PatchGAN), with spectral normalization")
-VGG = Discriminator("vgg", VggDiscriminator, _detect_vgg, "discriminator of SRGAN: classifies the whole patch")
+class PatchConfig(DiscriminatorConfig):
+    """Classifies each patch (Isola et al. 2017)."""
+
+    learning_rate: float = option(1.0e-3, "learning rate of the discriminator", gt=0)
+    features: int = option(24, "channels of the first layer", ge=1)
+    depth: int = option(2, "layers that halve the resolution", ge=1)
+
+    @property
+    def smallest_patch(self) -> int:
+        """Side of the smallest HR patch in pixels."""
+        return 2**self.depth
+
+
+class WholeConfig(DiscriminatorConfig):
+    """Classifies the image (``vgg``, Ledig et al. 2017) or each pixel (``unet``, Wang et al. 2021)."""
+
+    features: int = option(64, "channels of the first layer", ge=1)
+
+
+PATCH = Discriminator(
+    "patch", PatchDiscriminator, PatchConfig, _detect_patch, "classifies each patch (PatchGAN), with spectral normalization"
+)
+VGG = Discriminator("vgg", VggDiscriminator, WholeConfig, _detect_vgg, "discriminator of SRGAN: classifies the whole patch")
 UNET = Discriminator(
-    "unet", UnetDiscriminator, _detect_unet, "discriminator of Real-ESRGAN: classifies each pixel, with spectral normalization"
+    "unet",
+    UnetDiscriminator,
+    WholeConfig,
+    _detect_unet,
+    "discriminator of Real-ESRGAN: classifies each pixel, with spectral normalization",
 )

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from srgan.config.base import Component
+from srgan.config.networks import DiscriminatorConfig
+
 State = dict[str, Tensor]
 Detect = Callable[[State], dict[str, Any] | None]
 
@@ -18,6 +21,7 @@ class Network:
         name: value of ``model.name``, and part of the name of exported files.
         factory: class of the network. Its arguments are `scale` and the options of the network. Its attribute `receptive_field` is the
             number of LR pixels in each direction on which an output pixel depends.
+        config: its options in ``params.yaml``, which are the arguments of `factory`.
         detect: return the arguments of `factory` for a state dict, or None if the state dict is of another network.
         description: sentence for the docs.
         scales: HR size / LR size that it supports.
@@ -30,6 +34,7 @@ class Network:
 
     name: str
     factory: Callable[..., nn.Module]
+    config: type[Component]
     detect: Detect
     description: str
     scales: tuple[int, ...]
@@ -47,11 +52,13 @@ class Discriminator:
     Attributes:
         name: value of ``train.discriminator.name``.
         factory: class of the network. Its arguments are the options of the discriminator.
+        config: its options in ``params.yaml``: the arguments of `factory` and the learning rate.
         detect: as for `Network`.
         description: sentence for the docs.
     """
 
     name: str
     factory: Callable[..., nn.Module]
+    config: type[DiscriminatorConfig]
     detect: Detect
     description: str

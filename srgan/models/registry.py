@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from srgan.config.base import Component, options_of
+from srgan.config.networks import DiscriminatorConfig
 from srgan.models.compact import COMPACT
 from srgan.models.discriminators import PATCH, UNET, VGG
 from srgan.models.network import Discriminator, Network
@@ -77,6 +79,18 @@ def build_discriminator(name: str, **config: Any) -> nn.Module:
         torch.Size([1, 1, 16, 16])
     """
     return DISCRIMINATORS[name].factory(**config)
+
+
+def create_generator(config: Component, scale: int) -> nn.Module:
+    """Return the generator of a section ``model`` of ``params.yaml``, with random weights."""
+    return build_generator(config.name, scale=scale, **options_of(config))
+
+
+def create_discriminator(config: DiscriminatorConfig) -> nn.Module:
+    """Return the discriminator of a section ``train.discriminator`` of ``params.yaml``, with random weights."""
+    options = options_of(config)
+    options.pop("learning_rate")
+    return build_discriminator(config.name, **options)
 
 
 def architecture_of(model: nn.Module) -> tuple[str, dict[str, Any]]:

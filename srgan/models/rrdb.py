@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from srgan.config.base import Component, option
 from srgan.models.layers import upsampling_steps
 from srgan.models.network import Network, State
 from srgan.utils.errors import SrganError
@@ -162,9 +163,18 @@ def _first_release(state: State) -> State:
     return result
 
 
+class RRDBConfig(Component):
+    """The generator of ESRGAN (Wang et al. 2018)."""
+
+    features: int = option(64, "channels", ge=1)
+    growth: int = option(32, "channels that each convolution of a dense block adds", ge=1)
+    depth: int = option(23, "blocks", ge=1)
+
+
 RRDB_NETWORK = Network(
     "rrdb",
     RRDB,
+    RRDBConfig,
     _detect,
     "generator of ESRGAN: residual-in-residual dense blocks",
     scales=(2, 3, 4, 8),

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from srgan.config.base import Component, option
 from srgan.degradations import bicubic
 from srgan.models.network import Network, State
 
@@ -59,9 +60,16 @@ def _detect(state: State) -> dict[str, Any] | None:
     return {"scale": round(state["bicubic"].shape[0] ** 0.5), "features": state["conv1.weight"].shape[0]}
 
 
+class SRCNNConfig(Component):
+    """Three convolutions on the bicubic interpolation (Dong et al. 2014)."""
+
+    features: int = option(64, "channels after the first convolution", ge=1)
+
+
 SRCNN_NETWORK = Network(
     "srcnn",
     SRCNN,
+    SRCNNConfig,
     _detect,
     "9-1-5 convolutions on the bicubic image",
     scales=(2, 3, 4, 5, 6, 7, 8),

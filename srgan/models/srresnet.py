@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from srgan.config.base import Component, option
 from srgan.models.layers import Upsampling, fold_into_subpixel, input_range, upsampler, upsampling_steps
 from srgan.models.network import Network, State
 
@@ -91,9 +92,18 @@ def _detect(state: State) -> dict[str, Any] | None:
     }
 
 
+class SRResNetConfig(Component):
+    """The generator of SRGAN (Ledig et al. 2017)."""
+
+    features: int = option(64, "channels", ge=1)
+    depth: int = option(16, "residual blocks", ge=1)
+    upsampling: Upsampling = option("pixelshuffle", "pixelshuffle, nearest or transposed")
+
+
 SRRESNET = Network(
     "srresnet",
     SRResNet,
+    SRResNetConfig,
     _detect,
     "generator of SRGAN: residual blocks with batch normalization",
     scales=(2, 3, 4, 8),

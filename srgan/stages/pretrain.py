@@ -6,10 +6,10 @@ from collections.abc import Callable
 import torch
 
 from srgan.config.project import Project
-from srgan.config.schema import Params, options_of
+from srgan.config.schema import Params
 from srgan.data.manifest import read_manifest
 from srgan.models.checkpoints import load_pretrained
-from srgan.models.registry import build_generator
+from srgan.models.registry import create_generator
 from srgan.stages.fit import Networks, accept_edits, fit
 from srgan.tracking.training_record import current_training
 
@@ -27,7 +27,7 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     options = params.pretrain
     torch.manual_seed(options.seed)
     scale = read_manifest(project.prepared)["scale"]
-    generator = build_generator(params.model.name, scale=scale, **options_of(params.model))
+    generator = create_generator(params.model, scale)
     if options.pretrained != "scratch":
         load_pretrained(project.resolve(options.pretrained), generator)
         log.info("pretrain: starts from %s", options.pretrained)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 
 from srgan.config.project import Project
-from srgan.config.schema import Params, options_of
+from srgan.config.schema import Params
 from srgan.losses.perceptual import open_perceptual
 from srgan.models.checkpoints import load_generator
-from srgan.models.registry import build_discriminator
+from srgan.models.registry import create_discriminator
 from srgan.stages.fit import Networks, accept_edits, fit
 from srgan.tracking.training_record import current_training
 from srgan.training import lineage
@@ -32,9 +32,7 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     if known.get("sr.train_run") != training.pretraining_key:  # the key would name parameters that the first stage was not trained with
         raise SrganError(f"{project.pretrained}: trained with other parameters or data than params.yaml now names; run: dvc repro train")
     torch.manual_seed(options.seed)
-    config = options_of(options.discriminator)
-    config.pop("learning_rate")
-    discriminator = build_discriminator(options.discriminator.name, **config)
+    discriminator = create_discriminator(options.discriminator)
     perceptual = open_perceptual(options.losses.perceptual)
     networks = Networks(generator, discriminator, perceptual, tuple(lineage.read(known)))
     fit(project, params, "train", training, networks, {"sr.objective": "gan", "sr.train_run": training.key}, unedited)

@@ -4,13 +4,13 @@ import torch
 from PIL import Image
 
 from srgan.config.project import Project
-from srgan.config.schema import Params, options_of
+from srgan.config.schema import Params
 from srgan.data.choice import choose
 from srgan.data.download import places
 from srgan.data.download.catalog import DataSet, Split
 from srgan.data.manifest import FILE
 from srgan.data.walk import images_below, of_split
-from srgan.models.registry import build_discriminator, build_generator, parameter_count
+from srgan.models.registry import create_discriminator, create_generator, parameter_count
 from srgan.utils import files
 
 DECODED = 2.2  # bytes of pixels for a byte of PNG (DIV2K: 7.3 GB for 3.3 GB); JPEG files hold several times as many
@@ -96,10 +96,8 @@ def _stated(entry: DataSet, split: Split) -> int:
 def _weights(params: Params) -> list[int]:
     """Numbers of weights that the checkpoints of each stage hold."""
     with torch.device("meta"):
-        weights = parameter_count(build_generator(params.model.name, scale=params.prepare.scale, **options_of(params.model)))
-        discriminator = options_of(params.train.discriminator)
-        discriminator.pop("learning_rate")
-        against = parameter_count(build_discriminator(params.train.discriminator.name, **discriminator))
+        weights = parameter_count(create_generator(params.model, params.prepare.scale))
+        against = parameter_count(create_discriminator(params.train.discriminator))
     return [weights, weights + against]
 
 

@@ -14,13 +14,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from srgan.config.networks import CompactModel
-from srgan.config.schema import Params, options_of
+from srgan.config.schema import Params
 from srgan.config.training import Runtime, Train
 from srgan.data.sampler import DEVICE_SHARE, PatchSampler
 from srgan.distributed.device import pick_device
 from srgan.losses.perceptual import open_perceptual
-from srgan.models.registry import build_discriminator, build_generator, parameter_count
+from srgan.models.compact import CompactConfig
+from srgan.models.registry import create_discriminator, create_generator, parameter_count
 from srgan.training.trainer import Trainer
 from srgan.utils import machine
 
@@ -117,7 +117,7 @@ def _size_of_process(params: Params) -> float:
     from srgan.tracking import mlflow_run  # noqa: F401
 
     small = params.pretrain.model_copy(update={"batch_size": 1, "gradient_accumulation": 1})
-    model = CompactModel(name="compact", features=4, depth=0)
+    model = CompactConfig(name="compact", features=4, depth=0)
     trainer = _trainer(params.model_copy(update={"model": model, "pretrain": small, "runtime": Runtime()}), "pretrain")
     trainer.step(1)
     return float(psutil.Process().memory_info().rss)
@@ -142,7 +142,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _generator(params: Params) -> torch.nn.Module:
-    return build_generator(params.model.name, scale=params.prepare.scale, **options_of(params.model))
+    return create_generator(params.model, params.prepare.scale)
 
 
 def _trainer(params: Params, stage: str) -> Trainer:
@@ -150,9 +150,7 @@ def _trainer(params: Params, stage: str) -> Trainer:
     options = getattr(params, stage).model_copy(update={"compile": False})
     discriminator = perceptual = None
     if isinstance(options, Train):
-        config = options_of(options.discriminator)
-        config.pop("learning_rate")
-        discriminator = build_discriminator(options.discriminator.name, **config)
+        discriminator = create_discriminator(options.discriminator)
         perceptual = open_perceptual(options.losses.perceptual, trained=False)
     store: Any = _Noise(params.prepare.scale, 2 * options.patch_size)
     crops = PatchSampler(store, options.batch_size, options.patch_size, options.seed)
