@@ -4,11 +4,13 @@ import importlib.util
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from typer.main import get_command
 
-from srgan import __version__
+import srgan
 from srgan.commands import main
 from srgan.config.choice import choice_of, section_of
 from srgan.config.schema import Params
@@ -107,7 +109,7 @@ def test_the_citation_file_is_complete():
     """The required keys of the Citation File Format 1.2.0, in the software and in each paper."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["cff-version"] == "1.2.0"
-    assert (citation["type"], citation["license"], citation["version"]) == ("software", "MIT", __version__)
+    assert (citation["type"], citation["license"], citation["version"]) == ("software", "MIT", srgan.__version__)
     assert citation["authors"] == [{"name": "The srgan authors"}]
     assert citation["message"] and citation["title"]
     assert [re.search(r"arxiv.org/abs/([\d.]+)", paper["url"])[1] for paper in citation["references"]] == ["1609.04802", "1809.00219"]
@@ -115,3 +117,18 @@ def test_the_citation_file_is_complete():
         assert paper["type"] == "conference-paper"
         assert paper["title"]
         assert all(set(author) == {"family-names", "given-names"} for author in paper["authors"])
+
+
+def test_the_examples_of_the_library_run(copy_of_project, monkeypatch):
+    monkeypatch.chdir(copy_of_project)
+    for folder in ("HR", "LR"):
+        Path(folder).mkdir()
+    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    Image.fromarray(image).save("photo.jpg")
+    srgan.write_png("HR/boat.png", image)
+    srgan.write_png("LR/boat.png", srgan.bicubic_downscale(image, 4))
+    text = (ROOT / "docs" / "library.md").read_text()
+    for code in re.findall(r"^```python\n(.*?)^```", text, flags=re.S | re.M):
+        exec(compile(code, "docs/library.md", "exec"), {})
+    assert Image.open("big.webp").size == Image.open("big.png").size == (320, 256)
+    assert all(f"`{name}`" in text for name in srgan.__all__ if name != "__version__")
