@@ -2,15 +2,22 @@
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+import srgan
 from srgan.commands.main import main
+from srgan.config import profiles, schema
 from srgan.metrics.registry import METRICS
+from srgan.models.registry import NETWORKS
 from tests.data.test_layouts import picture
 from tests.helpers.project import ROOT, write_params
 
@@ -33,7 +40,59 @@ def load(section, monkeypatch):
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_each_section_fits_on_a_screen(section):
-    assert len(SECTIONS[section].strip().splitlines()) <= 40
+    assert len([line for line in SECTIONS[section].splitlines() if line.strip()]) <= 40
+
+
+@pytest.mark.parametrize("section", [name for name, text in SECTIONS.items() if '```python\n"' in text])
+def test_each_file_keeps_the_style_of_the_project(section):
+    name = re.search(r"Write `([\w/]+\.py)`", SECTIONS[section])[1]
+    for command in (["check", "--quiet"], ["format", "--check", "--quiet"]):
+        ruff = [Path(sys.executable).with_name("ruff"), *command, "--stdin-filename", name, "-"]
+        done = subprocess.run(ruff, input=code(section), text=True, capture_output=True, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_network_is_configured_built_and_recognised(tmp_path, monkeypatch):
+    network = load("A network", monkeypatch).ESPCN_NETWORK
+    monkeypatch.setitem(NETWORKS, network.name, network)
+    (tmp_path / "params.yaml").write_text(re.search(r"`(model: {.*?})`", SECTIONS["A network"])[1])
+    options = schema.load(tmp_path / "params.yaml").model.model_dump()
+    assert options == {"name": "espcn", "features": 32}
+    model = srgan.build_generator(scale=4, **options)
+    srgan.save_generator(tmp_path / "x.safetensors", model, {})
+    found, _ = srgan.load_generator(tmp_path / "x.safetensors")
+    assert (type(found), found.scale, found.features) == (type(model), 4, 32)
+    assert found(torch.zeros(1, 3, 7, 9)).shape == (1, 3, 28, 36)
+
+
+def test_a_parameter_has_a_default_a_range_and_no_effect_on_digests(monkeypatch):
+    heading = re.search(r"below `(class \w+)`", SECTIONS["A parameter"])[1]
+    lines = (ROOT / "srgan" / "config" / "training.py").read_text().splitlines(keepends=True)
+    place = next(number for number, line in enumerate(lines) if line.startswith(heading)) + 2  # after its docstring
+    module = types.ModuleType("srgan.config.training_with_one_more")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile("".join([*lines[:place], "\n", code("A parameter"), *lines[place:]]), module.__name__, "exec"), module.__dict__)
+    options = module.Pretrain.model_validate({})
+    assert options.weight_decay == 0
+    assert schema.identity(options) == schema.identity(schema.Params().pretrain)
+    assert schema.identity(module.Pretrain.model_validate({"weight_decay": 0.1}))["weight_decay"] == 0.1
+    with pytest.raises(ValueError, match="weight_decay"):
+        module.Pretrain.model_validate({"weight_decay": -1.0})
+
+
+def test_a_profile_is_listed_and_used(tmp_path, monkeypatch, capsys):
+    (tmp_path / "profiles").mkdir()
+    for profile in (ROOT / "srgan" / "config" / "profiles").glob("*.yaml"):
+        shutil.copy(profile, tmp_path / "profiles")
+    name = re.search(r"Write `srgan/config/profiles/(\w+)\.yaml`", SECTIONS["A profile"])[1]
+    (tmp_path / "profiles" / f"{name}.yaml").write_text(code("A profile", "yaml"))
+    monkeypatch.setattr(profiles.resources, "files", lambda _: tmp_path / "profiles")
+    monkeypatch.chdir(tmp_path)
+    main(["profile", "list"])
+    assert "faces\n  SRResNet for portraits in ~/faces, scored on Set5." in capsys.readouterr().out
+    main(["profile", "use", name])
+    params = schema.load("params.yaml")
+    assert (params.model.name, params.pretrain.steps, params.train.steps) == ("srresnet", 100_000, schema.Params().train.steps)
 
 
 def test_a_metric_appears_in_scores_and_report(copy_of_project, monkeypatch):
