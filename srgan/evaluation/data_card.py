@@ -40,7 +40,9 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
         groups.setdefault((image["part"], image["set"]), []).append(image)
     sets = [_summary(group) for (part, _), group in sorted(groups.items(), key=lambda item: PARTS.index(item[0][0]))]
     sheets, pairs = {}, {}
-    for part in PARTS if thumbnails else ():
+    for part in PARTS:
+        if thumbnails is None:
+            break
         of_part = [image for image in images if image["part"] == part]
         sheets[part] = [(f"{image['set']}/{image['name']}", thumbnails.hr(image)) for image in _evenly(of_part, MAX_THUMBNAILS)]
         pairs[part] = [(f"{image['set']}/{image['name']}", *thumbnails.pair(image)) for image in _evenly(of_part, MAX_PAIRS)]
@@ -63,9 +65,11 @@ def _leaks(manifest: dict[str, Any], thumbnails: "_Thumbnails | None") -> list[d
     held_out = {f"{image['set']}/{image['name']}": image for image in manifest["images"] if image["part"] != "train"}
     leaks = []
     for number, leak in enumerate(manifest["leaks"]):
-        shown = thumbnails is not None and number < MAX_LEAKS
-        original = thumbnails.hr(held_out[leak["of"]]) if shown and leak["of"] in held_out else ""
-        leaks.append(leak | {"thumbnail": thumbnails.raw_file(leak["source"]) if shown else "", "original": original})
+        thumbnail = original = ""
+        if thumbnails and number < MAX_LEAKS:
+            thumbnail = thumbnails.raw_file(leak["source"])
+            original = thumbnails.hr(held_out[leak["of"]]) if leak["of"] in held_out else ""
+        leaks.append(leak | {"thumbnail": thumbnail, "original": original})
     return leaks
 
 
@@ -115,7 +119,8 @@ class _Thumbnails:
         small = lr_image[top : top + side, left : left + side]
         large = hr_image[top * scale : (top + side) * scale, left * scale : (left + side) * scale]
         size = (2 * side * scale, 2 * side * scale)
-        return tuple(_jpeg(cv2.resize(np.ascontiguousarray(region), size, interpolation=cv2.INTER_NEAREST)) for region in (large, small))
+        first, second = (cv2.resize(np.ascontiguousarray(region), size, interpolation=cv2.INTER_NEAREST) for region in (large, small))
+        return _jpeg(first), _jpeg(second)
 
     def _read(self, image: dict[str, Any], kind: Literal["hr", "lr"]) -> np.ndarray:
         if image["part"] == "train":

@@ -5,11 +5,10 @@ import logging
 import re
 from pathlib import Path
 
-from torch import nn
-
 from srgan.export.onnx import export_onnx, file_name
 from srgan.models import pretrained
 from srgan.models.checkpoints import from_state_dict, save_generator
+from srgan.models.network import Generator
 from srgan.models.registry import architecture_of
 from srgan.models.weights_file import read_metadata
 from srgan.utils.errors import SrganError
@@ -78,7 +77,7 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
     log.info("%s: %g of %s and %g of %s. Export it with: srgan export %s", output, 1 - alpha, first, alpha, second, output)
 
 
-def _opened(path: Path) -> tuple[nn.Module, dict[str, str]]:
+def _opened(path: Path) -> tuple[Generator, dict[str, str]]:
     state = pretrained.read_state(path)
     metadata = read_metadata(path, "train") if path.suffix == ".safetensors" else {}
     return from_state_dict(state, path).eval(), metadata

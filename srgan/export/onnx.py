@@ -18,6 +18,7 @@ from torch import nn
 from srgan import __version__
 from srgan.config.project import Project
 from srgan.config.schema import Params
+from srgan.models.network import Generator
 from srgan.models.registry import architecture_of
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_file, require, sha256
@@ -43,7 +44,7 @@ def exported_models(project: Project, params: Params, scale: int) -> dict[str, P
     return {precision: path for precision, path in paths.items() if path.is_file()}
 
 
-def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str], optimize_graph: bool = True) -> dict[str, Any]:
+def export_onnx(path: Path, model: Generator, metadata: dict[str, str], optimize_graph: bool = True) -> dict[str, Any]:
     """Write `model` as ONNX. The file is compared with torch before it gets its name.
 
     The optimised graph computes the same function. Batch normalisation is merged into the convolution before it. The last convolution of
@@ -78,7 +79,7 @@ def export_onnx(path: Path, model: nn.Module, metadata: dict[str, str], optimize
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path), "max_difference": parity}
 
 
-def contract_metadata(model: nn.Module) -> dict[str, str]:
+def contract_metadata(model: Generator) -> dict[str, str]:
     """Return the `sr.*` entries that follow from the network alone."""
     arch, config = architecture_of(model)
     return {
@@ -138,13 +139,12 @@ def check_parity(path: Path, model: nn.Module) -> dict[str, float]:
     return differences
 
 
-def _to_proto(model: nn.Module, optimize_graph: bool) -> onnx.ModelProto:
+def _to_proto(model: Generator, optimize_graph: bool) -> onnx.ModelProto:
     dimensions = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     for chatty in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     model = copy.deepcopy(model).cpu().float().eval()
-    if hasattr(model, "optimize_graph"):
-        model.optimize_graph = optimize_graph
+    model.optimize_graph = optimize_graph
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -161,8 +161,8 @@ def _to_proto(model: nn.Module, optimize_graph: bool) -> onnx.ModelProto:
     if not optimize_graph:
         return program.model_proto
     # Computed weights are folded into constants now. By default large ones are computed at every run.
-    limits = {"input_size_limit": MAX_FOLDED_ELEMENTS, "output_size_limit": MAX_FOLDED_ELEMENTS}
-    return _leaky(onnxscript.optimizer.optimize(program.model_proto, **limits))
+    most = MAX_FOLDED_ELEMENTS
+    return _leaky(onnxscript.optimizer.optimize(program.model_proto, input_size_limit=most, output_size_limit=most))
 
 
 def _leaky(proto: onnx.ModelProto) -> onnx.ModelProto:

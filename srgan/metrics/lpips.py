@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ class Lpips:
 
     def _maps(self, first: Tensor, second: Tensor) -> Sequence[Tensor]:
         """Return the map of distances of each layer, `(h, w)`. LPIPS is the sum of the means of these maps (equation 1 of the paper)."""
-        network = self._network
+        network: Any = self._network
         layers = [network.net(network.scaling_layer(image)) for image in (first, second)]
         maps = []
         for layer, (a, b) in enumerate(zip(*layers, strict=True)):

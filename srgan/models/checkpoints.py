@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from srgan.models import pretrained
+from srgan.models.network import Generator
 from srgan.models.registry import NETWORKS, architecture_of
 from srgan.models.weights_file import DIGEST, damage, digest_of, read_metadata
 from srgan.utils.errors import SrganError
@@ -38,7 +39,7 @@ def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str])
         temporary.write_bytes(save(state, metadata={"srgan": json.dumps(metadata, sort_keys=True)}))
 
 
-def load_generator(path: str | Path, made_by: str = "train") -> tuple[nn.Module, dict[str, str]]:
+def load_generator(path: str | Path, made_by: str = "train") -> tuple[Generator, dict[str, str]]:
     """Read a generator of `save_generator`. The network and its size follow from the names and shapes of the weights.
 
     Args:
@@ -67,7 +68,7 @@ def load_generator(path: str | Path, made_by: str = "train") -> tuple[nn.Module,
     return from_state_dict(state, path).eval(), metadata
 
 
-def from_state_dict(state: dict[str, Tensor], path: str | Path) -> nn.Module:
+def from_state_dict(state: dict[str, Tensor], path: str | Path) -> Generator:
     """Return the generator of a state dict, with these weights. The first network of the registry that recognises them is used.
 
     Args:
@@ -96,7 +97,7 @@ def from_state_dict(state: dict[str, Tensor], path: str | Path) -> nn.Module:
     raise SrganError(f"{path}: holds no network of {', '.join(NETWORKS)}")
 
 
-def load_pretrained(path: str | Path, model: nn.Module) -> None:
+def load_pretrained(path: str | Path, model: Generator) -> None:
     """Load weights for fine-tuning into `model`, from a file of `save_generator` or a third-party checkpoint.
 
     Raises:

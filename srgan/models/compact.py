@@ -7,10 +7,10 @@ from torch import nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option
-from srgan.models.network import Network, State
+from srgan.models.network import Generator, Network, State
 
 
-class Compact(nn.Module):
+class Compact(Generator):
     """Convolutions at LR resolution and one pixel shuffle, added to the nearest-neighbour interpolation of the input.
 
     The SRVGG design of the small models of Real-ESRGAN (Wang et al. 2021, "Real-ESRGAN", https://arxiv.org/abs/2107.10833, released
@@ -46,7 +46,7 @@ class Compact(nn.Module):
         convolutions = [layer for layer in self.body if isinstance(layer, nn.Conv2d)]
         for layer in convolutions:
             nn.init.kaiming_normal_(layer.weight, a=0.25)
-            nn.init.zeros_(layer.bias)
+            layer.get_parameter("bias").zero_()
         if self.features < 3:
             return
         for layer in convolutions[:-1]:

@@ -38,8 +38,8 @@ def upsampler(name: Upsampling, features: int, step: int) -> nn.Sequential:
     if name == "pixelshuffle":
         convolution = nn.Conv2d(features, features * step**2, 3, padding=1)
         with torch.no_grad():
-            convolution.weight.copy_(convolution.weight[:: step**2].repeat_interleave(step**2, dim=0))
-            convolution.bias.copy_(convolution.bias[:: step**2].repeat_interleave(step**2))
+            for parameter in convolution.parameters():
+                parameter.copy_(parameter[:: step**2].repeat_interleave(step**2, dim=0))
         layers = [(f"{name}{step}", convolution), ("shuffle", nn.PixelShuffle(step))]
     elif name == "nearest":
         layers = [
@@ -54,7 +54,7 @@ def upsampler(name: Upsampling, features: int, step: int) -> nn.Sequential:
             line = (1 - away).clamp(min=0)
             mix = nn.init.kaiming_normal_(torch.empty(features, features, 1, 1), a=0.25)
             transposed.weight.copy_(mix * line[:, None] * line)
-            nn.init.zeros_(transposed.bias)
+            transposed.get_parameter("bias").zero_()
         layers = [(f"{name}{step}", transposed)]
     return nn.Sequential(OrderedDict([*layers, ("activation", nn.PReLU())]))
 

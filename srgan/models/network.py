@@ -13,14 +13,30 @@ State = dict[str, Tensor]
 Detect = Callable[[State], dict[str, Any] | None]
 
 
+class Generator(nn.Module):
+    """The base of all generators.
+
+    A generator upscales `(N, 3, H, W)` in 0..1 of any size to `(N, 3, scale * H, scale * W)`, not clamped. The arguments of its class are
+    attributes of the same names.
+    """
+
+    scale: int  # HR size / LR size
+    optimize_graph = True  # False: compute the layers as they are written, slower
+    activation_checkpointing = False  # recompute activations in the backward pass, if the network supports it
+
+    @property
+    def receptive_field(self) -> int:
+        """Return the LR pixels in each direction on which an output pixel depends."""
+        raise AttributeError(f"{type(self).__name__} has no receptive_field")
+
+
 @dataclass(frozen=True)
 class Network:
     """A generator.
 
     Attributes:
         name: value of ``model.name``, and part of the name of exported files.
-        factory: class of the network. Its arguments are `scale` and the options of the network. Its attribute `receptive_field` is the
-            number of LR pixels in each direction on which an output pixel depends.
+        factory: class of the network. Its arguments are `scale` and the options of the network.
         config: its options in ``params.yaml``, which are the arguments of `factory`.
         detect: return the arguments of `factory` for a state dict, or None if the state dict is of another network.
         description: sentence for the docs.
@@ -28,12 +44,12 @@ class Network:
         purpose: task that it is made for.
         multiple_of: its input is padded inside the network to a multiple of this number of pixels.
         half: float16 has enough range for its activations.
-        activation_checkpointing: it has an attribute of this name, which saves memory and costs time in training.
+        activation_checkpointing: it supports the attribute of this name, which saves memory and costs time in training.
         convert_keys: rename the keys of third-party checkpoints, given the state dict and the scale, if that is known.
     """
 
     name: str
-    factory: Callable[..., nn.Module]
+    factory: Callable[..., Generator]
     config: type[Component]
     detect: Detect
     description: str

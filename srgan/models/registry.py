@@ -9,7 +9,7 @@ from srgan.config.base import Component, options_of
 from srgan.config.networks import DiscriminatorConfig
 from srgan.models.compact import COMPACT
 from srgan.models.discriminators import PATCH, UNET, VGG
-from srgan.models.network import Discriminator, Network
+from srgan.models.network import Discriminator, Generator, Network
 from srgan.models.rrdb import RRDB_NETWORK
 from srgan.models.srcnn import SRCNN_NETWORK
 from srgan.models.srresnet import SRRESNET
@@ -35,7 +35,7 @@ DISCRIMINATORS: dict[str, Discriminator] = {
 }
 
 
-def build_generator(name: str, **config: Any) -> nn.Module:
+def build_generator(name: str, **config: Any) -> Generator:
     """Return a generator with random weights.
 
     Args:

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from srgan.config.base import Component, option
 from srgan.models.layers import upsampling_steps
-from srgan.models.network import Network, State
+from srgan.models.network import Generator, Network, State
 from srgan.utils.errors import SrganError
 
 _SLOPE = 0.2  # of every LeakyReLU
@@ -23,9 +23,9 @@ class _DenseBlock(nn.Module):
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
-        for number in range(1, 6):
-            out = growth if number < 5 else features
-            self.add_module(f"conv{number}", nn.Conv2d(features + (number - 1) * growth, out, 3, padding=1))
+        self.conv1, self.conv2, self.conv3, self.conv4, self.conv5 = (
+            nn.Conv2d(features + number * growth, growth if number < 4 else features, 3, padding=1) for number in range(5)
+        )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         seen = [features]
@@ -47,7 +47,7 @@ class _Block(nn.Module):
         return features + _RESIDUAL * self.rdb3(self.rdb2(self.rdb1(features)))
 
 
-class RRDB(nn.Module):
+class RRDB(Generator):
     """Residual-in-residual dense blocks without normalisation, and nearest-neighbour upsampling.
 
     RRDBNet, the generator of ESRGAN (Wang et al. 2018, https://arxiv.org/abs/1809.00219, section 3.1 and figure 4): 23 blocks of 64
@@ -66,7 +66,6 @@ class RRDB(nn.Module):
     def __init__(self, scale: int, features: int = 64, growth: int = 32, depth: int = 23) -> None:
         super().__init__()
         self.scale, self.features, self.growth, self.depth = scale, features, growth, depth
-        self.activation_checkpointing = False  # recompute the activations of the blocks in the backward pass
         self.conv_first = nn.Conv2d(3, features, 3, padding=1)
         self.body = nn.Sequential(*(_Block(features, growth) for _ in range(depth)))
         self.conv_body = nn.Conv2d(features, features, 3, padding=1)
@@ -79,7 +78,7 @@ class RRDB(nn.Module):
             if isinstance(block, nn.Conv2d):  # small weights in the blocks (ESRGAN, section 3.1 "smaller initialization")
                 nn.init.kaiming_normal_(block.weight)
                 block.weight.data *= 0.1
-                nn.init.zeros_(block.bias)
+                nn.init.zeros_(block.get_parameter("bias"))
 
     @property
     def receptive_field(self) -> int:

@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from srgan.config.base import Component, option
 from srgan.degradations import bicubic
-from srgan.models.network import Network, State
+from srgan.models.network import Generator, Network, State
 
 
-class SRCNN(nn.Module):
+class SRCNN(Generator):
     """Three convolutions on the bicubic interpolation of the input.
 
     SRCNN 9-1-5 (Dong et al. 2014, https://arxiv.org/abs/1501.00092, sections 3.1 and 4.1, on RGB as in section 4.5). All convolutions run
@@ -42,7 +42,7 @@ class SRCNN(nn.Module):
     def forward(self, lr_image: torch.Tensor) -> torch.Tensor:
         """Upscale by `scale`."""
         padded = functional.pad(lr_image, (2, 2, 2, 2), mode="replicate")
-        kernels = self.bicubic.to(padded.dtype).repeat(3, 1, 1, 1)  # each colour channel separately
+        kernels = self.get_buffer("bicubic").to(padded.dtype).repeat(3, 1, 1, 1)  # each colour channel separately
         image = functional.pixel_shuffle(functional.conv2d(padded, kernels, groups=3), self.scale)
         hidden = functional.relu(self.conv2(functional.relu(self.conv1(image))))
         return self.conv3(hidden)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from srgan.config.base import Component, option
 from srgan.models.layers import Upsampling, fold_into_subpixel, input_range, upsampler, upsampling_steps
-from srgan.models.network import Network, State
+from srgan.models.network import Generator, Network, State
 
 
 class _Block(nn.Module):
@@ -29,7 +29,7 @@ class _Block(nn.Module):
         return features + self.norm2(self.conv2(hidden))
 
 
-class SRResNet(nn.Module):
+class SRResNet(Generator):
     """Residual blocks at LR resolution and upsampling in steps, between two 9x9 convolutions.
 
     SRResNet, the generator of SRGAN (Ledig et al. 2017, https://arxiv.org/abs/1609.04802, section 2.1 and figure 4): 16 blocks of 64
@@ -47,7 +47,6 @@ class SRResNet(nn.Module):
     def __init__(self, scale: int, features: int = 64, depth: int = 16, upsampling: Upsampling = "pixelshuffle") -> None:
         super().__init__()
         self.scale, self.features, self.depth, self.upsampling = scale, features, depth, upsampling
-        self.optimize_graph = True  # compute the last convolution before the pixel shuffle
         self.head = nn.Sequential(nn.Conv2d(3, features, 9, padding=4), nn.PReLU())
         self.body = nn.Sequential(*(_Block(features) for _ in range(depth)))
         self.conv = nn.Conv2d(features, features, 3, padding=1)
@@ -67,15 +66,15 @@ class SRResNet(nn.Module):
         """Upscale by `scale`."""
         first = self.head(lr_image)
         features = first + self.norm(self.conv(self.body(first)))
-        *before, last = self.up
+        *before, last = (layers for layers in self.up if isinstance(layers, nn.Sequential))
         for upsampling in before:
             features = upsampling(features)
         if not self.optimize_graph or self.upsampling != "pixelshuffle":
             return self.tail(last(features))
         # The last convolution (9x9 at HR resolution) is by far the slowest. The activation has one slope, so it commutes with the shuffle.
-        step = last.shuffle.upscale_factor
+        step = upsampling_steps(self.scale)[-1]
         weight, bias, padding = fold_into_subpixel(self.tail, step)
-        features = last.activation(last[0](features))
+        features = last[2](last[0](features))  # convolution and activation
         return functional.pixel_shuffle(functional.conv2d(features, weight, bias, padding=padding), step)
 
 

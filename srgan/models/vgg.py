@@ -50,7 +50,7 @@ class Vgg19(nn.Module):
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Return the chosen feature maps of `(N, 3, H, W)` in 0..1, in the order of `layers`."""
-        hidden, found = (image - self.mean) / self.std, {}
+        hidden, found = (image - self.get_buffer("mean")) / self.get_buffer("std"), {}
         for number, layer in enumerate(self.features):
             hidden = layer(hidden)
             if number in self._wanted:
