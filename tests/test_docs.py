@@ -26,9 +26,15 @@ def _anchors(document):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def _text(document):
+    """Return the text of a page without the tables of former names, and without the files that the reader writes."""
+    text = re.sub(r"^ *\|[\w ]* before \|.*?\n\n", "", document.read_text(), flags=re.S | re.M)
+    return re.sub(r"Write `[^`]+`", "", text)
+
+
 def _quoted(document):
-    """Return the code of a page: the blocks and the words in backticks, without the files that the reader writes."""
-    text = re.sub(r"Write `[^`]+`", "", document.read_text())
+    """Return the code of a page: the blocks and the words in backticks."""
+    text = _text(document)
     return re.findall(r"^```.*?^```", text, flags=re.S | re.M) + re.findall(
         r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
     )
@@ -82,7 +88,7 @@ def _is_option(name):
 def test_parameters_exist(document):
     sections = "|".join(Params.model_fields)
     files = r"u8|json|csv|png|html|md|yaml|safetensors"
-    text = re.sub(r"^ *\| before \| now.*?\n\n", "", document.read_text(), flags=re.S | re.M)  # former names in the changelog
+    text = _text(document)
     for code in re.findall(r"`([^`\n]+)`|-S '?(\S+)", text):
         for name in re.findall(rf"(?<![\w./])((?:{sections})\.(?!(?:{files})\b)[a-z]\w*(?:[.\[\]\w]*\w)?)", "".join(code)):
             assert _is_option(name), name
