@@ -1,9 +1,9 @@
-"""Which LR image belongs to which HR image, in the layouts that data sets come in.
+"""Pair the HR and LR images of a data set in the common layouts.
 
-An image is on the HR or LR side by a folder above it (``HR``, ``DIV2K_train_HR``, ``gt``, ``GTmod12``, ``target``; ``LR``,
-``DIV2K_train_LR_bicubic``, ``lq``, ``LRbicx4``, ``input``), or by the end of its name (``baby_HR.png``, ``baby_LR.png``). Partners
-have one name, to which the LR side may add its scale (``0001x4.png``, ``0001_bicLRx4.png``). LR images of several scales are in folders
-such as ``X4``.
+A folder above an image decides its side: ``HR``, ``DIV2K_train_HR``, ``gt``, ``GTmod12`` or ``target`` for HR. For LR they are ``LR``,
+``DIV2K_train_LR_bicubic``, ``lq``, ``LRbicx4`` or ``input``. The end of the name works too: ``baby_HR.png`` and ``baby_LR.png``. Partners
+share a name, to which the LR side may add its scale: ``0001x4.png`` or ``0001_bicLRx4.png``. Folders such as ``X4`` hold LR images of
+several scales.
 """
 
 import re
@@ -31,8 +31,8 @@ _SCALED_STEM = re.compile(r"(?i)^(.+?)[_-]?x([2-8])[mdw]?\d?$")  # NTIRE's 0001x
 _SCALE_FOLDER = re.compile(r"(?i)^(?:x([2-8])|([2-8])x?)(?:[_-].*)?$")  # X4, x4_sub, 4x, 4
 _SCALE_OF_SIDE = re.compile(r"(?i)(?:x([2-8])|([2-8])x|(?<=lr|lq)([2-8]))(?![0-9a-z])")  # LRbicx4, LR_bicubic_x4, LR4
 
-SAMPLES = 6  # images compared to find pairs in folders without telling names
-ALIKE = 0.9  # correlation of small versions from which two images show one picture
+COMPARED_PAIRS = 6  # to find pairs in folders without known names
+MIN_CORRELATION = 0.9  # of the thumbnails of an HR image and its LR image
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Pair:
     """An HR image and its LR images, as paths below the data set's folder."""
 
     hr: str
-    name: str  # the path without what says HR
-    lr: dict[int, str] = field(default_factory=dict)  # by scale; 0: not stated
+    name: str  # the path without the mark of the HR side
+    lr: dict[int, str] = field(default_factory=dict)  # by scale, 0 if it is not stated
 
 
 @dataclass(frozen=True)
 class _Image:
     path: str
     side: Side
-    parents: tuple[str, ...]  # without the folder that says which side, and without the one that says which scale
+    parents: tuple[str, ...]  # without the folders that mark the side and the scale
     stem: str
     scale: int = 0
 
@@ -57,15 +57,15 @@ def find_pairs(paths: Iterable[str], hr: str = "", lr: str = "") -> tuple[list[P
     """Pair the images of a data set.
 
     Args:
-        paths: of the images, relative to the data set's folder, with ``/``.
-        hr: the folder of the HR images if the user names it; ``.`` for all.
+        paths: the images, relative to the data set's folder, with ``/``.
+        hr: the folder of the HR images if the user names it, ``.`` for all images.
         lr: the folder of the LR images if the user names it.
 
     Returns:
-        The HR images, with LR images where the set has them, and the images outside of the folders that the user named.
+        The HR images with the LR images of the set, and the images outside of the named folders.
 
     Raises:
-        SrganError: an image has no partner, or several.
+        SrganError: an image has no partner or several.
     """
     paths = list(paths)
     if hr or lr:
@@ -85,7 +85,7 @@ def find_pairs(paths: Iterable[str], hr: str = "", lr: str = "") -> tuple[list[P
         )
     try:
         return _paired(images), []
-    except SrganError:  # the folders of the two sides may have names of their own
+    except SrganError:  # the prefixes of the two folders may differ
         return _paired([_recognised(path, keep_prefix=False) for path in paths]), []
 
 
@@ -106,7 +106,7 @@ def _named(path: str, hr: str, lr: str) -> _Image:
 
 
 def _recognised(path: str, keep_prefix: bool) -> _Image:
-    """Find out the side of an image; with `keep_prefix`, ``A`` of ``A_HR`` and ``A_LR_x4`` stays among its parents."""
+    """Detect the side of an image. With `keep_prefix`, ``A`` of ``A_HR`` and ``A_LR_x4`` stays among its parents."""
     whole = PurePosixPath(path)
     parents = whole.parts[:-1]
     for index in reversed(range(len(parents))):
@@ -135,7 +135,7 @@ def _without_scales(folders: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _scale(side: str, folders: Iterable[str]) -> int:
-    """The scale that the LR side's folder, or one of these folders, states; 0 if none does."""
+    """Return the scale in the name of the LR folder or of one of these folders, 0 if there is none."""
     found = next(filter(None, map(_SCALE_FOLDER.match, folders)), None) or _SCALE_OF_SIDE.search(side)
     return int(next(filter(None, found.groups()))) if found else 0
 
@@ -164,7 +164,7 @@ def _paired(images: list[_Image]) -> list[Pair]:
                 "say which folder is meant: {folder: ..., hr: ..., lr: ...}"
             )
         known[scale] = image.path
-    if any(found.values()):  # else the user wants HR images only
+    if any(found.values()):  # otherwise the user wants HR images only
         alone += [path for path, lr_images in found.items() if not lr_images]
     if alone:
         raise SrganError(
@@ -175,7 +175,7 @@ def _paired(images: list[_Image]) -> list[Pair]:
 
 
 def _partner(image: _Image, partners: dict[tuple[tuple[str, ...], str], _Image]) -> tuple[_Image | None, int]:
-    """The HR image of an LR image, and its scale."""
+    """Return the HR image of an LR image, and its scale."""
     if found := partners.get((image.parents, image.stem)):
         return found, image.scale
     for pattern in (_LR_STEM, _SCALED_STEM):
@@ -193,15 +193,15 @@ def _plain_name(image: _Image) -> str:
 
 
 def lr_of(record: dict[str, Any], scale: int) -> dict[str, Any] | None:
-    """The LR image that an image brings for a scale: `path` and `sha256`. None if it brings none at all.
+    """Return the data set's own LR image for a scale, `path` and `sha256`. Return None if the set has no LR images.
 
     Raises:
-        SrganError: it brings LR images, but of other scales.
+        SrganError: the set has LR images of other scales only.
     """
     given = record.get("lr")
     if not given:
         return None
-    if isinstance(given, str):  # as former versions wrote it
+    if isinstance(given, str):  # written by former versions
         return {"path": given, "sha256": record["lr_sha256"]}
     for each in given:
         if each["scale"] in (0, scale):
@@ -214,7 +214,7 @@ def lr_of(record: dict[str, Any], scale: int) -> dict[str, Any] | None:
 
 
 def other_scales(records: list[dict[str, Any]], scale: int) -> list[dict[str, Any]]:
-    """What `srgan.data.left_out.LeftOut.rows` would say of LR images that images bring for other scales."""
+    """Return rows as in `LeftOut.rows` for the LR images of other scales."""
     found: dict[tuple[str, str], LeftOut] = {}
     for record in records:
         given = record.get("lr")
@@ -225,16 +225,19 @@ def other_scales(records: list[dict[str, Any]], scale: int) -> list[dict[str, An
     return [row for place, left_out in found.items() for row in left_out.rows(*place)]
 
 
-# -- pairs in folders whose names say nothing ----------------------------------------------------------------------------------
+# -- pairs in folders with other names -----------------------------------------------------------------------------------------
 
 
 def refuse_unnamed_pairs(folder: Path, paths: list[str], shown: str) -> None:
-    """Refuse images that come in two sizes under one name: trained as they are, half of the HR images would be LR images.
+    """Refuse images that have one name and two sizes. Otherwise half of the HR images for training would be LR images.
 
     Args:
-        folder: where they are.
-        paths: of the images, relative to `folder`.
-        shown: what params.yaml calls the folder.
+        folder: the data set.
+        paths: the images, relative to `folder`.
+        shown: the folder's name in params.yaml.
+
+    Raises:
+        SrganError: most of the compared images are pairs. The message has the keys to add.
     """
     groups: dict[str, list[str]] = {}
     for path in paths:
@@ -244,7 +247,7 @@ def refuse_unnamed_pairs(folder: Path, paths: list[str], shown: str) -> None:
     shared = [group for group in groups.values() if len(group) > 1]
     if not shared or 2 * sum(map(len, shared)) < len(paths):
         return
-    chosen = [shared[number] for number in np.unique(np.linspace(0, len(shared) - 1, SAMPLES).round().astype(int))]
+    chosen = [shared[number] for number in np.unique(np.linspace(0, len(shared) - 1, COMPARED_PAIRS).round().astype(int))]
     pairs = [found for group in chosen if (found := _reduced(folder, group))]
     if 2 * len(pairs) <= len(chosen):
         return
@@ -260,25 +263,25 @@ def refuse_unnamed_pairs(folder: Path, paths: list[str], shown: str) -> None:
 
 
 def _reduced(folder: Path, group: list[str]) -> tuple[str, str, int] | None:
-    """Of images with one name, the two of which one is the other made smaller: HR, LR, scale."""
+    """Return HR path, LR path and scale of two images with one name, one of which is the other downscaled."""
     images: list[tuple[str, np.ndarray]] = []
     for path in group[:4]:
         try:
             images.append((path, read_rgb(folder / path)))
         except SrganError:
-            continue  # unreadable: `prepare` says so
+            continue  # `prepare` reports unreadable images
     images.sort(key=lambda item: -item[1].size)
     for number, (hr_path, large) in enumerate(images):
         for lr_path, small in images[number + 1 :]:
             scale = round(large.shape[0] / small.shape[0])
             fits = all(abs(side - scale * other) < scale for side, other in zip(large.shape[:2], small.shape[:2], strict=True))
-            if 2 <= scale <= 8 and fits and _correlation(large, small) > ALIKE:
+            if 2 <= scale <= 8 and fits and _correlation(large, small) > MIN_CORRELATION:
                 return hr_path, lr_path, scale
     return None
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Of the images' versions of 16x16 pixels."""
+    """Return the correlation of the images' thumbnails of 16x16 pixels."""
     a, b = (cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float64).ravel() for image in (first, second))
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))

@@ -1,4 +1,4 @@
-"""Names of images: safe for every file system, tool, terminal and page that they reach, and unique within a set."""
+"""Names of images that are safe for every file system, tool, terminal and page, and unique within a set."""
 
 import re
 import unicodedata
@@ -7,29 +7,29 @@ from pathlib import PurePosixPath
 
 from srgan.utils.files import digest
 
-LONGEST_NAME = 120  # characters of a prepared image's name
-LONGEST_PART = 200  # bytes of a file's or folder's name; file systems allow 255, and temporary names are longer
+MAX_NAME_CHARACTERS = 120  # of a prepared image
+MAX_PART_BYTES = 200  # of a file's or folder's name. File systems allow 255, and temporary names are longer
 
 # Control characters, line separators, marks that reverse the direction of text, and bytes that are not UTF-8.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def safe_path(path: str) -> str:
-    """Return a relative path with the same meaning to people that every tool accepts.
+    """Return a relative path that every tool accepts and that reads the same.
 
-    Unicode is composed (NFC, as other systems than macOS write it), an unsafe byte becomes ``%`` and two hexadecimal digits, and a part of
-    more than `LONGEST_PART` bytes is shortened and ends in a digest.
+    Unicode is composed (NFC, the form of systems other than macOS). An unsafe byte becomes ``%`` and two hexadecimal digits. A part of
+    more than `MAX_PART_BYTES` is shortened and ends in a digest.
     """
     return "/".join(map(_safe_part, path.split("/")))
 
 
 def _safe_part(part: str) -> str:
     text = _UNSAFE.sub(_escaped, unicodedata.normalize("NFC", part))
-    if len(text.encode()) <= LONGEST_PART:
+    if len(text.encode()) <= MAX_PART_BYTES:
         return text
     suffix = PurePosixPath(text).suffix
     suffix = suffix if len(suffix.encode()) <= 10 else ""
-    return f"{text.encode()[: LONGEST_PART - 20].decode(errors='ignore')}-{digest(part)[:8]}{suffix}"
+    return f"{text.encode()[: MAX_PART_BYTES - 20].decode(errors='ignore')}-{digest(part)[:8]}{suffix}"
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -38,13 +38,13 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 class SafePaths:
-    """`safe_path` for the files of one folder: different paths stay different."""
+    """Apply `safe_path` to the files of one folder. Different paths stay different."""
 
     def __init__(self) -> None:
         self.taken: dict[str, str] = {}
 
     def __call__(self, path: str) -> str:
-        """The safe path of a file."""
+        """Return the safe path of a file."""
         safe = safe_path(path)
         if self.taken.setdefault(safe, path) != path:  # such as a name in NFC and in NFD
             stem, dot, suffix = safe.rpartition(".")
@@ -53,19 +53,19 @@ class SafePaths:
 
 
 def unique_names(paths: list[str]) -> list[str]:
-    """Names for the images of a set: the path with ``_`` for ``/``; the suffix, or else a number, only where two names would be equal.
+    """Return a name for each image of a set: the path with ``_`` for ``/``. The suffix or a number is added to equal names only.
 
-    A name is safe as a file, in a terminal and in a spreadsheet: ``_`` replaces what cannot be printed, and precedes ``=+-@``, which would
-    begin a formula.
+    A name is safe as a file, in a terminal and in a spreadsheet. ``_`` replaces unprintable characters, and precedes ``=+-@``, which would
+    start a formula.
     """
     plain = [_plain(PurePosixPath(path).with_suffix("")) for path in paths]
     counts = Counter(plain)
     names: dict[str, None] = {}
     for path, short in zip(paths, plain, strict=True):
         name = short if counts[short] == 1 else _plain(PurePosixPath(path))
-        if len(name) > LONGEST_NAME or len(name.encode()) > LONGEST_PART:
-            cut = name.encode()[: LONGEST_PART - 9].decode(errors="ignore")
-            name = f"{cut[: LONGEST_NAME - 9]}-{digest(path)[:8]}"
+        if len(name) > MAX_NAME_CHARACTERS or len(name.encode()) > MAX_PART_BYTES:
+            cut = name.encode()[: MAX_PART_BYTES - 9].decode(errors="ignore")
+            name = f"{cut[: MAX_NAME_CHARACTERS - 9]}-{digest(path)[:8]}"
         number, base = 2, name
         while name in names:
             name, number = f"{base}-{number}", number + 1

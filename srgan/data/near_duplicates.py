@@ -1,12 +1,12 @@
-"""Find training images that show a held-out picture, also after a crop, a resize, a re-encoding or a flip.
+"""Find training images that show a held-out image, also after a crop, a resize, a re-encoding or a flip.
 
-An image's fingerprint is a few hundred local perceptual hashes: at blobs of all sizes (differences of Gaussians, as in Lowe 2004,
-"Distinctive image features from scale-invariant keypoints", section 3), the signs of the low cosine frequencies of the patch around,
-in proportion to the blob's size. Upright patches suffice: nobody turns test images by odd angles, and in the cosine basis a flip only
-changes signs. An image shows a reference when enough of its hashes are near the reference's, and agree on one scale and one place.
+An image's fingerprint is a few hundred local perceptual hashes. Features are blobs of all sizes: differences of Gaussians, as in Lowe
+2004, "Distinctive image features from scale-invariant keypoints", section 3. A hash is the signs of the low cosine frequencies of the
+patch around a blob, in proportion to its size. Patches are upright: copies of test images are rarely rotated, and in the cosine basis a
+flip only changes signs. An image matches a reference if enough of its hashes are near the reference's and agree on one scale and position.
 
-OpenCV's SIFT would need less code here; measured on the benchmarks, it took three to four times as long for each image (it must be
-run for flips anew, and its descriptors compared with all others), and lost half of the crops that keep 40 % of each side.
+OpenCV's SIFT needs less code. On the benchmarks it took three to four times as long for each image: it runs again for each flip and
+compares its descriptors with all others. It also lost half of the crops that keep 40 % of each side.
 """
 
 import math
@@ -19,20 +19,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-SIDE = 512  # Longer side, in pixels, of the grey image that features are taken from.
-REFERENCE_FEATURES, QUERY_FEATURES = 160, 500  # A stored reference takes 22 bytes a feature and 256 bytes.
-BLUR, LAYERS, CONTRAST, EDGE = 1.6, 3, 0.004, 8.0  # Scale space: finest blur (pixels), layers an octave, least response, edge limit.
-COARSE = 0.5  # A feature ranks by response * scale ** COARSE: coarse ones survive downsizing.
-CELLS = 6  # Features are spread over CELLS x CELLS squares of the working image.
-GRID, STEP, BITS = 16, 0.75, 128  # A patch has GRID x GRID samples, STEP scales apart; its hash has BITS bits.
-KEY, PROBES = 16, 6  # The first KEY bits find candidates; all values of the PROBES least certain ones are tried.
-NEAR = 34  # Largest Hamming distance of two patches that look alike; unrelated ones lie near BITS / 2.
-INLIERS = 6  # Least features that agree on one scale and position.
-FEW, ALIKE = 30, 0.998  # Images with under FEW features are compared whole, by the correlation of 16 x 16 thumbnails.
+SIDE = 512  # longer side in pixels of the grey working image
+REFERENCE_FEATURES, QUERY_FEATURES = 160, 500  # a stored reference takes 22 bytes a feature and 256 bytes
+BLUR, LAYERS, CONTRAST, EDGE = 1.6, 3, 0.004, 8.0  # scale space: finest blur (pixels), layers an octave, least response, edge limit
+COARSE = 0.5  # features rank by response * scale ** COARSE: coarse features survive downsizing
+CELLS = 6  # features are spread over CELLS x CELLS squares of the working image
+GRID, STEP, BITS = 16, 0.75, 128  # a patch has GRID x GRID samples at a distance of STEP scales. Its hash has BITS bits
+KEY, PROBES = 16, 6  # the first KEY bits find candidates. All values of the PROBES least certain bits are tried
+NEAR = 34  # largest Hamming distance of similar patches. Unrelated patches differ in about BITS / 2 bits
+INLIERS = 6  # least number of features that agree on one scale and position
+FEW, ALIKE = 30, 0.998  # images with fewer than FEW features are compared by the correlation of 16 x 16 thumbnails
 
 
 def _waves() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row and column of the BITS coarsest cosine waves, and which of them change sign in the four flips, (4, BITS / 64) uint64."""
+    """Return row and column of the BITS coarsest cosine waves, and a mask of those that a flip negates, (4, BITS / 64) uint64."""
     row, column = np.indices((GRID, GRID)).reshape(2, -1)
     order = np.lexsort((column, np.abs(column - row), column + row))[1 : BITS + 1]  # from 1: without the mean
     row, column = row[order], column[order]
@@ -45,7 +45,7 @@ ROWS, COLUMNS, FLIPS = _waves()
 
 
 def _transformed(patches: np.ndarray) -> np.ndarray:
-    """The BITS coarsest cosine waves of (K, GRID * GRID) float32 patches, (K, BITS)."""
+    """Return the BITS coarsest cosine waves of (K, GRID * GRID) float32 patches, (K, BITS)."""
     across = cv2.dct(patches.reshape(-1, GRID), flags=cv2.DCT_ROWS).reshape(-1, GRID, GRID)
     down = cv2.dct(np.ascontiguousarray(across.transpose(0, 2, 1)).reshape(-1, GRID), flags=cv2.DCT_ROWS).reshape(-1, GRID, GRID)
     return down[:, COLUMNS, ROWS]
@@ -53,27 +53,27 @@ def _transformed(patches: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The features of an image, for a working image whose longer side has SIDE pixels."""
+    """The features of an image, in pixels of the working image."""
 
-    points: np.ndarray  # (K, 3) float32: x, y and scale in pixels of the working image.
-    waves: np.ndarray  # (K, BITS) float32: the patches in the cosine basis; their signs are the descriptors.
+    points: np.ndarray  # (K, 3) float32: x, y and scale
+    waves: np.ndarray  # (K, BITS) float32: the patches in the cosine basis. Their signs are the hashes
     thumbnail: np.ndarray  # (16, 16) uint8
-    size: tuple[int, int]  # Width and height of the working image.
+    size: tuple[int, int]  # width and height of the working image
 
     @property
     def hashes(self) -> np.ndarray:
-        """(K, BITS / 64) uint64."""
+        """The hashes, (K, BITS / 64) uint64."""
         return np.packbits(self.waves > 0, axis=1, bitorder="little").view(np.uint64)
 
 
 def _extrema(dogs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Blobs in one octave of differences of Gaussians: (n, 3) float32 column, row, layer between the pixels, and (n,) strength."""
+    """Return the blobs of one octave of differences of Gaussians: (n, 3) float32 column, row, layer, and (n,) strength."""
     found = []
     box = np.ones((3, 3), np.uint8)
     high, low = [cv2.dilate(d, box) for d in dogs], [cv2.erode(d, box) for d in dogs]
     for i in range(1, LAYERS + 1):
-        top = cv2.max(cv2.max(cv2.max(high[i - 1], high[i + 1]), high[i]), CONTRAST)
-        bottom = cv2.min(cv2.min(cv2.min(low[i - 1], low[i + 1]), low[i]), -CONTRAST)
+        top = cv2.max(cv2.max(cv2.max(high[i - 1], high[i + 1]), high[i]), CONTRAST)  # type: ignore[call-overload]
+        bottom = cv2.min(cv2.min(cv2.min(low[i - 1], low[i + 1]), low[i]), -CONTRAST)  # type: ignore[call-overload]
         y, x = np.nonzero(((dogs[i] >= top) | (dogs[i] <= bottom))[1:-1, 1:-1])
         found.append(np.stack([np.full(len(y), i), y + 1, x + 1]))
     i, y, x = np.concatenate(found, 1)
@@ -89,19 +89,21 @@ def _extrema(dogs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     _, di = bend(stack[i - 1, y, x], stack[i + 1, y, x])
     xy = (stack[i, y + 1, x + 1] + stack[i, y - 1, x - 1] - stack[i, y + 1, x - 1] - stack[i, y - 1, x + 1]) / 4
     det = xx * yy - xy**2
-    good = (det > 0) & ((xx + yy) ** 2 * EDGE < (EDGE + 1) ** 2 * det)  # A point on an edge may slide along it.
+    good = (det > 0) & ((xx + yy) ** 2 * EDGE < (EDGE + 1) ** 2 * det)  # a point on an edge has no certain position
     return np.stack([x + dx, y + dy, i + di], 1)[good].astype(np.float32), np.abs(middle[good])
 
 
 def fingerprint(image: np.ndarray) -> Fingerprint:
-    """The strongest features of an `(H, W)` or `(H, W, 3)` uint8 RGB image, strongest first, spread over it."""
+    """Return the strongest features of an `(H, W)` or `(H, W, 3)` uint8 RGB image, strongest first, spread over the image."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
     ratio = SIDE / max(grey.shape)
     size = (max(16, round(grey.shape[1] * ratio)), max(16, round(grey.shape[0] * ratio)))
     grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR)
     thumbnail = cv2.resize(grey, (16, 16), interpolation=cv2.INTER_AREA)
     level = cv2.GaussianBlur(grey.astype(np.float32) / 255, (0, 0), math.sqrt(BLUR**2 - 0.25))
-    step, levels, points, strengths, octaves = 2 ** (1 / LAYERS), [], [], [], []
+    step = 2 ** (1 / LAYERS)
+    levels: list[np.ndarray] = []
+    points, strengths, octaves = [], [], []
     while min(level.shape) >= 16:
         gauss = [level]
         for i in range(LAYERS + 2):
@@ -116,7 +118,7 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
     point, strength, octave = np.concatenate(points), np.concatenate(strengths), np.concatenate(octaves)
     pixel = 2.0 ** octave[:, None]
     full = (point * pixel).astype(np.float32)
-    # Take the strongest of every square, then the second of every square, and so on.
+    # The strongest feature of every square comes first, then the second of every square.
     order = np.argsort(-strength, kind="stable")
     square = (full[order, :2] * (CELLS / SIDE)).astype(int) @ (CELLS + 1, 1)
     by_square = np.argsort(square, kind="stable")
@@ -135,11 +137,11 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
 
 
 def _agreement(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Which of n matched (n, 3) features fit the most voted scale and shift: (n,) bool."""
+    """Return a mask of the matched (n, 3) features that fit the most voted scale and shift, (n,) bool."""
     ratio = query[:, 2] / reference[:, 2]
     apart = reference[None, :, :2] - reference[:, None, :2]
     error = np.abs(query[None, :, :2] - query[:, None, :2] - apart * ratio[:, None, None]).max(2)
-    # One feature's scale is good to 12 %, so the error allowed grows with the distance.
+    # The scale of a feature is exact to 12 %, so the allowed error grows with the distance.
     fits = error < 0.12 * np.abs(apart).max(2) * ratio[:, None] + 2 * query[:, 2] + 2
     fits &= np.abs(np.log(ratio / ratio[:, None])) < 0.35
     best = int(fits.sum(1).argmax())
@@ -149,7 +151,7 @@ def _agreement(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
             return np.zeros_like(inside)
         q, r = query[inside, :2].mean(0), reference[inside, :2].mean(0)
         dq, dr = query[:, :2] - q, reference[:, :2] - r
-        # Least squares for each axis, drawn to the voted scale where the features lie on a line.
+        # Least squares for each axis, regularized by the voted scale for features on a line.
         pull = inside.sum() * 20.0**2
         fit = ((dq * dr)[inside].sum(0) + pull * scale) / ((dr**2)[inside].sum(0) + pull)
         inside = (np.abs(dq - fit * dr).max(1) < 0.5 * query[:, 2] + 3) & (np.abs(np.log(ratio / fit.mean())) < 0.3)
@@ -157,15 +159,15 @@ def _agreement(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 class References:
-    """Fingerprints of the images that must not be trained on, with the index to look them up."""
+    """Fingerprints of the held-out images, with an index for the search."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.exact: list[str] = []  # digests of their pixels; empty where unknown
+        self.exact: list[str] = []  # digests of their pixels, empty if unknown
         self.prints: list[_Print] = []
 
     def add(self, name: str, fingerprint: Fingerprint, pixels: str = "") -> None:
-        """One more image: its name, what `fingerprint` made of it, and a digest of its pixels."""
+        """Add an image: its name, its `fingerprint`, and a digest of its pixels."""
         hashes, points = fingerprint.hashes[:REFERENCE_FEATURES], fingerprint.points[:REFERENCE_FEATURES]
         self.names.append(name)
         self.exact.append(pixels)
@@ -173,22 +175,22 @@ class References:
         self.__dict__.pop("_index", None)
 
     def join(self, others: "References") -> None:
-        """Take those of `others` over."""
+        """Add all images of `others`."""
         self.names += others.names
         self.exact += others.exact
         self.prints += others.prints
         self.__dict__.pop("_index", None)
 
     def save(self, path: Path) -> None:
-        """Write everything to an ``.npz`` file."""
+        """Write an ``.npz`` file."""
         index = self._index
         arrays = {"names": np.array(self.names, str), "exact": np.array(self.exact, str)}
         arrays |= {key: getattr(index, key) for key in ("points", "hashes", "thumbnails", "sizes", "counts")}
-        np.savez(path, **arrays)
+        np.savez(path, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path, without: Container[str] = ()) -> "References":
-        """Read what `save` wrote, except the images of the sets in `without`; a set's images are named ``SET/...``."""
+        """Read a file of `save`, except the images of the sets in `without`. Names are ``SET/...``."""
         references = cls()
         with np.load(path) as stored:
             arrays = dict(stored)
@@ -208,18 +210,18 @@ class References:
         return _Index(self.prints)
 
     def find(self, query: Fingerprint, pixels: str = "") -> list[tuple[str, int]]:
-        """The references that an image shows, with the number of features that agree, most first.
+        """Return the references that match an image, with the number of features that agree, most first.
 
         Args:
-            query: what `fingerprint` made of the image.
-            pixels: digest of its pixels: where a reference has the same, that is the answer, with 0 for the number.
+            query: the `fingerprint` of the image.
+            pixels: digest of its pixels. References with the same pixels are returned alone, with the number 0.
         """
         if pixels and (same := [name for name, exact in zip(self.names, self.exact, strict=True) if exact == pixels]):
             return [(name, 0) for name in same]
         return [(self.names[number], score) for number, score in self._index.find(query)]
 
 
-_Print = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]  # points, hashes, thumbnail, size; as in Fingerprint
+_Print = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]  # points, hashes, thumbnail and size, as in Fingerprint
 
 
 class _Index:
@@ -233,12 +235,12 @@ class _Index:
         self.counts = np.array([len(points) for points, *_ in prints], np.int64)
         self.owner = np.repeat(np.arange(len(prints)), self.counts)
         key = (self.hashes[:, 0] & np.uint64(2**KEY - 1)).astype(np.int64)
-        self.order = np.argsort(key, kind="stable")  # features by key; those of key k lie from start[k] to start[k + 1]
+        self.order = np.argsort(key, kind="stable")  # features by key: those of key k are at start[k] to start[k + 1]
         self.start = np.searchsorted(key[self.order], np.arange(2**KEY + 1))
 
     def _matches(self, query: Fingerprint) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Like features: (M,) each of query feature, stored feature, flip (bit 0 left-right, bit 1 up-down) and Hamming distance."""
-        hashes = (query.hashes[:, None] ^ FLIPS).reshape(-1, BITS // 64)  # Feature after feature, four flips each.
+        """Return similar features, (M,) each: query feature, stored feature, flip (bit 0 left-right, bit 1 up-down), Hamming distance."""
+        hashes = (query.hashes[:, None] ^ FLIPS).reshape(-1, BITS // 64)  # feature after feature, four flips each
         weak = np.argsort(np.abs(query.waves[:, :KEY]), 1, kind="stable")[:, :PROBES]
         chosen = np.arange(2**PROBES)[:, None] >> np.arange(PROBES) & 1
         probe = np.repeat((chosen << weak[:, None]).sum(2), 4, 0)  # (4 K, 2 ** PROBES)
@@ -275,13 +277,12 @@ class _Index:
         return sorted(((int(number), int(score)) for number, score in scores.items()), key=lambda pair: (-pair[1], pair[0]))
 
     def _same_whole(self, query: Fingerprint) -> list[int]:
-        """References equal to the whole image, in any flip, where one of the two is too smooth for features."""
+        """Return the references that equal the whole image in any flip, if one of the two is too smooth for features."""
         shape = np.log(self.sizes[:, 0] / self.sizes[:, 1] * (query.size[1] / query.size[0]))
         maybe = np.flatnonzero(((self.counts < FEW) | (len(query.points) < FEW)) & (np.abs(shape) < 0.15))
         flips = [query.thumbnail[::down, ::across].ravel() for down in (1, -1) for across in (1, -1)]
-        these, those = (t - t.mean(1, keepdims=True) for t in (np.float64(flips), np.float64(self.thumbnails[maybe].reshape(-1, 256))))
+        known = self.thumbnails[maybe].reshape(-1, 256)
+        these, those = (t - t.mean(1, keepdims=True) for t in (np.array(flips, np.float64), known.astype(np.float64)))
         spread, spreads = np.linalg.norm(these, axis=1), np.linalg.norm(those, axis=1)
         alike = np.einsum("rp,fp->rf", those, these) > ALIKE * np.outer(spreads, spread)
-        return [
-            int(k) for k, a, s in zip(maybe, alike.any(1), spreads, strict=True) if a and min(s, spread[0]) > 32
-        ]  # 32: two grey levels.
+        return [int(k) for k, a, s in zip(maybe, alike.any(1), spreads, strict=True) if a and min(s, spread[0]) > 32]  # 32: two grey levels

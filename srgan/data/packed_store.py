@@ -1,12 +1,12 @@
-"""Packed pixels: every training image in one flat file, memory-mapped, so that a crop is a copy and never a decode.
+"""Store all training images in one flat, memory-mapped file, so that cutting a patch is a copy and never a decode.
 
 Layout (version 2), readable without this module:
 
-- ``train.u8``: raw uint8, image after image, for each first the HR pixels `(H, W, 3)` in row-major order, then the LR pixels
-  `(H / scale, W / scale, 3)`. No header, no padding.
-- ``train.json``: `version`, `scale`, and `images`, in the order of the file: for each `name`, `offset` (byte of its first HR pixel),
-  `height` and `width` (HR), and `sha256` of its pixels, HR and LR. `sha256` of the whole is the SHA-256 of the images' digests, 64
-  hexadecimal digits each, written one after the other: so it can be had image by image, by several processes.
+- ``train.u8``: raw uint8 without header and padding. For each image the HR pixels `(H, W, 3)` in row-major order, then the LR pixels
+  `(H / scale, W / scale, 3)`.
+- ``train.json``: `version`, `scale`, `images` and `sha256`. Each image has `name`, `offset` (byte of its first HR pixel), `height` and
+  `width` (HR), and `sha256` of its HR and LR pixels. The `sha256` of the store is the SHA-256 of the images' digests (64 hexadecimal
+  digits each) in their order. Several processes can therefore compute it image by image.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ REPAIR = "make it again with: dvc repro -f prepare"
 
 
 def pack(path: Path, hr_image: np.ndarray, lr_image: np.ndarray) -> str:
-    """Write one image as it will lie in the store: `(H, W, 3)` and `(H / scale, W / scale, 3)`, uint8. Returns its SHA-256."""
+    """Write an image in the store's layout, `(H, W, 3)` and `(H / scale, W / scale, 3)` uint8, and return its SHA-256."""
     checksum = hashlib.sha256()
     with path.open("wb") as file:
         for pixels in (hr_image, lr_image):
@@ -36,7 +36,7 @@ def pack(path: Path, hr_image: np.ndarray, lr_image: np.ndarray) -> str:
 
 
 class StoreWriter:
-    """Joins packed images to a store, in the order of the calls. Use as a context manager."""
+    """Join packed images to a store, in the order of the calls. Use as a context manager."""
 
     def __init__(self, folder: str | Path, scale: int) -> None:
         self.folder, self.scale = Path(folder), scale
@@ -47,7 +47,7 @@ class StoreWriter:
         return self
 
     def add(self, name: str, height: int, width: int, packed: Path, checksum: str) -> None:
-        """Append what `pack` wrote for an HR image of this size, and delete it there."""
+        """Append a file of `pack` with an HR image of this size, and delete the file."""
         size = 3 * (height * width + height // self.scale * (width // self.scale))
         if height % self.scale or width % self.scale or packed.stat().st_size != size:
             raise ValueError(f"{name}: {packed} does not hold HR {height}x{width} and LR at x{self.scale}")
@@ -58,13 +58,17 @@ class StoreWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.file.close()
-        if kind is None:  # the index comes last: without it there is no store
+        if kind is None:  # the index comes last: a folder without it is not a store
             whole = hashlib.sha256("".join(str(image["sha256"]) for image in self.images).encode()).hexdigest()
             write_json(self.folder / INDEX, {"version": VERSION, "scale": self.scale, "sha256": whole, "images": self.images})
 
 
 class Store:
-    """Read side: `hr[i]` and `lr[i]` are views into the mapped file, `(H, W, 3)` uint8."""
+    """A packed store for reading. `hr[i]` and `lr[i]` are views into the mapped file, `(H, W, 3)` uint8.
+
+    Raises:
+        SrganError: the store is missing, damaged or of another version.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
@@ -76,7 +80,7 @@ class Store:
         self.sha256: str = index["sha256"]
         self.names: list[str] = [image["name"] for image in index["images"]]
         self.path = folder / PIXELS
-        self.pixels = np.asarray(np.memmap(self.path, dtype=np.uint8, mode="r"))  # the whole file, flat; plain, as slices are quicker
+        self.pixels = np.asarray(np.memmap(self.path, dtype=np.uint8, mode="r"))  # the whole file. Slices of a plain array are faster
         self.hr: list[np.ndarray] = []
         self.lr: list[np.ndarray] = []
         for image in index["images"]:
@@ -89,16 +93,16 @@ class Store:
     def _view(self, offset: int, height: int, width: int) -> np.ndarray:
         size = height * width * 3
         if offset + size > self.pixels.size:
-            raise SrganError(f"{self.path}: shorter than its index says; make it again with: dvc repro -sf prepare")
+            raise SrganError(f"{self.path}: shorter than its index requires; make it again with: dvc repro -sf prepare")
         return self.pixels[offset : offset + size].reshape(height, width, 3)
 
     def verify(self) -> None:
-        """Compare the pixels of every image with its digest. Reads the whole file, 0.5 to 2 GB a second.
+        """Compare the pixels of every image with its digest, at 0.5 to 2 GB per second.
 
         Raises:
             SrganError: an image is damaged.
         """
-        with self.path.open("rb", buffering=0) as file:  # not by way of the map, where a sector that cannot be read ends the process
+        with self.path.open("rb", buffering=0) as file:  # an unreadable sector of a mapped file would end the process
             for name, offset, hr, lr, expected in zip(self.names, self.offsets, self.hr, self.lr, self._digests, strict=True):
                 file.seek(offset)
                 checksum, left = hashlib.sha256(), hr.size + lr.size
@@ -116,7 +120,7 @@ class Store:
 
 
 class Verification:
-    """`Store.verify` in a thread, beside the training that it is for."""
+    """Run `Store.verify` in a thread while the training runs."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -127,11 +131,11 @@ class Verification:
     def _verify(self) -> None:
         try:
             self._store.verify()
-        except Exception as error:  # whatever it is, the training is to raise it
+        except Exception as error:  # `check` raises it in the training's thread
             self._error = error
 
     def check(self, wait: bool) -> None:
-        """Raise what the verification has found so far; with `wait`, at its end.
+        """Raise the error that the verification has found, if any. With `wait`, let it finish first.
 
         Raises:
             SrganError: an image is damaged.

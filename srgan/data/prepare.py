@@ -1,7 +1,7 @@
-"""Raw images to training material: a split without leaks, the packed store, HR/LR pairs to score with, and a manifest of them all.
+"""Prepare raw images: a split without leaks, the packed store for training, HR/LR pairs for validation and test, and a manifest.
 
-Every image is decoded once, by one of several processes. This one puts the results together in the order of the listing, so the result
-does not depend on the number of processes. Memory is bounded by a few images, whatever their number.
+Several processes decode each image once. The main process collects the results in the order of the listing, so the result does not
+depend on the number of processes. Memory holds a few images only.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from srgan.utils.files import atomic_folder, digest, read_json, require, write_j
 from srgan.utils.progress import Progress
 from srgan.utils.workers import Lost, Workers
 
-SMALLEST = 32  # pixels of a side; below, there is nothing to crop from and no room for SSIM's window
+MIN_SIDE = 32  # pixels. Smaller images have no room for a patch and for the window of SSIM
 BENCHMARKS = Path(__file__).with_name("benchmarks.npz")  # fingerprints of Set5, Set14 and B100
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 Record = dict[str, Any]
 
 
-# -- one image, in a process of its own ------------------------------------------------------------------------------------
+# -- one image, in a worker process -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class _Task:
     folder: Path  # being prepared
     scale: int
     kernel: bicubic.Kernel
-    references: Path | None  # what training images are compared with
-    lr_source: Path | None = None  # where the set brings its own LR images
+    references: Path | None  # fingerprints to compare training images with
+    lr_source: Path | None = None  # the data set's own LR image
 
     @property
     def files(self) -> list[Path]:
-        """What is written of it: pixels for the store, or HR and LR as PNG."""
+        """The files to write: pixels for the store, or HR and LR as PNG."""
         if self.part == "train":
             return [self.folder / f".{self.number}.u8"]
         return [self.folder / self.part / self.set / kind / f"{self.name}.png" for kind in ("hr", "lr")]
@@ -63,13 +63,13 @@ class _Task:
 @dataclass(frozen=True)
 class _Done:
     task: _Task
-    bad: str = ""  # why the image cannot be used
+    bad: str = ""  # the reason to skip the image
     pixels: str = ""  # digest
     size: tuple[int, int] = (0, 0)  # HR height and width
     digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of the PNG files of a validation or test image
     packed: Path | None = None  # for the store
     packed_sha256: str = ""
-    shows: list[tuple[str, int]] = field(default_factory=list)  # references that this training image shows
+    matches: list[tuple[str, int]] = field(default_factory=list)  # references that this training image shows
     fingerprint: near_duplicates.Fingerprint | None = None
 
 
@@ -79,11 +79,11 @@ def _prepare_one(task: _Task) -> _Done:
     except SrganError as error:
         return _Done(task, bad=str(error).removeprefix(f"{task.source}: ").partition(";")[0])
     hr_image = bicubic.modcrop(image, task.scale)
-    if min(hr_image.shape[:2]) < SMALLEST:
-        return _Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {SMALLEST}x{SMALLEST}")
+    if min(hr_image.shape[:2]) < MIN_SIDE:
+        return _Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {MIN_SIDE}x{MIN_SIDE}")
     pixels = hashlib.sha256(f"{image.shape}".encode() + image.data).hexdigest()
-    if task.references and (shows := _references(task.references).find(near_duplicates.fingerprint(image), pixels)):
-        return _Done(task, pixels=pixels, size=image.shape[:2], shows=shows)
+    if task.references and (matches := _references(task.references).find(near_duplicates.fingerprint(image), pixels)):
+        return _Done(task, pixels=pixels, size=(image.shape[0], image.shape[1]), matches=matches)
     if task.lr_source is None:
         lr_image = bicubic.bicubic_downscale(hr_image, task.scale, task.kernel)
     else:
@@ -93,11 +93,11 @@ def _prepare_one(task: _Task) -> _Done:
             return _Done(task, bad=f"its LR image: {str(error).removeprefix(f'{task.lr_source}: ').partition(';')[0]}")
         height, width = (side // task.scale for side in hr_image.shape[:2])
         if lr_image.shape[:2] != (height, width):
-            size = f"{lr_image.shape[1]}x{lr_image.shape[0]}"
+            found = f"{lr_image.shape[1]}x{lr_image.shape[0]}"
             multiple = all(side % task.scale == 0 for side in image.shape[:2])
             advice = "" if multiple else f": cut the HR image to a multiple of {task.scale} pixels first, then make the LR image from it"
-            return _Done(task, bad=f"its LR image has {size} pixels, at scale {task.scale} it needs {width}x{height}{advice}")
-    size = hr_image.shape[:2]
+            return _Done(task, bad=f"its LR image has {found} pixels, at scale {task.scale} it needs {width}x{height}{advice}")
+    size = (hr_image.shape[0], hr_image.shape[1])
     if task.part == "train":
         (packed,) = task.files
         checksum = pack(packed, as_rgb(hr_image), as_rgb(lr_image))
@@ -108,7 +108,7 @@ def _prepare_one(task: _Task) -> _Done:
 
 
 def _write_png(path: Path, image: np.ndarray) -> str:
-    """Write a PNG, and return its SHA-256. The folder is still being made: no need for the file to appear at once and whole."""
+    """Write a PNG and return its SHA-256. The folder is temporary, so the file need not be atomic."""
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded = encode_png(image)
     path.write_bytes(encoded)
@@ -120,23 +120,23 @@ def _references(path: Path) -> near_duplicates.References:
     return near_duplicates.References.load(path)
 
 
-# -- all of them -----------------------------------------------------------------------------------------------------------
+# -- all images -----------------------------------------------------------------------------------------------------------
 
 Run = Callable[[Iterable[_Task]], Iterator[_Done | Lost[_Task]]]
 
 
 def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Record:
-    """Make `out` from `raw` (see `srgan.stages.download` for its layout); `out` appears whole or not at all.
+    """Write the prepared folder, atomically, from the downloaded images.
 
-    Training images that show the same picture as a validation, test or benchmark image are left out, so are validation images that
-    show a test or benchmark image, and exact copies of other training images; the manifest lists them under `leaks` and
-    `duplicates`. What cannot be read is listed under `skipped`, what is no image of its data set under `left_out`.
+    Three kinds of images are omitted: training images that show a validation, test or benchmark image, validation images that show a
+    test or benchmark image, and copies of other training images. The manifest lists them under `leaks` and `duplicates`. It lists
+    unreadable images under `skipped`, and files that are not images of the data set under `left_out`.
 
     Args:
-        raw: what `download` made.
-        out: replaced.
+        raw: output of `srgan.stages.download`.
+        out: destination. A former folder is replaced.
         options: ``prepare`` of ``params.yaml``.
-        processes: that work at once; the result does not depend on it.
+        processes: number of worker processes. The result does not depend on it.
 
     Returns:
         The manifest.
@@ -154,7 +154,7 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
 
 
 class NotPrepared(SrganError):
-    """Too many images cannot be used, or none is left; `left_out` has the lists of the manifest that tell which and why."""
+    """Too many images cannot be used, or a part is empty. `left_out` has the manifest's lists of omitted images."""
 
     def __init__(self, message: str, left_out: dict[str, list[Any]]) -> None:
         super().__init__(message)
@@ -171,10 +171,10 @@ class _Preparation:
         training = [record for record in sources if record["split"] == "train"]
         assigned = split(training, options.validation, options.test, options.seed)
         parts = dict(zip((record["path"] for record in training), assigned, strict=True))
-        groups: dict[str, dict[str, str]] = {}  # a set's training and test images, which share its name
+        groups: dict[str, dict[str, str]] = {}  # training and test images of a set share names
         for record in sources:
             groups.setdefault(record["set"], {})[record["path"]] = record.get("name", record["path"].split("/", 2)[2])
-        self.lr_images = [lr_of(record, options.scale) for record in sources]  # that were not made here
+        self.lr_images = [lr_of(record, options.scale) for record in sources]  # of the data sets
         names: dict[str, str] = {}
         for group in groups.values():
             names |= dict(zip(group, unique_names(list(group.values())), strict=True))
@@ -197,7 +197,7 @@ class _Preparation:
     def make(self, run: Run) -> Record:
         tasks = {part: [task for task in self.tasks if task.part == part] for part in ("train", "validation", "test")}
         results: dict[int, _Done] = {}
-        parts: dict[str, Part] = {}  # of the held-out images, by their labels
+        parts: dict[str, Part] = {}  # label -> part of the held-out images
         with Progress("prepare", len(self.tasks), "image") as progress:
 
             def taken(tasks: list[_Task]) -> Iterator[_Done]:
@@ -211,7 +211,7 @@ class _Preparation:
                     else:
                         yield done
 
-            # Benchmarks count even if they are not scored this time; those that are come with their own images.
+            # Benchmarks that are not scored this time are references too. The others are references by their own images.
             scored = {record["set"] for record in self.sources if record["split"] == "test"}
             references = near_duplicates.References.load(BENCHMARKS, without=scored)
             validation = near_duplicates.References()
@@ -236,12 +236,12 @@ class _Preparation:
         log.warning("skipped %s: %s", self.skipped[-1]["image"], reason)
 
     def _remove(self, task: _Task) -> None:
-        """Delete what was written of an image."""
+        """Delete the written files of an image."""
         for path in task.files:
             path.unlink(missing_ok=True)
 
     def _leak(self, done: _Done, shows: list[tuple[str, int]], parts: dict[str, Part]) -> None:
-        """Leave an image out that shows references."""
+        """Record an image that shows references, and delete its files."""
         self._remove(done.task)
         label, source = _label(done), self.sources[done.task.number]["path"]
         for of, matches in shows:
@@ -253,8 +253,8 @@ class _Preparation:
         with StoreWriter(self.folder, self.options.scale) as store:
             for done in training:
                 label = _label(done)
-                if done.shows:
-                    self._leak(done, done.shows, parts)
+                if done.matches:
+                    self._leak(done, done.matches, parts)
                     continue
                 assert done.packed is not None
                 if done.pixels in seen:
@@ -301,7 +301,7 @@ class _Preparation:
             )
         for part in ("train", "validation", "test"):
             if not any(image["part"] == part for image in images):
-                why = f"{len(self.leaks)} show held-out pictures, " if self.leaks else ""
+                why = f"{len(self.leaks)} show held-out images, " if self.leaks else ""
                 message = f"no {part} image is left ({why}{len(self.skipped)} cannot be used); name more data in params.yaml"
                 raise NotPrepared(message, left_out)
         given = {record["path"]: [lr_image["sha256"]] for record, lr_image in zip(self.sources, self.lr_images, strict=True) if lr_image}
@@ -319,8 +319,8 @@ class _Preparation:
             "seed": options.seed,
             "validation": options.validation,
             "test": options.test,
-            "train_sha256": digest([degraded, learned_from]),  # identifies what a model has seen
-            "test_sha256": digest([degraded, scored]),  # identifies what it is scored on
+            "train_sha256": digest([degraded, learned_from]),  # identifies the training data
+            "test_sha256": digest([degraded, scored]),  # identifies the test data
             "images": images,
         } | left_out
 

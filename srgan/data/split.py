@@ -1,4 +1,4 @@
-"""Which image goes to which part of the data."""
+"""Split the images into training, validation and test parts."""
 
 import hashlib
 from typing import Any
@@ -12,14 +12,20 @@ Record = dict[str, Any]
 def split(records: list[Record], validation: float, test: float, seed: int) -> list[Part]:
     """Assign each image to ``train``, ``validation`` or ``test`` by a seeded hash of its content.
 
-    An image's part does not depend on the other images, so adding some moves none; images of one `group` go together. Only where
-    chance leaves a part empty, the lowest hashes go to test and validation, and the highest stays in training.
+    An image's part does not depend on the other images, so new images move none. Images of one `group` share a part. If chance leaves a
+    part empty, the lowest hashes move to test and validation, and the highest to training.
 
     Args:
         records: each with `sha256` and `group`.
         validation: share of the images.
-        test: share of the images; 0 for none.
-        seed: another seed, another split.
+        test: share of the images, 0 for none.
+        seed: a different seed gives a different split.
+
+    Returns:
+        The part of each record.
+
+    Raises:
+        SrganError: there are fewer scenes than parts.
     """
 
     def position(sha: str) -> float:

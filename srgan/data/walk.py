@@ -1,4 +1,4 @@
-"""The images below a folder, links included."""
+"""Find the images below a folder. Links are followed."""
 
 import os
 import stat
@@ -13,12 +13,12 @@ OTHER_SPLIT = "in a folder of the other split"
 
 
 def is_image(name: str) -> bool:
-    """Whether a relative path is that of an image which a data set may hold."""
+    """Return True if a relative path is an image that a data set may contain."""
     return not why_not(name)
 
 
 def why_not(name: str) -> str:
-    """Why a file with this relative path is no image of a data set; empty if it is one."""
+    """Return the reason to omit a file by its relative path, empty for an image."""
     path = PurePosixPath(name)
     if any(map(_hidden, path.parts)):
         return "hidden"
@@ -28,11 +28,11 @@ def why_not(name: str) -> str:
 
 
 def images_below(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
-    """All images in a folder and below it, sorted. Linked files and folders count as if they were there; a folder counts once.
+    """Return all images below a folder, sorted. Links are followed, and a folder with several paths counts once.
 
     Args:
-        folder: where to look.
-        left_out: gets everything else.
+        folder: the data set.
+        left_out: counts all other files.
     """
     left_out = left_out or LeftOut()
     found, seen = [], set[tuple[int, int]]()
@@ -49,25 +49,25 @@ def images_below(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
                         if not stat.S_ISREG(path.stat().st_mode):
                             reason = reason or "not a plain file"
                     except FileNotFoundError:
-                        reason = "a link that leads nowhere"
-                    except OSError as error:  # such as in a folder whose files this user may not open
+                        reason = "a broken link"
+                    except OSError as error:  # such as a missing permission
                         reason = f"cannot be read ({error.strerror})"
                     if reason:
                         left_out.add(reason, name)
                     else:
                         found.append(path)
-        waiting = sorted(links)  # after all that is really there, which so keeps its own path
+        waiting = sorted(links)  # last, so that a linked folder keeps its own path
     return sorted(found)
 
 
 def of_split(folder: Path, found: list[Path], split: Split, left_out: LeftOut | None = None) -> list[Path]:
-    """Return the images of one split of a user's folder: if it has folders called train or test, only those below the one of the split.
+    """Return the images of one split of a user's folder: those below its folders named after the split, or all if there are none.
 
     Args:
-        folder: of the data set.
+        folder: the data set.
         found: its images.
-        split: which part of it.
-        left_out: gets the others.
+        split: ``train`` or ``test``.
+        left_out: counts the other images.
     """
     left_out = left_out or LeftOut()
     parents = {path: path.relative_to(folder).parts[:-1] for path in found}
@@ -75,13 +75,13 @@ def of_split(folder: Path, found: list[Path], split: Split, left_out: LeftOut | 
         return found
     for path, parts in parents.items():
         if split not in parts:
-            reason = OTHER_SPLIT if {"train", "test"} & set(parts) else "beside the folders train and test"
+            reason = OTHER_SPLIT if {"train", "test"} & set(parts) else "outside of the folders train and test"
             left_out.add(reason, path.relative_to(folder).as_posix())
     return [path for path in found if split in parents[path]]
 
 
 def _walk(top: Path, root: Path, seen: set[tuple[int, int]], left_out: LeftOut) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """`os.walk` without hidden folders and without those in `seen`, which it extends."""
+    """Call `os.walk` without hidden folders and without those in `seen`, and extend `seen`."""
 
     def cannot(error: OSError) -> None:
         place = Path(os.fspath(error.filename or top)).relative_to(root).as_posix()

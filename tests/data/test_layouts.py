@@ -245,7 +245,7 @@ def test_linked_folders_are_followed_and_what_is_left_out_is_named_in_the_log_an
     card = (place / "work/reports/data.html").read_text()
     for reason, example in (
         ("a folder that is included already, under another path", "again"),
-        ("a link that leads nowhere", "gone"),
+        ("a broken link", "gone"),
         ("ends in .heic, which is not read", "raw.heic"),
         ("has no suffix, so it is not read", "notes"),
         ("hidden folder", ".thumbs"),
@@ -259,7 +259,7 @@ def test_images_beside_train_and_test_are_named(place):
     for name in ("train/a", "train/b", "train/c", "test/t", "val/v"):
         write_png(place / "photos" / f"{name}.png", picture(len(name) * ord(name[-1])))
     done = download(place, "../photos")
-    assert "left out 1 of photos: beside the folders train and test (val/v.png)" in done.stderr
+    assert "left out 1 of photos: outside of the folders train and test (val/v.png)" in done.stderr
     assert "left out 1 of photos: in a folder of the other split (test/t.png)" in done.stderr
     done = download(place, "../photos", **{"data.test": ["../photos"]})
     assert "of the other split" not in done.stderr

@@ -202,7 +202,7 @@ def test_a_shortened_store_is_noticed(tmp_path):
     make_store(tmp_path)
     pixels = tmp_path / "train.u8"
     pixels.write_bytes(pixels.read_bytes()[:-100])
-    with pytest.raises(SrganError, match="shorter than its index says"):
+    with pytest.raises(SrganError, match="shorter than its index requires"):
         Store(tmp_path)
 
 

@@ -258,7 +258,7 @@ def test_bsds500s_val_is_b100(mirror, tmp_path):
 def test_nothing_left_is_an_error_that_says_why(tmp_path):
     images = {"train/own/a.png": photo("coffee.png"), "train/own/b.png": photo("camera.png")}
     images |= {"test/t/1.png": photo("coffee.png"), "test/t/2.png": photo("camera.png")}
-    with pytest.raises(SrganError, match=r"no train image is left \(2 show held-out pictures, 0 cannot be used\)"):
+    with pytest.raises(SrganError, match=r"no train image is left \(2 show held-out images, 0 cannot be used\)"):
         prepare(make_raw(tmp_path / "raw", images), tmp_path / "out", options())
 
 

@@ -11,11 +11,11 @@ import lzma
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from srgan.data.left_out import LeftOut
 from srgan.data.names import safe_path
@@ -26,7 +26,7 @@ MAX_ENTRIES = 1_000_000
 MAX_DIRECTORY_BYTES = 32 << 20  # of a zip's list of entries, about 300,000. In memory it takes ten times as much
 MAX_BYTES = 1 << 40  # unpacked
 MAX_RATIO = 100  # unpacked to packed size. Photographs stay below 10, bombs exceed 1000
-MIN_LIMIT_BYTES = 64 << 20  # unpacked, whatever the ratio
+MIN_LIMIT_BYTES = 64 << 20  # unpacked, for any ratio
 MAX_HEADER_BYTES = 16 << 20  # of headers and padding in a tar archive
 BLOCK = 1 << 20
 
@@ -115,7 +115,7 @@ def _too_large(archive: Path, limit: int) -> BadArchive:
     return BadArchive(f"{archive}: unpacks to more than {limit / 1e9:.2g} GB; not unpacked")
 
 
-def _entries(archive: Path, limit: int) -> Iterator[_Entry]:
+def _entries(archive: Path, limit: int) -> Generator[_Entry, None, None]:
     with archive.open("rb") as file:
         magic = file.read(2)
     if magic == b"PK":
@@ -125,7 +125,7 @@ def _entries(archive: Path, limit: int) -> Iterator[_Entry]:
                 kind = "folder" if entry.is_dir() else kinds.get(stat.S_IFMT(entry.external_attr >> 16), "device")
                 yield entry.filename, kind, partial(opened.open, entry)
         return
-    decompress = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(magic, Path.open)
+    decompress: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(magic, Path.open)
     with decompress(archive, "rb") as source:
         stream = _LimitedReader(archive, source, limit)
         with tarfile.open(fileobj=stream, mode="r|") as opened:  # type: ignore[call-overload]

@@ -7,11 +7,12 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import fsspec
@@ -223,7 +224,7 @@ class _Session(requests.Session):
         return target
 
 
-def _request_http(url: str, start: int, version: str) -> Iterator:
+def _request_http(url: str, start: int, version: str) -> Generator[Any, None, None]:
     # RFC 9110, section 13.1.5: the server sends the range if the version still matches, and the whole file otherwise.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-", "If-Range": version} if start else {})
     timeout = (CONNECT_TIMEOUT, SILENCE_TIMEOUT)
@@ -254,7 +255,7 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
 
 
-def _request_fsspec(url: str, start: int, version: str) -> Iterator:
+def _request_fsspec(url: str, start: int, version: str) -> Generator[Any, None, None]:
     with _translate_errors():
         system, path = fsspec.core.url_to_fs(url)
         current = str(system.ukey(path))

@@ -28,8 +28,9 @@ def weights_path(name: str) -> Path:
     """
     files, hub, mirror = WEIGHTS[name].files, Path(torch.hub.get_dir()) / "checkpoints", places.mirror()
     local = places.local(mirror) if mirror else None
-    searched, reasons = [hub, *([local / "weights"] if local else [])], []
-    for path in [folder / file.name for folder in searched for file in files if (folder / file.name).is_file()]:
+    folders = [hub, *([local / "weights"] if local else [])]
+    searched, reasons = list(map(str, folders)), list[str]()
+    for path in [folder / file.name for folder in folders for file in files if (folder / file.name).is_file()]:
         expected = next(file.sha256 for file in files if file.name == path.name)
         if sha256(path).startswith(expected):
             return path
@@ -45,7 +46,7 @@ def weights_path(name: str) -> Path:
             reasons.append(str(error))
         searched += urls
     raise WeightsUnavailable(
-        f"weights '{name}': none of {', '.join(file.name for file in files)} was found (searched: {', '.join(map(str, searched))}; "
+        f"weights '{name}': none of {', '.join(file.name for file in files)} was found (searched: {', '.join(searched)}; "
         f"{'; '.join(reasons)}); put one of these files in one of these folders, or set SRGAN_MIRROR"
     )
 
