@@ -193,10 +193,10 @@ def test_two_folders_with_one_last_name_get_names_of_their_own(place):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"name": "x"}, "data.train[0].folder: missing"),
-        ({"folder": "../a", "hrr": "x"}, "data.train[0].hrr: unknown key; did you mean hr?"),
-        ({"folder": "../a", "lr": "x"}, "data.train[0].lr: needs hr beside it"),
-        ({"folder": "../a", "hr": "../x"}, "data.train[0].hr: is a path inside of folder, without '..'"),
+        ({"name": "x"}, "data.train[0].folder: is missing"),
+        ({"folder": "../a", "hrr": "x"}, "data.train[0].hrr: unknown option; did you mean hr?"),
+        ({"folder": "../a", "lr": "x"}, "data.train[0].lr: needs hr too"),
+        ({"folder": "../a", "hr": "../x"}, "data.train[0].hr: must be a path inside folder, without '..'"),
         ({"folder": "../a", "name": "a/b"}, "data.train[0].name: may hold letters"),
     ],
 )
@@ -252,7 +252,7 @@ def test_linked_folders_are_followed_and_what_is_left_out_is_named_in_the_log_an
         ("hidden", "._own.png"),
     ):
         assert f"left out 1 of photos: {reason} ({example})" in done.stderr
-        assert f'<td class="terms">{reason}</td><td class="terms">{example}</td>' in card
+        assert f'<td class="text">{reason}</td><td class="text">{example}</td>' in card
 
 
 def test_images_beside_train_and_test_are_named(place):
