@@ -252,7 +252,7 @@ def test_linked_folders_are_followed_and_what_is_left_out_is_named_in_the_log_an
         ("hidden", "._own.png"),
     ):
         assert f"left out 1 of photos: {reason} ({example})" in done.stderr
-        assert f'<td class="text">{reason}</td><td class="text">{example}</td>' in card
+        assert f'<td class="long">{reason}</td><td class="long">{example}</td>' in card
 
 
 def test_images_beside_train_and_test_are_named(place):
