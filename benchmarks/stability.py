@@ -17,7 +17,7 @@ from srgan.config.training import Constant, StageRuntime, Train
 from srgan.data.manifest import pairs
 from srgan.data.packed_store import Store
 from srgan.data.sampler import PatchSampler
-from srgan.losses.perceptual import open_perceptual
+from srgan.losses.registry import LOSSES as REGISTRY
 from srgan.models.checkpoints import load_generator
 from srgan.models.registry import create_discriminator
 from srgan.training.checkpoint import Checkpoints
@@ -25,7 +25,7 @@ from srgan.training.logger import TrainingLog
 from srgan.training.trainer import Trainer
 
 PREPARED, PRETRAINED = Path("data/prepared"), Path("models/pretrained.safetensors")
-LOSSES = ("vanilla", "relativistic", "lsgan", "hinge")
+LOSSES = [loss.name for loss in REGISTRY.values() if loss.trains_discriminator]
 
 
 def train(options: Train, runtime: StageRuntime, folder: Path) -> Trainer:
@@ -34,8 +34,7 @@ def train(options: Train, runtime: StageRuntime, folder: Path) -> Trainer:
     generator, _ = load_generator(PRETRAINED, made_by="pretrain")
     discriminator = create_discriminator(options.discriminator)
     crops = PatchSampler(Store(PREPARED), options.batch_size, options.patch_size, options.seed)
-    perceptual = open_perceptual(options.losses.perceptual)
-    trainer = Trainer(options, runtime, generator, discriminator, crops, pairs(PREPARED, "validation")[:2], perceptual)
+    trainer = Trainer(options, runtime, generator, discriminator, crops, pairs(PREPARED, "validation")[:2])
     with Checkpoints(folder, "benchmark", runtime.checkpoint_every) as checkpoints:
         trainer.fit(TrainingLog(folder / "train.csv", options.steps, folder.name, folder / "pictures"), checkpoints)
     return trainer
@@ -54,11 +53,12 @@ def main() -> None:
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         for name in LOSSES:
-            losses = base.losses.model_copy(update={"adversarial": base.losses.adversarial.model_copy(update={"name": name})})
+            others = [loss for loss in base.losses if not REGISTRY[loss.name].trains_discriminator]
+            losses = (*others, REGISTRY[name].config(name=name))
             schedule = Constant(name="constant", warmup=min(base.schedule.warmup, given.steps))  # full learning rate until the last step
             options = base.model_copy(update=small | {"schedule": schedule, "losses": losses})
             trainer = train(options, runtime, Path(folder) / name)
-            pixel = [row["loss_pixel"] for row in trainer.rows]
+            pixel = [row[f"loss_{trainer.objective.pixel}"] for row in trainer.history]
             drift = statistics.mean(pixel[-5:]) / statistics.mean(pixel[:5])
             start, end = trainer.scores[0]["val_psnr_y"], trainer.scores[-1]["val_psnr_y"]
             print(f"{name}: pixel loss {pixel[0]:.4f} -> {pixel[-1]:.4f}, at most {max(pixel):.4f}; validation {start:.2f} -> {end:.2f} dB")

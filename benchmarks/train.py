@@ -38,10 +38,10 @@ from srgan.data.packed_store import Store, StoreWriter, pack
 from srgan.data.sampler import PatchSampler
 from srgan.degradations.bicubic import bicubic_downscale
 from srgan.distributed.device import pick_device, pick_precision
+from srgan.losses.base import LossInputs
 from srgan.losses.perceptual import VggLoss
 from srgan.models.registry import build_discriminator, create_generator
 from srgan.models.srresnet import SRResNet
-from srgan.models.vgg import Vgg19, random_weights
 from srgan.training.trainer import Trainer
 from srgan.utils import machine
 
@@ -82,7 +82,7 @@ def networks(name: str, options: Pretrain | Train) -> tuple[nn.Module, nn.Module
         return generator, None, None
     discriminator = build_discriminator("vgg", features=64)
     layer, distance = ("relu5_4", "mse") if name == "srgan" else ("conv5_4", "l1")
-    return generator, discriminator, VggLoss(Vgg19([layer], random_weights()), [1.0], distance)
+    return generator, discriminator, VggLoss({layer: 1.0}, distance, trained=False)
 
 
 class Ours:
@@ -90,9 +90,15 @@ class Ours:
 
     def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool, precision: str = "auto") -> None:
         options = options_of(name, stage, batch, precision)
-        generator, discriminator, perceptual = networks(name, options)
+        generator, discriminator, _ = networks(name, options)
         self.trainer = Trainer(
-            options, StageRuntime(), generator, discriminator, PatchSampler(Store(folder), batch, options.patch_size, 0), [], perceptual
+            options,
+            StageRuntime(),
+            generator,
+            discriminator,
+            PatchSampler(Store(folder), batch, options.patch_size, 0),
+            [],
+            pretrained_losses=False,
         )
         self.done, self.waited = 0, 0.0  # steps, seconds
         batches = self.trainer.batches
@@ -170,27 +176,27 @@ class Plain:
         self.optimizer.zero_grad()
         sr_image = self.generator(lr_image)
         if isinstance(options, Pretrain):
-            loss = {"mse": functional.mse_loss, "l1": functional.l1_loss}[options.losses.pixel](sr_image, hr_image)
+            loss = {"mse": functional.mse_loss, "l1": functional.l1_loss}[options.losses[0].name](sr_image, hr_image)
             loss.backward()
             self.optimizer.step()
             logged["loss"] = loss.item()
         else:
             self.discriminator.requires_grad_(False)
             pixel = functional.l1_loss(sr_image, hr_image)
-            perceptual = self.perceptual(sr_image, hr_image)
+            perceptual = self.perceptual(LossInputs(sr_image, hr_image, lr_image))
             logits, _ = self.discriminator(sr_image)
-            if options.losses.adversarial.name == "relativistic":
+            if options.losses[2].name == "relativistic":
                 real = self.discriminator(hr_image)[0].detach()
                 adversarial = (_bce(real - logits.mean(), 0) + _bce(logits - real.mean(), 1)) / 2
             else:
                 adversarial = _bce(logits, 1)
-            loss = options.losses.pixel.weight * pixel + options.losses.perceptual.weight * perceptual
-            loss = loss + options.losses.adversarial.weight * adversarial
+            weights = [loss.weight for loss in options.losses]  # pixel, perceptual and adversarial loss in both profiles
+            loss = weights[0] * pixel + weights[1] * perceptual + weights[2] * adversarial
             loss.backward()
             self.optimizer.step()
             self.discriminator.requires_grad_(True)
             self.optimizer_d.zero_grad()
-            if options.losses.adversarial.name == "relativistic":
+            if options.losses[2].name == "relativistic":
                 fake = self.discriminator(sr_image.detach())[0]
                 real = self.discriminator(hr_image)[0]
                 loss_d = (_bce(real - fake.mean(), 1) + _bce(fake - real.mean(), 0)) / 2
@@ -356,8 +362,8 @@ def curves(name: str, batch: int, folder: Path) -> None:
         found = []
         for step in range(1, 201):
             subject.trainer.step(shift + step)
-            found.append(subject.trainer.sums["loss_pixel"])
-            subject.trainer.sums = {}
+            found.append(subject.trainer.running_sums[f"loss_{subject.trainer.objective.pixel}"])
+            subject.trainer.running_sums = {}
         losses[label] = [value.item() for value in found]
     tail = {label: statistics.mean(values[-50:]) for label, values in losses.items()}
     print(", ".join(f"{label} {value:.5f}" for label, value in tail.items()) + ": mean pixel loss of the last 50 of 200 steps")

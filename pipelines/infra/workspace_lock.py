@@ -145,6 +145,8 @@ def set_params(project: Project, profile: str | None, overrides: dict[str, Any])
                 *sections, key = name.split(".")
                 place = values
                 for section in sections:
+                    if isinstance(place, list):  # of losses, which have names
+                        place = {item.get("name"): item for item in place if isinstance(item, dict)}
                     place = place.get(section) if isinstance(place, dict) else None
                 if not isinstance(place, dict):
                     raise SrganError(f"overrides: no parameter '{name}' in {path.name}")

@@ -17,6 +17,7 @@ from typer.main import get_command
 from srgan import __version__
 from srgan.commands import data, models, profile, stages, upscale
 from srgan.distributed import launch
+from srgan.distributed.signals import Interrupted
 from srgan.utils import files, machine
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError
@@ -75,14 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
             _fail(command, debug, "this user has no home folder, which a library needs; set HOME to a folder that may be written")
         text = f"internal error: {type(cause).__name__}: {cause}; this is a bug, run again with --debug and report it"
         _fail(command, debug, text)
-    except BaseException as error:
-        # This is `srgan.training.trainer.Interrupted`. An import of that module would load torch for every command.
-        signum = getattr(error, "signum", None)
-        if signum is None:
-            raise
+    except Interrupted as error:
         if launch.speaks():
             print(f"srgan: {error}; the same command goes on from the checkpoint", file=sys.stderr)
-        sys.exit(128 + signum)
+        sys.exit(128 + error.signum)
 
 
 @functools.cache

@@ -36,7 +36,7 @@ def option(default: Any, description: str, **limits: Any) -> Any:
         description: one sentence without a full stop. It becomes the comment in ``params.yaml`` and the row in the reference.
         limits: ``ge``, ``gt``, ``le``, ``lt``, ``pattern``, ``min_length``, as in `pydantic.Field`.
     """
-    return Field(default, description=description, validate_default=isinstance(default, dict), **limits)
+    return Field(default, description=description, validate_default=isinstance(default, dict | tuple), **limits)
 
 
 def section(kind: type[Section], description: str) -> Any:

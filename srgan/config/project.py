@@ -129,6 +129,11 @@ class Project:
         return {stage: self.reports / f"{stage}.csv" for stage in TRAINING_STAGES}
 
     @property
+    def loss_tables(self) -> Path:
+        """Folder of a table for each loss, for the plots of DVC."""
+        return self.reports / "losses"
+
+    @property
     def metrics(self) -> Path:
         """Mean scores of each model and test set."""
         return self.reports / "metrics.json"

@@ -20,6 +20,9 @@ RENAMED: dict[str, str] = {
     **{f"{stage}.recompute": f"runtime.{stage}.activation_checkpointing" for stage in ("pretrain", "train")},
 }
 INVERTED = ("export.plain",)
+STAGES = ("pretrain", "train")  # their losses were a mapping once
+_ORDER = ("pixel", "perceptual", "adversarial", "tv")
+_PERCEPTUAL = {"discriminator": "feature_matching", "lpips-squeeze": "lpips_squeeze", "lpips-alex": "lpips_alex"}
 
 
 def rename(values: dict[str, Any]) -> tuple[dict[str, Any], dict[Keys, Keys], list[str]]:
@@ -46,7 +49,49 @@ def rename(values: dict[str, Any]) -> tuple[dict[str, Any], dict[Keys, Keys], li
         target[new_key] = not value if old in INVERTED and isinstance(value, bool) else value
         origins[tuple(new.split("."))] = tuple(old.split("."))
         phrases.append(f"{old} is now {new}" + (" (the opposite)" if old in INVERTED else ""))
+    for stage in STAGES:
+        holder = values.get(stage)
+        if isinstance(holder, dict) and isinstance(holder.get("losses"), dict):
+            items = loss_list(holder["losses"])
+            holder["losses"] = tuple(items.values())
+            origins |= {(stage, "losses", number): (stage, "losses", key) for number, key in enumerate(items)}
+            phrases.append(f"{stage}.losses is now a list")
     return values, origins, phrases
+
+
+def loss_list(losses: dict[str, Any]) -> dict[str, Any]:
+    """Return the losses of an old file, a mapping, as items of the list that they are now.
+
+    Args:
+        losses: with the keys `pixel`, `perceptual`, `adversarial` and `tv`.
+
+    Returns:
+        Old key -> item, in the order of the list. Losses that are turned off are left out, except pixel and adversarial losses: these are
+        logged and train the discriminator. What does not fit stays as it is, so that the check of the file reports it.
+    """
+    items: dict[str, Any] = {}
+    for key in sorted(losses, key=lambda key: (*_ORDER, key).index(key)):
+        value = losses[key]
+        if key == "pixel" and isinstance(value, str):
+            items[key] = {"name": value}
+        elif key == "tv" and isinstance(value, int | float):
+            if value:
+                items[key] = {"name": "tv", "weight": value}
+        elif key == "perceptual" and isinstance(value, dict) and "network" in value:
+            if value.get("weight") != 0:
+                options = {name: inner for name, inner in value.items() if name != "network"}
+                items[key] = {"name": _PERCEPTUAL.get(value["network"], value["network"])} | options
+        else:
+            items[key] = value
+    return items
+
+
+def origin(keys: Keys, origins: dict[Keys, Keys]) -> Keys:
+    """Return the keys in the file of a value under its present name."""
+    for length in range(len(keys), 0, -1):
+        if keys[:length] in origins:
+            return origins[keys[:length]] + keys[length:]
+    return keys
 
 
 def _copied(value: Any) -> Any:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from srgan.config import yaml
 from srgan.config.base import Component, Section
 from srgan.config.choice import choice_of
-from srgan.config.renamed import INVERTED, RENAMED
+from srgan.config.renamed import INVERTED, RENAMED, STAGES, loss_list
 from srgan.config.schema import Params, load
 
 SCHEMA_FILE = "params.schema.json"
@@ -104,6 +104,8 @@ def update(path: Path) -> tuple[str, list[str]]:
     changes: list[str] = []
     for old, new in RENAMED.items():
         _move(root, old, new, changes)
+    for stage in STAGES:
+        _list_losses(root, stage, changes)
     for name, field in Params.model_fields.items():
         _complete(root, name, getattr(params, name), field, "", changes)
     buffer = io.StringIO()
@@ -137,6 +139,20 @@ def _move(root: CommentedMap, old: str, new: str, changes: list[str]) -> None:
             target = target.setdefault(name, CommentedMap())
         target[new_key] = value
     changes.append(f"{old} is now {new}")
+
+
+def _list_losses(root: CommentedMap, stage: str, changes: list[str]) -> None:
+    """Turn the losses of an old file, a mapping, into a list, with the comment of each."""
+    losses = root[stage].get("losses") if isinstance(root.get(stage), CommentedMap) else None
+    if not isinstance(losses, CommentedMap):
+        return
+    items = CommentedSeq()
+    for number, (key, item) in enumerate(loss_list(losses).items()):
+        items.append(yaml.editor().load(scalar(item)))
+        if comment := losses.ca.items.get(key):
+            items.yaml_add_eol_comment(comment[2].value, number)
+    root[stage]["losses"] = items
+    changes.append(f"{stage}.losses is now a list")
 
 
 def _complete(holder: CommentedMap, name: str, value: Any, field: FieldInfo, prefix: str, changes: list[str]) -> None:

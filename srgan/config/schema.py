@@ -14,7 +14,7 @@ from srgan.config.choice import entry_of
 from srgan.config.data import Data, Prepare
 from srgan.config.delivery import Evaluate, Export, Promote, Register
 from srgan.config.networks import NETWORKS, Model
-from srgan.config.renamed import rename
+from srgan.config.renamed import origin, rename
 from srgan.config.training import Pretrain, Runtime, Train
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError
@@ -74,7 +74,7 @@ def load(path: str | Path = "params.yaml", warn: bool = True) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        problems = sorted((yaml.line_of(root, origins.get(keys, keys)), text) for keys, text in messages.describe(error, Params, values))
+        problems = sorted((yaml.line_of(root, origin(keys, origins)), text) for keys, text in messages.describe(error, Params, values))
         lines = list(dict.fromkeys(f"{path}:{line}: {text}" for line, text in problems))
         heading = f"{path}: {len(lines)} errors:\n  " if len(lines) > 1 else ""
         raise SrganError(heading + "\n  ".join(lines)) from error
@@ -123,12 +123,15 @@ def _item(value: Any) -> str:
 
 
 def flatten(params: Section | dict[str, Any]) -> dict[str, Any]:
-    """Return ``{"train.losses.tv": 0.0, ...}``, to show and to compare. Addresses lose their secrets."""
+    """Return ``{"train.losses.l1.weight": 1.0, ...}``, to show and to compare. Addresses lose their secrets."""
 
     def walk(value: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         for key, inner in value.items():
             if isinstance(inner, dict):
                 yield from walk(inner, f"{prefix}{key}.")
+            elif key == "losses" and all(isinstance(item, dict) and "name" in item for item in inner):  # by name, not by position
+                for item in inner:
+                    yield from walk({name: part for name, part in item.items() if name != "name"}, f"{prefix}{key}.{item['name']}.")
             else:
                 shown = ", ".join(map(_item, inner)) if isinstance(inner, list | tuple) else inner
                 yield prefix + key, without_secrets(shown) if isinstance(shown, str) else shown

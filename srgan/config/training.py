@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from srgan.config.base import Component, Section, option, refuse, section
-from srgan.config.choice import one_of
-from srgan.config.losses import PretrainLosses, TrainLosses
+from srgan.config.choice import component, entries, one_of
 from srgan.config.networks import Discriminator
 
 SCHEDULE = "constant, cosine (half a cosine, down to 1 %) or multistep"
 OUTS = ("data/raw", "data/prepared", "models", "reports")  # DVC deletes the files in them before the stage that writes them
+REGISTRY = "srgan.losses.registry:LOSSES"
 WARMUP = "steps over which the learning rate rises from 0"
 
 
@@ -46,6 +46,8 @@ class MultiStep(Component):
 
 
 Schedule = Annotated[Constant | Cosine | MultiStep, one_of(constant=Constant, cosine=Cosine, multistep=MultiStep)]
+LOSSES = "losses of the generator: the name, the weight and the options of each"
+Losses = tuple[Annotated[Component, component(REGISTRY)], ...]
 
 
 class Optimization(Section):
@@ -69,6 +71,7 @@ class Optimization(Section):
     lpips: bool = option(False, "measure LPIPS at each validation, where the weights of AlexNet are available")
     seed: int = option(0, "seed of the initial weights and of the crops", ge=0, lt=2**32)
     continue_from: str = option("none", "none, or a state of another run to continue from; written by `srgan pretrain --continue`")
+    losses: Losses = option(({"name": "l1"},), LOSSES, min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> "Optimization":
@@ -78,6 +81,9 @@ class Optimization(Section):
             refuse("gradient_accumulation", f"must divide the batch size of {self.batch_size}")
         if self.schedule.warmup > self.steps:
             refuse("schedule.warmup", f"must be at most the {self.steps} steps of the stage")
+        names = [loss.name for loss in self.losses]
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            refuse("losses", f"has {twice} twice")
         return self
 
 
@@ -85,7 +91,13 @@ class Pretrain(Optimization):
     """The pixel stage: the generator learns from pixel losses alone."""
 
     pretrained: str = option("scratch", "scratch, or a file of weights to start from (.safetensors, .pth)", min_length=1)
-    losses: PretrainLosses = section(PretrainLosses, "losses of the generator")
+
+    @model_validator(mode="after")
+    def _check_losses(self) -> "Pretrain":
+        unfit = {entry.name for entry in entries(REGISTRY) if entry.needs_discriminator}
+        if name := next((loss.name for loss in self.losses if loss.name in unfit), ""):
+            refuse("losses", f"cannot have {name}, which needs a discriminator; use it in train.losses")
+        return self
 
     @model_validator(mode="after")
     def _check_pretrained(self) -> "Pretrain":
@@ -122,12 +134,17 @@ class Train(Optimization):
         0.99, "decay of the exponential moving average of the weights, which is what is exported; 0 turns it off", ge=0, lt=1
     )
     lpips: bool = option(True, "choose the best weights by LPIPS; where the weights of AlexNet are not available, by the loss")
-    losses: TrainLosses = section(TrainLosses, "losses of the generator, with their weights")
+    losses: Losses = option(
+        ({"name": "l1"}, {"name": "feature_matching", "weight": 0.5}, {"name": "relativistic", "weight": 0.02}), LOSSES, min_length=1
+    )
     discriminator: Discriminator = option({"name": "patch"}, "discriminator")
     psnr_guard: float = option(2.5, "PSNR-Y in dB that the best weights may lose against the pixel stage in validation", ge=0)
 
     @model_validator(mode="after")
     def _check_patch(self) -> "Train":
+        adversarial = [entry.name for entry in entries(REGISTRY) if entry.trains_discriminator]
+        if sum(loss.name in adversarial for loss in self.losses) != 1:
+            refuse("losses", f"needs exactly one adversarial loss, which trains the discriminator: {', '.join(adversarial)}")
         if self.patch_size < self.discriminator.smallest_patch:
             refuse("patch_size", f"must be at least {self.discriminator.smallest_patch} pixels for this discriminator")
         return self

@@ -183,17 +183,18 @@ def _history_plots(runs: dict[str, TrainingHistory]) -> str:
     alone = len(runs) == 1
     for (left, middle), stage in zip(figure.subplots(len(stages), 2, squeeze=False), stages, strict=True):
         for name, run in runs.items():
-            losses, validation = run.losses.get(stage), run.validation.get(stage)
-            if losses is not None:
-                for column in [column for column in losses if column.startswith("loss_") and (alone or column == "loss_pixel")]:
-                    left.plot(losses["step"], losses[column], label=column.removeprefix("loss_").replace("_", " ") if alone else name)
+            validation = run.validation.get(stage)
+            names = run.loss_names(stage)
+            for loss in names if alone else names[:1]:  # the first one of the list, by convention a pixel loss
+                table = run.loss(stage, loss)
+                left.plot(table["step"], table[loss], label=loss.replace("_", " ") if alone else f"{name}: {loss}")
             if validation is not None:
                 middle.plot(validation["step"], validation["val_psnr_y"], marker=".", label="PSNR-Y" if alone else name)
                 if alone and "val_lpips" in validation:
                     right = middle.twinx()
                     right.plot(validation["step"], validation["val_lpips"], marker=".", color="C3", label="LPIPS")
                     right.legend(loc="lower right")
-        left.set(title=f"{stage}: losses" if alone else f"{stage}: pixel loss", xlabel="step", yscale="log")
+        left.set(title=f"{stage}: losses" if alone else f"{stage}: first loss", xlabel="step", yscale="log")
         middle.set(title=f"{stage}: validation, PSNR-Y in dB", xlabel="step")
         for axis in (left, middle):
             if axis.get_lines():

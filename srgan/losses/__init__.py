@@ -1,1 +1,1 @@
-"""The losses, a file for each family."""
+"""Losses: a file a family, and the registry of all of them."""

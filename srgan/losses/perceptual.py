@@ -1,74 +1,87 @@
-"""Perceptual losses that need pre-trained networks. Frozen, they bring gradients to the generator and learn nothing."""
+"""Perceptual losses on pretrained networks. The networks are frozen."""
+
+from functools import partial
+from typing import Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
-from srgan.config.losses import DiscriminatorFeatures, Perceptual, VggFeatures
-from srgan.data.download import weights as pretrained
-from srgan.losses.pixel import PIXEL_LOSSES
+from srgan.config.base import option, refuse
+from srgan.config.yaml import nearest
+from srgan.data.download.weights import load_weights
+from srgan.losses.base import Loss, LossInputs, LossOptions
 from srgan.metrics.lpips import lpips_network
-from srgan.models.vgg import Vgg19, random_weights
-from srgan.utils.errors import SrganError
+from srgan.models.vgg import Vgg19, random_weights, vgg19_layers
+
+DISTANCES = {"l1": functional.l1_loss, "mse": functional.mse_loss}
+
+
+class VggOptions(LossOptions):
+    """Options of the loss on VGG19."""
+
+    layers: dict[str, float] = option(
+        {"conv5_4": 1.0}, "weight of each layer; conv5_4 is before its ReLU, relu5_4 (or vgg54) after it", min_length=1
+    )
+    distance: Literal["l1", "mse"] = option("l1", "l1 as in ESRGAN, or mse as in SRGAN")
+
+    @model_validator(mode="after")
+    def _check(self) -> "VggOptions":
+        for name, weight in self.layers.items():
+            if name not in vgg19_layers():
+                refuse(f"layers.{name}", f"is not a layer of vgg19{nearest(name, list(vgg19_layers()))}")
+            if weight < 0:
+                refuse(f"layers.{name}", "must be at least 0")
+        return self
 
 
 class VggLoss(nn.Module):
     """Distance of feature maps of VGG19 (Johnson et al. 2016, https://arxiv.org/abs/1603.08155; SRGAN, equation 5; ESRGAN, section 3.3).
 
     Args:
-        features: `srgan.models.vgg.Vgg19` for the layers of `weights`.
-        weights: of the layers, in their order.
-        distance: ``l1`` as in ESRGAN, or ``mse`` as in SRGAN.
+        layers: weight of each layer, see `srgan.models.vgg.vgg19_layers`.
+        distance: ``l1`` or ``mse``.
+        trained: False for random weights, which take the same time and memory.
     """
 
-    def __init__(self, features: nn.Module, weights: list[float], distance: str) -> None:
+    def __init__(self, layers: dict[str, float], distance: str, trained: bool = True) -> None:
         super().__init__()
-        self.features, self.weights, self.distance = features, weights, PIXEL_LOSSES[distance]
+        self.features = Vgg19(list(layers), load_weights("vgg19") if trained else random_weights())
+        self.layer_weights, self.distance = list(layers.values()), DISTANCES[distance]
 
-    def forward(self, sr_image: Tensor, hr_image: Tensor) -> Tensor:
-        """Loss of two `(N, 3, H, W)` batches in 0..1; no gradient goes to the second."""
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Return the weighted sum over the layers."""
         with torch.no_grad():
-            real = self.features(hr_image)
-        fake = self.features(sr_image)
-        parts = [weight * self.distance(a.float(), b.float()) for weight, a, b in zip(self.weights, fake, real, strict=True)]
-        return torch.stack(parts).sum()
+            real = self.features(inputs.hr_image)
+        fake = self.features(inputs.sr_image)
+        pairs = zip(self.layer_weights, fake, real, strict=True)
+        return torch.stack([weight * self.distance(a.float(), b.float()) for weight, a, b in pairs]).sum()
 
 
 class LpipsLoss(nn.Module):
-    """LPIPS (Zhang et al. 2018, https://arxiv.org/abs/1801.03924), in float32, which its normalisation needs.
+    """LPIPS (Zhang et al. 2018, https://arxiv.org/abs/1801.03924), in float32, which its normalization needs.
 
     Args:
-        network: what `srgan.metrics.lpips.lpips_network` returns.
+        network: ``squeeze`` or ``alex``. Training on the network that measures LPIPS (AlexNet) flatters the metric.
+        trained: False for random weights, which take the same time and memory.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: str, trained: bool = True) -> None:
         super().__init__()
-        self.network = network
+        self.network = lpips_network(network, trained)
 
-    def forward(self, sr_image: Tensor, hr_image: Tensor) -> Tensor:
-        """Loss of two `(N, 3, H, W)` batches in 0..1; no gradient goes to the second."""
-        with torch.autocast(sr_image.device.type, enabled=False):
-            return self.network(sr_image.float() * 2 - 1, hr_image.float() * 2 - 1).mean()
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Return the mean over the batch."""
+        with torch.autocast(inputs.sr_image.device.type, enabled=False):
+            return self.network(inputs.sr_image.float() * 2 - 1, inputs.hr_image.float() * 2 - 1).mean()
 
 
-def open_perceptual(options: Perceptual, trained: bool = True) -> nn.Module | None:
-    """The perceptual loss with its weights; None if it is off, or compares the discriminator's own features.
-
-    Args:
-        options: which.
-        trained: False for weights that know nothing, to see what the loss takes in time and memory.
-
-    Raises:
-        SrganError: the weights cannot be had; names the file, the places that were searched, and the alternatives.
-    """
-    if not options.weight or isinstance(options, DiscriminatorFeatures):
-        return None
-    try:
-        if isinstance(options, VggFeatures):
-            features = Vgg19(list(options.layers), pretrained.load_weights("vgg19") if trained else random_weights())
-            return VggLoss(features, list(options.layers.values()), options.distance)
-        return LpipsLoss(lpips_network(options.network.removeprefix("lpips-"), trained))
-    except pretrained.WeightsUnavailable as error:
-        others = [name for name in ("lpips-squeeze", "vgg19") if name != options.network]
-        raise SrganError(
-            f"{error}; or set train.losses.perceptual.network to {' or '.join(others)} (other weights), or to discriminator (needs none)"
-        ) from error
+VGG19 = Loss("vgg19", "Perceptual loss on feature maps of VGG19 (Johnson et al. 2016).", VggLoss, VggOptions, pretrained="vgg19")
+LPIPS_SQUEEZE = Loss(
+    "lpips_squeeze", "LPIPS on SqueezeNet as a loss (Zhang et al. 2018).", partial(LpipsLoss, "squeeze"), pretrained="squeezenet"
+)
+LPIPS_ALEX = Loss(
+    "lpips_alex", "LPIPS on AlexNet as a loss. AlexNet also measures LPIPS, so the metric improves more than the images.",
+    partial(LpipsLoss, "alex"), pretrained="alexnet",
+)  # fmt: skip

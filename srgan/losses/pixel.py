@@ -1,32 +1,48 @@
-"""Losses that compare pixels. Every loss is a mean over the batch, computed in float32."""
+"""Losses that compare pixels. Each one is a mean over the batch in float32."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from srgan.losses.base import Loss, LossInputs
 
 CHARBONNIER_EPSILON = 1e-3  # LapSRN (Lai et al. 2017, https://arxiv.org/abs/1704.03915, section 3.3)
 
 
 def charbonnier(first: Tensor, second: Tensor) -> Tensor:
-    """A smooth L1: the mean of sqrt(d**2 + epsilon**2)."""
+    """Return a smooth L1 distance: the mean of sqrt(d**2 + epsilon**2)."""
     return torch.sqrt((first - second) ** 2 + CHARBONNIER_EPSILON**2).mean()
 
 
-PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": functional.l1_loss,
-    "mse": functional.mse_loss,
-    "charbonnier": charbonnier,
-}
+class PixelLoss(nn.Module):
+    """Distance between the pixels of the SR and the HR image.
+
+    Args:
+        distance: maps two tensors of one shape to a scalar.
+    """
+
+    def __init__(self, distance: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.distance = distance
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Return the distance."""
+        return self.distance(inputs.sr_image.float(), inputs.hr_image)
 
 
-def pixel_loss(name: str, sr_image: Tensor, hr_image: Tensor) -> Tensor:
-    """Distance of two `(N, 3, H, W)` batches pixel by pixel: `l1`, `charbonnier`, or `mse` as in SRGAN (Ledig et al. 2017, equation 4)."""
-    return PIXEL_LOSSES[name](sr_image.float(), hr_image)
+class TotalVariationLoss(nn.Module):
+    """Mean absolute difference of neighbouring pixels of the SR image (Rudin et al. 1992, anisotropic form)."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Return the sum of the vertical and the horizontal mean."""
+        image = inputs.sr_image.float()
+        return (image[..., 1:, :] - image[..., :-1, :]).abs().mean() + (image[..., 1:] - image[..., :-1]).abs().mean()
 
 
-def total_variation(image: Tensor) -> Tensor:
-    """Mean difference of neighbouring pixels of an `(N, 3, H, W)` batch (Rudin et al. 1992, anisotropic): drives towards flat areas."""
-    image = image.float()
-    return (image[..., 1:, :] - image[..., :-1, :]).abs().mean() + (image[..., 1:] - image[..., :-1]).abs().mean()
+L1 = Loss("l1", "Mean absolute difference of the pixels.", partial(PixelLoss, functional.l1_loss))
+MSE = Loss("mse", "Mean squared difference of the pixels (SRGAN, equation 4).", partial(PixelLoss, functional.mse_loss))
+CHARBONNIER = Loss("charbonnier", "Smooth L1 distance of the pixels (Lai et al. 2017, section 3.3).", partial(PixelLoss, charbonnier))
+TOTAL_VARIATION = Loss("tv", "Total variation of the SR image. It favours flat areas (Rudin et al. 1992).", TotalVariationLoss)

@@ -45,13 +45,11 @@ class Networks:
     Attributes:
         generator: the network to train.
         discriminator: its opponent, or None in the first stage.
-        perceptual: features of the perceptual loss, or None.
         earlier: lineage of the weights that the stage starts from.
     """
 
     generator: nn.Module
     discriminator: nn.Module | None = None
-    perceptual: nn.Module | None = None
     earlier: tuple[dict[str, Any], ...] = ()
 
 
@@ -91,7 +89,7 @@ def fit(
             log.warning("%s is unavailable on other machines; %s", METRICS[name].label, otherwise)
             del scorers[name]
         validation = pairs(project.prepared, "validation")
-        trainer = Trainer(options, runtime, networks.generator, networks.discriminator, sampler, validation, networks.perceptual, scorers)
+        trainer = Trainer(options, runtime, networks.generator, networks.discriminator, sampler, validation, scorers)
         log.info(
             "%s: %s parameters on %s, %s, %d training images%s",
             stage,

@@ -6,7 +6,7 @@ from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.data.manifest import read_manifest
 from srgan.evaluation.evaluate import read_table
-from srgan.evaluation.history import read_history
+from srgan.evaluation.history import read_history, write_loss_tables
 from srgan.evaluation.report import write_report
 from srgan.export.onnx import exported_models
 from srgan.inference import benchmark
@@ -14,7 +14,7 @@ from srgan.models.weights_file import read_metadata
 from srgan.tracking import mlflow_run
 from srgan.tracking.training_record import current_training
 from srgan.training import lineage
-from srgan.utils.files import read_json, require, write_json
+from srgan.utils.files import atomic_folder, read_json, require, write_json
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ def run(project: Project, params: Params) -> None:
     origin = mlflow_run.origin(training) | {"scored on": manifest["test_sha256"][:16], "LR images": manifest["kernel"]}
     if continued := lineage.sentences(read_metadata(project.generator, made_by="train")):
         origin |= {"continued": "; ".join(continued)}
+    history = read_history(training.params, project.losses)
+    with atomic_folder(project.loss_tables) as folder:
+        write_loss_tables(folder, history)
     write_report(
         project.report,
         f"{training.name}: super-resolution x{training.scale}",
@@ -39,7 +42,7 @@ def run(project: Project, params: Params) -> None:
         read_table(require(project.scores, "evaluate")),
         read_json(project.statistics, made_by="evaluate"),
         project.pictures,
-        {"this run": read_history(training.params, project.losses)},
+        {"this run": history},
         manifest,
         origin,
         costs,

@@ -6,7 +6,6 @@ import torch
 
 from srgan.config.project import Project
 from srgan.config.schema import Params
-from srgan.losses.perceptual import open_perceptual
 from srgan.models.checkpoints import load_generator
 from srgan.models.registry import create_discriminator
 from srgan.stages.fit import Networks, accept_edits, fit
@@ -33,6 +32,5 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
         raise SrganError(f"{project.pretrained}: trained with other parameters or data than params.yaml now names; run: dvc repro train")
     torch.manual_seed(options.seed)
     discriminator = create_discriminator(options.discriminator)
-    perceptual = open_perceptual(options.losses.perceptual)
-    networks = Networks(generator, discriminator, perceptual, tuple(lineage.read(known)))
+    networks = Networks(generator, discriminator, tuple(lineage.read(known)))
     fit(project, params, "train", training, networks, {"sr.objective": "gan", "sr.train_run": training.key}, unedited)

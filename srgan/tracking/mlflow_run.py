@@ -181,7 +181,7 @@ def _curves(training: TrainingRecord) -> dict[tuple[str, str], Path]:
 
 
 def _prefix(stage: str, kind: str) -> str:
-    """Of a curve's metrics: ``train/loss_pixel``, ``val/psnr_y``; of the stage before: ``pretrain/loss_pixel``, ``pretrain/val/psnr_y``."""
+    """Of a curve's metrics: ``train/loss_l1``, ``val/psnr_y``; of the stage before: ``pretrain/loss_l1``, ``pretrain/val/psnr_y``."""
     return stage if kind == "losses" else {"train": "val"}.get(stage, f"{stage}/val")
 
 

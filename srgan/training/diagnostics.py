@@ -1,26 +1,26 @@
-"""Signs of trouble in a training: figures that show it, and words that name it."""
+"""Signs of trouble in a training: the metrics that show it, and the warnings that name it."""
 
 import logging
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from srgan.metrics.artifacts import checkerboard, color_shift
 
-EXPLODES = 10.0  # a step whose pixel loss is so many times its running mean has diverged
-MEMORY = 0.99  # of that running mean, for each step
-SETTLED = 50  # steps before which that mean says little: single batches differ too much
+DIVERGENCE_RATIO = 10.0  # a step has diverged if its pixel loss exceeds the moving average by this factor
+LOSS_EMA_DECAY = 0.99  # of that average, per step
+WARMUP_STEPS = 50  # steps without this check, because the loss of single batches varies too much for a short average
 
 log = logging.getLogger(__name__)
 
 
-def picture_figures(sr_image: Tensor, hr_image: Tensor, scale: int) -> dict[str, Tensor]:
-    """What the generator's images look like beside the originals, `(N, 3, H, W)` in 0..1, as scalars on the device.
+def image_metrics(sr_image: Tensor, hr_image: Tensor, scale: int) -> dict[str, Tensor]:
+    """Return metrics of `(N, 3, H, W)` SR images in 0..1 against their HR images, as scalars on the device.
 
-    - `sr_min`, `sr_max`: the range of the output; it should hardly leave 0..1.
-    - `color_shift`: the largest difference of the mean of a colour over the batch, in 8-bit levels.
-    - `checkerboard`: strength of a grid that repeats every `scale` pixels, in 8-bit levels, see
-      `srgan.metrics.artifacts.checkerboard`.
+    - `sr_min`, `sr_max`: range of the output, which should stay near 0..1.
+    - `color_shift`: largest difference of the mean of a color channel over the batch, in 8-bit levels.
+    - `checkerboard`: strength of a grid that repeats every `scale` pixels, in 8-bit levels, see `srgan.metrics.artifacts.checkerboard`.
     """
     sr_image, hr_image = sr_image.detach().float(), hr_image.detach()
     return {
@@ -31,68 +31,97 @@ def picture_figures(sr_image: Tensor, hr_image: Tensor, scale: int) -> dict[str,
     }
 
 
-class Watch:
-    """Says in words, once for each kind of trouble, what the logged figures mean."""
+class DivergenceCheck:
+    """Detects a diverged step on the device, so that no step waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss_ema = torch.tensor(0.0, device=device)  # moving average of the pixel loss
+        self.step = torch.tensor(0, device=device)  # the first step that has diverged; 0: none
+
+    def update(self, step: int, values: Mapping[str, Tensor], pixel_loss: Tensor) -> None:
+        """Check a step: it has diverged if a value is not finite, or the pixel loss is far above its moving average.
+
+        Args:
+            step: its number.
+            values: everything that is logged, as scalars.
+            pixel_loss: of the step.
+        """
+        diverged = ~torch.isfinite(torch.stack(list(values.values()))).all()
+        if step > WARMUP_STEPS:
+            diverged |= (self.loss_ema > 0) & (pixel_loss > DIVERGENCE_RATIO * self.loss_ema)
+        self.step = torch.where(diverged & (self.step == 0), step, self.step)
+        mean = self.loss_ema + (pixel_loss - self.loss_ema) * max(1 / step, 1 - LOSS_EMA_DECAY)  # the plain mean of the first steps
+        self.loss_ema = torch.where(self.loss_ema == 0, pixel_loss, mean)
+
+    def restore(self, loss_ema: Tensor) -> None:
+        """Continue with a moving average of a checkpoint."""
+        self.loss_ema, self.step = loss_ema.to(self.loss_ema.device), torch.zeros_like(self.step)
+
+
+class TrainingMonitor:
+    """Warns, once for each kind of trouble, when the logged values show it."""
 
     def __init__(self) -> None:
-        self.said: set[str] = set()
-        self.streak: dict[str, int] = {}
+        self.warned: set[str] = set()
+        self.consecutive: dict[str, int] = {}
         self.gan = False
 
-    def losses(self, row: Mapping[str, float]) -> None:
-        """Look at a row of the losses."""
+    def check_losses(self, row: Mapping[str, float]) -> None:
+        """Check a row of the training history."""
         real, fake = row.get("real_accuracy"), row.get("fake_accuracy")
         if real is not None and fake is not None:
             self.gan = True
-            self._lasting(
-                "wins",
+            self._warn_if_persistent(
+                "discriminator wins",
                 min(real, fake) > 0.99,
-                "the discriminator tells all images apart: the generator may learn nothing more from it; "
-                "lower train.discriminator.learning_rate, or raise train.losses.pixel.weight",
+                "the discriminator classifies all images correctly, so the generator may learn nothing more from it. "
+                "Lower train.discriminator.learning_rate, or raise the weight of the pixel loss in train.losses",
             )
-            self._lasting(
-                "loses",
+            self._warn_if_persistent(
+                "discriminator loses",
                 real + fake < 0.9,
-                "the discriminator does worse than guessing: its judgement is worth nothing; raise train.discriminator.learning_rate",
+                "the discriminator is worse than chance, so the adversarial loss is noise. Raise train.discriminator.learning_rate",
             )
-        self._lasting(
+        self._warn_if_persistent(
             "range",
             row["sr_max"] > 1.5 or row["sr_min"] < -0.5,
-            f"the output has left 0..1 by far ({row['sr_min']:.2f}..{row['sr_max']:.2f}): saturated colours; lower learning_rate",
+            f"the output is far outside 0..1 ({row['sr_min']:.2f}..{row['sr_max']:.2f}), which saturates colors. Lower learning_rate",
         )
-        self._lasting(
-            "shift",
+        self._warn_if_persistent(
+            "color shift",
             row["color_shift"] > 5,
-            f"colours are off by {row['color_shift']:.1f} of 255 levels on average; raise the pixel loss or ema, or lower learning_rate",
+            f"colors differ by {row['color_shift']:.1f} of 255 levels on average. Raise the weight of the pixel loss or ema, or lower "
+            "learning_rate",
         )
-        self._lasting(
-            "grid",
+        self._warn_if_persistent(
+            "checkerboard",
             row["checkerboard"] > 1.5,
-            f"a grid of {row['checkerboard']:.1f} of 255 levels lies over the output; lower the adversarial weight, or train longer first",
+            f"the output has a grid of {row['checkerboard']:.1f} of 255 levels. Lower the weight of the adversarial loss, or raise "
+            "pretrain.steps",
         )
 
-    def scores(self, rows: list[dict[str, float]]) -> None:
-        """Look at the validation so far, row by row."""
+    def check_scores(self, rows: list[dict[str, float]]) -> None:
+        """Check the rows of the validation history."""
         last = rows[-1]
         key = "val_lpips" if "val_lpips" in last else "val_loss"
-        if key == "val_loss" and self.gan:  # measured by a discriminator that moves on
+        if key == "val_loss" and self.gan:  # its values are not comparable, because the discriminator changes
             return
         best = min(row[key] for row in rows)
         gaps = [row["gap"] for row in rows if row["step"]]
         if len(gaps) >= 4:
-            self._lasting(
+            self._warn_if_persistent(
                 "over-fitting",
                 last[key] > 1.05 * best and gaps[-1] > 1.2 * min(gaps),
-                f"over-fitting: the validation gets worse ({key} {last[key]:.4g}, was {best:.4g}) and is further and further from the "
-                "training images; use more data, fewer steps or a smaller network",
-                needed=2,
+                f"over-fitting: the validation gets worse ({key} {last[key]:.4g} after {best:.4g}) and the gap to the training images "
+                "grows. Use more data, fewer steps or a smaller network",
+                required=2,
             )
 
-    def _lasting(self, kind: str, seen: bool, words: str, needed: int = 3) -> None:
-        """Warn when something was seen so many times in a row, and again only after it was gone."""
-        self.streak[kind] = self.streak.get(kind, 0) + 1 if seen else 0
+    def _warn_if_persistent(self, kind: str, seen: bool, message: str, required: int = 3) -> None:
+        """Warn if something was seen in so many consecutive rows. Warn again only after it has disappeared."""
+        self.consecutive[kind] = self.consecutive.get(kind, 0) + 1 if seen else 0
         if not seen:
-            self.said.discard(kind)
-        elif self.streak[kind] >= needed and kind not in self.said:
-            self.said.add(kind)
-            log.warning("warning: %s", words)
+            self.warned.discard(kind)
+        elif self.consecutive[kind] >= required and kind not in self.warned:
+            self.warned.add(kind)
+            log.warning("warning: %s", message)

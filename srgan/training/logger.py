@@ -14,15 +14,11 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from srgan.images.visualize import write_comparison
-from srgan.training.diagnostics import Watch
+from srgan.training.diagnostics import TrainingMonitor
 from srgan.utils.csv_table import Row, Table, validation_csv
 from srgan.utils.files import atomic_file
 
 log = logging.getLogger(__name__)
-
-TOLD = (  # of the figures of a row, to people; the CSV has all
-    "loss_pixel", "loss_perceptual", "loss_adversarial", "loss_tv", "loss_discriminator", "real_accuracy", "fake_accuracy",
-)  # fmt: skip
 
 
 class TrainingLog:
@@ -39,7 +35,7 @@ class TrainingLog:
 
     def __init__(self, path: Path, steps: int, label: str, pictures: Path) -> None:
         self.path, self.steps, self.label, self.pictures = path, steps, label, pictures
-        self._watch = Watch()
+        self._monitor = TrainingMonitor()
         self._open = contextlib.ExitStack()
 
     def start(self, step: int, rows: list[Row], scores: list[Row]) -> None:
@@ -73,19 +69,19 @@ class TrainingLog:
     def add(self, row: Row) -> None:
         """Write the losses of a step."""
         self._rows.write(row)
-        self._tell(row, TOLD)
-        self._watch.losses(row)
+        self._tell(row, [key for key in row if key.startswith("loss_") or key.endswith("_accuracy")])
+        self._monitor.check_losses(row)
 
     def add_scores(self, row: Row, strips: list[np.ndarray]) -> None:
         """Write the validation scores of a step, and its pictures."""
         self._scores.write(row)
         self._seen.append(row)
-        self._tell(row, tuple(row))
+        self._tell(row, list(row))
         if strips:
             self.pictures.mkdir(parents=True, exist_ok=True)
             for path in (self.pictures / f"step-{row['step']:08d}.png", validation_csv(self.path).with_suffix(".png")):
                 write_comparison(path, strips)
-        self._watch.scores(self._seen)
+        self._monitor.check_scores(self._seen)
 
     def warn(self, text: str) -> None:
         """Say that something went wrong."""
@@ -95,7 +91,7 @@ class TrainingLog:
         """Say which weights are kept."""
         log.info("%s: kept the averaged weights of step %d, the best on the validation images by %s", self.label, step, measure)
 
-    def _tell(self, row: Row, keys: tuple[str, ...]) -> None:
+    def _tell(self, row: Row, keys: list[str]) -> None:
         shown = "  ".join(f"{key} {row[key]:.4g}" for key in keys if key in row and key != "step")
         if not self._bar.disable:
             self._bar.set_postfix_str(shown)

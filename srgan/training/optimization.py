@@ -1,4 +1,4 @@
-"""A network and what it learns with."""
+"""A network together with its optimizer and its gradient scaler."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -8,61 +8,74 @@ from torch import Tensor, nn
 
 from srgan.distributed import process_group
 
-BETAS = (0.9, 0.99)  # Adam's, as in ESRGAN's released training code
+BETAS = (0.9, 0.99)  # of Adam, as in the released training code of ESRGAN
 
 
-class Learner:
-    """A network's optimiser, with a gradient scaler of its own.
+class OptimizedNetwork:
+    """A network with its optimizer and a gradient scaler of its own.
+
+    `forward` is the network as a training step calls it: wrapped for several processes, and compiled if asked for.
 
     Args:
         model: the network, on its device.
-        peak: its highest learning rate.
-        parts: that a batch is worked through in.
-        dtype: that its convolutions compute in.
-        compiled: whether `torch.compile` translates its passes.
+        max_lr: the highest learning rate.
+        accumulation: gradient accumulation steps.
+        dtype: in which the convolutions compute.
+        compiled: whether `torch.compile` translates the network.
     """
 
-    def __init__(self, model: nn.Module, peak: float, parts: int, dtype: torch.dtype, compiled: bool = False) -> None:
-        self.peak, self.parts = peak, parts
-        self.shared = process_group.parallel(model)
-        self.run = torch.compile(self.shared) if compiled else self.shared  # the network, to be called in a step
-        self.weights = list(model.parameters())
-        self.optimizer = torch.optim.Adam(self.weights, lr=peak, betas=BETAS, fused=True)
-        self.scaler = torch.amp.GradScaler(self.weights[0].device.type, enabled=dtype is torch.float16)
+    def __init__(self, model: nn.Module, max_lr: float, accumulation: int, dtype: torch.dtype, compiled: bool = False) -> None:
+        self.max_lr, self.accumulation = max_lr, accumulation
+        self.parallel = process_group.parallel(model)
+        self.forward = torch.compile(self.parallel) if compiled else self.parallel
+        self.parameters = list(model.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=max_lr, betas=BETAS, fused=True)
+        self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=dtype is torch.float16)
 
-    def start(self, rate: float) -> None:
-        """Begin a step with this learning rate."""
+    def start_step(self, learning_rate: float) -> None:
+        """Set the learning rate and clear the gradients."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
 
-    def part(self, last: bool) -> AbstractContextManager[Any]:
-        """To be entered around the passes of a part of the batch: processes exchange gradients in the last one alone."""
-        return nullcontext() if last or process_group.size() == 1 else self.shared.no_sync()
+    def accumulate(self, last: bool) -> AbstractContextManager[Any]:
+        """Return a context for one gradient accumulation step. Processes exchange gradients in the last one only."""
+        return nullcontext() if last or process_group.size() == 1 else self.parallel.no_sync()
 
-    def learn(self, loss: Tensor, keep_graph: bool = False) -> None:
-        """Add a loss's gradient, for this network's weights and no others."""
-        self.scaler.scale(loss / self.parts).backward(inputs=self.weights, retain_graph=keep_graph)
+    def backward(self, loss: Tensor, keep_graph: bool = False) -> None:
+        """Add the gradient of a loss to the parameters of this network, and to no other tensor."""
+        self.scaler.scale(loss / self.accumulation).backward(inputs=self.parameters, retain_graph=keep_graph)
 
-    def finish(self, clip: float) -> Tensor:
-        """Update the weights. Returns the gradient's norm before clipping; 0 if nothing was learnt, or float16 overflowed."""
-        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+    def finish_step(self, grad_clip: float) -> Tensor:
+        """Update the parameters.
+
+        Args:
+            grad_clip: largest norm of the gradient. 0: no limit.
+
+        Returns:
+            The norm of the gradient before clipping. 0 without a gradient, and where float16 overflowed.
+        """
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         if not gradients:
-            return torch.zeros((), device=self.weights[0].device)
+            return torch.zeros((), device=self.parameters[0].device)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.get_total_norm(gradients)
-        if clip:
-            torch.nn.utils.clip_grads_with_norm_(self.weights, clip, norm)
+        if grad_clip:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, grad_clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return torch.where(torch.isfinite(norm), norm, 0.0) if self.scaler.is_enabled() else norm
 
+    def overflows(self) -> bool:
+        """Return whether float16 overflowed in so many updates that the network no longer learns. Waits for the device."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() < 1
+
     def state_dict(self) -> dict[str, Any]:
-        """Of the optimiser and the scaler; the network's own is the network's."""
+        """Return the state of the optimizer and of the scaler."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore the result of `state_dict`."""
         self.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])

@@ -1,6 +1,6 @@
-"""Scores and pictures of whole images, while the training goes on."""
+"""Scores and comparison images of whole images during a training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -12,14 +12,15 @@ from srgan.data.manifest import Pair
 from srgan.degradations.bicubic import bicubic_upscale
 from srgan.distributed import process_group
 from srgan.images import visualize
-from srgan.images.read import as_rgb
 from srgan.inference.torch_upscale import enlarge
 from srgan.metrics.metric import Sample, Scorer
 from srgan.metrics.registry import METRICS, open_metrics, score, select_metrics
 
-SHOWN = 3  # images in the picture of each validation
+SHOWN_IMAGES = 3  # in the comparison image of each validation
+LOSS_TILE = 256  # largest side in HR pixels of the tiles that the losses compare. It bounds the memory of VGG and of the discriminator
 
-Scores = tuple[dict[str, float], list[np.ndarray]]  # means over the images; strips of pictures: LR, bicubic, SR, HR
+Scores = tuple[dict[str, float], list[np.ndarray]]  # means over the images; comparison rows: LR, bicubic, SR, HR
+LossFunction = Callable[[Tensor, Tensor, Tensor], tuple[float, float]]  # SR, HR, LR image -> loss of the generator, pixel loss
 
 
 class _Scored(NamedTuple):
@@ -30,15 +31,15 @@ class _Scored(NamedTuple):
 
 
 class Validation:
-    """Scores a generator on whole images, of which each process takes some.
+    """Scores a generator on whole images. Each process scores a share of them.
 
-    The device's part is done at once. PSNR, SSIM and the pictures are left to threads while a GPU trains on; a CPU has no time to spare
-    and does them at once as well.
+    The network runs at once. While a GPU continues to train, threads compute the metrics without weights and the comparison images.
+    A CPU has no idle time, so it computes them at once as well.
 
     Args:
         scale: HR size / LR size.
-        device: where the generator is.
-        scorers: metrics, see `srgan.metrics.registry.open_metrics`. By default those that need no weights.
+        device: of the generator.
+        scorers: metrics, see `srgan.metrics.registry.open_metrics`. By default those without weights.
     """
 
     def __init__(self, scale: int, device: torch.device, scorers: Mapping[str, Scorer] | None = None) -> None:
@@ -46,13 +47,13 @@ class Validation:
         self.scorers = open_metrics(select_metrics(validation=True)) if scorers is None else scorers
         self.threads = ThreadPoolExecutor(2) if device.type == "cuda" else None
 
-    def begin(self, pairs: list[Pair], model: nn.Module, loss: Callable[[Tensor, Tensor], tuple[float, float]]) -> Callable[[], Scores]:
-        """Let the model enlarge the images.
+    def begin(self, pairs: list[Pair], model: nn.Module, loss: LossFunction) -> Callable[[], Scores]:
+        """Upscale the images and start their scoring.
 
         Args:
             pairs: the images.
             model: in evaluation mode.
-            loss: the loss to minimise and the pixel loss alone, of an SR and an HR image, `(1, 3, H, W)`.
+            loss: of the generator, and the pixel loss alone, for images `(1, 3, H, W)` in 0..1.
 
         Returns:
             A function that waits for the rest. Its `val_pixel` is the mean pixel loss.
@@ -62,12 +63,26 @@ class Validation:
             pair = pairs[number]
             original, lr_image = pair.read()
             sr_image = enlarge(model, lr_image)
-            whole, pixel = loss(self._tensor(sr_image), self._tensor(as_rgb(original)))
             sample = Sample(sr_image, original, lr_image, self.scale)
+            whole, pixel = self._loss_by_tiles(loss, sr_image, sample.hr_rgb, lr_image)
             on_device = score(sample, {name: scorer for name, scorer in self.scorers.items() if METRICS[name].load})
             arguments = number, pair.name, sample, whole, pixel, on_device
             parts.append(self.threads.submit(self._scored, *arguments) if self.threads else self._scored(*arguments))
         return lambda: _summary([part.result() if isinstance(part, Future) else part for part in parts])
+
+    def _loss_by_tiles(self, loss: LossFunction, sr_image: np.ndarray, hr_image: np.ndarray, lr_image: np.ndarray) -> tuple[float, float]:
+        """Return both losses of an image as means over its tiles, weighted by their area.
+
+        Networks see tiles as they see patches in the training. An image of at most `LOSS_TILE` pixels a side is one tile.
+        """
+        total, pixel, scale = 0.0, 0.0, self.scale
+        for top, bottom, left, right in _tiles(*lr_image.shape[:2], max(LOSS_TILE // scale, 1)):
+            share = (bottom - top) * (right - left) / (lr_image.shape[0] * lr_image.shape[1])
+            in_hr = slice(scale * top, scale * bottom), slice(scale * left, scale * right)
+            parts = sr_image[in_hr], hr_image[in_hr], lr_image[top:bottom, left:right]
+            whole, distance = loss(*map(self._tensor, parts))
+            total, pixel = total + share * whole, pixel + share * distance
+        return total, pixel
 
     def _scored(self, number: int, name: str, sample: Sample, loss: float, pixel: float, on_device: dict[str, float]) -> _Scored:
         others = score(sample, {name: scorer for name, scorer in self.scorers.items() if name not in on_device})
@@ -75,15 +90,23 @@ class Validation:
         row |= {f"val_{name}": value for name, value in on_device.items()}
         caption = f"{others['psnr_y']:.2f} dB" + (f"  LPIPS {on_device['lpips']:.3f}" if "lpips" in on_device else "")
         strip = None
-        if number < SHOWN:
+        if number < SHOWN_IMAGES:
             bicubic = bicubic_upscale(sample.lr_image, self.scale)
-            enlarged = sample.lr_image.repeat(self.scale, 0).repeat(self.scale, 1)
-            shown = {"LR": enlarged, "bicubic": bicubic, "SR": sample.sr_image, "HR": sample.hr_rgb}
+            nearest = sample.lr_image.repeat(self.scale, 0).repeat(self.scale, 1)
+            shown = {"LR": nearest, "bicubic": bicubic, "SR": sample.sr_image, "HR": sample.hr_rgb}
             strip = visualize.comparison_row(name, shown, {"SR": caption}, bicubic, sample.hr_rgb)
         return _Scored(number, row, pixel, strip)
 
     def _tensor(self, image: np.ndarray) -> Tensor:
-        return torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float().div_(255)
+        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
+
+
+def _tiles(height: int, width: int, largest: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield top, bottom, left and right of tiles of nearly equal size that cover an area."""
+    rows, columns = -(-height // largest), -(-width // largest)
+    for row in range(rows):
+        for column in range(columns):
+            yield row * height // rows, (row + 1) * height // rows, column * width // columns, (column + 1) * width // columns
 
 
 def _summary(own: list[_Scored]) -> Scores:

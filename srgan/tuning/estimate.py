@@ -18,7 +18,6 @@ from srgan.config.schema import Params
 from srgan.config.training import Runtime, Train
 from srgan.data.sampler import DEVICE_SHARE, PatchSampler
 from srgan.distributed.device import pick_device
-from srgan.losses.perceptual import open_perceptual
 from srgan.models.compact import CompactConfig
 from srgan.models.registry import create_discriminator, create_generator, parameter_count
 from srgan.training.trainer import Trainer
@@ -148,13 +147,12 @@ def _generator(params: Params) -> torch.nn.Module:
 def _trainer(params: Params, stage: str) -> Trainer:
     """As the stage makes it, on pixels from nowhere."""
     options = getattr(params, stage).model_copy(update={"compile": False})
-    discriminator = perceptual = None
+    discriminator = None
     if isinstance(options, Train):
         discriminator = create_discriminator(options.discriminator)
-        perceptual = open_perceptual(options.losses.perceptual, trained=False)
     store: Any = _Noise(params.prepare.scale, 2 * options.patch_size)
     crops = PatchSampler(store, options.batch_size, options.patch_size, options.seed)
-    return Trainer(options, getattr(params.runtime, stage), _generator(params), discriminator, crops, [], perceptual)
+    return Trainer(options, getattr(params.runtime, stage), _generator(params), discriminator, crops, [], pretrained_losses=False)
 
 
 class _Noise:

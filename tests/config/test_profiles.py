@@ -31,10 +31,11 @@ def test_the_papers_settings(tmp_path):
         path.write_text(profiles.text(name))
         loaded[name] = schema.load(path)
     srgan, esrgan = loaded.values()
-    assert (srgan.model.name, srgan.model.depth, srgan.pretrain.steps, srgan.pretrain.losses.pixel) == ("srresnet", 16, 10**6, "mse")
-    assert (srgan.train.losses.perceptual.layers, srgan.train.losses.adversarial.weight) == ({"vgg54": 1.0}, 1e-3)
+    assert (srgan.model.name, srgan.model.depth, srgan.pretrain.steps, srgan.pretrain.losses[0].name) == ("srresnet", 16, 10**6, "mse")
+    assert [(loss.name, loss.weight) for loss in srgan.train.losses] == [("mse", 0.0), ("vgg19", 1.0), ("vanilla", 1e-3)]
+    assert srgan.train.losses[1].layers == {"vgg54": 1.0}
     assert (esrgan.model.name, esrgan.model.depth, esrgan.train.patch_size) == ("rrdb", 23, 128)
-    assert (esrgan.train.losses.pixel.weight, esrgan.train.losses.adversarial.weight) == (1e-2, 5e-3)
+    assert [loss.weight for loss in esrgan.train.losses] == [1e-2, 1.0, 5e-3]
     assert esrgan.train.schedule.milestones == (50_000, 100_000, 200_000, 300_000)
 
 

@@ -69,21 +69,21 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         ("name: compact", "name: srcnn", "model.depth: unknown option"),
         ("name: patch", "name: vgg", "train.discriminator.depth: unknown option"),
         (
-            "network: discriminator",
-            "network: vgg18",
-            "train.losses.perceptual.network: 'vgg18' is not one of discriminator, lpips-squeeze",
+            "name: feature_matching",
+            "name: vgg18",
+            "train.losses[1].name: 'vgg18' is not one of l1, mse",
         ),
         (
-            "{network: discriminator, weight: 0.5}",
-            "{network: vgg19, layers: {conv5_5: 1.0}, distance: l1, weight: 1}",
-            "train.losses.perceptual.layers.conv5_5: is not a layer of vgg19; did you mean conv5_4?",
+            "{name: feature_matching, weight: 0.5}",
+            "{name: vgg19, layers: {conv5_5: 1.0}, distance: l1, weight: 1}",
+            "train.losses[1].layers.conv5_5: is not a layer of vgg19; did you mean conv5_4?",
         ),
         (
-            "{network: discriminator, weight: 0.5}",
-            "{network: vgg19, layers: [conv5_4], distance: l1, weight: 1}",
-            "train.losses.perceptual.layers: must be names and values, such as {conv5_4: 1.0}",
+            "{name: feature_matching, weight: 0.5}",
+            "{name: vgg19, layers: [conv5_4], distance: l1, weight: 1}",
+            "train.losses[1].layers: must be names and values, such as {conv5_4: 1.0}",
         ),
-        ("{name: relativistic, weight: 0.02}", "{name: wgan, weight: 1}", "train.losses.adversarial.name: 'wgan' is not one of vanilla"),
+        ("{name: relativistic, weight: 0.02}", "{name: wgan, weight: 1}", "train.losses[2].name: 'wgan' is not one of l1, mse"),
         ("lpips: [alex, squeeze]", "lpips: [alex, sqeeze]", "evaluate.lpips[1]: 'sqeeze' is not one of alex, vgg, squeeze"),
         ("lpips: [alex, squeeze]", "lpips: true", "evaluate.lpips: must be a list"),
         ("train: [sample]", "train: sample", "data.train: must be a list"),
@@ -103,10 +103,14 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         ("test: [sample]", "test: []", "data.test: needs a data set, or prepare.test a share above 0"),
         ("train: [sample]", "train: [sample, sample]", "data.train: names a data set twice"),
         (
-            "  losses: # losses of the generator\n    pixel: l1",
-            "  losses: l1 #",
-            "pretrain.losses: must be a section with the options pixel",
+            "{name: feature_matching, weight: 0.5}",
+            "{name: l1, weight: 0.5}",
+            "train.losses: has l1 twice",
         ),
+        ("{name: relativistic, weight: 0.02}", "{name: tv, weight: 1}", "train.losses: needs exactly one adversarial loss"),
+        ("{name: feature_matching, weight: 0.5}", "{name: hinge, weight: 0.5}", "train.losses: needs exactly one adversarial loss"),
+        ("{name: l1, weight: 1.0}", "{name: hinge}", "pretrain.losses: cannot have hinge, which needs a discriminator"),
+        ("{name: relativistic, weight: 0.02}", "{name: relativistic, weight: -1}", "train.losses[2].weight: must be at least 0 (is -1)"),
         ("prepare: #", "prepare: 4\nunused: #", "prepare: must be a section with the options scale, kernel"),
     ],
 )
@@ -139,9 +143,9 @@ def test_networks_that_double_take_no_scale_of_five(tmp_path):
 
 def test_what_a_file_leaves_out_takes_its_default(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text("model: {name: srresnet}\ntrain: {losses: {tv: 0.1}}\n")
+    path.write_text("model: {name: srresnet}\ntrain: {psnr_guard: 0.1}\n")
     loaded = schema.load(path)
-    assert (loaded.model.depth, loaded.train.losses.tv, loaded.train.steps, loaded.runtime.train.log_every) == (16, 0.1, 400, 25)
+    assert (loaded.model.depth, loaded.train.psnr_guard, loaded.train.steps, loaded.runtime.train.log_every) == (16, 0.1, 400, 25)
     assert loaded.model_copy(update={"model": schema.Params().model, "train": schema.Train()}) == schema.Params()
 
 

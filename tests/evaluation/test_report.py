@@ -142,7 +142,7 @@ def test_the_page_tells_what_it_is_of(page, project):
     assert not re.search(r'(src|href)="(https?:)?//', text)
     manifest = json.loads((project / "data" / "prepared" / "manifest.json").read_text())
     commit = run("git", "rev-parse", "HEAD", cwd=project).stdout.strip()
-    for shown in ("astronaut", "28.54", "Unavailable: LPIPS", "train.losses.adversarial", "Middlebury", "<svg", commit,
+    for shown in ("astronaut", "28.54", "Unavailable: LPIPS", "train.losses.relativistic", "Middlebury", "<svg", commit,
                   manifest["train_sha256"][:16], manifest["test_sha256"][:16], "peak memory", "Difference to bicubic"):  # fmt: skip
         assert shown in text, shown
 
@@ -156,7 +156,7 @@ def test_runs_are_compared_wherever_they_lie(copy_of_project):
     run("git", "add", "dvc.lock", cwd=project)
     run(*git, "commit", "-qm", "first", cwd=project)
     run("git", "tag", "first", cwd=project)
-    write_params(project, {"train.losses.adversarial.weight": 0.5, "train.steps": 4})
+    write_params(project, {"train.losses.relativistic.weight": 0.5, "train.steps": 4})
     for stage in ("train", "export"):
         run("srgan", stage, cwd=project)
     store = MlflowClient(f"sqlite:///{project}/mlflow/mlflow.db")
@@ -180,7 +180,7 @@ def test_runs_are_compared_wherever_they_lie(copy_of_project):
         assert by_label["workspace"] != by_label["first"]
         changed = browser.js("[...document.querySelectorAll('tr.differs')].map((row) => row.innerText.split('\\t'))")
         values = {row[0]: row[1:4] for row in changed}
-        assert values == {"train.steps": ["6", "6", "4"], "train.losses.adversarial.weight": ["0.02", "0.02", "0.5"]}
+        assert values == {"train.steps": ["6", "6", "4"], "train.losses.relativistic.weight": ["0.02", "0.02", "0.5"]}
         assert browser.js("document.querySelector('#training + svg') !== null")
         assert not browser.errors
 

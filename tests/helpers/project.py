@@ -37,7 +37,7 @@ def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path
         *sections, key = name.split(".")
         place = values
         for section in sections:
-            place = place[section]
+            place = next(item for item in place if item["name"] == section) if isinstance(place, list) else place[section]
         assert key in place, name
         place[key] = value
     path = folder / "params.yaml"

@@ -45,7 +45,11 @@ def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[
         "train.batch_size": batch,
         "train.gradient_accumulation": kind.get("accumulate", 1),
         "runtime.train.activation_checkpointing": kind.get("recompute", False),
-        "train.losses.adversarial.name": kind["adversarial"],
+        "train.losses": [
+            {"name": "l1"},
+            {"name": "feature_matching", "weight": 0.5},
+            {"name": kind["adversarial"], "weight": 0.02},
+        ],
         "train.grad_clip": 1.0,
         "train.learning_rate": 1e-4,
         "train.discriminator.learning_rate": 1e-4,
@@ -61,8 +65,8 @@ def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[
     rows = []
     for step in range(1, STEPS + 1):
         subject.step(step)
-        rows.append({key: value.item() for key, value in subject.sums.items()})
-        subject.sums = {}
+        rows.append({key: value.item() for key, value in subject.running_sums.items()})
+        subject.running_sums = {}
     return rows, [*subject.ema.module.state_dict().values(), *subject.discriminator.state_dict().values()]
 
 

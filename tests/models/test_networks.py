@@ -1,21 +1,12 @@
-import math
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from srgan.config import losses
-from srgan.data.download import weights as pretrained
-from srgan.data.download.http import TransferError
 from srgan.degradations import bicubic as degrade
-from srgan.images.read import read_rgb
 from srgan.inference.torch_upscale import enlarge
-from srgan.losses import perceptual
-from srgan.losses.adversarial import accuracy, adversarial_loss, discriminator_loss, feature_matching_loss
-from srgan.losses.pixel import pixel_loss, total_variation
 from srgan.models import layers
 from srgan.models import vgg as features
 from srgan.models.checkpoints import load_generator, load_pretrained, save_generator
@@ -300,81 +291,6 @@ def test_a_start_that_does_not_fit_is_told(tmp_path):
         load_pretrained(path, model)
 
 
-# -- losses ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["l1", "mse", "charbonnier"])
-def test_pixel_losses_pull_towards_the_original(name):
-    sr_image = torch.full((1, 3, 4, 4), 0.4, requires_grad=True)
-    pixel_loss(name, sr_image, torch.full((1, 3, 4, 4), 0.6)).backward()
-    assert (sr_image.grad < 0).all()  # a step down the slope makes it brighter
-
-
-def test_charbonnier_is_a_smooth_l1():
-    zero = torch.zeros(1, 3, 4, 4)
-    assert pixel_loss("charbonnier", zero, zero + 0.5) == pytest.approx(0.5, abs=1e-5)
-    assert pixel_loss("charbonnier", zero, zero) == pytest.approx(1e-3)
-
-
-def test_total_variation_pulls_neighbours_together():
-    image = torch.zeros(1, 3, 3, 3)
-    image[..., 1, 1] = 1
-    image.requires_grad_()
-    loss = total_variation(image)
-    assert loss.item() == pytest.approx(2 * 2 / 6)  # two of six steps in either direction
-    loss.backward()
-    assert (image.grad[..., 1, 1] > 0).all()
-    assert (image.grad[..., 0, 1] < 0).all()
-
-
-@pytest.mark.parametrize("name", ["vanilla", "relativistic", "lsgan", "hinge"])
-def test_adversarial_losses_pull_in_opposite_directions(name):
-    torch.manual_seed(0)
-    real, fake = (torch.rand(4, 1, 3, 3).sub(0.5).requires_grad_() for _ in range(2))
-    discriminator_loss(name, real, fake).backward()
-    assert (real.grad < 0).all()  # raise what it says of real patches
-    if name == "lsgan":
-        assert torch.equal(fake.grad > 0, fake > 0)  # towards 0
-    else:
-        assert (fake.grad > 0).all()
-    fake.grad = None
-    adversarial_loss(name, real.detach(), fake).backward()
-    assert (fake.grad < 0).all()  # the generator wants its patches to look real
-
-
-@pytest.mark.parametrize(
-    ("name", "real", "fake", "expected_d", "expected_g"),
-    [
-        ("vanilla", 0.0, 0.0, math.log(2), math.log(2)),
-        ("relativistic", 3.0, 3.0, math.log(2), math.log(2)),
-        ("relativistic", 2.0, 0.0, math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))),
-        ("lsgan", 1.0, 0.5, 0.125, 0.125),
-        ("hinge", 0.5, -0.5, 0.5, 0.5),
-        ("hinge", 2.0, -2.0, 0.0, 2.0),
-    ],
-)
-def test_adversarial_losses_have_the_values_of_their_formulas(name, real, fake, expected_d, expected_g):
-    real, fake = torch.full((2, 1), real), torch.full((2, 1), fake)
-    assert discriminator_loss(name, real, fake) == pytest.approx(expected_d, abs=1e-6)
-    assert adversarial_loss(name, real, fake) == pytest.approx(expected_g, abs=1e-6)
-
-
-@pytest.mark.parametrize(("name", "middle"), [("vanilla", 0.0), ("relativistic", 7.0), ("lsgan", 0.5), ("hinge", 0.0)])
-def test_accuracy_counts_what_is_taken_for_what_it_is(name, middle):
-    real, fake = torch.tensor([middle + 1, middle - 0.2]), torch.tensor([middle - 1, middle - 1])
-    expected = (0.5, 1.0) if name != "relativistic" else (1.0, 1.0)  # above the average of the others
-    assert tuple(map(float, accuracy(name, real, fake))) == expected
-
-
-def test_feature_matching_is_zero_for_equal_features_and_grows():
-    features = [torch.rand(1, 2, 4, 4), torch.rand(1, 4, 2, 2)]
-    assert feature_matching_loss(features, features) == 0
-    assert feature_matching_loss([f + 0.5 for f in features], features) == pytest.approx(0.5)
-
-
-# -- perceptual losses -----------------------------------------------------------------------------------------------------
-
-
 def vgg_weights():
     """As in torchvision's file, at random."""
     torch.manual_seed(0)
@@ -396,48 +312,3 @@ def test_vgg_returns_the_layers_before_and_after_activation():
     assert torch.equal(after, same)
     assert deep.shape == (1, 512, 2, 2)
     assert len(network.features) == 35  # what lies behind conv5_4 is left out
-
-
-@pytest.mark.parametrize("distance", ["l1", "mse"])
-def test_the_vgg_loss_reaches_the_sr_image_alone(distance):
-    loss = perceptual.VggLoss(features.Vgg19(["conv2_2", "conv3_4"], vgg_weights()), [0.5, 2.0], distance)
-    sr_image, hr_image = torch.rand(1, 3, 32, 32, requires_grad=True), torch.rand(1, 3, 32, 32, requires_grad=True)
-    value = loss(sr_image, hr_image)
-    value.backward()
-    assert sr_image.grad.abs().sum() > 0
-    assert hr_image.grad is None
-    assert all(weight.grad is None for weight in loss.parameters())
-    assert loss(hr_image, hr_image) == 0
-    with torch.no_grad():
-        assert loss(sr_image - 0.1 * sr_image.grad / sr_image.grad.norm(), hr_image) < value
-
-
-def test_weights_that_cannot_be_had_are_told_with_the_alternatives(monkeypatch, tmp_path):
-    monkeypatch.setenv("SRGAN_MIRROR", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(pretrained, "transfer", lambda *_: (_ for _ in ()).throw(TransferError("no network")))
-    options = losses.VggFeatures(network="vgg19")
-    with pytest.raises(SrganError) as caught:
-        perceptual.open_perceptual(options)
-    for part in ("vgg19-dcbb9e9d.pth", str(tmp_path / "hub"), str(tmp_path / "weights"), "to lpips-squeeze", "to discriminator"):
-        assert part in str(caught.value)
-    assert perceptual.open_perceptual(losses.DiscriminatorFeatures(network="discriminator")) is None
-    assert perceptual.open_perceptual(options.model_copy(update={"weight": 0.0})) is None
-
-
-@pytest.mark.skipif(not MIRROR, reason="SRGAN_MIRROR is not set")
-@pytest.mark.parametrize(("name", "first", "second"), [("squeeze", 0.7110, 0.1479), ("alex", 0.7219, 0.1376)])
-def test_lpips_as_a_loss_is_the_published_one_and_teaches(name, first, second):
-    folder = Path(MIRROR) / "weights" / "lpips-examples"
-    reference, p0, p1 = (
-        torch.from_numpy(read_rgb(next(folder.glob(f"ex_{part}.*")))).permute(2, 0, 1)[None] / 255 for part in ("ref", "p0", "p1")
-    )
-    loss = perceptual.open_perceptual(losses.LpipsFeatures(network=f"lpips-{name}"))
-    assert float(loss(p0, reference)) == pytest.approx(first, abs=1e-3)
-    assert float(loss(p1, reference)) == pytest.approx(second, abs=1e-3)
-    p1 = p1.clone().requires_grad_()
-    value = loss(p1, reference)
-    value.backward()
-    assert all(weight.grad is None for weight in loss.parameters())
-    with torch.no_grad():
-        assert loss(p1 - 0.5 * p1.grad / p1.grad.norm(), reference) < value

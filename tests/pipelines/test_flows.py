@@ -68,10 +68,10 @@ def folder(tmp_path, monkeypatch):
 def test_overrides_are_written_and_comments_stay(folder):
     before = (folder / "params.yaml").read_text()
     workspace_lock.set_params(
-        Project(), None, {"train.steps": 1000, "train.losses.adversarial.weight": 0.25, "data.train": ["sample", "div2k"]}
+        Project(), None, {"train.steps": 1000, "train.losses.relativistic.weight": 0.25, "data.train": ["sample", "div2k"]}
     )
     loaded = schema.load()
-    assert (loaded.train.steps, loaded.train.losses.adversarial.weight, loaded.data.train) == (1000, 0.25, ("sample", "div2k"))
+    assert (loaded.train.steps, loaded.train.losses[2].weight, loaded.data.train) == (1000, 0.25, ("sample", "div2k"))
     after = (folder / "params.yaml").read_text()
     comments = [[line.partition("#")[2] for line in text.splitlines() if "#" in line] for text in (before, after)]
     assert comments[0] == comments[1] != []

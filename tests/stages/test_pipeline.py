@@ -40,15 +40,15 @@ def test_nothing_is_left_behind_but_the_lock_file(project):
 
 
 def test_a_change_of_train_leaves_pretrain_alone(copy_of_project):
-    write_params(copy_of_project, {"train.losses.adversarial.weight": 0.5, "train.steps": 4})
+    write_params(copy_of_project, {"train.losses.relativistic.weight": 0.5, "train.steps": 4})
     assert ran(run("dvc", "repro", "train", cwd=copy_of_project).stdout) == ["train"]
     assert {"export", "evaluate"} <= set(json.loads(run("dvc", "status", "--json", cwd=copy_of_project).stdout))  # what follows
     # And MLflow has two runs, each with its own curve: nothing of the old one in the new one.
     mlflow = MlflowClient(f"sqlite:///{copy_of_project}/mlflow/mlflow.db")
     new, old = mlflow.search_runs([mlflow.get_experiment_by_name("srgan").experiment_id], order_by=["attributes.start_time DESC"])
     for found, steps, value in ((new, [2, 4], "0.5"), (old, [2, 4, 6], "0.02")):
-        assert found.data.params["train.losses.adversarial.weight"] == value
-        assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "train/loss_pixel")] == steps
+        assert found.data.params["train.losses.relativistic.weight"] == value
+        assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "train/loss_l1")] == steps
     assert not mlflow.get_metric_history(new.info.run_id, "sample/psnr_y")  # not scored yet
 
 
@@ -170,11 +170,11 @@ def test_the_test_images_were_never_trained_on(project):
 def test_curves_are_tables_with_a_row_per_logged_step(project):
     for stage, extra in (
         ("pretrain", set()),
-        ("train", {"loss_adversarial", "loss_perceptual", "loss_discriminator", "real_accuracy", "fake_accuracy"}),
+        ("train", {"loss_relativistic", "loss_feature_matching", "loss_discriminator", "real_accuracy", "fake_accuracy"}),
     ):
         with (project / "reports" / f"{stage}.csv").open() as file:
             rows = list(csv.DictReader(file))
-        common = {"step", "learning_rate", "loss_pixel", "gradient_generator", "sr_min", "sr_max", "color_shift", "checkerboard"}
+        common = {"step", "learning_rate", "loss_l1", "gradient_generator", "sr_min", "sr_max", "color_shift", "checkerboard"}
         assert common | extra <= set(rows[0])
         assert [int(row["step"]) for row in rows] == [2, 4, 6]
         assert all(value for row in rows for value in row.values())  # an empty cell breaks a plotted line
@@ -190,7 +190,12 @@ def test_dvc_shows_metrics_plots_and_graph(copy_of_project):
     page = run("dvc", "plots", "show", "-o", "dvc_plots", cwd=project).stdout
     html = (project / "dvc_plots" / "index.html").read_text()
     assert "index.html" in page
-    for curve in ("PSNR-Y on the validation images", "train: losses", "comparison.png", "PSNR-Y of the GAN on the test images"):
+    for curve in (
+        "PSNR-Y on the validation images",
+        "losses/train/relativistic.csv",
+        "comparison.png",
+        "PSNR-Y of the GAN on the test images",
+    ):
         assert curve in html
     assert all(stage in run("dvc", "dag", cwd=project).stdout for stage in STAGES)
 

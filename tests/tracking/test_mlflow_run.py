@@ -29,9 +29,9 @@ def only_run(folder):
 def test_the_run_holds_parameters_curves_scores_pictures_and_data(project):
     mlflow, found = only_run(project)
     assert found.info.status == "FINISHED"
-    assert found.data.params["train.losses.adversarial.weight"] == "0.02"
+    assert found.data.params["train.losses.relativistic.weight"] == "0.02"
     assert found.data.params["model.name"] == "compact"
-    assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "pretrain/loss_pixel")] == [2, 4, 6]
+    assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "pretrain/loss_l1")] == [2, 4, 6]
     assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "val/psnr_y")] == [0, 3, 6]
     assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "pretrain/val/psnr_y")] == [0, 3, 6]
     scores = json.loads((project / "reports" / "metrics.json").read_text())["sample"]
@@ -86,7 +86,7 @@ def test_twice_is_once(copy_of_project):
         run("srgan", command, cwd=copy_of_project)
     mlflow, after = only_run(copy_of_project)
     assert after.info.run_id == before.info.run_id
-    assert len(mlflow.get_metric_history(after.info.run_id, "train/loss_pixel")) == 3
+    assert len(mlflow.get_metric_history(after.info.run_id, "train/loss_l1")) == 3
     assert len(mlflow.get_metric_history(after.info.run_id, "sample/psnr_y")) == 1
     assert len([file for file in mlflow.list_artifacts(after.info.run_id, "images") if file.path.endswith(".png")]) == 6
     assert len(mlflow.search_model_versions("name = 'srgan-x4'")) == 1
@@ -100,7 +100,7 @@ def test_another_curve_under_the_same_parameters_is_another_run(copy_of_project)
     run("srgan", "sync", cwd=copy_of_project)
     mlflow = client(copy_of_project)
     runs = mlflow.search_runs([mlflow.get_experiment_by_name("srgan").experiment_id])
-    ends = {found.data.metrics["train/loss_pixel"] for found in runs}
+    ends = {found.data.metrics["train/loss_l1"] for found in runs}
     assert len(runs) == 2
     assert 0.5 in ends
     assert {found.info.status for found in runs} == {"FINISHED"}
@@ -129,12 +129,12 @@ def test_the_files_make_the_run_again_on_a_new_server(copy_of_project, tmp_path)
     run("srgan", "sync", cwd=copy_of_project, MLFLOW_TRACKING_URI=uri)
     mlflow = MlflowClient(uri)
     (found,) = mlflow.search_runs([mlflow.get_experiment_by_name("srgan").experiment_id])
-    assert len(mlflow.get_metric_history(found.info.run_id, "pretrain/loss_pixel")) == 3
+    assert len(mlflow.get_metric_history(found.info.run_id, "pretrain/loss_l1")) == 3
     assert mlflow.get_model_version_by_alias("srgan-x4", "challenger").run_id == found.info.run_id
 
 
 def test_a_dead_server_costs_a_warning_not_the_training(copy_of_project):
-    write_params(copy_of_project, {"train.losses.pixel.weight": 0.5})
+    write_params(copy_of_project, {"train.losses.l1.weight": 0.5})
     start = time.monotonic()
     done = run("srgan", "train", cwd=copy_of_project, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9")
     assert time.monotonic() - start < 60
@@ -191,7 +191,7 @@ def test_a_server_gets_the_same_as_the_local_store(copy_of_project, server):
     version = mlflow.get_model_version_by_alias("srgan-x4", "challenger")
     files = {file.path for file in mlflow.list_artifacts(version.run_id)}
     assert {"comparison.png", "report.html"} <= files
-    assert len(mlflow.get_metric_history(version.run_id, "train/loss_pixel")) == 3
+    assert len(mlflow.get_metric_history(version.run_id, "train/loss_l1")) == 3
 
 
 OFTEN = """
@@ -219,7 +219,7 @@ def test_a_server_killed_in_the_middle_has_everything_once_it_is_back(copy_of_pr
 
     command, env = [sys.executable, "-c", OFTEN], environment(MLFLOW_TRACKING_URI=server.uri)
     training = subprocess.Popen(command, cwd=copy_of_project, env=env, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: 0 < len(points("train/loss_pixel")) < 900 or training.poll() is not None)
+    wait_for(lambda: 0 < len(points("train/loss_l1")) < 900 or training.poll() is not None)
     assert training.poll() is None, training.stderr.read()
     server.kill()
     before = rows()
@@ -228,6 +228,6 @@ def test_a_server_killed_in_the_middle_has_everything_once_it_is_back(copy_of_pr
     _, told = training.communicate(timeout=120)
     assert training.returncode == 0, told
     run("srgan", "sync", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI=server.uri)  # in case the end fell into the outage
-    assert points("train/loss_pixel") == list(range(1, 901))
+    assert points("train/loss_l1") == list(range(1, 901))
     assert points("val/psnr_y") == [0, 300, 600, 900]
     assert len(points("system/cpu_utilization_percentage")) >= 2

@@ -78,13 +78,13 @@ def test_an_experiment_in_a_temporary_folder_is_registered_in_the_projects_own_s
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
     run("git", "add", "dvc.lock", cwd=copy_of_project)
     run(*git, "commit", "-qm", "before", cwd=copy_of_project)
-    run("dvc", "exp", "run", "--temp", "-n", "softer", "-S", "train.losses.adversarial.weight=0.005", cwd=copy_of_project)
+    run("dvc", "exp", "run", "--temp", "-n", "softer", "-S", "train.losses.2.weight=0.005", cwd=copy_of_project)
     store = client(copy_of_project)
     assert len(runs_of(store)) == 2
     version = store.get_model_version_by_alias("srgan-x4", "challenger")
     assert str(version.version) == "2"
     tried = store.get_run(version.run_id)
-    assert tried.data.params["train.losses.adversarial.weight"] == "0.005"
+    assert tried.data.params["train.losses.relativistic.weight"] == "0.005"
     assert "report.html" in {file.path for file in store.list_artifacts(version.run_id)}
     photograph = next((copy_of_project / "data/prepared/test/sample/lr").glob("*.png"))
     run("srgan", "upscale", photograph, "-o", "dvc_plots/big.png", "--model", "models:/srgan-x4/2", cwd=copy_of_project)
@@ -186,7 +186,7 @@ def test_two_trainings_with_equal_parameters_are_two_runs_that_leave_each_other_
     assert first.data.tags["srgan.key"] == second.data.tags["srgan.key"]
     for found in runs_of(store):
         assert found.info.status == "FINISHED"
-        assert len(store.get_metric_history(found.info.run_id, "train/loss_pixel")) == 3
+        assert len(store.get_metric_history(found.info.run_id, "train/loss_l1")) == 3
 
 
 def test_a_run_of_before_there_were_writers_is_found_by_its_own_working_copy(copy_of_project, tmp_path):

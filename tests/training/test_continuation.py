@@ -111,7 +111,7 @@ def test_a_part_that_was_interrupted_or_diverged_goes_on_from_its_own_states(wor
         subject.fit(SilentLog(), checkpoints)
     *_, state = checkpoint.states(world[0] / "first")
     assert state.name == f"{'a' * 12}@5"
-    changes |= {"pretrain.steps": 14, "pretrain.losses.pixel": "mse"}  # another scale of losses is no divergence
+    changes |= {"pretrain.steps": 14, "pretrain.losses": [{"name": "mse"}]}  # another scale of losses is no divergence
     places = {name: world[0] / name for name in ("straight", "broken", "diverged")}
     for place in places.values():
         place.mkdir()

@@ -1,0 +1,67 @@
+"""Selection of the best weights of a training by its validations."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+Row = Mapping[str, float]
+
+
+class ModelSelection:
+    """Keeps the weights with the best validation.
+
+    The pixel stage selects by PSNR. The GAN stage selects by LPIPS, or by the loss where LPIPS is not measured. There the PSNR must stay
+    within `psnr_guard` of the start, because a low LPIPS alone allows false detail.
+
+    Args:
+        criterion: the metric that decides.
+        psnr_guard: dB of PSNR-Y that the best weights may lose. Not used if PSNR decides.
+    """
+
+    def __init__(self, criterion: Literal["PSNR", "LPIPS", "loss"], psnr_guard: float = 0.0) -> None:
+        self.criterion, self.psnr_guard = criterion, psnr_guard
+        self.best: dict[str, Any] | None = None  # step, score and weights
+
+    def score(self, row: Row, start: Row) -> tuple[float, float]:
+        """Return the selection score of a validation. Higher is better.
+
+        Args:
+            row: metrics of the validation.
+            start: metrics of the validation before the first step.
+        """
+        psnr = row["val_psnr_y"]
+        if self.criterion == "PSNR":
+            return 1.0, psnr
+        if psnr < start["val_psnr_y"] - self.psnr_guard:
+            return 0.0, psnr
+        return 1.0, -row["val_lpips" if self.criterion == "LPIPS" else "val_loss"]
+
+    @property
+    def needs_rescoring(self) -> bool:
+        """Whether the best weights are scored again for each comparison: the loss depends on the present discriminator."""
+        return self.criterion == "loss"
+
+    def offer(self, row: Row, start: Row, weights: Weights, rescore: Callable[[Weights], Row]) -> None:
+        """Keep the weights of a validation if they are the best so far. The state before the first step is no candidate.
+
+        Args:
+            row: metrics of the validation, with its step.
+            start: metrics of the validation before the first step.
+            weights: of the averaged generator.
+            rescore: validates weights with the present discriminator.
+        """
+        if not row["step"]:
+            return
+        score = self.score(row, start)
+        if self.best is None or score > self._best_score(start, rescore):
+            self.best = {"step": row["step"], "merit": list(score), "weights": {key: value.cpu() for key, value in weights.items()}}
+
+    def _best_score(self, start: Row, rescore: Callable[[Weights], Row]) -> tuple[float, ...]:
+        assert self.best
+        return self.score(rescore(self.best["weights"]), start) if self.needs_rescoring else tuple(self.best["merit"])
+
+    def identity(self) -> list[str | float]:
+        """Return the criterion, for the comparison with that of a checkpoint."""
+        return [self.criterion, self.psnr_guard]

@@ -1,0 +1,90 @@
+"""The objective of a training stage: the one place where losses are computed, for training and for validation."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from srgan.losses.adversarial import AdversarialLoss
+from srgan.losses.base import LossInputs, LossOptions
+from srgan.losses.pixel import L1, PixelLoss
+from srgan.losses.registry import LOSSES, build_loss
+from srgan.models.discriminators import Output
+
+
+class Objective(nn.Module):
+    """Map SR, HR and LR images to the named losses of a stage, and to their weighted sum.
+
+    The divergence check and the validation need a distance between pixels. If no loss of the list is one, L1 joins with weight 0: it is
+    logged and not minimized.
+
+    Args:
+        losses: the items of ``losses`` in ``params.yaml``.
+        device_type: such as ``cpu``.
+        dtype: in which the discriminator and pretrained networks compute. The losses themselves are float32.
+        trained: False for random weights in pretrained networks, to measure time and memory.
+    """
+
+    def __init__(self, losses: Sequence[LossOptions], device_type: str, dtype: torch.dtype, trained: bool = True) -> None:
+        super().__init__()
+        self.device_type, self.dtype = device_type, dtype
+        used = [options for options in losses if options.weight or not LOSSES[options.name].pretrained]  # weight 0 loads no network
+        modules = {options.name: build_loss(options, trained) for options in used}
+        self.weights = {options.name: options.weight for options in used}
+        self.pixel = next((name for name, module in modules.items() if isinstance(module, PixelLoss)), L1.name)
+        if self.pixel not in modules:
+            modules |= {self.pixel: L1.factory()}
+            self.weights |= {self.pixel: 0.0}
+        self.losses = nn.ModuleDict(modules)
+        self.adversarial = next((module for module in modules.values() if isinstance(module, AdversarialLoss)), None)
+
+    def autocast(self, enabled: bool = True) -> torch.autocast:
+        """Return a context in which networks compute in `dtype`."""
+        return torch.autocast(self.device_type, dtype=self.dtype, enabled=enabled and self.dtype is not torch.float32)
+
+    def compare(
+        self,
+        sr_image: Tensor,
+        hr_image: Tensor,
+        lr_image: Tensor,
+        discriminator: Callable[[Tensor], Output] | None = None,
+        mean: Callable[[Tensor], Tensor] = torch.mean,
+    ) -> LossInputs:
+        """Return the inputs of the losses: the images, and the output of the discriminator for them.
+
+        Args:
+            sr_image: `(N, 3, H, W)` in 0..1.
+            hr_image: of the same shape, float32.
+            lr_image: `(N, 3, H / scale, W / scale)` float32.
+            discriminator: None in a stage without one.
+            mean: over the batches of all processes.
+        """
+        if discriminator is None:
+            return LossInputs(sr_image, hr_image, lr_image, mean=mean)
+        with self.autocast():
+            real = discriminator(hr_image)
+            fake = discriminator(sr_image)
+        return LossInputs(sr_image, hr_image, lr_image, fake, real, mean)
+
+    def terms(self, inputs: LossInputs) -> dict[str, Tensor]:
+        """Return each loss of the generator by name, without its weight."""
+        terms = {}
+        for name, loss in self.losses.items():
+            if self.weights[name] or name == self.pixel:
+                with self.autocast(bool(LOSSES[name].pretrained)):
+                    terms[name] = loss(inputs)
+        return terms
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor | None:
+        """Return the weighted sum that the generator minimizes. None if all weights are 0."""
+        weighted = [self.weights[name] * term for name, term in terms.items() if self.weights[name]]
+        return torch.stack(weighted).sum() if weighted else None
+
+    @torch.no_grad()
+    def validate(
+        self, sr_image: Tensor, hr_image: Tensor, lr_image: Tensor, discriminator: Callable[[Tensor], Output] | None = None
+    ) -> tuple[float, float]:
+        """Return the weighted sum and the pixel loss of images. See `compare` for the arguments."""
+        terms = self.terms(self.compare(sr_image, hr_image, lr_image, discriminator))
+        total = self.total(terms)
+        return 0.0 if total is None else total.item(), terms[self.pixel].item()

@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from srgan.training.model_selection import ModelSelection
+
+START = {"step": 0, "val_psnr_y": 30.0}
+
+
+def unused(weights):
+    raise AssertionError
+
+
+def test_the_pixel_stage_selects_the_highest_psnr():
+    subject = ModelSelection("PSNR")
+    for step, psnr in ((0, 99.0), (1, 20.0), (2, 25.0), (3, 22.0)):
+        subject.offer({"step": step, "val_psnr_y": psnr}, START, {"w": torch.tensor(float(step))}, unused)
+    assert subject.best == {"step": 2, "merit": [1.0, 25.0], "weights": {"w": torch.tensor(2.0)}}
+
+
+@pytest.mark.parametrize(("criterion", "key"), [("LPIPS", "val_lpips"), ("loss", "val_loss")])
+def test_the_gan_stage_selects_the_lowest_value_among_those_near_the_start(criterion, key):
+    subject = ModelSelection(criterion, psnr_guard=2.0)
+
+    def score(psnr, value):
+        return subject.score({"val_psnr_y": psnr, key: value}, START)
+
+    assert score(28.5, 0.2) > score(29.5, 0.3)
+    assert score(28.5, 0.3) > score(27.9, 0.1)  # too far from the start
+    assert score(27.5, 0.3) > score(27.0, 0.1)  # if all are, the nearest
+
+
+def test_only_the_loss_is_scored_again_because_the_discriminator_changes():
+    rescored = []
+
+    def rescore(weights):
+        rescored.append(weights)
+        return {"val_psnr_y": 30.0, "val_loss": 0.5, "val_lpips": 0.5}
+
+    for criterion, winner in (("LPIPS", 2), ("loss", 1)):
+        subject = ModelSelection(criterion, psnr_guard=2.0)
+        for step, value in ((1, 0.9), (2, 0.7)):
+            row = {"step": step, "val_psnr_y": 30.0, "val_loss": value, "val_lpips": value}
+            subject.offer(row, START, {"w": torch.tensor(step)}, rescore)
+        assert subject.best["step"] == winner
+    assert rescored == [{"w": torch.tensor(1)}]

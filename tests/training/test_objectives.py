@@ -1,0 +1,88 @@
+import copy
+
+import pytest
+import torch
+
+from srgan.losses.adversarial import AdversarialLoss
+from srgan.losses.registry import LOSSES
+from srgan.models.registry import build_discriminator, build_generator
+from srgan.training.objectives import Objective
+from srgan.training.validation import LOSS_TILE, Validation
+
+CPU = torch.device("cpu")
+PIXEL = LOSSES["l1"].config(name="l1", weight=0.5)
+
+
+def objective(*losses, dtype=torch.float32):
+    return Objective(losses, "cpu", dtype, trained=False)
+
+
+def gradients(network):
+    return [parameter.grad for parameter in network.parameters()]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_each_registered_loss_moves_the_weights_it_should_and_no_others(name):
+    torch.manual_seed(0)
+    generator = build_generator("compact", scale=4, features=8, depth=1)
+    discriminator = build_discriminator("patch", features=4, depth=2)
+    subject = objective(LOSSES[name].config(name=name, weight=1.0))
+    frozen = copy.deepcopy(subject.state_dict())
+    lr_image, hr_image = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 32, 32, requires_grad=True)
+    judge = discriminator if LOSSES[name].needs_discriminator else None
+    inputs = subject.compare(generator(lr_image), hr_image, lr_image, judge)
+    subject.total(subject.terms(inputs)).backward(inputs=list(generator.parameters()), retain_graph=True)
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients(generator))
+    assert any(gradient.abs().sum() > 0 for gradient in gradients(generator))
+    assert gradients(discriminator) == [None] * len(gradients(discriminator))
+    before = [gradient.clone() for gradient in gradients(generator)]
+    if isinstance(subject.adversarial, AdversarialLoss):
+        subject.adversarial.discriminator_loss(inputs).backward(inputs=list(discriminator.parameters()))
+        assert any(gradient.abs().sum() > 0 for gradient in gradients(discriminator))
+        assert all(map(torch.equal, gradients(generator), before))
+    assert all(torch.equal(value, frozen[key]) for key, value in subject.state_dict().items())
+    assert all(parameter.grad is None for parameter in subject.parameters())
+
+
+def test_the_total_is_the_weighted_sum_of_the_terms():
+    images = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16), torch.rand(1, 3, 4, 4)
+    subject = objective(PIXEL, LOSSES["tv"].config(name="tv", weight=0.25), LOSSES["mse"].config(name="mse", weight=0.0))
+    terms = subject.terms(subject.compare(*images))
+    assert list(terms) == ["l1", "tv"]  # weight 0 turns a loss off
+    assert subject.total(terms) == pytest.approx(0.5 * float(terms["l1"]) + 0.25 * float(terms["tv"]))
+    assert subject.validate(*images) == pytest.approx((float(subject.total(terms)), float(terms["l1"])))
+
+
+def test_a_list_without_a_pixel_loss_measures_l1_and_does_not_learn_from_it():
+    subject = objective(LOSSES["tv"].config(name="tv"))
+    image = torch.rand(1, 3, 16, 16)
+    terms = subject.terms(subject.compare(image, image + 0.5, image))
+    assert terms["l1"] == pytest.approx(0.5)
+    assert subject.total(terms) == terms["tv"]
+
+
+def test_only_networks_compute_in_half_precision():
+    subject = objective(PIXEL, LOSSES["vgg19"].config(name="vgg19"), dtype=torch.bfloat16)
+    image = torch.rand(1, 3, 32, 32)
+    assert {term.dtype for term in subject.terms(subject.compare(image, image * 0.5, image)).values()} == {torch.float32}
+
+
+def test_the_validation_loss_compares_tiles_of_bounded_size_that_cover_the_image():
+    shapes, total = [], 0.0
+    lr_image = torch.randint(0, 256, (150, 70, 3), dtype=torch.uint8).numpy()
+    sr_image, hr_image = (torch.randint(0, 256, (600, 280, 3), dtype=torch.uint8).numpy() for _ in range(2))
+
+    def loss(sr, hr, lr):
+        shapes.append(tuple(sr.shape[2:]))
+        assert tuple(4 * side for side in lr.shape[2:]) == tuple(sr.shape[2:])
+        return (sr - hr).abs().mean().item(), 1.0
+
+    total, one = Validation(4, CPU, {})._loss_by_tiles(loss, sr_image, hr_image, lr_image)
+    assert len(shapes) == 3 * 2
+    assert max(max(shape) for shape in shapes) <= LOSS_TILE
+    assert sum(height * width for height, width in shapes) == 600 * 280
+    assert total == pytest.approx(float(abs(sr_image.astype(float) - hr_image).mean() / 255), rel=1e-5)
+    assert one == pytest.approx(1)
+    shapes.clear()
+    Validation(4, CPU, {})._loss_by_tiles(loss, sr_image[:256, :200], hr_image[:256, :200], lr_image[:64, :50])
+    assert shapes == [(256, 200)]  # one tile: the value of the whole image
