@@ -74,7 +74,7 @@ def test_source_files_and_names_exist(document):
 def _is_option(name):
     """Return True if ``params.yaml`` may have this dotted name, with the sections of every component."""
     kinds = [Params]
-    for key in re.sub(r"\[\d+\]", "", name).split("."):
+    for key in re.sub(r"\[\d+\]|\.\d+", "", name).split("."):
         fields = [kind.model_fields[key] for kind in kinds if key in kind.model_fields]
         if not fields:
             return False

@@ -15,9 +15,11 @@ from PIL import Image
 import srgan
 from srgan.commands.main import main
 from srgan.config import profiles, schema
+from srgan.losses.registry import LOSSES
 from srgan.metrics.metric import Sample
 from srgan.metrics.registry import METRICS, metrics_table, open_metrics, score, select_metrics
 from srgan.models.registry import NETWORKS
+from srgan.training.objectives import Objective
 from tests.data.test_layouts import picture
 from tests.helpers.project import ROOT, write_params
 
@@ -95,10 +97,22 @@ def test_a_profile_is_listed_and_used(tmp_path, monkeypatch, capsys):
     assert (params.model.name, params.pretrain.steps, params.train.steps) == ("srresnet", 100_000, schema.Params().train.steps)
 
 
+def test_a_loss_is_configured_and_computed(tmp_path, monkeypatch):
+    loss = load("A loss", monkeypatch).GRADIENT
+    monkeypatch.setitem(LOSSES, loss.name, loss)
+    (tmp_path / "params.yaml").write_text(code("A loss", "yaml"))
+    objective = Objective(schema.load(tmp_path / "params.yaml").pretrain.losses, "cpu", torch.float32)
+    image = torch.rand(1, 3, 16, 16, generator=torch.manual_seed(0))
+    terms = objective.terms(objective.compare(image.flip(-1), image, image[..., ::4, ::4]))
+    assert list(terms) == ["l1", "gradient"]
+    assert objective.total(terms) == pytest.approx(terms["l1"] + 0.1 * terms["gradient"])
+    assert objective.terms(objective.compare(image, image, image[..., ::4, ::4]))["gradient"] == 0
+
+
 def test_a_metric_is_scored_and_has_a_column(monkeypatch):
     metric = load("A metric", monkeypatch).MAE
     monkeypatch.setitem(METRICS, metric.name, metric)
-    image = picture(0)
+    image = picture(0).copy()
     scorers = open_metrics(select_metrics())
     assert score(Sample(image, image, scale=4), scorers)["mae"] == 0
     assert score(Sample(np.roll(image, 1, axis=0), image, scale=4), scorers)["mae"] > 1
