@@ -75,6 +75,33 @@ def component(registry: str) -> Choice:
     return Choice(lambda: {entry.name: entry.config for entry in entries(registry)})
 
 
+class RegisteredName:
+    """Annotate text that is the name of an entry of a registry: ``Annotated[str, RegisteredName("module:NAME")]``.
+
+    Args:
+        registry: ``module:NAME``, see `component`.
+    """
+
+    def __init__(self, registry: str) -> None:
+        self.registry = registry
+
+    def names(self) -> list[str]:
+        """Return the names of the entries."""
+        return [entry.name for entry in entries(self.registry)]
+
+    def validate(self, value: str) -> str:
+        """Return a valid name."""
+        if value not in self.names():
+            raise PydanticCustomError("literal_error", "unknown name", {"names": self.names()})
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.validate, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": self.names()}
+
+
 def entry_of(registry: str, name: str) -> Any:
     """Return an entry of a registry by its name."""
     return next(entry for entry in entries(registry) if entry.name == name)

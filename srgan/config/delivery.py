@@ -1,11 +1,12 @@
 """Sections ``export``, ``evaluate``, ``register`` and ``promote``."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
 from srgan.config.base import Section, option, refuse
+from srgan.config.choice import RegisteredName
 
 FILE_NAME = r"^[A-Za-z0-9_.]+$"
 
@@ -45,7 +46,7 @@ class Register(Section):
 class Promote(Section):
     """The rules of ``srgan promote``: the challenger must be better by the metric, and no worse than these limits allow."""
 
-    metric: Literal["lpips", "lpips_vgg", "lpips_squeeze", "psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"] = option(
+    metric: Annotated[str, RegisteredName("srgan.metrics.registry:METRICS")] = option(
         "lpips", "metric that must improve, with its 95 % interval over the test images"
     )
     max_psnr_y_drop: float = option(0.5, "PSNR-Y in dB that the mean may lose against the champion", ge=0)

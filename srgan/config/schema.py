@@ -49,8 +49,12 @@ class Params(Section):
             *scales, last = network.scales
             refuse("prepare.scale", f"must be {', '.join(map(str, scales))} or {last} for {self.model.name}")
         for stage in ("pretrain", "train"):
-            if getattr(self, stage).patch_size % self.prepare.scale:
-                refuse(f"{stage}.patch_size", f"must be a multiple of prepare.scale ({self.prepare.scale})")
+            multiple = self.prepare.scale * network.multiple_of
+            if getattr(self, stage).patch_size % multiple:
+                of = "" if network.multiple_of == 1 else f" times {network.multiple_of}, for {self.model.name}"
+                refuse(f"{stage}.patch_size", f"must be a multiple of prepare.scale ({self.prepare.scale}){of}")
+            if getattr(self, stage).precision == "fp16" and not network.half:
+                refuse(f"{stage}.precision", f"fp16 is not supported by {self.model.name}")
             if getattr(self.runtime, stage).activation_checkpointing and not network.activation_checkpointing:
                 refuse(f"runtime.{stage}.activation_checkpointing", f"is not supported by {self.model.name}")
         return self

@@ -10,7 +10,7 @@ from srgan.data.sampler import PatchSampler
 from srgan.export import quantize
 from srgan.export.onnx import export_onnx, file_name
 from srgan.models.checkpoints import load_generator
-from srgan.models.registry import architecture_of
+from srgan.models.registry import NETWORKS, architecture_of
 from srgan.utils.files import atomic_folder, sha256, write_json
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,9 @@ def run(project: Project, params: Params) -> None:
     log.info("%s: %.0f kB, at most %.1e from torch", path, result["bytes"] / 1000, max(result["max_difference"].values()))
     with atomic_folder(project.reduced) as folder:
         reduced, validation = {}, pairs(project.prepared, "validation")
-        if options.fp16:
+        if options.fp16 and not NETWORKS[arch].half:
+            log.warning("no float16 file: float16 is not supported by %s", arch)
+        elif options.fp16:
             reduced["fp16"] = quantize.write_fp16(folder / file_name(generator.scale, options.name, arch, "fp16"), path, validation)
         if options.int8:
             store = Store(project.prepared)

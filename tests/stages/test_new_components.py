@@ -47,7 +47,7 @@ def detect_tiny(state: State) -> dict[str, Any] | None:
     return {"scale": round((len(state["out.bias"]) / 3) ** 0.5), "width": len(state["tiny.bias"])}
 
 
-TINY = Network("tiny", Tiny, TinyConfig, detect_tiny, "a throw-away network", scales=(2, 4))
+TINY = Network("tiny", Tiny, TinyConfig, detect_tiny, "a throw-away network", scales=(2, 4), multiple_of=8, half=False)
 
 # -- the file of a discriminator -------------------------------------------------------------------------------------------
 
@@ -84,7 +84,11 @@ BRIGHTNESS = Metric(
 def trained(project, tmp_path_factory):
     """A project whose stages have run with the new components, from the training on."""
     folder = copied(project, tmp_path_factory.mktemp("new") / "project")
-    changes = {"model": {"name": "tiny", "width": 5}, "train.discriminator": {"name": "glance", "width": 3, "learning_rate": 0.001}}
+    changes = {
+        "model": {"name": "tiny", "width": 5},
+        "train.discriminator": {"name": "glance", "width": 3, "learning_rate": 0.001},
+        "export.fp16": True,
+    }
     write_params(folder, changes)
     with pytest.MonkeyPatch.context() as patch:
         for registry, entry in ((NETWORKS, TINY), (DISCRIMINATORS, GLANCE), (METRICS, BRIGHTNESS)):
@@ -109,6 +113,7 @@ def test_a_network_is_one_file_and_one_line(trained, recorded):
     scores = json.loads((trained / "reports" / "metrics.json").read_text())["sample"]
     assert scores["gan"]["psnr_y"] == pytest.approx(scores["onnx-fp32"]["psnr_y"], abs=0.01)
     assert scores["gan"]["psnr_y"] > 20
+    assert "onnx-fp16" not in scores  # the network does not support it
     report = (trained / "reports" / "report.html").read_text()
     assert "demo-tiny-x4: super-resolution x4" in report
     assert "model.width" in report
@@ -155,3 +160,15 @@ def test_a_new_component_is_offered_and_checked_like_the_others(trained, monkeyp
     with pytest.raises(SystemExit):
         main(["export"])
     assert "prepare.scale: must be 2 or 4 for tiny" in capsys.readouterr().err
+    write_params(trained, {"model": {"name": "tiny"}, "train.patch_size": 36, "pretrain.precision": "fp16"})
+    with pytest.raises(SystemExit):
+        main(["export"])
+    assert "pretrain.precision: fp16 is not supported by tiny" in capsys.readouterr().err
+    write_params(trained, {"model": {"name": "tiny"}, "train.patch_size": 36, "promote.metric": "brightness"})
+    with pytest.raises(SystemExit):
+        main(["export"])
+    assert "promote.metric: 'brightness' is not one of psnr_y, ssim_y" in capsys.readouterr().err
+    monkeypatch.setitem(METRICS, "brightness", BRIGHTNESS)
+    with pytest.raises(SystemExit):
+        main(["export"])
+    assert "train.patch_size: must be a multiple of prepare.scale (4) times 8, for tiny (is 36)" in capsys.readouterr().err
