@@ -1,14 +1,20 @@
 """A tiny project that every test may look at, made once: the real stages, run by the real DVC, for seconds instead of minutes."""
 
 import contextlib
+import functools
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 from filelock import FileLock
+from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+from sqlalchemy.engine import Engine
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
+from srgan.tracking import store
 from tests.helpers.commands import run
 from tests.helpers.project import copied, make_project
 
@@ -16,6 +22,25 @@ from tests.helpers.project import copied, make_project
 with contextlib.suppress(ValueError):  # not the main thread
     signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # tests run beside each other; the networks are tiny
+
+
+@functools.cache
+def _empty_database() -> bytes:
+    """Return the SQLite file of a new MLflow store."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = create_sqlalchemy_engine(f"sqlite:///{folder}/mlflow.db")
+        _initialize_tables(engine)
+        engine.dispose()
+        return Path(folder, "mlflow.db").read_bytes()
+
+
+# What takes seconds and always has the same result is done once: MLflow's migrations, and torch's table of ONNX operators.
+def _copy_empty_database(engine: Engine) -> None:
+    Path(engine.url.database).write_bytes(_empty_database())
+
+
+store._initialize_tables = _copy_empty_database
+ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ import yaml
 from srgan import stages
 from srgan.commands import main
 from srgan.config import recorded
-from tests.helpers.commands import Forked, run, shim, wait_for
+from tests.helpers.commands import run, wait_for
 from tests.helpers.project import write_params
 
 
@@ -34,11 +34,12 @@ def test_dvc_records_no_result_under_parameters_that_were_edited_meanwhile(copy_
         f"runtime.{stage}.validate_every": 300,
     }
     before = write_params(copy_of_project, changes).read_text()
-    with shim() as folder:
-        process = Forked("dvc", "repro", stage, cwd=copy_of_project, PATH=f"{folder}:{main.os.environ['PATH']}")
+
+    def edit_meanwhile():
         wait_for(lambda: list((copy_of_project / "checkpoints" / stage).glob("step-*0.pt")))
         edit(copy_of_project, f"{stage}.learning_rate")
-        done = process.wait()
+
+    done = run("dvc", "repro", stage, cwd=copy_of_project, check=False, meanwhile=edit_meanwhile)
     assert done.returncode != 0
     assert f"params.yaml was edited while this ran ({stage}.learning_rate: " in done.stderr
     assert "-> 0.5), and DVC would record the result under the new values. Put the old values back, or" in done.stderr

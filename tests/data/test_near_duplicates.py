@@ -77,11 +77,12 @@ def test_benchmarks_are_known_without_their_images(mirror, change):
     """The fingerprints that ship find B100 (which is BSDS500's val) after a crop, a re-encoding or a resize."""
     references, random = near_duplicates.References.load(BENCHMARKS), np.random.default_rng(0)
     change, least = CHANGES[change]
-    paths = sorted((mirror / "datasets/b100").iterdir())[::3]
+    paths = sorted((mirror / "datasets/b100").iterdir())[::6]
     found = [f"b100/{path.stem}" in dict(find(references, change(read_rgb(path), random))) for path in paths]
-    assert 100 * np.mean(found) >= least - 3  # one of these 34 more may be missed
+    assert 100 * np.mean(found) >= least - 6  # one of these 17 more may be missed
 
 
+@pytest.mark.slow
 def test_no_training_set_is_suspected_without_reason(mirror):
     """Of a third of three sets, one is a benchmark picture: BSDS500 has Set5's woman among its training images."""
     references = near_duplicates.References.load(BENCHMARKS)

@@ -54,7 +54,7 @@ def test_both_directions_equal_matlab_within_one_level_borders_included(kind, sc
     assert np.abs(large - matlab_resize(small, large.shape[:2], scale)).max() <= 0.5001
 
 
-@pytest.mark.parametrize("name", ["set5", "set14", "b100"])
+@pytest.mark.parametrize("name", ["set5", *(pytest.param(name, marks=pytest.mark.slow) for name in ("set14", "b100"))])
 def test_every_benchmark_image_is_shrunk_as_by_matlab(mirror, name):
     for path in sorted((mirror / "datasets" / name).iterdir()):
         image = read_image(path)
@@ -149,7 +149,7 @@ def test_workers_share_the_steps_without_changing_them(tmp_path):
     """Any split of the steps among processes gives the same batches as one process."""
     make_store(tmp_path)
     alone = [PatchSampler(Store(tmp_path), 4, 16, 1)(step) for step in range(6)]
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
         shared = pool.starmap(batch_of, [(tmp_path, step) for step in range(6)])
     assert all(np.array_equal(a, b) for one, other in zip(alone, shared, strict=True) for a, b in zip(one, other, strict=True))
 

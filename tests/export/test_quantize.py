@@ -150,6 +150,7 @@ def public_srgan(mirror):
     return network.eval()
 
 
+@pytest.mark.slow
 def test_fp16_is_finite_on_benchmark_images(mirror, tmp_path):
     """On every twelfth; with ``SRGAN_ALL_IMAGES=1`` on all 119."""
     full = tmp_path / "4x-t-srresnet-fp32.onnx"

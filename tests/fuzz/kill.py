@@ -8,8 +8,8 @@ import argparse
 import contextlib
 import functools
 import http.server
-import os
 import shutil
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -18,6 +18,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ import psutil
 from PIL import Image
 
 from srgan.utils.files import sha256
-from tests.helpers.commands import Forked
+from tests.helpers.commands import run
 from tests.helpers.project import make_project
 
 STAGES = ("download", "prepare", "pretrain", "train", "export", "evaluate", "register")
@@ -66,7 +67,6 @@ def main() -> int:
 def _run(options: argparse.Namespace, folder: Path, address: str) -> int:
     project, rng = folder / "project", np.random.default_rng(options.seed)
     _make(project, address)
-    _finish(project, ("srgan", "--version"))  # the process that commands are forked from has imported everything now
     failures: list[str] = []
     table: dict[str, Counter[str]] = {}
     for stage, command in COMMANDS.items():
@@ -126,28 +126,36 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, symlinks=True)
 
 
-def _start(project: Path, command: tuple[str, ...]) -> Forked:
-    return Forked(*command, cwd=project, SRGAN_CACHE=str(project / "cache"))
+def _start(project: Path, command: tuple[str, ...], log: Path) -> ForkProcess:
+    """Start a command as a fork of this process, which has imported torch and MLflow: so most moments are moments of work."""
+    process = ForkProcess(target=_be, args=(project, command, log))
+    process.start()
+    return process
+
+
+def _be(project: Path, command: tuple[str, ...], log: Path) -> None:
+    done = run(*command, cwd=project, check=False, SRGAN_CACHE=str(project / "cache"))
+    log.write_text(done.stderr)
+    sys.exit(done.returncode)
 
 
 def _finish(project: Path, command: tuple[str, ...]) -> float:
-    """Run a command to its end; the seconds."""
-    begun = time.monotonic()
-    done = _start(project, command).wait(600)
-    if done.returncode:
-        raise Failed(f"exit {done.returncode}: {done.stderr.strip()[-300:]}")
+    """Run a command to its end. Return the seconds."""
+    begun, log = time.monotonic(), project.parent / "log"
+    process = _start(project, command, log)
+    process.join(600)
+    if process.exitcode:
+        raise Failed(f"exit {process.exitcode}: {log.read_text().strip()[-300:]}")
     return time.monotonic() - begun
 
 
 def _kill(project: Path, command: tuple[str, ...], moment: float) -> bool:
     """Kill a command after so many seconds, as the kernel does when memory is short: the process alone, not its group."""
-    running = _start(project, command)
-    timer = threading.Timer(moment, os.kill, (running.pid, 9))
-    timer.start()
-    code = running.wait(600).returncode
-    timer.cancel()
-    timer.join()
-    return code == -9
+    process = _start(project, command, project.parent / "log")
+    process.join(moment)
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
 
 
 def _no_process(project: Path) -> None:

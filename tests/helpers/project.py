@@ -1,6 +1,8 @@
 """A tiny project: parameters, models and a git repository for tests."""
 
+import functools
 import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -46,12 +48,20 @@ def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path
 
 
 def write_model(folder: Path, scale: int = 2, objective: str = "gan") -> Path:
-    """A tiny exported model with random weights."""
+    """Write a tiny exported model with random weights."""
+    path = folder / onnx.file_name(scale, "t", "compact")
+    path.write_bytes(_model(scale, objective))
+    return path
+
+
+@functools.cache
+def _model(scale: int, objective: str) -> bytes:
     torch.manual_seed(1)
     model = build_generator("compact", scale=scale, features=8, depth=2).eval()
-    path = folder / onnx.file_name(scale, "t", "compact")
-    onnx.export_onnx(path, model, {"sr.objective": objective, "sr.name": "t"})
-    return path
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.onnx"
+        onnx.export_onnx(path, model, {"sr.objective": objective, "sr.name": "t"})
+        return path.read_bytes()
 
 
 def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path:

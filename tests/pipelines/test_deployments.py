@@ -30,7 +30,7 @@ from pipelines.upscale import batch_upscale
 from srgan.config.project import Project
 from srgan.utils.errors import Unreachable
 from tests.helpers.browser import Page
-from tests.helpers.commands import environment, run, shim, wait_for
+from tests.helpers.commands import environment, run, wait_for
 from tests.helpers.project import ROOT, copied, write_params
 from tests.helpers.served import OF_NOBODY, Other, Server
 from tests.pipelines.test_flows import LONG, STAGES, checkpoints, processes_in
@@ -55,9 +55,16 @@ def server(started):
 @pytest.fixture
 def here(server, copy_of_project, monkeypatch):
     """Flows called in this process, on a project of their own, with the server's pages."""
+
+    def run_here(arguments, root, tell):
+        done = run("dvc", *arguments, cwd=root, check=False)
+        for line in (done.stdout + done.stderr).splitlines():
+            tell(line)
+        return done.returncode
+
     monkeypatch.chdir(copy_of_project)
-    with temporary_settings({PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.password}), shim() as commands:
-        monkeypatch.setenv("PATH", commands, prepend=os.pathsep)
+    monkeypatch.setattr(dvc, "_dvc", run_here)
+    with temporary_settings({PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.password}):
         yield copy_of_project
 
 
@@ -75,6 +82,7 @@ def test_everything_comes_up_and_the_schedule_gets_runs(server):
     assert all(run["expected_start_time"][11:19] == "02:00:00" for run in runs)
 
 
+@pytest.mark.slow
 def test_brought_up_twice_is_once_and_an_older_pool_loses_its_variables(server):
     template = {"job_configuration": {"command": "{{ command }}"}, "variables": {"properties": {"command": {"type": "string"}}}}
     server.call("work_pools/srgan", {"base_job_template": template}, "PATCH")
@@ -306,6 +314,7 @@ def no_process_trains(server):
 OVERRIDES = {f"pretrain.{key}": value for key, value in LONG.items()}
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_leaves_nothing_behind(server):
     first = server.trigger("train/on-demand", overrides=OVERRIDES, last="pretrain")
     trains(server, first)

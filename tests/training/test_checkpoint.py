@@ -20,7 +20,7 @@ from srgan.training import checkpoint
 from srgan.training.checkpoint import Checkpoints
 from srgan.utils.csv_table import Table
 from srgan.utils.errors import SrganError
-from tests.helpers.commands import Forked, run, wait_for
+from tests.helpers.commands import run, wait_for
 from tests.helpers.project import write_params
 from tests.training.test_trainer import equal, newest
 
@@ -32,37 +32,38 @@ LONG = {
 }
 
 
-def trained_a_while(project, changes, resumes=True):
-    """Run the command, and end it once it trains; what it said, and the step of its last checkpoint."""
+def trained_a_while(project, changes, after=19):
+    """Run the command, and stop it at a checkpoint later than `after`. Return its messages and the step of its last checkpoint."""
     write_params(project, LONG | changes)
-    process = Forked("srgan", "pretrain", cwd=project)
-    said = Path(process.err.name)
-    wait_for(lambda: ("goes on after step" if resumes else "pretrain 20/100000  loss") in said.read_text())
-    os.kill(process.pid, signal.SIGTERM)
-    done = process.wait(60)
+
+    def stop():
+        wait_for(lambda: after < newest(project) < 100_000)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    done = run("srgan", "pretrain", cwd=project, check=False, meanwhile=stop)
     assert done.returncode == 143, done.stderr
     return done.stderr, newest(project)
 
 
 @pytest.mark.slow
 def test_a_half_done_training_comes_back_after_a_change_of_what_it_learns(copy_of_project):
-    _, step = trained_a_while(copy_of_project, {}, resumes=False)
-    told, _ = trained_a_while(copy_of_project, {"pretrain.learning_rate": 0.5e-3}, resumes=False)
+    _, step = trained_a_while(copy_of_project, {})
+    told, _ = trained_a_while(copy_of_project, {"pretrain.learning_rate": 0.5e-3})
     assert "checkpoints of a run with other parameters or data moved to checkpoints/pretrain/set-aside/" in told
     assert "goes on after step" not in told
-    told, _ = trained_a_while(copy_of_project, {})
+    told, _ = trained_a_while(copy_of_project, {}, step)
     assert f"goes on after step {step}\n" in told
 
 
 def test_a_half_done_training_survives_a_change_of_how_it_runs(copy_of_project):
-    _, step = trained_a_while(copy_of_project, {}, resumes=False)
+    _, step = trained_a_while(copy_of_project, {})
     cadence = {
         "runtime.pretrain.log_every": 7,
         "runtime.pretrain.validate_every": 50,
         "runtime.pretrain.checkpoint_every": 31,
         "runtime.pretrain.rollbacks": 1,
     }
-    told, _ = trained_a_while(copy_of_project, cadence)
+    told, _ = trained_a_while(copy_of_project, cadence, step)
     assert f"goes on after step {step}\n" in told
 
 

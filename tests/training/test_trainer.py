@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from srgan.training.schedules import learning_rate
 from srgan.training.trainer import Trainer
 from srgan.utils.errors import SrganError
 from tests.data.test_packed_store import make_store
-from tests.helpers.commands import Forked, run
+from tests.helpers.commands import run, start, wait_for
 from tests.helpers.project import write_params
 
 
@@ -463,13 +462,6 @@ def test_the_core_needs_no_orchestration():
     assert done.stdout.strip() == "[]"
 
 
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
 LONG = {
     "pretrain.steps": 120,
     "runtime.pretrain.log_every": 10,
@@ -483,10 +475,12 @@ def test_the_command_told_to_stop_leaves_a_checkpoint(copy_of_project, signum, c
     out = copy_of_project / "models" / "pretrained.safetensors"
     write_params(copy_of_project, LONG | {"pretrain.steps": 100_000})
     out.unlink()
-    process = Forked("srgan", "pretrain", cwd=copy_of_project)
-    wait_for(lambda: newest(copy_of_project) >= 10)
-    os.kill(process.pid, signum)
-    done = process.wait(60)
+
+    def stop():
+        wait_for(lambda: newest(copy_of_project) >= 10)
+        os.kill(os.getpid(), signum)
+
+    done = run("srgan", "pretrain", cwd=copy_of_project, check=False, meanwhile=stop)
     assert done.returncode == code, done.stderr
     assert not out.exists()
     assert "goes on from the checkpoint" in done.stderr
@@ -501,10 +495,9 @@ def newest(folder: Path) -> int:
 def test_the_command_killed_and_run_again_gives_identical_weights(copy_of_project, tmp_path):
     write_params(copy_of_project, LONG)
     straight = Path(shutil.copytree(copy_of_project, tmp_path / "straight", symlinks=True))
-    process = Forked("srgan", "pretrain", cwd=copy_of_project)
-    wait_for(lambda: newest(copy_of_project) >= 20)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait().returncode == -signal.SIGKILL
+    with start("srgan", "pretrain", cwd=copy_of_project) as process:
+        wait_for(lambda: newest(copy_of_project) >= 20)
+        process.kill()
     for folder in (copy_of_project, straight):
         done = run("srgan", "pretrain", cwd=folder)
         assert ("goes on after step" in done.stderr) == (folder == copy_of_project)

@@ -50,7 +50,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_an_image_that_hangs_or_crashes_is_skipped_by_name(folder, tmp_path, processes):
     bad = {f"train/own/{name}.png": picture(number) for number, name in enumerate(("crashes", "hangs", "large"), 200)}
     make_raw(folder / "data/raw", bad | PLAIN)
@@ -65,7 +65,7 @@ def test_an_image_that_hangs_or_crashes_is_skipped_by_name(folder, tmp_path, pro
     assert len(manifest["skipped"]) == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_the_command_whatever_it_does(folder, number):
     make_raw(folder / "data/raw", {"test/own/hangs.png": picture(7)} | PLAIN)
     process = start(folder, 1000)
