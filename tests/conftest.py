@@ -1,46 +1,24 @@
 """A tiny project that every test may look at, made once: the real stages, run by the real DVC, for seconds instead of minutes."""
 
 import contextlib
-import functools
 import os
 import signal
-import tempfile
 from pathlib import Path
 
 import pytest
-import torch
 from filelock import FileLock
-from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
-from sqlalchemy.engine import Engine
-from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-from srgan.tracking import store
-from tests.helpers.commands import run
-from tests.helpers.project import copied, make_project
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and all that they start inherits it.
 with contextlib.suppress(ValueError):  # not the main thread
     signal.signal(signal.SIGINT, signal.default_int_handler)
-torch.set_num_threads(1)  # tests run beside each other; the networks are tiny
 
 
-@functools.cache
-def _empty_database() -> bytes:
-    """Return the SQLite file of a new MLflow store."""
-    with tempfile.TemporaryDirectory() as folder:
-        engine = create_sqlalchemy_engine(f"sqlite:///{folder}/mlflow.db")
-        _initialize_tables(engine)
-        engine.dispose()
-        return Path(folder, "mlflow.db").read_bytes()
+@pytest.fixture(scope="session", autouse=True)
+def prepared() -> None:
+    """Prepare a process that runs tests. The imports are here because the first process of pytest-xdist runs none."""
+    from tests.helpers import once
 
-
-# What takes seconds and always has the same result is done once: MLflow's migrations, and torch's table of ONNX operators.
-def _copy_empty_database(engine: Engine) -> None:
-    Path(engine.url.database).write_bytes(_empty_database())
-
-
-store._initialize_tables = _copy_empty_database
-ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+    once.prepare()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,6 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A project whose pipeline has run once. Look, do not touch: `copy_of_project` is for tests that change things."""
+    from tests.helpers.commands import run
+    from tests.helpers.project import make_project
+
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent  # the workers of pytest-xdist make it once between them
     folder = shared / "project"
@@ -66,6 +47,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 @pytest.fixture
 def copy_of_project(project: Path, tmp_path: Path) -> Path:
     """The finished project, to change at will."""
+    from tests.helpers.project import copied
+
     return copied(project, tmp_path / "copy")
 
 

@@ -1,6 +1,8 @@
-"""A headless Chromium, spoken to by its own protocol: pages are used as people use them, with mouse, touch and keys."""
+"""A headless Chromium that tests control by the DevTools protocol: they use pages as people do, with mouse, touch and keys."""
 
+import atexit
 import base64
+import functools
 import json
 import shutil
 import subprocess
@@ -15,37 +17,49 @@ from websockets.sync.client import connect
 FOUND = next((path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None)
 
 
+@functools.cache
+def _browser() -> str:
+    """Start the browser that all pages of this process share. Return the address of its protocol."""
+    if FOUND is None:
+        pytest.skip("no Chromium is installed")
+    profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    process = subprocess.Popen(
+        [FOUND, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+         "--remote-debugging-port=0", f"--user-data-dir={profile.name}", "about:blank"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def end() -> None:
+        process.kill()
+        process.wait()
+        profile.cleanup()
+
+    atexit.register(end)
+    announced = Path(profile.name, "DevToolsActivePort")
+    deadline = time.monotonic() + 60
+    while not announced.is_file() or not announced.read_text().count("\n"):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return f"http://127.0.0.1:{announced.read_text().splitlines()[0]}/json"
+
+
 class Page:
-    """A page in a Chromium of its own. Use as a context manager."""
+    """A page of the browser. Use as a context manager."""
 
     def __init__(self, place: Path | str, width: int, height: int, phone: bool = False) -> None:
-        if FOUND is None:
-            pytest.skip("no Chromium is installed")
         self.address = place if isinstance(place, str) else place.resolve().as_uri()
         self.size, self.phone = (width, height), phone
         self.errors: list[str] = []
         self.number = 0
 
     def __enter__(self) -> "Page":
-        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        width, height = self.size
-        self.process = subprocess.Popen(
-            [FOUND, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-             "--remote-debugging-port=0", f"--user-data-dir={self.profile.name}", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        announced = Path(self.profile.name, "DevToolsActivePort")
-        deadline = time.monotonic() + 60
-        while not announced.is_file() or not announced.read_text().count("\n"):
-            assert self.process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        port = announced.read_text().splitlines()[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
-            target = next(page for page in json.load(answer) if page["type"] == "page")
-        self.socket = connect(target["webSocketDebuggerUrl"], max_size=None)
+        with urllib.request.urlopen(urllib.request.Request(f"{_browser()}/new?about:blank", method="PUT")) as answer:
+            self.target = json.load(answer)
+        self.socket = connect(self.target["webSocketDebuggerUrl"], max_size=None)
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        width, height = self.size
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=self.phone)
         if self.phone:
             self.call("Emulation.setTouchEmulationEnabled", enabled=True)
@@ -55,12 +69,10 @@ class Page:
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
-        self.process.kill()
-        self.process.wait()
-        self.profile.cleanup()
+        urllib.request.urlopen(f"{_browser()}/close/{self.target['id']}").close()
 
     def call(self, method: str, **params: object) -> dict:
-        """A command of the DevTools protocol."""
+        """Send a command of the DevTools protocol and return its result."""
         self.number += 1
         self.socket.send(json.dumps({"id": self.number, "method": method, "params": params}))
         while True:
@@ -82,7 +94,7 @@ class Page:
             self.errors.append(f"asks for {params['request']['url']}")
 
     def js(self, expression: str) -> object:
-        """The value of an expression in the page; of a promise, what it comes to."""
+        """Return the value of an expression in the page, and of a promise its result."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
@@ -95,7 +107,7 @@ class Page:
             time.sleep(0.05)
 
     def box(self, selector: str) -> tuple[float, float, float, float]:
-        """Left, top, width and height of an element, scrolled into view."""
+        """Scroll an element into view and return its left, top, width and height."""
         self.js(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center'}})")
         found = self.js(
             f"(({{x, y, width, height}}) => [x, y, width, height])(document.querySelector({selector!r}).getBoundingClientRect())"
@@ -103,14 +115,14 @@ class Page:
         return tuple(found)  # type: ignore[arg-type,return-value]
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Press the mouse, move it, let it go."""
+        """Press the mouse button, move the mouse and release the button."""
         for kind, (x, y) in (("mousePressed", start), ("mouseMoved", start), ("mouseMoved", end), ("mouseReleased", end)):
             self.call(
                 "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=0 if kind == "mouseReleased" else 1, clickCount=1
             )
 
     def touch_drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """The same with a finger."""
+        """Touch the page, move the finger and lift it."""
         self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": start[0], "y": start[1]}])
         self.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": end[0], "y": end[1]}])
         self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from mlflow.server import get_app_client
 from mlflow.tracking import MlflowClient
 
 from tests.helpers.commands import environment, run, wait_for
@@ -124,6 +123,8 @@ def test_two_users_of_one_server(copy_of_project, serve, tmp_path, monkeypatch):
     )
     for name, value in admin.items():
         monkeypatch.setenv(name, value)
+    from mlflow.server import get_app_client  # takes a second, and only here
+
     for user in (anna, berta):
         get_app_client("basic-auth", tracking_uri=uri).create_user(user["MLFLOW_TRACKING_USERNAME"], user["MLFLOW_TRACKING_PASSWORD"])
     other = shutil.copytree(copy_of_project, tmp_path / "other", symlinks=True)
