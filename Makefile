@@ -1,11 +1,11 @@
-# Two commands do everything: `make pipeline` and `make test`. Both install first, into .venv, once.
+# Two commands do everything: `make pipeline` and `make test`. Both first install into .venv.
 
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-ifndef HOME # as in a container with a user of no name: Prefect, DVC and torch keep files there
+ifndef HOME # in some containers; Prefect, DVC and torch need it
 export HOME := $(CURDIR)/.venv/home
 endif
 
@@ -25,25 +25,25 @@ $(READY): pyproject.toml constraints.txt | repository
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
-install: $(READY)  ## make .venv with everything in it
+install: $(READY)  ## create .venv and install everything into it
 
-pipeline: $(READY)  ## run the whole pipeline: data, training, scores, ONNX, registry
+pipeline: $(READY)  ## run the pipeline: data, training, scores, ONNX, registry
 	$(BIN)/dvc repro
 	@echo "Look at reports/report.html; use it: .venv/bin/srgan upscale photo.jpg -o big.png"
 
-flow: $(READY)  ## the same, as a Prefect flow with a task per stage
+flow: $(READY)  ## run the pipeline as a Prefect flow, one task per stage
 	$(BIN)/python -m pipelines.train
 
-prefect: $(READY)  ## Prefect on http://127.0.0.1:4200: server, worker, schedules
+prefect: $(READY)  ## start Prefect on http://127.0.0.1:4200: server, worker, schedules
 	$(BIN)/python -m pipelines.infra.server
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: $(READY)  ## run all tests, also those that kill and restart real processes again and again
+test-all: $(READY)  ## run all tests, also the slow ones: repeated kills, benchmark sets, real servers
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
-fuzz: $(READY)  ## read thousands of damaged files; SHARE=0.1 runs a tenth, SEED=1 draws others
+fuzz: $(READY)  ## read thousands of damaged files; SHARE=0.1 reads a tenth, SEED=1 other ones
 	$(BIN)/python -m tests.fuzz --share $(or $(SHARE),1) --seed $(or $(SEED),0)
 
 kill: $(READY)  ## kill each stage at MOMENTS=20 random moments, run it again and compare the results
@@ -55,7 +55,7 @@ lint: $(READY)  ## check style, layers and types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-format: $(READY)  ## put the code into the project's style
+format: $(READY)  ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -65,5 +65,5 @@ mlflow: $(READY)  ## open the tracking UI on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
 		--backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow/mlflow.db} --default-artifact-root ./mlflow/artifacts
 
-clean:  ## delete what the pipeline made (not DVC's cache)
+clean:  ## delete the pipeline's results, but not DVC's cache
 	rm -rf data models reports checkpoints dvc_plots

@@ -12,8 +12,7 @@ from importlib.metadata import packages_distributions
 import pytest
 from PIL import Image
 
-from srgan.commands.main import main
-from tests.helpers.commands import environment
+from tests.helpers.commands import environment, run
 from tests.helpers.project import ROOT, write_model
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -101,10 +100,7 @@ def test_profiles_are_read_outside_a_project(installed):
 
 
 @pytest.mark.parametrize("command", NEED_A_PROJECT.split())
-def test_a_command_that_needs_a_project_names_the_remedy(command, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        main([command, *(["workspace"] if command == "compare" else [])])
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith(f"srgan {command}: error: params.yaml: no such file; run this in the project's folder")
+def test_a_command_that_needs_a_project_names_the_remedy(command, tmp_path):
+    done = run("srgan", command, *(["workspace"] if command == "compare" else []), cwd=tmp_path, check=False)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"srgan {command}: error: params.yaml: no such file; run this in the project's folder")
