@@ -75,6 +75,8 @@ def _run_here(
         code = _call(arguments, cwd, env)
     if done:
         done.result()
+    elif code in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # the signal was for pytest
+        raise KeyboardInterrupt
     return subprocess.CompletedProcess(arguments, code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
@@ -28,11 +27,9 @@ def ran(output):
 
 def test_the_first_run_runs_all_and_the_second_only_looks_at_the_registry(project, copy_of_project):
     assert ran((project / "dvc_plots" / "repro.log").read_text()) == STAGES
-    start = time.monotonic()
     done = run("dvc", "repro", cwd=copy_of_project)
     assert ran(done.stdout) == ["register"]
     assert "srgan-x4 version 1 has the alias challenger" in done.stderr
-    assert time.monotonic() - start < 20  # 1 s in truth; this guards against work done in vain
 
 
 def test_nothing_is_left_behind_but_the_lock_file(project):
