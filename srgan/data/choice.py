@@ -42,8 +42,8 @@ def choose(entries: Sequence[str | OwnSet], split: Split, root: Path = Path()) -
     images = tuple(File((address,)) for address in addresses)
     if images:
         chosen.append(DataSet("images", "images by their addresses", OWN, sources={split: (Source(images),)}))
-        _refuse_twins([file.name for file in images], "images", "rename one")
-    hint = "give one a name of its own: {folder: ..., name: ...}"
+        _refuse_twins([file.name for file in images], "images", "Rename one")
+    hint = "Give one a name of its own: {folder: ..., name: ...}"
     _refuse_twins([entry.name for entry in chosen], "data sets", hint)
     return chosen
 
@@ -59,12 +59,12 @@ def _own(given: OwnSet, split: Split, root: Path) -> DataSet:
     """Return the user's folder or archive, on this machine or at an address, as a data set."""
     key, place = f"params.yaml: data.{split}", given.folder
     if given.name in DATA_SETS:
-        raise SrganError(f"{key}: name: '{given.name}' is a data set of the catalogue; choose another name")
+        raise SrganError(f"{key}: name: '{given.name}' is a data set of the catalogue. Choose another name")
     if _is_image_address(place):
-        raise SrganError(f"{key}: '{place}' is the address of one image; write it without keys")
+        raise SrganError(f"{key}: '{place}' is the address of one image. Write it without keys")
     if "://" in place:
         if not is_archive(place.split("?")[0]):
-            raise SrganError(f"{key}: '{place}' ends like neither an archive nor an image; rename it, or download it yourself")
+            raise SrganError(f"{key}: '{place}' ends like neither an archive nor an image. Rename it, or download it yourself")
         return _described(given, root, sources={split: (Source((File((place,)),)),)})
     path = root / expand_home(place)
     try:
@@ -72,7 +72,7 @@ def _own(given: OwnSet, split: Split, root: Path) -> DataSet:
     except FileNotFoundError as error:
         if os.sep in place or "." in place or place in DATA_SETS:
             raise SrganError(f"{key}: {place}: no such folder or archive") from error
-        raise SrganError(f"{key}: no data set is called '{place}'{nearest(place, tuple(DATA_SETS))}; see: srgan data list") from error
+        raise SrganError(f"{key}: no data set is called '{place}'{nearest(place, tuple(DATA_SETS))} (see: srgan data list)") from error
     except (OSError, ValueError) as error:  # such as a name that is too long or has a zero byte
         reason = error.strerror if isinstance(error, OSError) else error
         raise SrganError(f"{key}: {place[:80]!r}: not a folder or archive ({reason})") from error
@@ -107,4 +107,4 @@ def _label(name: str, root: Path) -> str:
 def _refuse_twins(names: list[str], what: str, hint: str) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise SrganError(f"params.yaml: data: two {what} are called '{name}'; {hint}")
+            raise SrganError(f"params.yaml: data: two {what} are called '{name}'. {hint}")

@@ -81,7 +81,7 @@ def find_pairs(paths: Iterable[str], hr: str = "", lr: str = "") -> tuple[list[P
     beside = next((image.path for image in images if not image.side), None)
     if beside:
         raise SrganError(
-            f"{beside} is in neither of the folders HR and LR; remove it, or name the folders: {{folder: ..., hr: ..., lr: ...}}"
+            f"{beside} is in neither of the folders HR and LR. Remove it, or name the folders: {{folder: ..., hr: ..., lr: ...}}"
         )
     try:
         return _paired(images), []
@@ -146,7 +146,7 @@ def _paired(images: list[_Image]) -> list[Pair]:
     for image in hr_images:
         other = partners.setdefault((image.parents, image.stem), image)
         if other is not image:
-            raise SrganError(f"{other.path} and {image.path} have one name; rename one")
+            raise SrganError(f"{other.path} and {image.path} have one name. Rename one")
     for image in hr_images:
         if plain := _HR_STEM.match(image.stem):
             partners.setdefault((image.parents, plain[1]), image)
@@ -160,16 +160,16 @@ def _paired(images: list[_Image]) -> list[Pair]:
         known = found[partner.path]
         if scale in known or (known and 0 in (scale, *known)):
             raise SrganError(
-                f"{partner.path} has several LR images: {next(iter(known.values()))} and {image.path}; "
-                "say which folder is meant: {folder: ..., hr: ..., lr: ...}"
+                f"{partner.path} has several LR images: {next(iter(known.values()))} and {image.path}. "
+                "Name the folder: {folder: ..., hr: ..., lr: ...}"
             )
         known[scale] = image.path
     if any(found.values()):  # otherwise the user wants HR images only
         alone += [path for path, lr_images in found.items() if not lr_images]
     if alone:
         raise SrganError(
-            f"{len(alone)} of {len(images)} images: {alone[0]} has no partner of that name in the other of the folders HR and LR; "
-            "correct the names, or say which folders are meant: {folder: ..., hr: ..., lr: ...}"
+            f"{len(alone)} of {len(images)} images: {alone[0]} has no partner of that name in the other of the folders HR and LR. "
+            "Correct the names, or name the folders: {folder: ..., hr: ..., lr: ...}"
         )
     return [Pair(image.path, _plain_name(image), found[image.path]) for image in hr_images]
 
@@ -208,7 +208,7 @@ def lr_of(record: dict[str, Any], scale: int) -> dict[str, Any] | None:
             return each
     has = ", ".join(f"x{each['scale']}" for each in given)
     raise SrganError(
-        f"{record['path']}: its data set has LR images at {has}, prepare.scale is {scale}; change prepare.scale, or name the HR images "
+        f"{record['path']}: its data set has LR images at {has}, prepare.scale is {scale}. Change prepare.scale, or name the HR images "
         "only: {folder: ..., hr: ...}"
     )
 
@@ -254,12 +254,12 @@ def refuse_unnamed_pairs(folder: Path, paths: list[str], shown: str) -> None:
     hr_path, lr_path, scale = pairs[0]
     hr_folder, lr_folder = (PurePosixPath(path).parent.as_posix() for path in (hr_path, lr_path))
     advice = (
-        "put the LR images into a folder called LR and the others into one called HR"
+        "Put the LR images into a folder called LR and the others into one called HR"
         if hr_folder == lr_folder
-        else f"name the folders in params.yaml: {{folder: {shown}, hr: {hr_folder}, lr: {lr_folder}}}, or only the HR images: "
+        else f"Name the folders in params.yaml: {{folder: {shown}, hr: {hr_folder}, lr: {lr_folder}}}, or only the HR images: "
         f"{{folder: {shown}, hr: {hr_folder}}}"
     )
-    raise SrganError(f"{lr_path} shows the same as {hr_path} at 1/{scale} of the size: they look like LR and HR images; {advice}")
+    raise SrganError(f"{lr_path} shows the same as {hr_path} at 1/{scale} of the size: they look like LR and HR images. {advice}")
 
 
 def _reduced(folder: Path, group: list[str]) -> tuple[str, str, int] | None:

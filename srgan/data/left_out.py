@@ -30,8 +30,8 @@ class LeftOut:
             self.examples[reason] = [*self.examples.get(reason, []), *other.examples[reason]][:EXAMPLES]
 
     def summary(self) -> str:
-        """Return ``; left out: 3 (hidden), 2 (...)``, or an empty text."""
-        return "; left out: " + ", ".join(f"{count} ({reason})" for reason, count in self.counts.items()) if self.counts else ""
+        """Return ``, left out: 3 (hidden), 2 (...)``, or an empty text."""
+        return ", left out: " + ", ".join(f"{count} ({reason})" for reason, count in self.counts.items()) if self.counts else ""
 
     def rows(self, name: str, split: str) -> list[dict[str, Any]]:
         """Return a record per reason, for ``data/raw/manifest.json``."""
@@ -48,7 +48,7 @@ def downloaded(raw: Path) -> str:
         return ""
     counts = [sum(image["split"] == split for image in listing["images"]) for split in ("train", "test")]
     left_out = sum(row["count"] for row in listing.get("left_out", []))
-    return f"{raw}: {counts[0]:,} train and {counts[1]:,} test images; {left_out:,} files or folders left out, listed in reports/data.html"
+    return f"{raw}: {counts[0]:,} train and {counts[1]:,} test images. {left_out:,} files or folders left out, listed in reports/data.html"
 
 
 def described(row: dict[str, Any]) -> str:

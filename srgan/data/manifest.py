@@ -45,8 +45,8 @@ class Pair:
         """
         for path, expected in ((self.hr, self.hr_sha256), (self.lr, self.lr_sha256)):
             if expected and sha256(require(path, "prepare")) != expected:
-                advice = "restore it with: dvc checkout --force prepare, or make it again with: dvc repro -sf prepare"
-                raise SrganError(f"{path}: damaged, its SHA-256 differs from the manifest; {advice}")
+                advice = "Restore it with: dvc checkout --force prepare, or make it again with: dvc repro -sf prepare"
+                raise SrganError(f"{path}: damaged, its SHA-256 differs from the manifest. {advice}")
         return read_image(self.hr), read_rgb(self.lr)
 
 
@@ -58,7 +58,7 @@ def read_manifest(prepared: Path) -> dict[str, Any]:
     """
     manifest = read_json(prepared / FILE, made_by="prepare")
     if not isinstance(manifest, dict) or not {"scale", "train_sha256", "test_sha256", "images"} <= set(manifest):
-        raise SrganError(f"{prepared / FILE}: not a manifest of prepared data; make it again with: dvc repro -f prepare")
+        raise SrganError(f"{prepared / FILE}: not a manifest of prepared data. Make it again with: dvc repro -f prepare")
     return manifest
 
 

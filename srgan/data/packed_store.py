@@ -21,7 +21,7 @@ from srgan.utils.files import read_json, write_json
 
 VERSION = 2
 PIXELS, INDEX = "train.u8", "train.json"
-REPAIR = "make it again with: dvc repro -f prepare"
+REPAIR = "Make it again with: dvc repro -f prepare"
 
 
 def pack(path: Path, hr_image: np.ndarray, lr_image: np.ndarray) -> str:
@@ -75,7 +75,7 @@ class Store:
         index = read_json(folder / INDEX, made_by="prepare")
         version = index.get("version") if isinstance(index, dict) else None
         if version != VERSION:
-            raise SrganError(f"{folder / INDEX}: store version {version}, this program reads {VERSION}; run: dvc repro -sf prepare")
+            raise SrganError(f"{folder / INDEX}: store version {version}, this program reads {VERSION}. Run: dvc repro -sf prepare")
         self.scale: int = index["scale"]
         self.sha256: str = index["sha256"]
         self.names: list[str] = [image["name"] for image in index["images"]]
@@ -93,7 +93,7 @@ class Store:
     def _view(self, offset: int, height: int, width: int) -> np.ndarray:
         size = height * width * 3
         if offset + size > self.pixels.size:
-            raise SrganError(f"{self.path}: shorter than its index requires; make it again with: dvc repro -sf prepare")
+            raise SrganError(f"{self.path}: shorter than its index requires. Make it again with: dvc repro -sf prepare")
         return self.pixels[offset : offset + size].reshape(height, width, 3)
 
     def verify(self) -> None:
@@ -111,9 +111,9 @@ class Store:
                         checksum.update(block)
                         left -= len(block)
                 except OSError as error:
-                    raise SrganError(f"{self._damaged(name)} ({error.strerror}); check the disk, then {REPAIR}") from error
+                    raise SrganError(f"{self._damaged(name)} ({error.strerror}). Check the disk. {REPAIR}") from error
                 if checksum.hexdigest() != expected:
-                    raise SrganError(f"{self._damaged(name)}; {REPAIR}")
+                    raise SrganError(f"{self._damaged(name)}. {REPAIR}")
 
     def _damaged(self, name: str) -> str:
         return f"image {name} of {self.path} is damaged"

@@ -6,6 +6,7 @@ depend on the number of processes. Memory holds a few images only.
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -77,7 +78,7 @@ def _prepare_one(task: _Task) -> _Done:
     try:
         image = read_image(task.source)
     except SrganError as error:
-        return _Done(task, bad=str(error).removeprefix(f"{task.source}: ").partition(";")[0])
+        return _Done(task, bad=_reason(error, task.source))
     hr_image = bicubic.modcrop(image, task.scale)
     if min(hr_image.shape[:2]) < MIN_SIDE:
         return _Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {MIN_SIDE}x{MIN_SIDE}")
@@ -90,7 +91,7 @@ def _prepare_one(task: _Task) -> _Done:
         try:
             lr_image = read_image(task.lr_source)
         except SrganError as error:
-            return _Done(task, bad=f"its LR image: {str(error).removeprefix(f'{task.lr_source}: ').partition(';')[0]}")
+            return _Done(task, bad=f"its LR image: {_reason(error, task.lr_source)}")
         height, width = (side // task.scale for side in hr_image.shape[:2])
         if lr_image.shape[:2] != (height, width):
             found = f"{lr_image.shape[1]}x{lr_image.shape[0]}"
@@ -105,6 +106,11 @@ def _prepare_one(task: _Task) -> _Done:
     hr_path, lr_path = task.files
     digests = {"lr_sha256": _write_png(lr_path, lr_image), "hr_sha256": _write_png(hr_path, hr_image)}
     return _Done(task, pixels=pixels, size=size, digests=digests, fingerprint=near_duplicates.fingerprint(image))
+
+
+def _reason(error: SrganError, path: Path) -> str:
+    """Return an error without the path before it and the advice after it."""
+    return re.split("[.;] ", str(error).removeprefix(f"{path}: "))[0]
 
 
 def _write_png(path: Path, image: np.ndarray) -> str:
@@ -146,7 +152,7 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
     """
     listing = read_json(raw / "manifest.json", made_by="download")
     if not isinstance(listing, dict) or "images" not in listing:
-        raise SrganError(f"{raw / 'manifest.json'}: not a list of downloaded images; make it again with: dvc repro -sf download")
+        raise SrganError(f"{raw / 'manifest.json'}: not a list of downloaded images. Make it again with: dvc repro -sf download")
     with atomic_folder(out) as folder, Workers(_prepare_one, processes) as workers:
         manifest = _Preparation(raw, folder, options, listing["images"], listing.get("left_out", [])).make(workers.map)
         write_json(folder / FILE, manifest)
@@ -295,14 +301,14 @@ class _Preparation:
             shown = "; ".join(f"{bad['image']}: {bad['reason']}" for bad in self.skipped[:3]) + ("; ..." if len(self.skipped) > 3 else "")
             raise NotPrepared(
                 f"{len(self.skipped)} of {len(self.sources)} images cannot be used, "
-                f"prepare.max_unreadable allows {options.max_unreadable}: {shown}; "
-                "replace or delete them, or raise prepare.max_unreadable",
+                f"prepare.max_unreadable allows {options.max_unreadable}: {shown}. "
+                "Replace or delete them, or raise prepare.max_unreadable",
                 left_out,
             )
         for part in ("train", "validation", "test"):
             if not any(image["part"] == part for image in images):
                 why = f"{len(self.leaks)} show held-out images, " if self.leaks else ""
-                message = f"no {part} image is left ({why}{len(self.skipped)} cannot be used); name more data in params.yaml"
+                message = f"no {part} image is left ({why}{len(self.skipped)} cannot be used). Name more data in params.yaml"
                 raise NotPrepared(message, left_out)
         given = {record["path"]: [lr_image["sha256"]] for record, lr_image in zip(self.sources, self.lr_images, strict=True) if lr_image}
         learned_from = sorted(image["source_sha256"] for image in images if image["part"] == "train")

@@ -39,7 +39,7 @@ class PatchSampler:
         if not self.eligible_images:
             largest = max(min(image.shape[:2]) for image in store.hr)
             raise SrganError(
-                f"patch_size: {patch_size} pixels is more than any training image has (at most {largest}); lower it in params.yaml"
+                f"patch_size: {patch_size} pixels is more than any training image has (at most {largest}). Lower it in params.yaml"
             )
         self._eligible = np.array(self.eligible_images)
         self._positions = np.array([image.shape[:2] for image in store.lr])[self._eligible] - patch_size // store.scale + 1

@@ -37,7 +37,7 @@ def split(records: list[Record], validation: float, test: float, seed: int) -> l
         groups[key] = min(groups.get(key, 1.0), position(record["sha256"]))
     needed = 3 if test else 2
     if len(groups) < needed:
-        raise SrganError(f"a split into {needed} parts needs at least {needed} different scenes, data.train has {len(groups)}; add images")
+        raise SrganError(f"a split into {needed} parts needs at least {needed} different scenes, data.train has {len(groups)}. Add images")
     order = sorted(groups, key=lambda key: groups[key])
     parts: dict[str, Part] = {
         key: "test" if at < test else "validation" if at < test + validation else "train" for key, at in groups.items()

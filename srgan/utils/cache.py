@@ -15,7 +15,7 @@ def expand_home(path: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise SrganError(f"{path}: the home folder of this user is not known; set HOME, or write the path in full") from error
+        raise SrganError(f"{path}: the home folder of this user is not known. Set HOME, or write the path in full") from error
 
 
 def cache_folder() -> Path:
@@ -29,4 +29,4 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srgan"
     except RuntimeError as error:
-        raise SrganError("no folder to keep downloads in: this user has no home folder; set SRGAN_CACHE or HOME to a folder") from error
+        raise SrganError("no folder to keep downloads in: this user has no home folder. Set SRGAN_CACHE or HOME to a folder") from error

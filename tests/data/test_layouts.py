@@ -59,7 +59,7 @@ def test_other_folders_are_no_pairs(paths):
 
 def test_two_kinds_of_lr_images_at_one_scale_are_refused():
     paths = ["HR/1.png", "LR_bicubic/X4/1x4.png", "LR_unknown/X4/1x4.png"]
-    with pytest.raises(SrganError, match=r"HR/1\.png has several LR images: .* say which folder is meant"):
+    with pytest.raises(SrganError, match=r"HR/1\.png has several LR images: .* Name the folder"):
         find_pairs(paths)
     (pair,), outside = find_pairs(paths, hr="HR", lr="LR_unknown/X4")
     assert (pair.lr, outside) == ({4: "LR_unknown/X4/1x4.png"}, ["LR_bicubic/X4/1x4.png"])
@@ -159,9 +159,9 @@ def test_folders_in_an_archive_are_named_as_they_are_there(place):
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"folder": "../photos", "name": "set5"}, "name: 'set5' is a data set of the catalogue; choose another name"),
+        ({"folder": "../photos", "name": "set5"}, "name: 'set5' is a data set of the catalogue. Choose another name"),
         ({"folder": "set5"}, "set5: no such folder or archive"),
-        ({"folder": "https://127.0.0.1:9/a.png"}, "'https://127.0.0.1:9/a.png' is the address of one image; write it without keys"),
+        ({"folder": "https://127.0.0.1:9/a.png"}, "'https://127.0.0.1:9/a.png' is the address of one image. Write it without keys"),
     ],
 )
 def test_an_entry_with_keys_that_means_something_else_is_refused(place, entry, said):
@@ -183,7 +183,7 @@ def test_two_folders_with_one_last_name_get_names_of_their_own(place):
         write_pairs(place / name / "HR_only", "{}.png", {}, count=3 if name == "a" else 6)
     write_params(place / "work", {"data.train": ["../a/HR_only", "../b/HR_only"]})
     refused = run("srgan", "download", cwd=place / "work", check=False)
-    assert "two data sets are called 'HR_only'; give one a name of its own: {folder: ..., name: ...}" in refused.stderr
+    assert "two data sets are called 'HR_only'. Give one a name of its own: {folder: ..., name: ...}" in refused.stderr
     write_params(place / "work", {"data.train": ["../a/HR_only", {"folder": "../b/HR_only", "name": "b"}]})
     run("srgan", "download", cwd=place / "work")
     assert {image["set"] for image in manifest(place, "raw")["images"]} == {"HR_only", "b", "sample"}

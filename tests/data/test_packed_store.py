@@ -108,7 +108,7 @@ def test_a_store_of_another_version_or_misaligned_images_are_refused(tmp_path):
     make_store(tmp_path)
     index = json.loads((tmp_path / "train.json").read_text())
     (tmp_path / "train.json").write_text(json.dumps(index | {"version": 1}))
-    with pytest.raises(SrganError, match="store version 1, this program reads 2; run: dvc repro -sf prepare"):
+    with pytest.raises(SrganError, match=r"store version 1, this program reads 2\. Run: dvc repro -sf prepare"):
         Store(tmp_path)
     with StoreWriter(tmp_path, 4) as writer, pytest.raises(ValueError, match="does not hold HR 48x52"):
         pack(tmp_path / "one", np.zeros((48, 48, 3), np.uint8), np.zeros((12, 12, 3), np.uint8))

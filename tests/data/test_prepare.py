@@ -129,7 +129,7 @@ def test_a_damaged_image_is_named_with_the_commands_that_restore_it(raw, tmp_pat
     (pair, *_) = pairs(tmp_path / "out", part)
     path = getattr(pair, kind)
     write_png(path, 255 - read_rgb(path))  # it can still be decoded
-    found = rf"{path}: damaged, .* restore it with: dvc checkout --force prepare, or make it again with: dvc repro -sf prepare"
+    found = rf"{path}: damaged, .* Restore it with: dvc checkout --force prepare, or make it again with: dvc repro -sf prepare"
     with pytest.raises(SrganError, match=found):
         evaluate([pair], {"bicubic": lambda image: bicubic.bicubic_upscale(image, 4)}, 4)
     path.unlink()
@@ -188,7 +188,7 @@ def test_what_cannot_be_used_is_listed_and_skipped_up_to_a_limit(tmp_path, caplo
         "train/own/tiny.png": picture(1, 31, 90),
     }
     raw = make_raw(tmp_path / "raw", PLAIN | bad)
-    message = r"3 of 9 images cannot be used, prepare\.max_unreadable allows 2: .*; replace or delete them, or raise"
+    message = r"3 of 9 images cannot be used, prepare\.max_unreadable allows 2: .*. Replace or delete them, or raise"
     with pytest.raises(NotPrepared, match=message) as caught:
         prepare(raw, tmp_path / "out", options(max_unreadable=2))
     assert len(caught.value.left_out["skipped"]) == 3
@@ -318,7 +318,7 @@ def test_pairs_that_do_not_fit_are_told(own_pairs, tmp_path):
     (own_pairs / "preview.png").unlink()
     write_png(own_pairs / "LR" / "1.png", picture(1, 12, 16))  # beside 1x4.png: which one is it?
     failed = run("srgan", "download", cwd=tmp_path, check=False)
-    assert "HR/1.png has several LR images: LR/1.png and LR/1x4.png; say which folder is meant" in failed.stderr
+    assert "HR/1.png has several LR images: LR/1.png and LR/1x4.png. Name the folder" in failed.stderr
     (own_pairs / "LR" / "1.png").unlink()
     (own_pairs / "LR" / "1x4.png").unlink()
     failed = run("srgan", "download", cwd=tmp_path, check=False)

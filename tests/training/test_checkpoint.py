@@ -217,7 +217,7 @@ def test_damaged_pixels_end_a_training_before_it_learns_for_good(copy_of_project
     good.unlink()
     done = run("srgan", "pretrain", cwd=copy_of_project, check=False)
     assert done.returncode == 1
-    expected_words = f"image {index[2]['name']} of data/prepared/train.u8 is damaged; make it again with: dvc repro -f prepare\n"
+    expected_words = f"image {index[2]['name']} of data/prepared/train.u8 is damaged. Make it again with: dvc repro -f prepare\n"
     assert done.stderr.endswith(f"srgan pretrain: error: {expected_words}")
     assert not good.exists()
     assert newest(copy_of_project) == 0  # no checkpoint holds what was learned from them

@@ -63,7 +63,7 @@ def test_a_password_and_a_token_in_an_address_are_neither_logged_nor_recorded(pr
     done = download(work, f"http://anna:S3CRET@{host}/more.zip?token=T0KEN")
     recorded = (work / "checksums.json").read_text()
     assert list(json.loads(recorded)) == [f"http://{host}/more.zip"]
-    assert f"recorded http://{host}/more.zip; commit this file" in done.stderr
+    assert f"recorded http://{host}/more.zip. Commit this file" in done.stderr
     assert "downloaded over plain http without a published digest" in done.stderr
     shown = run("srgan", "data", "licence", cwd=work).stdout + run("srgan", "profile", "diff", "demo", cwd=work).stdout
     for text in (done.stderr, recorded, shown, (work / "data/raw/manifest.json").read_text()):
@@ -135,7 +135,7 @@ def test_addresses_that_former_versions_recorded_count_and_lose_their_secrets(pr
 def test_user_and_password_may_come_from_netrc(private):
     work, host = private
     refused = download(work, f"http://{host}/more.zip", check=False)
-    assert "HTTP 401 Unauthorized; put user and password into ~/.netrc" in refused.stderr
+    assert "HTTP 401 Unauthorized. Put user and password into ~/.netrc" in refused.stderr
     (work / ".netrc").write_text("machine 127.0.0.1 login anna password S3CRET\n")
     (work / ".netrc").chmod(0o600)
     download(work, f"http://{host}/more.zip")

@@ -50,7 +50,7 @@ def refuse_bomb(path: Path, max_ratio: float, min_limit_bytes: int) -> None:
     with _translate_errors(path), _ZipReader(io.FileIO(path)) as source, zipfile.ZipFile(source) as opened:
         total = sum(entry.file_size for entry in opened.infolist())
     if total > max(min_limit_bytes, max_ratio * path.stat().st_size):
-        raise BadArchive(f"{path}: its records take {total / 1e6:,.0f} MB, the file {path.stat().st_size / 1e6:,.1f} MB; not opened")
+        raise BadArchive(f"{path}: its records take {total / 1e6:,.0f} MB, the file {path.stat().st_size / 1e6:,.1f} MB. It is not opened")
 
 
 def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], left_out: LeftOut) -> None:
@@ -69,10 +69,10 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], lef
     with _translate_errors(archive), closing(_entries(archive, limit + MAX_HEADER_BYTES)) as entries:
         for number, (name, kind, open_entry) in enumerate(entries, start=1):
             if number > MAX_ENTRIES:
-                raise BadArchive(f"{archive}: more than {MAX_ENTRIES:,} entries; not unpacked")
+                raise BadArchive(f"{archive}: more than {MAX_ENTRIES:,} entries. It is not unpacked")
             path = PurePosixPath(name.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]) or "\0" in name:
-                raise BadArchive(f"{archive}: the path '{safe_path(name)}' in it leads outside; not unpacked")
+                raise BadArchive(f"{archive}: the path '{safe_path(name)}' in it leads outside. It is not unpacked")
             target = wanted(str(PurePosixPath(name))) if kind != "folder" else None
             if target is None:
                 continue
@@ -83,7 +83,7 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], lef
                 (folder / target).parent.mkdir(parents=True, exist_ok=True)
                 out = (folder / target).open("xb")
             except FileExistsError as error:
-                raise BadArchive(f"{archive}: holds '{target}' twice, or below a file; not unpacked") from error
+                raise BadArchive(f"{archive}: holds '{target}' twice, or below a file. It is not unpacked") from error
             except OSError as error:
                 if error.errno != errno.ENAMETOOLONG:
                     raise
@@ -108,11 +108,11 @@ def _translate_errors(archive: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):  # of the destination
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadArchive(f"{archive}: cannot be unpacked ({reason}); delete it and download it again") from error
+        raise BadArchive(f"{archive}: cannot be unpacked ({reason}). Delete it and download it again") from error
 
 
 def _too_large(archive: Path, limit: int) -> BadArchive:
-    return BadArchive(f"{archive}: unpacks to more than {limit / 1e9:.2g} GB; not unpacked")
+    return BadArchive(f"{archive}: unpacks to more than {limit / 1e9:.2g} GB. It is not unpacked")
 
 
 def _entries(archive: Path, limit: int) -> Generator[_Entry, None, None]:
@@ -146,7 +146,7 @@ class _ZipReader(io.BufferedReader):
     def read(self, size: int | None = -1) -> bytes:
         if size and size > MAX_DIRECTORY_BYTES:
             found = f"its list of entries takes {size / 1e6:.0f} MB, more than {MAX_DIRECTORY_BYTES / 1e6:.0f} MB"
-            raise BadArchive(f"{self.name}: {found}; not unpacked: unpack it yourself and name the folder")
+            raise BadArchive(f"{self.name}: {found}. It is not unpacked. Unpack it yourself and name the folder")
         return super().read(size)
 
 

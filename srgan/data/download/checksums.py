@@ -32,7 +32,7 @@ class Checksums:
             if not isinstance(known, dict) or not all(isinstance(value, str) for value in known.values()):
                 raise ValueError("not a table of digests")
         except ValueError as error:
-            raise SrganError(f"{path}: not valid JSON ({error}); restore it with git, or delete it") from error
+            raise SrganError(f"{path}: not valid JSON ({error}). Restore it with git, or delete it") from error
         self.known: dict[str, str] = {without_secrets(key): value for key, value in known.items()}
         self.added: dict[str, str] = {}
         self.had_secrets = list(self.known) != list(known)  # former versions wrote whole addresses
@@ -49,8 +49,8 @@ class Checksums:
             self.added[key] = actual
         elif actual != expected:
             raise SrganError(
-                f"{key}: these images are not those of the first download (digest {actual[:12]}..., {self.path} has {expected[:12]}...); "
-                f"if the new ones are right, delete that line of {self.path}"
+                f"{key}: these images are not those of the first download (digest {actual[:12]}..., {self.path} has {expected[:12]}...). "
+                f"If the new ones are right, delete that line of {self.path}"
             )
         return expected is not None
 
@@ -60,7 +60,7 @@ class Checksums:
             write_json(self.path, dict(sorted((self.known | self.added).items())))
         if self.had_secrets:
             log.warning(
-                "%s: removed passwords and tokens from addresses; commit it, and replace the ones that others could read", self.path
+                "%s: removed passwords and tokens from addresses. Commit it, and replace the ones that others could read", self.path
             )
         if self.added:
-            log.info("%s: recorded %s; commit this file", self.path, ", ".join(sorted(self.added)))
+            log.info("%s: recorded %s. Commit this file", self.path, ", ".join(sorted(self.added)))

@@ -71,13 +71,13 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
             continue
         log.info("data set %s: %d %s images from %s", entry.name, len(records), split, source.place)
         if source.place.startswith("http://") and not known and not (source in published and source.verified):
-            advice = f"compare {checksums.path} with that of another network before you trust it"
-            log.warning("data set %s: downloaded over plain http without a published digest; %s", entry.name, advice)
+            advice = f"Compare {checksums.path} with that of another network before you trust it"
+            log.warning("data set %s: downloaded over plain http without a published digest. %s", entry.name, advice)
         left_out.join(tried)
         return records
-    advice = "put it under $SRGAN_MIRROR/datasets" if entry.counts else "check the address"
-    advice = f"reinstall the package {entry.package}" if entry.package else advice
-    raise kind(f"failed to fetch data set '{entry.name}': {'; '.join(reasons)}; {advice}, then run the same command again")
+    advice = "Put it under $SRGAN_MIRROR/datasets" if entry.counts else "Check the address"
+    advice = f"Reinstall the package {entry.package}" if entry.package else advice
+    raise kind(f"failed to fetch data set '{entry.name}': {'; '.join(reasons)}. {advice}, then run the same command again")
 
 
 def _compare(entry: DataSet, split: Split, source: Source, records: list[Record], checksums: Checksums) -> bool:

@@ -149,7 +149,7 @@ def _retry(part: _Part, progress: Progress, stop: threading.Event) -> None:
                 raise
             wait = min(max(MIN_WAIT * 2 ** (failures - 1), failure.wait), MAX_WAIT)
             reason = without_secrets(str(failure))
-            log.info("%s: %s; retrying in %.0f s from byte %d", without_secrets(part.url), reason, wait, part.size)
+            log.info("%s: %s. Retrying in %.0f s from byte %d", without_secrets(part.url), reason, wait, part.size)
             if stop.wait(wait):
                 raise
 
@@ -208,7 +208,7 @@ def _require_space(part: _Part, missing: int | None) -> None:
     if usage.free < (min(RESERVE, usage.total / 20) if missing is None else missing):
         found = f"{part.size / 1e9:.1f} GB received, total unknown" if missing is None else f"{missing / 1e9:.1f} GB needed"
         found += f", {usage.free / 1e9:.1f} GB free"
-        raise SrganError(f"{folder}: no room for {part.job.path.name}: {found}; free some space, or set SRGAN_CACHE to another folder")
+        raise SrganError(f"{folder}: no room for {part.job.path.name}: {found}. Free some space, or set SRGAN_CACHE to another folder")
 
 
 # -- protocols: each yields (first byte, total bytes or 0, version or ""), then blocks ------------------------------------------
@@ -220,7 +220,7 @@ class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
         if target and resp.url.lower().startswith("https:") and urljoin(resp.url, target).lower().startswith("http:"):
-            raise requests.exceptions.InvalidURL("redirects from https to http, which is refused; use the new address if you trust it")
+            raise requests.exceptions.InvalidURL("redirects from https to http, which is refused. Use the new address if you trust it")
         return target
 
 
@@ -242,7 +242,7 @@ def _request_http(url: str, start: int, version: str) -> Generator[Any, None, No
             return
         else:
             temporary = status in (408, 425, 429) or status >= 500
-            advice = "; put user and password into ~/.netrc" if status in (401, 403) else ""
+            advice = ". Put user and password into ~/.netrc" if status in (401, 403) else ""
             advice = f": another range than requested ({span or 'not stated'})" if status == 206 else advice
             wait = _number(fields.get("Retry-After", ""))
             raise _Failure(f"HTTP {status} {response.reason}{advice}", ATTEMPTS if temporary else 0, wait)

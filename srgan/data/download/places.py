@@ -20,7 +20,7 @@ def local(address: str) -> Path | None:
         name, _, inner = address.removeprefix("package:").partition("/")
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
-            raise SrganError(f"the package {name} is not installed; run: pip install {name}")
+            raise SrganError(f"the package {name} is not installed. Run: pip install {name}")
         return Path(spec.origin).parent / inner
     if address.startswith("file://"):
         return Path(os.fsdecode(urllib.parse.unquote_to_bytes(urllib.parse.urlparse(address).path)))

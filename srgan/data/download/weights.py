@@ -34,7 +34,7 @@ def weights_path(name: str) -> Path:
         expected = next(file.sha256 for file in files if file.name == path.name)
         if sha256(path).startswith(expected):
             return path
-        log.warning("%s: its SHA-256 does not start with %s...; not used, delete it", path, expected[:8])
+        log.warning("%s: its SHA-256 does not start with %s. It is not used, delete it", path, expected[:8])
     for file in files:
         remote = [places.join(mirror, f"weights/{file.name}")] if mirror and not local else []
         urls = (*remote, *(url for url in file.urls if "://" in url))
@@ -46,8 +46,8 @@ def weights_path(name: str) -> Path:
             reasons.append(str(error))
         searched += urls
     raise WeightsUnavailable(
-        f"weights '{name}': none of {', '.join(file.name for file in files)} was found (searched: {', '.join(searched)}; "
-        f"{'; '.join(reasons)}); put one of these files in one of these folders, or set SRGAN_MIRROR"
+        f"weights '{name}': none of {', '.join(file.name for file in files)} was found (searched: {', '.join(searched)}, "
+        f"{'; '.join(reasons)}). Put one of these files in one of these folders, or set SRGAN_MIRROR"
     )
 
 

@@ -70,7 +70,7 @@ def test_wanted_files_come_out_whole(tmp_path, kind):
 def test_a_path_that_leads_outside_refuses_the_archive(tmp_path, kind, name):
     archive = make(tmp_path / "archive", {"good.png": b"1", name: b"2"}, kind)
     (tmp_path / "out").mkdir()
-    with pytest.raises(BadArchive, match="leads outside; not unpacked"):
+    with pytest.raises(BadArchive, match=r"leads outside\. It is not unpacked"):
         unpack(archive, tmp_path / "out", everything)
     assert not (tmp_path / "x.png").exists()
 
@@ -110,7 +110,7 @@ def test_a_zip_whose_list_of_entries_is_huge_is_refused_before_it_is_read(tmp_pa
     archive.write_bytes(content[:start] + directory + tail)
     (tmp_path / "out").mkdir()
     tracemalloc.start()
-    with pytest.raises(BadArchive, match="its list of entries takes 40 MB, more than 34 MB; not unpacked: unpack it yourself"):
+    with pytest.raises(BadArchive, match=r"its list of entries takes 40 MB, more than 34 MB\. It is not unpacked\. Unpack it yourself"):
         unpack(archive, tmp_path / "out", everything)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()

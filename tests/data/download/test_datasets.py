@@ -118,7 +118,7 @@ def test_benchmarks_are_not_trained_on_and_val_of_bsds500_is_left_out():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("div3k", "no data set is called 'div3k'; did you mean div2k?; see: srgan data list"),
+        ("div3k", "no data set is called 'div3k'; did you mean div2k? (see: srgan data list)"),
         ("/no/such/place", "no such folder or archive"),
         ("https://example.org/page", "ends like neither an archive nor an image"),
         ("file.txt", "neither a folder nor a zip or tar archive"),
@@ -149,7 +149,7 @@ def test_an_archive_without_images_is_refused(place, capsys):
 def test_two_sets_cannot_share_a_name(place):
     for folder in ("a/photos", "b/photos", "div2k"):
         (place / folder).mkdir(parents=True)
-    with pytest.raises(SrganError, match="two data sets are called 'photos'; give one a name of its own"):
+    with pytest.raises(SrganError, match=r"two data sets are called 'photos'\. Give one a name of its own"):
         choose(("a/photos", "b/photos"), "train")
     assert [entry.name for entry in choose(("div2k", "./div2k"), "train")] == ["div2k", "my-div2k"]
 
@@ -227,7 +227,7 @@ def test_the_first_download_is_recorded_and_a_later_one_must_match(served, caplo
 
 def test_a_broken_record_is_told(place):
     CHECKSUMS.write_text("{")
-    with pytest.raises(SrganError, match=r"checksums\.json: not valid JSON .* restore it with git"):
+    with pytest.raises(SrganError, match=r"checksums\.json: not valid JSON .* Restore it with git"):
         Checksums(CHECKSUMS)
 
 
@@ -242,7 +242,7 @@ def test_a_source_that_is_broken_or_incomplete_gives_way_to_the_next(served, cap
     for reason in ("HTTP 404", "holds 1 images, expected 3", "cannot be unpacked"):
         assert reason in caplog.text
     assert [path.name for path in (folder.parent / "cache").rglob("*.zip")] == ["good.zip"]  # the others may be mended the next time
-    with pytest.raises(SrganError, match=r"failed to fetch data set .*: .*404.*; put it under \$SRGAN_MIRROR/datasets"):
+    with pytest.raises(SrganError, match=r"failed to fetch data set .*: .*404.*. Put it under \$SRGAN_MIRROR/datasets"):
         fetch(replace(entry, sources={"train": sources[:1]}), "train", folder.parent / "out2")
 
 
@@ -426,7 +426,7 @@ def test_a_user_without_a_home_folder_gets_an_error_in_words(place, monkeypatch,
         main(["download"])
     error = capsys.readouterr().err
     assert "internal error" not in error
-    assert "set HOME" in error or "set SRGAN_CACHE or HOME to a folder" in error
+    assert "Set HOME" in error or "Set SRGAN_CACHE or HOME to a folder" in error
 
 
 def test_a_library_that_needs_a_home_folder_gets_the_same_answer(place):

@@ -276,14 +276,14 @@ def test_files_come_several_at_once(server, tmp_path):
 
 def test_a_full_disk_is_said_at_once_and_costs_nothing(server, tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1_000_000))
-    with pytest.raises(SrganError, match=r"0\.0 GB needed, 0\.0 GB free; free some space, or set SRGAN_CACHE to another folder"):
+    with pytest.raises(SrganError, match=r"0\.0 GB needed, 0\.0 GB free. Free some space, or set SRGAN_CACHE to another folder"):
         fetched(f"{server}/none/x", tmp_path)
 
 
 def test_a_file_of_unknown_size_stops_before_the_disk_is_full_and_leaves_nothing(server, tmp_path, digest, monkeypatch):
     free = iter(range(2_000_000_000, 0, -300_000_000))
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10, next(free)))
-    with pytest.raises(SrganError, match=r"no room for file: 0\.0 GB received, total unknown, 0\.8 GB free; free some space, or set"):
+    with pytest.raises(SrganError, match=r"no room for file: 0\.0 GB received, total unknown, 0\.8 GB free. Free some space, or set"):
         fetched(f"{server}/unknown/x", tmp_path)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["file.lock"]
     monkeypatch.undo()
