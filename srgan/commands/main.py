@@ -15,7 +15,7 @@ import typer
 from typer.main import get_command
 
 from srgan import __version__
-from srgan.commands import data, models, profile, stages, upscale
+from srgan.commands import data, models, params, profile, stages, upscale
 from srgan.distributed import launch
 from srgan.distributed.signals import Interrupted
 from srgan.utils import files, machine
@@ -98,6 +98,7 @@ def app() -> typer.Typer:
     )
     made.add_typer(stages.app)
     made.add_typer(data.app, name="data")
+    made.add_typer(params.app, name="params")
     made.add_typer(profile.profiles, name="profile")
     made.add_typer(profile.app)
     made.add_typer(models.app)

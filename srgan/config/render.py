@@ -14,6 +14,7 @@ from srgan.config.base import Component, Section
 from srgan.config.choice import choice_of
 from srgan.config.renamed import INVERTED, RENAMED, STAGES, loss_list
 from srgan.config.schema import Params, load
+from srgan.utils import files
 
 SCHEMA_FILE = "params.schema.json"
 HEADER = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"  # so editors complete and check the file
@@ -90,6 +91,15 @@ def _escaped(value: str) -> str:
     return buffer.getvalue().removeprefix("- ").strip()
 
 
+def update_file(path: Path) -> list[str]:
+    """Write what `update` returns, and return a line for each change."""
+    text, changes = update(path)
+    if not changes:
+        return [f"{path} has all options under their present names already"]
+    files.write_text(path, text)
+    return [*(f"{path}: {change}" for change in changes), f"{path}: {len(changes)} changes; comments and values are kept"]
+
+
 def update(path: Path) -> tuple[str, list[str]]:
     """Complete a file of the user's: new names for old ones, every missing option with its default. Comments and values stay.
 
@@ -101,35 +111,33 @@ def update(path: Path) -> tuple[str, list[str]]:
     """
     params = load(path, warn=False)
     root = yaml.read(path, "")
-    changes: list[str] = []
-    for old, new in RENAMED.items():
-        _move(root, old, new, changes)
-    for stage in STAGES:
-        _list_losses(root, stage, changes)
+    changes = {new: f"{old} is now {new}" for old, new in RENAMED.items() if _move(root, old, new)}
+    changes |= {f"{stage}.losses": f"{stage}.losses is now a list" for stage in STAGES if _list_losses(root, stage)}
+    added = [name for name in Params.model_fields if name not in yaml.read(path, "")]
     for name, field in Params.model_fields.items():
-        _complete(root, name, getattr(params, name), field, "", changes)
+        _complete(root, Params, name, getattr(params, name), field, "", changes)
     buffer = io.StringIO()
     yaml.editor().dump(root, buffer)
     text = buffer.getvalue()
-    if not text.startswith("# yaml-language-server:"):
-        text = HEADER + text
-    return text, changes
+    for name in added:  # a blank line before it and after it
+        text = re.sub(rf"(?m)([^\n]\n)(?={name}:)", r"\1\n", text)
+        text = re.sub(rf"(?m)^({name}:.*\n(?: .*\n)*)(?=\S)", r"\1\n", text)
+    return text if text.startswith(HEADER.split("=")[0]) else HEADER + text, list(changes.values())
 
 
-def _move(root: CommentedMap, old: str, new: str, changes: list[str]) -> None:
+def _move(root: CommentedMap, old: str, new: str) -> bool:
+    """Move a value to its new name. Return whether there was one."""
     (*sections, key), (*new_sections, new_key) = old.split("."), new.split(".")
     holder: Any = root
     for name in sections:
         holder = holder.get(name) if isinstance(holder, dict) else None
     if not isinstance(holder, CommentedMap) or key not in holder:
-        return
-    value, comment = holder[key], holder.ca.items.get(key)
-    if old in INVERTED:
-        value = not value
+        return False
+    value = not holder[key] if old in INVERTED else holder[key]
     if sections == new_sections:  # at its place, with its comment
         holder.insert(list(holder).index(key), new_key, value)
-        if comment:
-            holder.ca.items[new_key] = comment
+        if key in holder.ca.items and old not in INVERTED:  # the comment of an inverted value is wrong
+            holder.ca.items[new_key] = holder.ca.items[key]
         holder.ca.items.pop(key, None)
         del holder[key]
     else:
@@ -138,31 +146,38 @@ def _move(root: CommentedMap, old: str, new: str, changes: list[str]) -> None:
         for name in new_sections:
             target = target.setdefault(name, CommentedMap())
         target[new_key] = value
-    changes.append(f"{old} is now {new}")
+    return True
 
 
-def _list_losses(root: CommentedMap, stage: str, changes: list[str]) -> None:
-    """Turn the losses of an old file, a mapping, into a list, with the comment of each."""
+def _list_losses(root: CommentedMap, stage: str) -> bool:
+    """Turn the losses of an old file, a mapping, into a list, with the comment of each. Return whether there was one."""
     losses = root[stage].get("losses") if isinstance(root.get(stage), CommentedMap) else None
     if not isinstance(losses, CommentedMap):
-        return
+        return False
     items = CommentedSeq()
     for number, (key, item) in enumerate(loss_list(losses).items()):
         items.append(yaml.editor().load(scalar(item)))
         if comment := losses.ca.items.get(key):
             items.yaml_add_eol_comment(comment[2].value, number)
     root[stage]["losses"] = items
-    changes.append(f"{stage}.losses is now a list")
+    return True
 
 
-def _complete(holder: CommentedMap, name: str, value: Any, field: FieldInfo, prefix: str, changes: list[str]) -> None:
+def _complete(
+    holder: CommentedMap, kind: type[Section], name: str, value: Any, field: FieldInfo, prefix: str, changes: dict[str, str]
+) -> None:
+    """Add an option to its section, where it is missing, or the missing options of a section."""
+    place = f"{prefix}{name}"
     if name not in holder:
-        holder[name] = _node(value)
-        holder.yaml_add_eol_comment(f"{field.description}", name)
-        changes.append(f"{prefix}{name} added: {scalar(value)}" if not isinstance(value, Section) else f"{prefix}{name} added")
+        later = list(kind.model_fields)[list(kind.model_fields).index(name) + 1 :]
+        last = len(holder) - 1 if prefix else len(holder)  # a blank line after a section is part of its last option
+        holder.insert(next((list(holder).index(key) for key in later if key in holder), max(last, 0)), name, _node(value))
+        changes[place] = f"{place} added" if isinstance(value, Section) else f"{place} added: {scalar(value)}"
     elif isinstance(value, Section) and isinstance(holder[name], CommentedMap):
         for inner, inner_field in type(value).model_fields.items():
-            _complete(holder[name], inner, getattr(value, inner), inner_field, f"{prefix}{name}.", changes)
+            _complete(holder[name], type(value), inner, getattr(value, inner), inner_field, f"{place}.", changes)
+    if name not in holder.ca.items and (place in changes or any(change.startswith(f"{place}.") for change in changes)):
+        holder.yaml_add_eol_comment(f"{field.description}", name)
 
 
 def _node(value: Any) -> Any:
