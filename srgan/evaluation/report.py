@@ -172,32 +172,32 @@ def _data_uri(path: Path, lossless: bool) -> str:
 
 
 def _history_plots(runs: dict[str, TrainingHistory]) -> str:
-    """Return plots of losses and validation scores over the steps, as one SVG element. Several runs share the axes.
+    """Return plots over the steps as one SVG element: losses and the metrics of the validation. Several runs share the axes.
 
-    Equal tables result in equal text.
+    A single run shows all its losses. Of several runs each shows its first loss. Equal tables result in equal text.
     """
     stages = list(dict.fromkeys(stage for run in runs.values() for stage in run.validation))
     if not stages:
         return ""
+    tables = [table for run in runs.values() for table in run.validation.values()]
+    metrics = [METRICS[name] for name in METRICS if name in ranking() and any(f"val_{name}" in table for table in tables)]
     figure = Figure(figsize=(10, 3.2 * len(stages)), layout="constrained")
     alone = len(runs) == 1
-    for (left, middle), stage in zip(figure.subplots(len(stages), 2, squeeze=False), stages, strict=True):
+    for axes, stage in zip(figure.subplots(len(stages), 1 + len(metrics), squeeze=False), stages, strict=True):
         for name, run in runs.items():
-            validation = run.validation.get(stage)
-            names = run.loss_names(stage)
-            for loss in names if alone else names[:1]:  # the first one of the list, by convention a pixel loss
+            losses = run.loss_names(stage)
+            for loss in losses if alone else losses[:1]:  # the first one of the list, by convention a pixel loss
                 table = run.loss(stage, loss)
-                left.plot(table["step"], table[loss], label=loss.replace("_", " ") if alone else f"{name}: {loss}")
-            if validation is not None:
-                middle.plot(validation["step"], validation["val_psnr_y"], marker=".", label="PSNR-Y" if alone else name)
-                if alone and "val_lpips" in validation:
-                    right = middle.twinx()
-                    right.plot(validation["step"], validation["val_lpips"], marker=".", color="C3", label="LPIPS")
-                    right.legend(loc="lower right")
-        left.set(title=f"{stage}: losses" if alone else f"{stage}: first loss", xlabel="step", yscale="log")
-        middle.set(title=f"{stage}: validation, PSNR-Y in dB", xlabel="step")
-        for axis in (left, middle):
-            if axis.get_lines():
+                axes[0].plot(table["step"], table[loss], label=loss.replace("_", " ") if alone else f"{name}: {loss}")
+            for axis, metric in zip(axes[1:], metrics, strict=True):
+                table, column = run.validation.get(stage), f"val_{metric.name}"
+                if table is not None and column in table:
+                    axis.plot(table["step"], table[column], marker=".", label=name)
+        axes[0].set(title=f"{stage}: losses" if alone else f"{stage}: first loss", xlabel="step", yscale="log")
+        for axis, metric in zip(axes[1:], metrics, strict=True):
+            axis.set(title=f"{stage}: {metric.title}", xlabel="step")
+        for axis in axes:
+            if axis.get_lines() and (axis is axes[0] or not alone):
                 axis.legend()
             axis.grid(alpha=0.3)
     text = io.StringIO()

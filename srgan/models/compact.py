@@ -92,7 +92,7 @@ class CompactConfig(Component):
     depth: int = option(8, "convolutions of the body", ge=0)
 
 
-COMPACT = Network(
+COMPACT_NETWORK = Network(
     "compact",
     Compact,
     CompactConfig,

@@ -7,19 +7,19 @@ from torch import nn
 
 from srgan.config.base import Component, options_of
 from srgan.config.networks import DiscriminatorConfig
-from srgan.models.compact import COMPACT
+from srgan.models.compact import COMPACT_NETWORK
 from srgan.models.discriminators import PATCH, UNET, VGG
 from srgan.models.network import Discriminator, Generator, Network
 from srgan.models.rrdb import RRDB_NETWORK
 from srgan.models.srcnn import SRCNN_NETWORK
-from srgan.models.srresnet import SRRESNET
+from srgan.models.srresnet import SRRESNET_NETWORK
 
 # The weights of a file are compared with the networks in this order.
 NETWORKS: dict[str, Network] = {
     network.name: network
     for network in (
-        COMPACT,
-        SRRESNET,
+        COMPACT_NETWORK,
+        SRRESNET_NETWORK,
         RRDB_NETWORK,
         SRCNN_NETWORK,
     )

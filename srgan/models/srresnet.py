@@ -99,7 +99,7 @@ class SRResNetConfig(Component):
     upsampling: Upsampling = option("pixelshuffle", "pixelshuffle, nearest or transposed")
 
 
-SRRESNET = Network(
+SRRESNET_NETWORK = Network(
     "srresnet",
     SRResNet,
     SRResNetConfig,
