@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from dvc.utils.serialize import modify_yaml
 
-from srgan.config import profiles, schema
+from srgan.config import profiles, renamed, schema
 from srgan.config.project import Project
 from srgan.distributed import launch
 from srgan.utils import files
@@ -142,15 +142,8 @@ def set_params(project: Project, profile: str | None, overrides: dict[str, Any])
         temporary.write_text(profiles.text(profile) if profile else before, encoding="utf-8")
         with modify_yaml(str(temporary)) if overrides else contextlib.nullcontext({}) as values:
             for name, value in overrides.items():
-                *sections, key = name.split(".")
-                place = values
-                for section in sections:
-                    if isinstance(place, list):  # of losses, which have names
-                        place = {item.get("name"): item for item in place if isinstance(item, dict)}
-                    place = place.get(section) if isinstance(place, dict) else None
-                if not isinstance(place, dict):
+                if not renamed.set_option(values, name, value, tuple(schema.Params.model_fields)):
                     raise SrganError(f"overrides: no parameter '{name}' in {path.name}")
-                place[key] = value
         try:
             schema.load(temporary)
         except SrganError as error:

@@ -94,6 +94,39 @@ def origin(keys: Keys, origins: dict[Keys, Keys]) -> Keys:
     return keys
 
 
+def set_option(values: dict[str, Any], name: str, value: Any, sections: tuple[str, ...]) -> bool:
+    """Set an option of a file, under the name that it has there. Old and present names are accepted.
+
+    Args:
+        values: the file, as nested dictionaries.
+        name: such as ``train.steps`` or, for the loss of this name, ``train.losses.l1.weight``.
+        value: its value.
+        sections: the sections of the file. One that is missing is added.
+
+    Returns:
+        False if there is no such place.
+    """
+    present = RENAMED.get(name, name)
+    there = next((old for old, new in RENAMED.items() if new == present and _has(values, old)), present)
+    (*path, key) = there.split(".")
+    holder: Any = values if path[:1] and path[0] in sections else None
+    for part in path:
+        if isinstance(holder, list):
+            holder = next((item for item in holder if isinstance(item, dict) and item.get("name") == part), None)
+        else:
+            holder = holder.setdefault(part, {}) if isinstance(holder, dict) else None
+    if not isinstance(holder, dict):
+        return False
+    holder[key] = not value if isinstance(value, bool) and (name in INVERTED) != (there in INVERTED) else value
+    return True
+
+
+def _has(values: dict[str, Any], name: str) -> bool:
+    (*path, key) = name.split(".")
+    holder = _section(values, path)
+    return holder is not None and key in holder
+
+
 def _copied(value: Any) -> Any:
     return {key: _copied(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 

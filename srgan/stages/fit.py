@@ -22,7 +22,7 @@ from srgan.distributed import launch, process_group
 from srgan.distributed.device import pick_device
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
 from srgan.models.checkpoints import save_generator
-from srgan.models.registry import architecture_of, parameter_count
+from srgan.models.registry import parameter_count
 from srgan.tracking import mlflow_run
 from srgan.tracking.training_record import TrainingRecord, current_training
 from srgan.training import continuation, lineage
@@ -101,7 +101,8 @@ def fit(
         )
         # A checkpoint resumes only in a run that equals its own in all of these.
         machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), "lpips" in scorers]
-        signature = digest([identity(options), architecture_of(networks.generator), about["inputs"], machine])
+        learned = [identity(params.model), networks.generator.scale, identity(options)]
+        signature = digest([learned, about["inputs"], machine])
         if process_group.rank():
             trainer.fit(SilentLog(), SharedCheckpoints(None))
             return
