@@ -30,19 +30,19 @@ class Choice:
         components: returns the components by name.
     """
 
-    def __init__(self, components: Callable[[], Mapping[str, type[Section]]], key: str = "name") -> None:
-        self.components, self.key = components, key
+    def __init__(self, components: Callable[[], Mapping[str, type[Section]]]) -> None:
+        self.components = components
 
     def validate(self, value: Any) -> Section:
         """Return the component that a value of ``params.yaml`` describes. Errors inside it keep their place."""
         components = self.components()
         if isinstance(value, Section):
             return value
-        if not isinstance(value, dict) or self.key not in value:
-            raise PydanticCustomError("choice", "no name", {"key": self.key, "names": list(components)})
-        if value[self.key] not in components:
-            raise PydanticCustomError("name", "unknown name", {"key": self.key, "names": list(components)})
-        return components[value[self.key]].model_validate(value)
+        if not isinstance(value, dict) or "name" not in value:
+            raise PydanticCustomError("choice", "no name", {"names": list(components)})
+        if value["name"] not in components:
+            raise PydanticCustomError("name", "unknown name", {"names": list(components)})
+        return components[value["name"]].model_validate(value)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         dump = core_schema.plain_serializer_function_ser_schema(lambda component: component.model_dump())
@@ -51,10 +51,10 @@ class Choice:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {
             "type": "object",
-            "properties": {self.key: {"enum": list(self.components())}},
-            "required": [self.key],
+            "properties": {"name": {"enum": list(self.components())}},
+            "required": ["name"],
             "oneOf": [
-                {"properties": {self.key: {"const": name}}, "allOf": [handler(kind.__pydantic_core_schema__)]}
+                {"properties": {"name": {"const": name}}, "allOf": [handler(kind.__pydantic_core_schema__)]}
                 for name, kind in self.components().items()
             ],
         }
@@ -127,7 +127,7 @@ def choice_of(field: FieldInfo) -> Choice | None:
 def section_of(field: FieldInfo, value: Any) -> type[Section] | None:
     """Return the section that a field, or each item of its list, holds for a value of ``params.yaml``; None for a scalar."""
     if choice := choice_of(field):
-        return choice.components().get(value.get(choice.key)) if isinstance(value, dict) else None
+        return choice.components().get(value.get("name")) if isinstance(value, dict) else None
     return next((part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, Section)), None)
 
 

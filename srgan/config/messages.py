@@ -38,7 +38,7 @@ def describe(error: ValidationError, root: type[Section], values: dict[str, Any]
         if details["type"] == "refused":
             keys += tuple(context["key"].split("."))
         elif details["type"] == "name":
-            keys += (context["key"],)
+            keys += ("name",)
         text = _sentence(details, _value(values, keys), keys, root, values)
         yield keys, f"{key_name(keys)}: {text}" if keys else text
 
@@ -57,7 +57,7 @@ def _sentence(details: ErrorDetails, value: Any, keys: Keys, root: type[Section]
         return f"{context['message']}{'' if isinstance(value, dict | tuple) or value is None else f' (is {value})'}"
     if kind == "choice":
         names = ", ".join(context["names"])
-        return f"must be a section with the key {context['key']}, one of {names}" + ("" if isinstance(value, dict) else f", not {shown}")
+        return f"must be a section with the key name, one of {names}" + ("" if isinstance(value, dict) else f", not {shown}")
     if kind in ("name", "literal_error"):
         valid = context.get("names") or [word.strip("' ") for word in str(context["expected"]).replace(" or ", ",").split(",")]
         return f"{shown} is not one of {', '.join(valid)}{_guess(str(value), valid)}"

@@ -40,7 +40,7 @@ def _field(field: FieldInfo, place: str, seen: dict[str, str]) -> list[str]:
         kinds: dict[type[Section], list[str]] = {}
         for name, kind in choice.components().items():
             kinds.setdefault(kind, []).append(f"`{name}`")
-        tables = {f": {choice.key} {' or '.join(names)}": kind for kind, names in kinds.items()}
+        tables = {f": name {' or '.join(names)}": kind for kind, names in kinds.items()}
     else:
         section = section_of(field, {})
         tables = {"": section} if section else {}

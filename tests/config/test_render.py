@@ -64,7 +64,7 @@ def test_an_old_file_is_rewritten_with_new_names_and_all_options_and_keeps_comme
 
 def test_a_short_file_gets_every_option(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text("model: {name: rrdb}\n# mine\ntrain:\n  losses: {tv: 0.1} # a little\n")
+    path.write_text("model: {name: rrdb}\n# mine\ntrain:\n  losses: [{name: hinge, weight: 0.1}] # a little\n")
     before = schema.load(path)
     render.update_file(path)
     assert schema.load(path) == before
