@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import PlainValidator, model_validator
+from pydantic import PlainSerializer, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from srgan.config.base import Section, option, refuse
@@ -42,8 +42,12 @@ def _entry(value: Any) -> str | OwnSet:
     return value
 
 
-# Not a plain union: pydantic would report an error for each of its kinds.
-Entry = Annotated[str | OwnSet, PlainValidator(_entry, json_schema_input_type=str | OwnSet)]
+def _dump(entry: str | OwnSet) -> str | dict[str, str]:
+    return entry.model_dump() if isinstance(entry, OwnSet) else entry
+
+
+# Not a plain union: pydantic would report an error for each of its kinds, and warn of an entry with its address when it is written.
+Entry = Annotated[str | OwnSet, PlainValidator(_entry, json_schema_input_type=str | OwnSet), PlainSerializer(_dump)]
 
 
 class Data(Section):

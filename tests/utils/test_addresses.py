@@ -94,6 +94,7 @@ def test_the_address_of_a_mirror_is_shown_without_its_password(private):
     assert "M1RROR" not in failed.stderr
 
 
+@pytest.mark.filterwarnings("error")  # a warning would show the address
 def test_what_is_compared_and_sent_to_mlflow_has_no_secrets(private):
     work, host = private
     address = f"http://anna:S3CRET@{host}/more.zip?token=T0KEN"
