@@ -16,8 +16,8 @@ from srgan.tracking import store
 from srgan.tracking.registry import NOT_THERE, give_alias, version
 from srgan.utils.errors import SrganError
 
-CHAMPIONS_TAG = "srgan.tracking.champions"  # of the registered model: its champions in order, the present one last
-LOCK_TAG = "srgan.tracking.promotion"  # of the registered model: who is at work
+CHAMPIONS_TAG = "srgan.champions"  # of the registered model: its champions in order, the present one last
+LOCK_TAG = "srgan.promotion"  # of the registered model: who is at work
 LOCK_SECONDS, SETTLE_SECONDS = 120.0, 1.0
 KEPT = 100  # champions in the list
 

@@ -197,6 +197,10 @@ def test_of_two_promotions_at_once_one_wins_and_both_are_told(copy_of_project):
     assert champions.LOCK_TAG not in client(folder).get_registered_model("srgan-x4").tags
 
 
+def test_the_tags_keep_the_names_under_which_registries_hold_them():
+    assert (champions.CHAMPIONS_TAG, champions.LOCK_TAG) == ("srgan.champions", "srgan.promotion")
+
+
 def test_a_promotion_that_died_does_not_block_for_ever(copy_of_project, monkeypatch):
     monkeypatch.chdir(copy_of_project)
     monkeypatch.setattr(champions, "SETTLE_SECONDS", 0.0)
