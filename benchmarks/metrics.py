@@ -19,8 +19,8 @@ from data import in_turn, photograph
 from srgan.data.manifest import Pair
 from srgan.degradations.bicubic import bicubic_downscale, bicubic_upscale
 from srgan.evaluation import evaluate
-from srgan.images.read import write_png
-from srgan.inference.torch_upscale import enlarge
+from srgan.images.png import write_png
+from srgan.inference.torch_upscale import upscale
 from srgan.metrics.psnr_ssim import psnr_ssim_y
 from srgan.models.registry import build_generator
 
@@ -57,7 +57,7 @@ def on_cores(cores: set[int], pairs: list[Pair]) -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
-        subjects = {"bicubic": partial(bicubic_upscale, scale=SCALE), "compact": partial(enlarge, network)}
+        subjects = {"bicubic": partial(bicubic_upscale, scale=SCALE), "compact": partial(upscale, network)}
         evaluate.evaluate(pairs, subjects, SCALE)
     finally:
         os.sched_setaffinity(0, before)

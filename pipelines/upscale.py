@@ -18,8 +18,8 @@ from srgan.evaluation.model_card import escaped
 from srgan.utils.errors import SrganError
 
 if TYPE_CHECKING:
+    from srgan.images.write import Options
     from srgan.inference.batch import Job
-    from srgan.inference.photo import Options
     from srgan.inference.upscaler import Upscaler
 
 CHAMPION = "models:/srgan-x4@champion"
@@ -58,8 +58,8 @@ def batch_upscale(
         outscale: size of the result / size of the photograph; none: the model's scale.
         overwrite: make results anew that are there already.
     """
+    from srgan.images.write import Options
     from srgan.inference import batch  # they bring MLflow and ONNX Runtime; a flow that is only listed does without
-    from srgan.inference.photo import Options
     from srgan.inference.upscaler import Upscaler
     from srgan.tracking import registry
 

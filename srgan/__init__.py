@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from srgan.degradations.bicubic import bicubic_upscale as bicubic_upscale
     from srgan.evaluation.evaluate import evaluate as evaluate
     from srgan.export.onnx import export_onnx as export_onnx
+    from srgan.images.png import write_png as write_png
     from srgan.images.read import read_image as read_image
-    from srgan.images.read import write_png as write_png
     from srgan.inference.photo import upscale_file as upscale_file
     from srgan.inference.upscaler import Upscaler as Upscaler
     from srgan.metrics.psnr_ssim import psnr_ssim_y as psnr_ssim_y
@@ -53,7 +53,7 @@ _MODULES = {  # the module of each name, and the name there if it differs
     "read_image": "srgan.images.read",
     "save_generator": "srgan.models.checkpoints",
     "upscale_file": "srgan.inference.photo",
-    "write_png": "srgan.images.read",
+    "write_png": "srgan.images.png",
 }
 __all__ = ["__version__", *_MODULES]
 

@@ -66,8 +66,8 @@ def upscale(
 ) -> None:
     """Upscale images with an exported model."""
     from srgan.config.project import Project
+    from srgan.images.write import Options
     from srgan.inference import batch
-    from srgan.inference.photo import Options
     from srgan.inference.upscaler import Upscaler
 
     project, settings = Project(), Options(outscale, quality, lossless, not no_provenance)

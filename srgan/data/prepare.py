@@ -23,7 +23,8 @@ from srgan.data.names import unique_names
 from srgan.data.packed_store import StoreWriter, pack
 from srgan.data.split import split
 from srgan.degradations import bicubic
-from srgan.images.read import as_rgb, encode_png, read_image
+from srgan.images.png import encode_png
+from srgan.images.read import as_rgb, read_image
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_folder, digest, read_json, require, write_json
 from srgan.utils.progress import Progress

@@ -48,7 +48,7 @@ def bicubic_downscale(image: np.ndarray, scale: int, kernel: Kernel = "matlab") 
         raise ValueError(f"{height}x{width} is not divisible by {scale}: apply modcrop first")
     if kernel == "pillow":
         return np.asarray(Image.fromarray(image).resize((width // scale, height // scale), Image.Resampling.BICUBIC))
-    taps, anchor = _shrinking(scale)
+    taps, anchor = _downscale_weights(scale)
     rows = _shrink_rows(image, scale, taps, anchor)
     # All positions are computed and every `scale`-th kept: still faster than anything that skips, as whole rows go through SIMD.
     return np.ascontiguousarray(_filter(rows, cv2.CV_8U, taps, _ONE, (anchor, 0))[:, ::scale])
@@ -73,9 +73,9 @@ def bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:
     height, width = image.shape[:2]
     enlarged = np.empty((height * scale, width * scale, *image.shape[2:]), np.uint8)
     for row in range(scale):  # output pixels of one phase see the same weights, so each phase is a filter of the small image
-        down, top = enlarging(scale, row)
+        down, top = upscale_weights(scale, row)
         for column in range(scale):
-            across, left = enlarging(scale, column)
+            across, left = upscale_weights(scale, column)
             enlarged[row::scale, column::scale] = _filter(image, cv2.CV_8U, across, down, (left, top))
     return enlarged
 
@@ -111,7 +111,7 @@ def _cubic(distance: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _shrinking(scale: int) -> tuple[np.ndarray, int]:
+def _downscale_weights(scale: int) -> tuple[np.ndarray, int]:
     """Weights on HR pixels for the LR pixel i, and which of them lies on HR pixel `i * scale`."""
     centre = (scale - 1) / 2  # of the LR pixel's area, from its first HR pixel
     positions = np.arange(int(np.ceil(centre - 2 * scale)), int(np.floor(centre + 2 * scale)) + 1)
@@ -120,7 +120,7 @@ def _shrinking(scale: int) -> tuple[np.ndarray, int]:
 
 
 @cache
-def enlarging(scale: int, phase: int) -> tuple[np.ndarray, int]:
+def upscale_weights(scale: int, phase: int) -> tuple[np.ndarray, int]:
     """Weights on LR pixels for HR pixel `i * scale + phase`, and which of them lies on LR pixel i."""
     centre = (phase + 0.5) / scale - 0.5
     positions = np.arange(-2, 3)

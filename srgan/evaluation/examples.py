@@ -11,7 +11,8 @@ import torch
 from srgan.data.manifest import Pair
 from srgan.evaluation.evaluate import CPU, Upscale, device_lock, image_workers
 from srgan.images import visualize
-from srgan.images.read import as_rgb, encode_png
+from srgan.images.png import encode_png
+from srgan.images.read import as_rgb
 from srgan.utils.files import atomic_folder, write_json
 from srgan.utils.progress import Progress
 

@@ -12,7 +12,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from srgan.data.manifest import Pair
-from srgan.images.alpha import converted
+from srgan.images.alpha import from_unit_range
 from srgan.images.read import as_rgb
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.psnr_ssim import psnr_ssim_y
@@ -118,6 +118,6 @@ def _psnr_y(path: Path, pairs: list[Pair]) -> float:
         sr_image = upscaler.run(lr_image)[0].transpose(1, 2, 0)
         if not np.isfinite(sr_image).all():
             return 0.0
-        rounded = converted(np.clip(sr_image, 0, 1), np.uint8)
+        rounded = from_unit_range(np.clip(sr_image, 0, 1), np.uint8)
         found.append(psnr_ssim_y(rounded, as_rgb(hr_image), upscaler.scale)[0])
     return float(np.mean(found))

@@ -1,40 +1,40 @@
-"""Transparency: enlarge an alpha channel, and give hidden pixels colours that do not show at the edges."""
+"""Transparency: upscale an alpha channel and give hidden pixels colours that do not show at the edges."""
 
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
-FULL = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}  # types of pixels, and their white
-ROWS = 256  # of a full-size image that are processed at once; even
+WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}  # the value of white by type of pixels
+ROWS_PER_STRIP = 256  # of a full-size image, an even number
 
 
-def converted(image: np.ndarray, kind: type) -> np.ndarray:
-    """From float32 in 0..1 to one of the types in `FULL`, rounded."""
-    full = FULL[np.dtype(kind)]
-    return image if full == 1 else np.rint(image * np.float32(full)).astype(kind)
+def from_unit_range(image: np.ndarray, dtype: type) -> np.ndarray:
+    """Convert float32 in 0..1 to one of the types in `WHITE`, rounded."""
+    white = WHITE[np.dtype(dtype)]
+    return image if white == 1 else np.rint(image * np.float32(white)).astype(dtype)
 
 
-def enlarge_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
-    """Bicubic, `(H, W)` of a type in `FULL`: a network for photographs would invent texture in it."""
+def upscale_alpha(alpha: np.ndarray, scale: int) -> np.ndarray:
+    """Upscale an alpha channel, `(H, W)` of a type in `WHITE`, with bicubic interpolation. A network would invent texture in it."""
     size = (alpha.shape[1] * scale, alpha.shape[0] * scale)
-    enlarged = cv2.resize(alpha.astype(np.float32) / np.float32(FULL[alpha.dtype]), size, interpolation=cv2.INTER_CUBIC)
-    return converted(np.clip(enlarged, 0, 1), alpha.dtype.type)
+    upscaled = cv2.resize(alpha.astype(np.float32) / np.float32(WHITE[alpha.dtype]), size, interpolation=cv2.INTER_CUBIC)
+    return from_unit_range(np.clip(upscaled, 0, 1), alpha.dtype.type)
 
 
-def without_fringes(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Give transparent pixels the colour of the nearest visible ones: theirs is arbitrary, and would shine through at the edges.
+def fill_transparent(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Give transparent pixels the colour of the nearest visible pixels. Their own colour is arbitrary and would show at the edges.
 
-    A pyramid: each level has half the size, and its pixels are the means of the visible pixels below. Pixels without any visible one
-    take the colour of the next coarser level. The full-size level is processed in strips, so that the pyramid needs about 10 bytes for
-    each pixel of the image.
+    Each level of a pyramid has half the size, and its pixels are the means of the visible pixels below. Pixels without a visible pixel
+    take the colour of the next coarser level. The full-size level is processed in strips. The pyramid needs about 10 bytes for each
+    pixel of the image.
 
     Args:
-        colours: `(H, W)` or `(H, W, 3)`, of a type in `FULL`.
-        alpha: `(H, W)`, 0 where nothing is to be seen.
+        colours: `(H, W)` or `(H, W, 3)` of a type in `WHITE`.
+        alpha: `(H, W)`, 0 where a pixel is hidden.
 
     Returns:
-        As `colours`; `colours` itself if nothing or everything is hidden.
+        An array like `colours`, or `colours` itself if no pixel or every pixel is hidden.
     """
     if alpha.min() > 0 or not alpha.any():
         return colours
@@ -49,7 +49,7 @@ def without_fringes(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     assert coarse is not None
     result = np.empty_like(colours)
     for rows in _strips(len(alpha)):
-        # One coarse row more on either side: the interpolation reads it.
+        # The interpolation reads one more coarse row on either side.
         above = min(rows.start // 2, 1)
         some = coarse[rows.start // 2 - above : (rows.stop + 1) // 2 + 1]
         fine = _doubled(some)[2 * above :][: rows.stop - rows.start, : alpha.shape[1]]
@@ -60,17 +60,17 @@ def without_fringes(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _strips(height: int) -> Iterator[slice]:
-    return (slice(top, min(top + ROWS, height)) for top in range(0, height, ROWS))
+    return (slice(top, min(top + ROWS_PER_STRIP, height)) for top in range(0, height, ROWS_PER_STRIP))
 
 
 def _weighted(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """`(h, w, channels + 1)` float32: the visible colours, 0 elsewhere, and last their weight, 1 or 0."""
+    """Return `(h, w, channels + 1)` float32: the visible colours, 0 elsewhere, and their weight, 1 or 0."""
     weight = (alpha > 0).astype(np.float32)
     return np.dstack([np.atleast_3d(colours) * weight[..., None], weight])
 
 
 def _halved(level: np.ndarray) -> np.ndarray:
-    """Means of 2x2 pixels; sides of odd length get another row or column of nothing."""
+    """Return the means of 2x2 pixels. A side of odd length gets an empty row or column."""
     height, width = level.shape[:2]
     level = np.pad(level, [(0, height % 2), (0, width % 2), (0, 0)])
     half = cv2.resize(level, (level.shape[1] // 2, level.shape[0] // 2), interpolation=cv2.INTER_AREA)
@@ -83,7 +83,7 @@ def _doubled(image: np.ndarray) -> np.ndarray:
 
 
 def _filled(level: np.ndarray, coarse: np.ndarray | None) -> np.ndarray:
-    """`(h, w, channels)`: the mean colour where the level shows any, else that of the coarser level."""
+    """Return `(h, w, channels)`: the mean colour of visible pixels, else the colour of the coarser level."""
     total, weight = level[..., :-1], level[..., -1:]
     if coarse is None:
         return total / np.where(weight > 0, weight, 1)

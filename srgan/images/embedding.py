@@ -20,19 +20,19 @@ from srgan.utils.files import scratch_file
 log = logging.getLogger(__name__)
 
 
-def embed(path: Path, target: Path, form: str, metadata: Metadata, size: tuple[int, int], alpha: bool) -> None:
+def embed(path: Path, target: Path, file_format: str, metadata: Metadata, size: tuple[int, int], alpha: bool) -> None:
     """Write EXIF, IPTC, comments and text into a file of pixels, and the XMP into a PNG or JPEG; libvips has written that of the others.
 
     Args:
         path: the file.
         target: what it is going to be called.
-        form: its format.
+        file_format: its format.
         metadata: what to write.
         size: width and height.
         alpha: whether it has an alpha channel.
     """
     exif, attached = metadata.exif, metadata.attached
-    match form:
+    match file_format:
         case "png":
             chunks = [_chunk(b"eXIf", exif)] if exif else []
             # The chunk that the XMP specification asks for (part 3, 1.1.5).

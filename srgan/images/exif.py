@@ -15,7 +15,7 @@ from PIL import Image, TiffImagePlugin
 
 from srgan.images.attachments import BYTES, IPTC_TAG, PHOTOSHOP_TAG
 from srgan.images.geometry import Geometry
-from srgan.images.read import EXIF_IFD, GPS_IFD, ORIENTATION, XMP_TAG, Picture
+from srgan.images.read import EXIF_IFD, GPS_IFD, ORIENTATION, XMP_TAG, DecodedImage
 
 # Tags that describe the layout of the former file (TIFF 6.0, sections 3 to 8 and 11 to 22), or that are written from another source.
 LAYOUT = {254, 255, *range(256, 267), 273, 277, 278, 279, 280, 281, 282, 283, 284, *range(288, 294), 296, 297, 301, 317, 318, 319, 320}
@@ -31,7 +31,7 @@ SUBJECT_AREA, SUBJECT_LOCATION, FOCAL_X, FOCAL_Y = 0x9214, 0xA214, 0xA20E, 0xA20
 SHORT, LONG, RATIONAL, IFD = 3, 4, 5, 13
 
 
-def tags(picture: Picture, geometry: Geometry) -> tuple[Image.Exif, list[str]]:
+def tags(picture: DecodedImage, geometry: Geometry) -> tuple[Image.Exif, list[str]]:
     """The tags of the result, and the names of those that are left out.
 
     Maker notes are left out: they point to places of the former file.

@@ -31,7 +31,7 @@ from srgan.images import exif
 from srgan.images.attachments import Attachments, read_attachments, text_name
 from srgan.images.geometry import Geometry
 from srgan.images.provenance import add_provenance
-from srgan.images.read import EXIF_IFD, GPS_IFD, Picture
+from srgan.images.read import EXIF_IFD, GPS_IFD, DecodedImage
 from srgan.images.xmp import Packet, adjust
 
 SEGMENT = 65533  # bytes that a segment of a JPEG holds
@@ -63,7 +63,7 @@ class Metadata:
 
 
 def collect(
-    picture: Picture, source: str | Path | BinaryIO, size: tuple[int, int], form: str, model: dict[str, str] | None, digest: str
+    picture: DecodedImage, source: str | Path | BinaryIO, size: tuple[int, int], file_format: str, model: dict[str, str] | None, digest: str
 ) -> Metadata:
     """The metadata of an upscaled picture. A warning names what is left out.
 
@@ -71,16 +71,16 @@ def collect(
         picture: the input.
         source: its file.
         size: width and height of the result.
-        form: its format.
+        file_format: its format.
         model: the model's `sr.*` entries, which the XMP is to name; None to leave them out.
         digest: SHA-256 of the model's file.
     """
     height, width = picture.pixels.shape[:2]
     geometry = Geometry(picture.orientation, (height, width) if picture.orientation > 4 else (width, height), size)
     lost: list[str] = []
-    block, tags = _exif(picture, geometry, form, lost)
-    xmp = _xmp(picture, geometry, form, model, digest, lost)
-    attached = _attached(picture, source, form, lost)
+    block, tags = _exif(picture, geometry, file_format, lost)
+    xmp = _xmp(picture, geometry, file_format, model, digest, lost)
+    attached = _attached(picture, source, file_format, lost)
     profile = _profile(picture.icc_profile, lost)
     if lost := list(dict.fromkeys(lost)):
         rest = f" and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
@@ -90,13 +90,13 @@ def collect(
     return Metadata(block, tags, xmp, profile, dpi, attached)
 
 
-def _exif(picture: Picture, geometry: Geometry, form: str, lost: list[str]) -> tuple[bytes, Image.Exif]:
+def _exif(picture: DecodedImage, geometry: Geometry, file_format: str, lost: list[str]) -> tuple[bytes, Image.Exif]:
     """The block, and the tags for TIFF."""
     try:
         if picture.exif_damage:
             raise ValueError(picture.exif_damage)
         # AVIF's writer moves the values of the block, so that a maker note would point elsewhere.
-        if picture.exif_block and form not in ("tiff", "avif"):
+        if picture.exif_block and file_format not in ("tiff", "avif"):
             tags, filled = Image.Exif(), len(picture.exif)
             block, dropped = exif.patched(picture.exif_block, geometry)
         else:
@@ -108,13 +108,13 @@ def _exif(picture: Picture, geometry: Geometry, form: str, lost: list[str]) -> t
     lost += dropped
     if not filled:
         return b"", tags
-    if form == "jpeg" and len(EXIF_HEADER) + len(block) > SEGMENT:
+    if file_format == "jpeg" and len(EXIF_HEADER) + len(block) > SEGMENT:
         lost.append(f"the EXIF: its {len(block):,} bytes are more than a JPEG holds")
         block = b""
     return block, tags
 
 
-def _xmp(picture: Picture, geometry: Geometry, form: str, model: dict[str, str] | None, digest: str, lost: list[str]) -> bytes:
+def _xmp(picture: DecodedImage, geometry: Geometry, file_format: str, model: dict[str, str] | None, digest: str, lost: list[str]) -> bytes:
     def written(packet: Packet, former: bytes = b"") -> bytes:
         if model is not None:
             add_provenance(packet, model, digest, former)
@@ -124,12 +124,12 @@ def _xmp(picture: Picture, geometry: Geometry, form: str, model: dict[str, str] 
     if picture.xmp:
         try:
             packet = Packet(picture.xmp)
-            lost += adjust(packet, geometry, f"image/{form}")
+            lost += adjust(packet, geometry, f"image/{file_format}")
             kept = written(packet)
         except ValueError as error:
             left_out = f"the XMP, which is damaged ({error})"
         else:
-            if form == "jpeg" and len(XMP_HEADER) + len(kept) > SEGMENT:
+            if file_format == "jpeg" and len(XMP_HEADER) + len(kept) > SEGMENT:
                 left_out = f"the XMP: its {len(picture.xmp):,} bytes are more than a JPEG holds"
             else:
                 xmp = kept
@@ -139,7 +139,7 @@ def _xmp(picture: Picture, geometry: Geometry, form: str, model: dict[str, str] 
     return xmp
 
 
-def _attached(picture: Picture, source: str | Path | BinaryIO, form: str, lost: list[str]) -> Attachments:
+def _attached(picture: DecodedImage, source: str | Path | BinaryIO, file_format: str, lost: list[str]) -> Attachments:
     """What the format holds of it."""
     try:
         found = read_attachments(source, upright=picture.orientation == 1)
@@ -148,14 +148,14 @@ def _attached(picture: Picture, source: str | Path | BinaryIO, form: str, lost: 
         return Attachments()
     lost += found.lost
     kept = Attachments()
-    if form in ("jpeg", "tiff"):
+    if file_format in ("jpeg", "tiff"):
         kept.iptc, kept.resources = found.iptc, found.resources
     else:
         lost += ["the IPTC"] * bool(found.iptc) + ["Photoshop's resources"] * bool(found.resources)
-    if form == "jpeg":
+    if file_format == "jpeg":
         kept.comments = [comment for comment in found.comments if len(comment) <= SEGMENT]
     lost += ["the comment"] * (len(found.comments) > len(kept.comments))
-    if form == "png":
+    if file_format == "png":
         kept.texts = found.texts
     else:
         lost += [f"PNG text '{text_name(content)}'" for _, content in found.texts]

@@ -42,7 +42,6 @@ from srgan.images.formats import (
     refuse_by_name,
 )
 from srgan.utils.errors import SrganError
-from srgan.utils.files import atomic_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of files that a data set is made of
 ORIENTATION, EXIF_IFD, GPS_IFD, XMP_TAG = 0x0112, 0x8769, 0x8825, 700
@@ -55,7 +54,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """A decoded image file, upright, with what else the file tells.
 
     Attributes:
@@ -83,7 +82,7 @@ class Picture:
     dpi: tuple[float, float] | None
 
 
-def open_picture(source: str | Path | BinaryIO) -> Picture:
+def open_image(source: str | Path | BinaryIO) -> DecodedImage:
     """Open and fully decode an image by the rules above, but keep transparency and 16 bits.
 
     Raises:
@@ -109,7 +108,7 @@ def open_picture(source: str | Path | BinaryIO) -> Picture:
         raise SrganError(f"{name}: {reason}; replace the file or take it out") from error
 
 
-def _decoded(file: BinaryIO, name: str) -> Picture:
+def _decoded(file: BinaryIO, name: str) -> DecodedImage:
     try:
         image = Image.open(file, formats=FORMATS_READ)
     except Image.UnidentifiedImageError:
@@ -136,7 +135,7 @@ def _decoded(file: BinaryIO, name: str) -> Picture:
             info.setdefault("icc_profile", profile)
         pixels, alpha = _sixteen_bits(image, file, stored) if deep else _eight_bits(image, stored)
     dpi = info.get("dpi")
-    return Picture(
+    return DecodedImage(
         name,
         _upright(pixels, orientation),
         None if alpha is None else _upright(alpha, orientation),
@@ -259,12 +258,12 @@ def _raw_profile(text: str | bytes) -> bytes | None:
         return None
 
 
-def rounded_to_8(pixels: np.ndarray) -> np.ndarray:
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """uint8 of uint8 or uint16."""
     return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def on_white(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+def composite_on_white(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """Pixels as they look on white paper: `(H, W)` or `(H, W, 3)`, and alpha `(H, W)`, all uint8."""
     if alpha is None:
         return pixels
@@ -284,16 +283,16 @@ def read_image(path: str | Path) -> np.ndarray:
         `(H, W)` uint8 for a greyscale image, else `(H, W, 3)`.
 
     Raises:
-        SrganError: see `open_picture`.
+        SrganError: see `open_image`.
 
     Example:
         >>> from srgan import read_image
         >>> read_image("photo.png").shape
         (16, 24, 3)
     """
-    picture = open_picture(path)
-    alpha = None if picture.alpha is None else rounded_to_8(picture.alpha)
-    return on_white(rounded_to_8(picture.pixels), alpha)
+    picture = open_image(path)
+    alpha = None if picture.alpha is None else to_uint8(picture.alpha)
+    return composite_on_white(to_uint8(picture.pixels), alpha)
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
@@ -304,27 +303,3 @@ def read_rgb(path: str | Path) -> np.ndarray:
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """`(H, W, 3)` from `(H, W)` or `(H, W, 3)`, uint8."""
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """An `(H, W, 3)` or `(H, W)` uint8 array as PNG."""
-    buffer = io.BytesIO()
-    # Level 1 is nearly three times as fast as the default for a few per cent of size.
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def write_png(path: str | Path, image: np.ndarray) -> None:
-    """Write an image as PNG. The file is replaced as a whole.
-
-    Args:
-        path: the file to write.
-        image: `(H, W, 3)` or `(H, W)` uint8.
-
-    Example:
-        >>> import numpy as np
-        >>> from srgan import write_png
-        >>> write_png("grey.png", np.full((8, 8), 128, np.uint8))
-    """
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(encode_png(image))

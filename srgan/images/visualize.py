@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from srgan.images.read import write_png
+from srgan.images.png import write_png
 
 REGION_SIDE = 96  # HR pixels
 MAGNIFICATION = 3

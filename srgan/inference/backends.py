@@ -1,4 +1,4 @@
-"""What runs an exported model: ONNX Runtime on a GPU or the CPU, or OpenVINO."""
+"""Runtimes for exported models: ONNX Runtime on a GPU or the CPU, and OpenVINO."""
 
 import contextlib
 import ctypes
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -17,14 +18,14 @@ from srgan.utils import machine
 from srgan.utils.cache import cache_folder
 from srgan.utils.errors import SrganError
 
-FLOATS = ("tensor(float)", "<Type: 'float32'>")  # what the two runtimes call float32
+FLOATS = ("tensor(float)", "<Type: 'float32'>")  # names of float32 in the two runtimes
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A loaded model: from tensor to tensor, what that runs on, what the file tells, and how to free memory."""
+    """A loaded model: its function, its provider, the metadata of the file and a function that frees memory."""
 
     run: Callable[[np.ndarray], np.ndarray]
     provider: str
@@ -37,15 +38,16 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
 
     Args:
         path: the file.
-        provider: of `PROVIDERS`; ``auto`` is CUDA where it works, else the CPU.
-        strict: raise where `provider` does not work, instead of taking the next best.
-        threads: that work on one image on the CPU; 0: one for each core.
+        provider: a name in `PROVIDERS`. ``auto`` is CUDA where it works, else the CPU.
+        strict: raise an error if `provider` does not work. Otherwise the next best is used.
+        threads: threads for one image on the CPU. 0 is one for each core.
 
     Raises:
-        SrganError: not a model that can be loaded, or not of the contract's input and output; (`strict`) `provider` does not work.
+        SrganError: the file is no readable model, its input or output differs from the contract, or `strict` is set and `provider`
+            does not work.
     """
     if provider not in PROVIDERS:
-        raise SrganError(f"no provider is called '{provider}'; there are {', '.join(PROVIDERS)}")
+        raise SrganError(f"unknown provider '{provider}'; use one of {', '.join(PROVIDERS)}")
     if provider == "openvino":
         try:
             return _open_openvino(path, threads)
@@ -55,10 +57,10 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
     if missing:
         _fall_back(provider, missing, strict)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or (machine.cores() if machine.quota() else 0)  # ONNX Runtime does not know the quota
+    options.intra_op_num_threads = threads or (machine.cores() if machine.quota() else 0)  # ONNX Runtime ignores the quota
     try:
         session = onnxruntime.InferenceSession(path, options, providers=wanted)
-        metadata = session.get_modelmeta().custom_metadata_map  # raises where a text in the file is not UTF-8, as do the names
+        metadata = session.get_modelmeta().custom_metadata_map  # it raises if a text in the file is not UTF-8
         inputs, outputs = {port.name: port.type for port in session.get_inputs()}, {port.name for port in session.get_outputs()}
     except Exception as error:  # ONNX Runtime's own classes share no public base
         raise SrganError(f"{path}: not a model that ONNX Runtime can load ({_first_line(error)})") from error
@@ -79,7 +81,7 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
 
 
 def _check_ports(path: Path, inputs: dict[str, str], outputs: set[str]) -> None:
-    """Names and types of the inputs, names of the outputs."""
+    """Check the names of inputs and outputs and the types of the inputs."""
     if list(inputs) != ["input"] or "output" not in outputs or inputs["input"] not in FLOATS:
         found = f"inputs {', '.join(f'{name} {kind}' for name, kind in inputs.items())}, outputs {', '.join(sorted(outputs))}"
         raise SrganError(f"{path}: not a model of contract 1: it has {found}; expected are float32 tensors called input and output")
@@ -92,21 +94,22 @@ def _first_line(error: Exception) -> str:
 def _fall_back(provider: str, reason: str, strict: bool) -> None:
     if strict:
         raise SrganError(f"provider {provider} does not work here: {reason}")
-    log.warning("provider %s does not work here (%s); the next best takes over", provider, reason)
+    log.warning("provider %s does not work here (%s); the next best is used", provider, reason)
 
 
-def _execution_providers(provider: str) -> tuple[list, str]:
-    """What to ask ONNX Runtime for, and why `provider` cannot be among it.
+def _execution_providers(provider: str) -> tuple[list[Any], str]:
+    """Return the execution providers for ONNX Runtime, and the reason if `provider` is not among them.
 
-    Asked for CUDA on a machine without its driver, ONNX Runtime prints pages of errors; so the libraries are looked for before.
+    Without the CUDA driver, ONNX Runtime prints pages of errors. The libraries are therefore searched first.
     """
     windows = sys.platform == "win32"
-    wanted, missing = ["CPUExecutionProvider"], ""
+    wanted: list[Any] = ["CPUExecutionProvider"]
+    missing = ""
     if provider in ("auto", "cuda", "tensorrt"):
         missing = _lacks("CUDAExecutionProvider", "nvcuda.dll" if windows else "libcuda.so.1")
         if not missing:
-            onnxruntime.preload_dlls()  # the CUDA libraries that torch brought along
-            # The default would try all algorithms for each new size.
+            onnxruntime.preload_dlls()  # the CUDA libraries of torch
+            # The default tries all algorithms for each new size.
             wanted.insert(0, ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}))
     if provider == "tensorrt":
         missing = missing or _lacks("TensorrtExecutionProvider", "nvinfer_10.dll" if windows else "libnvinfer.so.10")
@@ -129,7 +132,7 @@ def _open_openvino(path: Path, threads: int) -> Engine:
     import onnx
     import openvino
 
-    # float32 also where the CPU has bfloat16: the contract's results.
+    # The contract requires float32, also on a CPU with bfloat16.
     config = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     try:
         metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
@@ -137,18 +140,18 @@ def _open_openvino(path: Path, threads: int) -> Engine:
     except Exception as error:  # as above
         raise SrganError(f"{path}: not a model that OpenVINO can load ({_first_line(error)})") from error
     _check_ports(path, {port.any_name: str(port.element_type) for port in compiled.inputs}, {port.any_name for port in compiled.outputs})
-    # A request of its own for each call: threads may share the model.
+    # Each call has its own request, because threads may share the model.
     return Engine(lambda tensor: next(iter(compiled.create_infer_request().infer([tensor]).values())), "OpenVINO", metadata)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a runtime's error says so: each has its own kinds."""
+    """Return whether an error of a runtime reports a lack of memory. Each runtime has its own classes."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(words in text for words in ("out of memory", "alloc", "cuda failure 2"))
 
 
 def free_on_gpu() -> float:
-    """Free memory of the GPU in bytes; a guess where nvidia-smi is missing."""
+    """Return the free memory of the GPU in bytes, 4 GB if nvidia-smi is missing."""
     command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     try:
         return float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()[0]) * 2**20

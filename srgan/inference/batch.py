@@ -18,9 +18,10 @@ from pathlib import Path
 from PIL import Image
 
 from srgan.images.formats import suffixes
-from srgan.images.read import Picture, open_picture
+from srgan.images.read import DecodedImage, open_image
 from srgan.images.suffixes import FORMATS
-from srgan.inference.photo import Options, format_of, upscale_file
+from srgan.images.write import Options, format_of
+from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 from srgan.utils.files import final_name
@@ -29,14 +30,14 @@ from srgan.utils.workers import Lost, Workers
 
 READABLE = suffixes()
 STREAM = "-"
-NAMED = 3  # of the files that are left out for one reason
+MAX_NAMES = 3  # files of one reason in a warning
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A file to enlarge, and where the result goes."""
+    """An image file and the file of its result."""
 
     source: Path
     target: Path
@@ -44,16 +45,16 @@ class Job:
 
 @dataclass
 class LeftOut:
-    """What a search passes over, by reason; a folder that cannot be read among it."""
+    """The files that a search does not use, by reason, and the folders that it does not enter."""
 
     files: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     folders: list[str] = field(default_factory=list)
 
     def warn(self) -> None:
-        """Count and name it."""
+        """Log their number and some names."""
         if self.files:
             reasons = "; ".join(
-                f"{reason} {len(paths)} ({', '.join(path.name for path in paths[:NAMED])}{', ...' if len(paths) > NAMED else ''})"
+                f"{reason} {len(paths)} ({', '.join([path.name for path in paths[:MAX_NAMES]] + ['...'] * (len(paths) > MAX_NAMES))})"
                 for reason, paths in sorted(self.files.items())
             )
             log.warning("%d files are left out: %s", sum(map(len, self.files.values())), reasons)
@@ -62,32 +63,32 @@ class LeftOut:
 
 
 def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]:
-    """Find out what is to be done, without doing it.
+    """Return the images to upscale and the files of their results.
 
-    A folder is searched with all that is in it, a pattern such as ``photos/**/*.jpg`` as a shell would. The results go into `output`, laid
-    out as the photographs lie in the folder named, or in the part of the pattern before its first ``*``.
+    A folder is searched with its subfolders. A pattern such as ``photos/**/*.jpg`` is expanded as in a shell. The results keep the
+    folder structure below the named folder, or below the part of a pattern before its first ``*``.
 
     Args:
         inputs: files, folders and patterns.
         output: a folder, which need not exist.
-        suffix: of the results, such as ``.png``; None: each keeps its own, or gets ``.png`` if that format is not written.
+        suffix: suffix of the results, such as ``.png``. By default each keeps its own, or gets ``.png`` if that format is not written.
 
     Raises:
-        SrganError: an input is not there, nothing is found, the folder cannot be written to, two results would have one name, or a result
-            that of a photograph.
+        SrganError: an input is missing, no image is found, the folder is not writable, two results have one name, or a result would
+            replace an image.
     """
     folder = Path(output)
     if folder.is_file():
-        raise SrganError(f"{output}: is a file; several results need a folder to go to")
+        raise SrganError(f"{output}: is a file; several results need a folder")
     found: dict[Path, Path] = {}
     left_out = LeftOut()
     for name in inputs:
         for source, inside in _searched(name, folder, left_out):
             found.setdefault(source, inside)
     left_out.warn()
-    photographs = {source.resolve() for source in found}
+    images = {source.resolve() for source in found}
     if not found:
-        raise SrganError(f"{', '.join(inputs)}: no images there; looked for {', '.join(READABLE)}")
+        raise SrganError(f"{', '.join(inputs)}: no images found; the suffixes are {', '.join(READABLE)}")
     check_writable(folder)
     jobs: dict[Path, Job] = {}
     clashes: list[str] = []
@@ -95,9 +96,9 @@ def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]
         own = inside.suffix if inside.suffix.lower() in FORMATS else ".png"
         target = folder / inside.with_suffix(suffix or own)
         if target in jobs:
-            clashes.append(f"{source} and {jobs[target].source} would both become {target}; enlarge them into two folders")
-        elif target.resolve() in photographs:
-            clashes.append(f"{target}: a result would take this photograph's place; choose another folder")
+            clashes.append(f"{source} and {jobs[target].source} would both become {target}; upscale them into two folders")
+        elif target.resolve() in images:
+            clashes.append(f"{target}: a result would replace this image; choose another folder")
         else:
             jobs[target] = Job(source, target)
     if clashes:
@@ -106,7 +107,7 @@ def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]
 
 
 def check_writable(folder: Path) -> None:
-    """Find out whether files can be written to a folder, or to the one it would be made in.
+    """Check that files can be written to a folder, or to the folder that it would be created in.
 
     Raises:
         SrganError: they cannot.
@@ -120,7 +121,7 @@ def check_writable(folder: Path) -> None:
 
 
 def _searched(name: str, folder: Path, left_out: LeftOut) -> Iterator[tuple[Path, Path]]:
-    """The images that an argument names, each with its place below what was named; none of a former run's results."""
+    """Yield the images that an argument names, with their path below the named folder. Results of a former run are left out."""
     path = Path(name)
     if path.is_file():
         yield path, Path(path.name)
@@ -131,12 +132,12 @@ def _searched(name: str, folder: Path, left_out: LeftOut) -> Iterator[tuple[Path
         root = Path(*path.parts[: next(index for index, part in enumerate(path.parts) if glob.has_magic(part))])
         sources = root.glob(str(path.relative_to(root)))
     elif path.exists():
-        raise SrganError(f"{name}: is a pipe or a device; one photograph from there goes to one file")
+        raise SrganError(f"{name}: is a pipe or a device; one image from there goes to one file")
     else:
         raise SrganError(f"{name}: no such file or folder")
     results = folder.resolve()
     if results == root.resolve():
-        raise SrganError(f"{folder}: holds the photographs; the results need a folder of their own")
+        raise SrganError(f"{folder}: holds the images; the results need a folder of their own")
     inside_root = results.is_relative_to(root.resolve())
     for source in sorted(sources):
         inside = source.relative_to(root)
@@ -153,7 +154,7 @@ def _searched(name: str, folder: Path, left_out: LeftOut) -> Iterator[tuple[Path
 
 
 def _inside(folder: Path, results: Path, left_out: LeftOut) -> Iterator[Path]:
-    """All files in a folder and its folders. Hidden and linked ones are not entered, and those that cannot be read are left out.
+    """Yield all files in a folder and its subfolders. Hidden, linked and unreadable subfolders are left out.
 
     Raises:
         SrganError: the folder itself cannot be read.
@@ -175,14 +176,14 @@ def _inside(folder: Path, results: Path, left_out: LeftOut) -> Iterator[Path]:
         yield from (Path(place) / name for name in names)
 
 
-def _spare(source: Path, target: Path) -> None:
+def _refuse_to_replace(source: Path, target: Path) -> None:
     if target.is_file() and source.is_file() and target.samefile(source):
-        raise SrganError(f"{target}: the result would take the photograph's place; choose another name or folder")
+        raise SrganError(f"{target}: the result would replace the image; choose another name or folder")
 
 
 @contextmanager
 def _large_images() -> Iterator[None]:
-    """Without Pillow's limit, which is for servers that strangers send images to: `open_picture` refuses what memory does not hold."""
+    """Lift Pillow's limit, which protects servers. `open_image` refuses images that exceed the memory."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -191,16 +192,16 @@ def _large_images() -> Iterator[None]:
 
 
 def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool = False) -> list[str]:
-    """Do the jobs. A bad file stops nothing but itself; a full disk stops everything.
+    """Upscale the images. A bad file does not stop the others, a full disk stops all.
 
     Args:
         upscaler: the model.
-        jobs: of `plan`.
+        jobs: the result of `plan`.
         options: how the results are written.
-        overwrite: write anew what is there already and no older than its photograph.
+        overwrite: write results again that exist already and are not older than their image.
 
     Returns:
-        What went wrong, a line for each file that failed.
+        A message for each file that failed.
     """
     failures: list[str] = []
     todo = [job for job in jobs if overwrite or not _is_done(job)]
@@ -208,18 +209,18 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
         progress.add(len(jobs) - len(todo))
         for job, answer in zip(todo, workers.map(job.source for job in todo), strict=True):
             try:
-                upscale_file(upscaler, job.source, job.target, options, picture=_picture(answer, str(job.source)))
-            except Exception as error:  # one of thousands of files may provoke anything
+                upscale_file(upscaler, job.source, job.target, options, decoded=_image(answer, str(job.source)))
+            except Exception as error:  # any of thousands of files may raise anything
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                told = final_name(f"{error.filename or job.source}: {error.strerror}") if isinstance(error, OSError) else None
-                text = str(error) if isinstance(error, SrganError) else told or f"{type(error).__name__}: {error}"
+                message = final_name(f"{error.filename or job.source}: {error.strerror}") if isinstance(error, OSError) else None
+                text = str(error) if isinstance(error, SrganError) else message or f"{type(error).__name__}: {error}"
                 failures.append(text if str(job.source) in text or str(job.target) in text else f"{job.source}: {text}")
                 log.debug("%s", failures[-1], exc_info=True)
             progress.add(1)
     skipped = len(jobs) - len(todo)
-    there = f", {skipped} were there already (--overwrite makes them anew)" if skipped else ""
-    log.info("%d of %d images enlarged%s", len(todo) - len(failures), len(jobs), there)
+    there = f", {skipped} existed already (--overwrite writes them again)" if skipped else ""
+    log.info("%d of %d images upscaled%s", len(todo) - len(failures), len(jobs), there)
     return failures
 
 
@@ -227,49 +228,50 @@ def _is_done(job: Job) -> bool:
     return job.target.is_file() and job.source.exists() and job.target.stat().st_mtime >= job.source.stat().st_mtime
 
 
-def _decoded(source: Path | io.BytesIO) -> Picture | SrganError:
-    """Decode an image in a process of its own: a decoder that crashes or does not end costs this image alone."""
+def _decoded(source: Path | io.BytesIO) -> DecodedImage | SrganError:
+    """Decode an image in a process of its own. A decoder that crashes or hangs fails this image alone."""
     with _large_images():
         try:
-            return open_picture(source)
+            return open_image(source)
         except SrganError as error:
             return error
 
 
-def _picture(answer: Picture | SrganError | Lost, name: str) -> Picture:
-    """Return what `_decoded` answered, or raise what stopped it."""
+def _image(answer: DecodedImage | SrganError | Lost, name: str) -> DecodedImage:
+    """Return the result of `_decoded`, or raise its error."""
     if isinstance(answer, Lost):
-        raise SrganError(f"{name}: decoding it {answer.reason}; replace the file or take it out")
+        raise SrganError(f"{name}: decoding it {answer.reason}; replace or remove the file")
     if isinstance(answer, SrganError):
         raise answer
     return answer
 
 
 def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suffix: str = ".png") -> None:
-    """Enlarge one photograph, showing how far it is.
+    """Upscale one image with a progress bar.
 
     Args:
         upscaler: the model.
         source: a file, a pipe such as ``/dev/stdin``, or ``-`` for the standard input.
         output: a file whose suffix names the format, or ``-`` for the standard output.
         options: how the result is written.
-        suffix: of the format on the standard output.
+        suffix: suffix of the format on the standard output.
     """
-    photograph: Path | io.BytesIO = Path(source)
+    name = "standard input" if source == STREAM else source
+    image: Path | io.BytesIO = Path(source)
     if output != STREAM:
-        _spare(Path(source), Path(output))
+        _refuse_to_replace(Path(source), Path(output))
         check_writable(Path(output).parent)
-    if source == STREAM or not photograph.is_file():  # what cannot be sought in is read whole
-        photograph = io.BytesIO(sys.stdin.buffer.read() if source == STREAM else photograph.read_bytes())
-        photograph.name = "standard input" if source == STREAM else source  # type: ignore[attr-defined]  (for messages)
+    if source == STREAM or not Path(source).is_file():  # a stream cannot seek
+        image = io.BytesIO(sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes())
+        image.name = name  # type: ignore[attr-defined]
     start = time.monotonic()
     with Workers(_decoded, processes=1) as workers:
-        (answer,) = workers.map([photograph])
-    picture = _picture(answer, source if source != STREAM else "standard input")
+        (answer,) = workers.map([image])
+    decoded = _image(answer, name)
     with ExitStack() as stack:
         bar: Progress | None = None
 
-        def told(done: int, total: int) -> None:
+        def show(done: int, total: int) -> None:
             nonlocal bar
             bar = bar or stack.enter_context(Progress("upscale", total, "tile"))
             bar.add(done - bar.done)
@@ -277,10 +279,9 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
         target = Path(output)
         if output == STREAM:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"result{suffix}"
-        width, height = upscale_file(upscaler, photograph, target, options, format_of(target), told, picture)
+        width, height = upscale_file(upscaler, image, target, options, format_of(target), show, decoded)
         if output == STREAM:
             with target.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
-    name = "standard output" if output == STREAM else output
-    log.info("%s: %d x %d pixels in %.1f s", name, width, height, time.monotonic() - start)
+    log.info("%s: %d x %d pixels in %.1f s", "standard output" if output == STREAM else output, width, height, time.monotonic() - start)

@@ -1,4 +1,4 @@
-"""Time and memory of an exported model; ``python -m srgan.inference.benchmark MODEL.onnx`` measures it in its own process."""
+"""Measure time and memory of an exported model: ``python -m srgan.inference.benchmark MODEL.onnx``."""
 
 import json
 import subprocess
@@ -13,51 +13,51 @@ import psutil
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 
-SIDE = 256  # pixels of the image that is enlarged
-SECONDS, RUNS = 10.0, 9  # that a measurement may take; a slow model is run once more after its first time, a quick one up to nine times
+IMAGE_SIDE = 256  # pixels
+MAX_SECONDS, MAX_RUNS = 10.0, 9  # of a measurement. A slow model runs once after its first run, a fast one up to nine times.
 
 
 def measure(path: Path) -> dict[str, Any]:
-    """Enlarge an image with an `.onnx` file, in a process of its own.
+    """Measure the upscaling of an image with an `.onnx` file, in a process of its own.
 
     Returns:
-        `file`, `provider`, `side` of the image and `runs`; `megabytes` of the file, `seconds_per_megapixel` of the result (median), and
-        `peak_memory_mb` of the whole process (on a GPU: without the GPU's own memory).
+        `file`, `provider`, `side` of the image, `runs`, `megabytes` of the file, `seconds_per_megapixel` of the result (median) and
+        `peak_memory_mb` of the whole process, without the memory of a GPU.
 
     Raises:
         SrganError: the process failed.
     """
     done = subprocess.run([sys.executable, "-m", "srgan.inference.benchmark", str(path)], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SrganError(f"{path}: could not be measured: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
+        raise SrganError(f"{path}: the measurement failed: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
     return json.loads(done.stdout)
 
 
 def _measure_here(path: Path) -> dict[str, Any]:
     upscaler = Upscaler(path)
-    image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    upscaler.upscale(image)  # the first time, ONNX Runtime sets itself up
+    image = np.random.default_rng(0).integers(0, 256, (IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
+    upscaler.upscale(image)  # the first run includes the set-up of ONNX Runtime
     seconds: list[float] = []
-    while not seconds or (len(seconds) < RUNS and sum(seconds) < SECONDS):
+    while not seconds or (len(seconds) < MAX_RUNS and sum(seconds) < MAX_SECONDS):
         start = time.perf_counter()
         upscaler.upscale(image)
         seconds.append(time.perf_counter() - start)
     return {
         "file": path.name,
         "provider": upscaler.provider,
-        "side": SIDE,
+        "side": IMAGE_SIDE,
         "runs": len(seconds),
         "megabytes": path.stat().st_size / 1e6,
-        "seconds_per_megapixel": float(np.median(seconds)) / ((SIDE * upscaler.scale) ** 2 / 1e6),
+        "seconds_per_megapixel": float(np.median(seconds)) / ((IMAGE_SIDE * upscaler.scale) ** 2 / 1e6),
         "peak_memory_mb": peak_memory() / 1e6,
     }
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most."""
+    """Return the peak memory of this process in bytes."""
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset
-    if sys.platform == "linux":  # getrusage would tell of the process that started this one, if that was larger
+    if sys.platform == "linux":  # getrusage includes the process that started this one
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
     import resource

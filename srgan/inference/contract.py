@@ -1,4 +1,4 @@
-"""What an `.onnx` file says of itself (contract 1, docs/onnx.md), checked before it is used."""
+"""Metadata of an `.onnx` file (contract 1, docs/onnx.md), checked before use."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,20 +6,20 @@ from pathlib import Path
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_state
 
-EXPORT = Path("reports", "export.json")  # beside models/: digests of the pipeline's own files
-TEXTS = ("sr.arch", "sr.name", "sr.precision", "sr.objective", "sr.tool_version", "sr.train_run")  # that pictures are marked with
-LONGEST_TEXT = 200
-MEMORY_PER_PIXEL = 8192  # bytes; of files that do not say
+EXPORT = Path("reports", "export.json")  # next to models/: digests of the pipeline's files
+TEXTS = ("sr.arch", "sr.name", "sr.precision", "sr.objective", "sr.tool_version", "sr.train_run")  # for the provenance of images
+MAX_TEXT_LENGTH = 200
+DEFAULT_BYTES_PER_PIXEL = 8192  # of files without `sr.memory_per_pixel`
 
 
 @dataclass(frozen=True)
 class Contract:
-    """Entries of a file that the upscaler works with.
+    """Entries of a file that the upscaler needs.
 
     Attributes:
         scale: size of the output / size of the input.
-        tile_overlap: input pixels around a pixel that the network looks at, in each direction.
-        memory_per_pixel: bytes that the activations take for each pixel of the input.
+        tile_overlap: input pixels around a pixel that its result depends on, in each direction.
+        memory_per_pixel: bytes of activations for each pixel of the input.
     """
 
     scale: int
@@ -35,7 +35,7 @@ def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
         metadata: its entries.
 
     Raises:
-        SrganError: it is not of contract 1, or an entry is missing or makes no sense.
+        SrganError: the file is not of contract 1, or an entry is missing or invalid.
     """
     version = metadata.get("sr.contract")
     if version != "1":
@@ -52,22 +52,22 @@ def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
 
     for key in TEXTS:
         text = metadata.get(key)
-        if (text is None and key == "sr.arch") or (text is not None and not (text.isprintable() and len(text) <= LONGEST_TEXT)):
+        if (text is None and key == "sr.arch") or (text is not None and not (text.isprintable() and len(text) <= MAX_TEXT_LENGTH)):
             raise SrganError(
-                f"{path}: its entry {key} is {shortened(text)}, expected are at most {LONGEST_TEXT} printable characters; "
+                f"{path}: its entry {key} is {shortened(text)}, expected are at most {MAX_TEXT_LENGTH} printable characters; "
                 "export the model again: srgan export CHECKPOINT"
             )
-    needed = number("sr.memory_per_pixel", 1, 10**9) if "sr.memory_per_pixel" in metadata else MEMORY_PER_PIXEL
+    needed = number("sr.memory_per_pixel", 1, 10**9) if "sr.memory_per_pixel" in metadata else DEFAULT_BYTES_PER_PIXEL
     return Contract(number("sr.scale", 1, 16), number("sr.tile_overlap", 0, 4096), needed)
 
 
 def shortened(text: str | None) -> str:
-    """For a message."""
+    """Return a text of a file for a message."""
     return "missing" if text is None else ascii(text if len(text) <= 40 else text[:40] + "...")
 
 
 def check_digest(path: Path, digest: str) -> None:
-    """Compare a file of ``models/`` or ``models/reduced/`` with the digest that ``reports/export.json`` beside it holds, if it does.
+    """Compare a file of ``models/`` or ``models/reduced/`` with its digest in ``reports/export.json``, if there is one.
 
     Args:
         path: the model file.
@@ -85,7 +85,7 @@ def check_digest(path: Path, digest: str) -> None:
     for entry in (exported, *(reduced.values() if isinstance(reduced, dict) else ())):
         if isinstance(entry, dict) and entry.get("file") == path.name and entry.get("sha256") not in (None, digest):
             raise SrganError(
-                f"{path}: not the file that was exported: its SHA-256 is {digest[:12]}..., {EXPORT.as_posix()} says "
-                f"{str(entry['sha256'])[:12]}...; it is damaged or was replaced. Restore it with: dvc checkout --force {path.parent}, or "
+                f"{path}: not the file that was exported: its SHA-256 is {digest[:12]}..., in {EXPORT.as_posix()} it is "
+                f"{str(entry['sha256'])[:12]}...; it is damaged or was replaced. Restore it with: dvc checkout --force {path.parent}. Or "
                 "export it again with: dvc repro --force --single-item export. To use it as it is, copy it to another folder"
             )

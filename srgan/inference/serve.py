@@ -1,13 +1,13 @@
-"""The registered model as a service: the bytes of image files in, those of the enlarged ones out.
+"""Serve the registered model: image files in, upscaled image files out.
 
-MLflow runs this file where the model is served, with this package beside it: ``mlflow models serve -m models:/srgan-x4@champion``.
+MLflow runs this file with this package to serve the model: ``mlflow models serve -m models:/srgan-x4@champion``.
 
-Environment variables limit what a stranger's request can cost:
+Environment variables limit the cost of a request:
 
 ====================================  ===================================================================  =======
-SRGAN_SERVICE_PIXELS                  of an image; checked before it is decoded                            25000000
-SRGAN_SERVICE_REQUESTS                that are worked on at once; others are answered with status 429      2
-MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT seconds; the work ends with the answer, between two tiles            60
+SRGAN_SERVICE_PIXELS                  pixels of an image, checked before it is decoded                     25000000
+SRGAN_SERVICE_REQUESTS                at the same time. Others get status 429                              2
+MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT seconds. The work stops between two tiles                            60
 ====================================  ===================================================================  =======
 """
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Refused(MlflowException):
-    """An answer that is one sentence: MLflow would put the request's data in front of it."""
+    """An error whose message is one sentence. MLflow would put the data of the request before it."""
 
     @property
     def message(self) -> str:  # type: ignore[override]
@@ -51,8 +51,8 @@ class Refused(MlflowException):
         pass
 
 
-class Images(mlflow.pyfunc.PythonModel):
-    """A table with the column `image`, the bytes of files, to one of the same form; format and metadata stay, as for `srgan upscale`."""
+class Images(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
+    """Upscale a table of image files: the column `image` holds their bytes. Format and metadata are kept as by `srgan upscale`."""
 
     def load_context(self, context: Any) -> None:
         """Load the `.onnx` file."""
@@ -62,33 +62,33 @@ class Images(mlflow.pyfunc.PythonModel):
         self.free = threading.BoundedSemaphore(self.requests)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Enlarge each image.
+        """Upscale each image.
 
         Raises:
-            Refused: an image cannot be read or is too large, the time is over, or too many requests are worked on.
+            Refused: an image is unreadable or too large, the time is over, or too many requests are running.
         """
         end = time.monotonic() + MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()
         if not self.free.acquire(blocking=False):
-            raise Refused(f"{self.requests} requests are worked on; try again later", error_code=RESOURCE_EXHAUSTED)
+            raise Refused(f"{self.requests} requests are running; try again later", error_code=RESOURCE_EXHAUSTED)
         try:
-            return pd.DataFrame({"image": [self._enlarged(content, end) for content in model_input["image"]]})
+            return pd.DataFrame({"image": [self._upscaled(content, end) for content in model_input["image"]]})
         except SrganError as error:
             raise Refused(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         except Exception as error:
-            log.exception("an image could not be enlarged")
-            raise Refused("the image could not be enlarged; the server's log says why", error_code=INTERNAL_ERROR) from error
+            log.exception("an image could not be upscaled")
+            raise Refused("the image could not be upscaled; the log of the server has the reason", error_code=INTERNAL_ERROR) from error
         finally:
             self.free.release()
 
-    def _enlarged(self, content: bytes, end: float) -> bytes:
+    def _upscaled(self, content: bytes, end: float) -> bytes:
         suffix = ".png"
         try:
             with Image.open(BytesIO(content), formats=FORMATS_READ) as image:
                 suffix, (width, height) = SUFFIXES.get(image.format or "", ".png"), image.size
         except Image.UnidentifiedImageError:
-            width = height = 0  # `upscale_file` says what it is
+            width = height = 0  # `upscale_file` reports it
         except Image.DecompressionBombError as error:
-            raise SrganError(f"the image: more pixels than the {self.pixels:,} that this service takes ({PIXELS})") from error
+            raise SrganError(f"the image: more pixels than this service takes ({self.pixels:,}; {PIXELS})") from error
         if width * height > self.pixels:
             raise SrganError(f"the image: {width}x{height} pixels; this service takes {self.pixels:,} pixels at most ({PIXELS})")
 
@@ -97,9 +97,9 @@ class Images(mlflow.pyfunc.PythonModel):
                 raise SrganError(f"the image: the time of a request is over after {done} of {total} tiles; send a smaller image")
 
         with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / f"enlarged{suffix}"
+            target = Path(folder) / f"upscaled{suffix}"
             try:
-                upscale_file(self.upscaler, BytesIO(content), target, told=in_time)
+                upscale_file(self.upscaler, BytesIO(content), target, on_tile=in_time)
             except SrganError as error:  # no paths of this machine
                 raise SrganError(str(error).replace(str(target), target.name)) from error
             return target.read_bytes()

@@ -1,39 +1,39 @@
-"""Enlarge an image piece by piece, so that memory does not grow with it."""
+"""Upscale an image in tiles, so that the memory for activations does not grow with the image."""
 
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-MARGIN, RAMP = 24, 16  # pixels, where a tile cannot see all that the network looks at
-Enlarge = Callable[[np.ndarray], np.ndarray]
+BLEND_MARGIN, BLEND_WIDTH = 24, 16  # pixels that are cut and blended where a tile is too small for the receptive field
+Upscale = Callable[[np.ndarray], np.ndarray]
 
 
-def strips(enlarge: Enlarge, image: np.ndarray, scale: int, tile: int, reach: int) -> Iterator[np.ndarray]:
-    """Enlarge an image from top to bottom, in strips of its full width.
+def upscale_strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int) -> Iterator[np.ndarray]:
+    """Upscale an image from top to bottom, in strips of its full width.
 
-    All tiles of an image have one shape. Where they hold four times `reach`, each is used only as far as it saw everything the network
-    looks at: the strips are those of the whole image. Smaller tiles lose a margin as well, and are blended into each other.
+    All tiles of an image have one shape. If a tile holds at least four times `halo`, only the part whose receptive field lies within
+    the tile is used. The strips then equal those of the whole image. Smaller tiles lose a margin and are blended into each other.
 
     Args:
-        enlarge: from `(h, w, ...)` to `(scale * h, scale * w, channels)`.
+        upscale: `(h, w, ...)` to `(scale * h, scale * w, channels)`.
         image: `(H, W, ...)`.
-        scale: by what `enlarge` enlarges.
-        tile: side of the squares that `enlarge` is given, in pixels of `image`; an image of no more pixels is given whole.
-        reach: pixels around a pixel that the network looks at, in each direction.
+        scale: the factor of `upscale`.
+        tile: side of the tiles, in pixels of `image`. An image with no more pixels than a tile is upscaled as a whole.
+        halo: pixels around a pixel that its result depends on, in each direction.
 
     Yields:
         `(h, scale * W, channels)`, together `(scale * H, scale * W, channels)`.
     """
     height, width = image.shape[:2]
     if height * width <= tile * tile:
-        yield enlarge(image)
+        yield upscale(image)
         return
-    margin, ramp = _overlap(tile, reach)
+    margin, ramp = _overlap(tile, halo)
     rows, columns = _starts(height, tile, margin, ramp), _starts(width, tile, margin, ramp)
     above = None
     for index, top in enumerate(rows):
-        band = _band(enlarge, image[top : top + tile], columns, scale, tile, margin, ramp)
+        band = _band(upscale, image[top : top + tile], columns, scale, tile, margin, ramp)
         begin = margin * scale if index else 0
         if above is not None:
             _blend(above, band[begin : begin + len(above)])
@@ -45,46 +45,46 @@ def strips(enlarge: Enlarge, image: np.ndarray, scale: int, tile: int, reach: in
         yield band[begin:end]
 
 
-def enlarged(enlarge: Enlarge, image: np.ndarray, scale: int, tile: int, reach: int) -> np.ndarray:
-    """The strips in one array, `(scale * H, scale * W, channels)`; arguments as of `strips`."""
-    pieces = strips(enlarge, image, scale, tile, reach)
-    first = next(pieces)
+def upscale_tiled(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int) -> np.ndarray:
+    """Return the strips of `upscale_strips` as one array, `(scale * H, scale * W, channels)`."""
+    strips = upscale_strips(upscale, image, scale, tile, halo)
+    first = next(strips)
     if len(first) == len(image) * scale:
         return first
     result = np.empty((len(image) * scale, *first.shape[1:]), first.dtype)
     result[: len(first)], done = first, len(first)
-    for piece in pieces:
-        result[done : done + len(piece)] = piece
-        done += len(piece)
+    for strip in strips:
+        result[done : done + len(strip)] = strip
+        done += len(strip)
     return result
 
 
-def count(height: int, width: int, tile: int, reach: int) -> int:
-    """Number of tiles that `strips` makes of an image of this size."""
+def tile_count(height: int, width: int, tile: int, halo: int) -> int:
+    """Return the number of tiles of an image of this size."""
     if height * width <= tile * tile:
         return 1
-    margin, ramp = _overlap(tile, reach)
+    margin, ramp = _overlap(tile, halo)
     return len(_starts(height, tile, margin, ramp)) * len(_starts(width, tile, margin, ramp))
 
 
-def _overlap(tile: int, reach: int) -> tuple[int, int]:
-    """How much of each side of a tile is not used, and over how much of the rest it is blended."""
-    return (reach, 0) if tile >= 4 * reach else (min(MARGIN, tile // 6), min(RAMP, tile // 6))
+def _overlap(tile: int, halo: int) -> tuple[int, int]:
+    """Return how many pixels of each side of a tile are cut, and over how many of the rest it is blended."""
+    return (halo, 0) if tile >= 4 * halo else (min(BLEND_MARGIN, tile // 6), min(BLEND_WIDTH, tile // 6))
 
 
 def _starts(length: int, tile: int, margin: int, ramp: int) -> list[int]:
-    """Where the tiles of a row or column begin. The last one is moved inwards, so that it has the others' size."""
+    """Return where the tiles of a row or column begin. The last one is moved inwards to keep the size."""
     if length <= tile:
         return [0]
     step = tile - 2 * margin - ramp
     return [min(number * step, length - tile) for number in range(math.ceil((length - tile) / step) + 1)]
 
 
-def _band(enlarge: Enlarge, image: np.ndarray, columns: list[int], scale: int, tile: int, margin: int, ramp: int) -> np.ndarray:
-    """A row of tiles, each laid over what the one before it made of its left side."""
+def _band(upscale: Upscale, image: np.ndarray, columns: list[int], scale: int, tile: int, margin: int, ramp: int) -> np.ndarray:
+    """Return a row of tiles. Each tile covers the margin of the tile on its left."""
     band: np.ndarray | None = None
     for left in columns:
-        piece = enlarge(image[:, left : left + tile])
+        piece = upscale(image[:, left : left + tile])
         if band is None:
             band = np.empty((len(piece), image.shape[1] * scale, *piece.shape[2:]), piece.dtype)
         begin = margin * scale if left else 0
@@ -98,7 +98,7 @@ def _band(enlarge: Enlarge, image: np.ndarray, columns: list[int], scale: int, t
 
 
 def _blend(former: np.ndarray, new: np.ndarray) -> None:
-    """Let `new` begin as `former` and end as itself, along the first axis, in place."""
+    """Fade `new` in along the first axis, in place: it begins as `former` and ends as itself."""
     if len(new):
         weight = ((np.arange(len(new), dtype=np.float32) + 0.5) / len(new)).reshape(-1, *[1] * (new.ndim - 1))
         new[...] = (

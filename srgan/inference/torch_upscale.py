@@ -1,19 +1,26 @@
 """Upscale an image with a torch generator."""
 
+from typing import Any
+
 import numpy as np
 import torch
-from torch import nn
 
-from srgan.inference.tiling import enlarged
+from srgan.inference.tiling import upscale_tiled
 
 TILE = 768  # LR pixels of a side
 
 
 @torch.inference_mode()
-def enlarge(model: nn.Module, lr_image: np.ndarray, tile: int = TILE) -> np.ndarray:
-    """Enlarge an `(H, W, 3)` uint8 image, wherever the model is, to `(scale * H, scale * W, 3)` uint8, clipped and rounded.
+def upscale(model: Any, lr_image: np.ndarray, tile: int = TILE) -> np.ndarray:
+    """Upscale an image on the device of the model.
 
-    Images of more pixels than a square of side `tile` are cut into tiles, see `srgan.inference.tiling.strips`.
+    Args:
+        model: a generator of `srgan.models`, in evaluation mode.
+        lr_image: `(H, W, 3)` uint8.
+        tile: side of the tiles for images with more pixels than a tile.
+
+    Returns:
+        `(scale * H, scale * W, 3)` uint8, clipped and rounded.
     """
     device = next(model.parameters()).device
 
@@ -22,4 +29,4 @@ def enlarge(model: nn.Module, lr_image: np.ndarray, tile: int = TILE) -> np.ndar
         sr_image = model(pixels)[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
         return sr_image.permute(1, 2, 0).cpu().numpy()
 
-    return enlarged(run, lr_image, model.scale, tile, model.receptive_field)
+    return upscale_tiled(run, lr_image, model.scale, tile, model.receptive_field)

@@ -1,4 +1,4 @@
-"""Enlarge any image with an exported model; needs neither torch nor the training code."""
+"""Upscale any image with an exported model. Neither torch nor the training code is needed."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from srgan.images.alpha import FULL, converted, enlarge_alpha, without_fringes
+from srgan.images.alpha import WHITE, fill_transparent, from_unit_range, upscale_alpha
 from srgan.inference import tiling
 from srgan.inference.backends import free_on_gpu, is_out_of_memory, open_model
 from srgan.inference.contract import check_digest, read_contract
@@ -70,92 +70,93 @@ class Upscaler:
         self._engine = open_model(self.path, provider, strict, threads)
         self.provider, self.metadata = self._engine.provider, self._engine.metadata
         self._contract = read_contract(self.path, self.metadata)
-        self.scale, self.reach = self._contract.scale, self._contract.tile_overlap
+        self.scale, self.halo = self._contract.scale, self._contract.tile_overlap
         if tile is not None and tile < MIN_TILE:
-            raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours; it needs at least {MIN_TILE}")
+            raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours; use at least {MIN_TILE}")
         self.tile = tile or self._affordable_tile()
-        self._short = False  # of memory, once it was
-        self._compiles = self.provider.startswith("Tensorrt")  # for each shape anew, which takes minutes
-        self._full: Upscaler | None = None  # the float32 file, once a float16 file's answer was not finite
+        self._short_of_memory = False
+        self._compiles = self.provider.startswith("Tensorrt")  # TensorRT compiles each shape, which takes minutes
+        self._full: Upscaler | None = None  # the float32 file, after a float16 output that was not finite
 
     def upscale(self, image: np.ndarray) -> np.ndarray:
-        """Enlarge an image in memory.
+        """Upscale an image in memory.
 
         Args:
-            image: sRGB, `(H, W)` grey, `(H, W, 3)` or, with alpha, `(H, W, 4)`; uint8, uint16, or float32 in 0..1.
+            image: sRGB, `(H, W)` grey, `(H, W, 3)` or `(H, W, 4)` with alpha. The type is uint8, uint16, or float32 in 0..1.
 
         Returns:
-            The same kind, `(scale * H, scale * W, ...)`.
+            `(scale * H, scale * W, ...)` of the same type.
 
         Raises:
-            SrganError: it is of another kind, or even small tiles do not fit into the memory.
+            SrganError: the image has another shape or type, or even small tiles exceed the memory.
         """
         if image.ndim == 3 and image.shape[2] == 4:
             colours, alpha = np.ascontiguousarray(image[..., :3]), np.ascontiguousarray(image[..., 3])
-            return np.dstack([self.upscale(without_fringes(colours, alpha)), enlarge_alpha(alpha, self.scale)])
+            return np.dstack([self.upscale(fill_transparent(colours, alpha)), upscale_alpha(alpha, self.scale)])
         return np.concatenate(list(self.strips(image)))
 
-    def strips(self, image: np.ndarray, kind: type | None = None, told: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
-        """Enlarge from top to bottom, for images whose result is better not held in memory.
+    def strips(self, image: np.ndarray, dtype: type | None = None, on_tile: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
+        """Upscale from top to bottom, for results that are too large for the memory.
 
         Args:
             image: `(H, W)` or `(H, W, 3)`, of the types that `upscale` takes.
-            kind: type of the result; None: the image's.
-            told: is called after each of the `count` tiles.
+            dtype: type of the result. Default: the type of the image.
+            on_tile: is called after each of the `tile_count` tiles.
 
         Yields:
             `(h, scale * W)` or `(h, scale * W, 3)`.
         """
-        if image.dtype not in FULL or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or not image.size:
+        if image.dtype not in WHITE or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or not image.size:
             wanted = "(H, W), (H, W, 3) or (H, W, 4) of uint8, uint16 or float32"
-            raise SrganError(f"an image of shape {image.shape} and type {image.dtype} cannot be enlarged; wanted is {wanted}")
+            raise SrganError(f"an image of shape {image.shape} and type {image.dtype} cannot be upscaled; wanted is {wanted}")
         if image.dtype.kind == "f" and not np.isfinite(image).all():
-            raise SrganError("the image has values that are not finite (NaN or infinite); it cannot be enlarged")
-        kind, number = kind or image.dtype.type, 0
+            raise SrganError("the image has values that are not finite (NaN or infinite); it cannot be upscaled")
+        result_type, number = dtype or image.dtype.type, 0
 
         def piece(pixels: np.ndarray) -> np.ndarray:
             nonlocal number
             number += 1
-            result = converted(self._piece(pixels, number, image), kind)
-            told()
+            result = from_unit_range(self._piece(pixels, number, image), result_type)
+            on_tile()
             return result
 
         height, width = image.shape[:2]
         left = height * self.scale
-        for strip in tiling.strips(piece, self._padded(image), self.scale, self.tile, self.reach):
+        for strip in tiling.upscale_strips(piece, self._padded(image), self.scale, self.tile, self.halo):
             yield strip[: max(left, 0), : width * self.scale]
             left -= len(strip)
 
-    def count(self, image: np.ndarray) -> int:
-        """Number of tiles that `strips` makes of an image."""
-        return tiling.count(*self._padded(image).shape[:2], self.tile, self.reach)
+    def tile_count(self, image: np.ndarray) -> int:
+        """Return the number of tiles of an image."""
+        height, width = self._padded(image).shape[:2]
+        return tiling.tile_count(height, width, self.tile, self.halo)
 
     def _padded(self, image: np.ndarray) -> np.ndarray:
-        """At least one tile large, where another shape would cost more than the pixels do."""
+        """Pad an image to at least one tile if the provider compiles each shape, which costs more than the pixels."""
         if not self._compiles:
             return image
         lacking = [(0, max(self.tile - side, 0)) for side in image.shape[:2]]
         return np.pad(image, [*lacking, *[(0, 0)] * (image.ndim - 2)], mode="edge")
 
     def _piece(self, pixels: np.ndarray, number: int, image: np.ndarray) -> np.ndarray:
-        """From `(h, w)` or `(h, w, 3)`, the tile of this number of an image, to float32 in 0..1."""
+        """Upscale a tile, `(h, w)` or `(h, w, 3)`, to float32 in 0..1. Number and image are for messages."""
         grey = pixels.ndim == 2
         colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB) if grey else pixels
         tensor = np.ascontiguousarray(colours.transpose(2, 0, 1)[None], dtype=np.float32)
-        output = self._finite(np.divide(tensor, FULL[pixels.dtype], out=tensor), number, image)[0].transpose(1, 2, 0)
+        output = self._finite(np.divide(tensor, WHITE[pixels.dtype], out=tensor), number, image)[0].transpose(1, 2, 0)
         result = np.clip(output @ LUMA if grey else output, 0, 1)
-        # Paper stays white: at an image's border a network makes it a little grey.
-        white = (pixels if grey else pixels.min(axis=2)) >= FULL[pixels.dtype]
+        # White paper stays white. Networks turn it slightly grey at the border of an image.
+        white = (pixels if grey else pixels.min(axis=2)) >= WHITE[pixels.dtype]
         if white.any():
             white = cv2.erode(white.astype(np.uint8), np.ones((3, 3), np.uint8))
             result[white.repeat(self.scale, 0).repeat(self.scale, 1) > 0] = 1
         return result
 
     def _finite(self, tensor: np.ndarray, number: int, image: np.ndarray) -> np.ndarray:
-        """The answer for one tile; where float16 overflows, that of the float32 file in its place.
+        """Return the output for one tile. If float16 overflows, the float32 file computes the tile.
 
         Raises:
-            SrganError: it holds NaN or infinities: rounded, they would be black pixels.
+            SrganError: the output has NaN or infinite values. Rounded, they would become black pixels.
         """
         output = self.run(tensor)
         if np.isfinite(output).all():
@@ -163,17 +164,17 @@ class Upscaler:
         full = self._float32_file()
         if full:
             if not self._full:
-                log.warning("%s: answers are not finite (NaN or infinite) in tile %d; by %s instead", self.path.name, number, full)
+                log.warning("%s: the output is not finite (NaN or infinite) in tile %d; %s is used instead", self.path.name, number, full)
                 self._full = Upscaler(full, *self._options)
             output = self._full.run(tensor)
             if np.isfinite(output).all():
                 return output
-        where = f"tile {number} of {max(self.count(image), number)} ({tensor.shape[3]}x{tensor.shape[2]} pixels)"
+        where = f"tile {number} of {max(self.tile_count(image), number)} ({tensor.shape[3]}x{tensor.shape[2]} pixels)"
         todo = "use the float32 file" if self.metadata.get("sr.precision", "fp32") != "fp32" else "the model is broken: use another"
-        raise SrganError(f"{full or self.path}: the model's answer is not finite (NaN or infinite) in {where}; {todo}")
+        raise SrganError(f"{full or self.path}: the model's output is not finite (NaN or infinite) in {where}; {todo}")
 
     def _float32_file(self) -> Path | None:
-        """For a file in less than float32: the one it was made from, beside it or in the folder above ``reduced/``."""
+        """Return the float32 file that a file of lower precision was made from: in its folder or in the one above ``reduced/``."""
         precision = self.metadata.get("sr.precision", "fp32")
         if precision == "fp32" or f"-{precision}." not in self.path.name:
             return None
@@ -181,31 +182,31 @@ class Upscaler:
         return next((place / name for place in (self.path.parent, self.path.parent.parent) if (place / name).is_file()), None)
 
     def run(self, tensor: np.ndarray) -> np.ndarray:
-        """What the file itself answers: from `(N, 3, h, w)` to `(N, 3, scale * h, scale * w)`, float32, not clamped.
+        """Return the raw output of the model: `(N, 3, h, w)` to `(N, 3, scale * h, scale * w)`, float32, not clamped.
 
-        Where the memory does not suffice, it is done in smaller tiles, here and from now on.
+        If memory runs out, this call and all later ones use smaller tiles.
 
         Raises:
-            SrganError: even small tiles do not fit, the model cannot be run, or its answer is of another shape than it promises.
+            SrganError: even small tiles exceed the memory, the model fails, or its output has another shape than the contract.
         """
         height, width = tensor.shape[2:]
-        if not self._short or height * width <= self.tile**2:
+        if not self._short_of_memory or height * width <= self.tile**2:
             try:
                 return self._checked(self._engine.run(tensor), tensor)
             except SrganError:
                 raise
-            except Exception as error:  # each runtime has its own
+            except Exception as error:  # each runtime has classes of its own
                 if not is_out_of_memory(error):
                     raise SrganError(f"{self.path}: cannot be run ({' '.join(str(error).split())[:200]}); use another model") from error
                 if max(height, width) < 2 * MIN_TILE:
                     raise SrganError(f"{self.path}: even {width}x{height} pixels at a time take more memory than is free") from error
-            self.tile, self._short = min(self.tile, max(height, width) // 2), True
-            log.warning("memory is short: goes on in tiles of %d pixels", self.tile)
+            self.tile, self._short_of_memory = min(self.tile, max(height, width) // 2), True
+            log.warning("memory is short: continuing with tiles of %d pixels", self.tile)
 
         def smaller(piece: np.ndarray) -> np.ndarray:
             return self.run(np.ascontiguousarray(piece.transpose(2, 0, 1)[None]))[0].transpose(1, 2, 0)
 
-        images = [tiling.enlarged(smaller, image.transpose(1, 2, 0), self.scale, self.tile, self.reach) for image in tensor]
+        images = [tiling.upscale_tiled(smaller, image.transpose(1, 2, 0), self.scale, self.tile, self.halo) for image in tensor]
         return np.stack(images).transpose(0, 3, 1, 2)
 
     def _checked(self, output: np.ndarray, tensor: np.ndarray) -> np.ndarray:
@@ -213,39 +214,39 @@ class Upscaler:
         promised = (number, 3, self.scale * height, self.scale * width)
         if output.shape != promised or output.dtype != np.float32:
             raise SrganError(
-                f"{self.path}: answers {width}x{height} pixels with {output.dtype} {output.shape}, though sr.scale = {self.scale} promises "
-                f"float32 {promised}; export the model again: srgan export CHECKPOINT"
+                f"{self.path}: the output for {width}x{height} pixels is {output.dtype} {output.shape}, but sr.scale = {self.scale} "
+                f"requires float32 {promised}; export the model again: srgan export CHECKPOINT"
             )
         return output
 
     def refresh(self) -> "Upscaler":
-        """The upscaler for the model that is there now: this one, or a new one with the same settings where the file is another.
+        """Return an upscaler for the current model: this one, or a new one with the same settings if the file has changed.
 
-        For programs that run long: ``upscaler = upscaler.refresh()`` between two photographs takes up a new champion. Threads that are at
-        work go on with the old one. If the new model cannot be had, a warning says why, and the old one stays.
+        A program that runs for long calls ``upscaler = upscaler.refresh()`` between two images to use a new champion. Other threads keep
+        the old one. If the new model cannot be loaded, a warning gives the reason and the old one is returned.
         """
         try:
             if _state(require(self._source(), "export")) == self._state:
                 return self
             fresh = Upscaler(self._source, *self._options)
         except (SrganError, OSError) as error:
-            log.warning("the model stays the one of before: %s", error)
+            log.warning("the former model stays in use: %s", error)
             return self
-        log.info("goes on with %s instead of %s", fresh.path.name, self.path.name)
+        log.info("using %s instead of %s", fresh.path.name, self.path.name)
         return fresh
 
     def release(self) -> None:
-        """Give memory that was needed for the last image back to the system; the next one takes it anew."""
+        """Return the memory of the last image to the system. The next image allocates it again."""
         self._engine.release()
 
     def _affordable_tile(self) -> int:
-        """The side that free memory allows, in steps of 32."""
+        """Return the side that free memory allows, in steps of 32."""
         free = free_on_gpu() if self.provider.startswith(("CUDA", "Tensorrt")) else min(2 * MAX_BYTES_PER_TILE, machine.available_memory())
         pixels = free / 2 / self._contract.memory_per_pixel
         return int(min(max(pixels**0.5 // 32 * 32, MIN_TILE), MAX_TILE))
 
 
 def _state(path: Path) -> tuple[Path, int, int, int]:
-    """Differs where a file is another, or was written anew."""
+    """Return a value that changes when the file is replaced or written."""
     found = path.stat()
     return path, found.st_ino, found.st_mtime_ns, found.st_size

@@ -50,7 +50,7 @@ class SRCNN(Generator):
 
 def bicubic_kernel(scale: int) -> torch.Tensor:
     """Return bicubic interpolation (as in MATLAB, a = -0.5) as a convolution before a pixel shuffle: `(scale**2, 1, 5, 5)` float32."""
-    taps = torch.from_numpy(np.stack([bicubic.enlarging(scale, phase)[0] for phase in range(scale)]))
+    taps = torch.from_numpy(np.stack([bicubic.upscale_weights(scale, phase)[0] for phase in range(scale)]))
     return torch.einsum("ph,qw->pqhw", taps, taps).reshape(scale**2, 1, 5, 5)
 
 

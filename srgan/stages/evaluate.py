@@ -14,7 +14,7 @@ from srgan.evaluation.evaluate import Upscale, evaluate
 from srgan.evaluation.examples import select_examples, write_examples
 from srgan.evaluation.statistics import model_statistics, summarise, text_table
 from srgan.export.onnx import exported_models
-from srgan.inference.torch_upscale import enlarge
+from srgan.inference.torch_upscale import upscale
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.registry import open_metrics, select_metrics
 from srgan.models.checkpoints import load_generator
@@ -40,8 +40,8 @@ def run(project: Project, params: Params) -> None:
     gan, _ = load_generator(project.generator, made_by="train")
     shown: dict[str, Upscale] = {
         "bicubic": partial(bicubic_upscale, scale=scale),
-        "pretrained": partial(enlarge, pretrained.to(device)),
-        "gan": partial(enlarge, gan.to(device)),
+        "pretrained": partial(upscale, pretrained.to(device)),
+        "gan": partial(upscale, gan.to(device)),
     }
     with tempfile.TemporaryDirectory() as folder:
         champion = _champion(project, params, scale, Path(folder))

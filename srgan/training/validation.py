@@ -12,7 +12,7 @@ from srgan.data.manifest import Pair
 from srgan.degradations.bicubic import bicubic_upscale
 from srgan.distributed import process_group
 from srgan.images import visualize
-from srgan.inference.torch_upscale import enlarge
+from srgan.inference.torch_upscale import upscale
 from srgan.metrics.metric import Sample, Scorer
 from srgan.metrics.registry import METRICS, open_metrics, score, select_metrics
 
@@ -62,7 +62,7 @@ class Validation:
         for number in range(process_group.rank(), len(pairs), process_group.size()):
             pair = pairs[number]
             original, lr_image = pair.read()
-            sr_image = enlarge(model, lr_image)
+            sr_image = upscale(model, lr_image)
             sample = Sample(sr_image, original, lr_image, self.scale)
             whole, pixel = self._loss_by_tiles(loss, sr_image, sample.hr_rgb, lr_image)
             on_device = score(sample, {name: scorer for name, scorer in self.scorers.items() if METRICS[name].load})

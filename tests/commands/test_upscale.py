@@ -15,10 +15,10 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from srgan.images.read import open_picture, read_image
+from srgan.images.read import open_image, read_image
+from srgan.images.write import Options
 from srgan.inference.batch import plan, run_one
 from srgan.inference.batch import run as run_jobs
-from srgan.inference.photo import Options
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import environment, run
@@ -64,7 +64,7 @@ def test_a_folder_keeps_its_structure_goes_past_bad_files_and_is_done_once(model
     done = run(*command, cwd=folder, check=False)
     assert done.returncode == 1
     assert results(folder / "out") == ["a.jpg", "d.png", "sub/b.png", "sub/deep/c.tif"]
-    assert "4 of 6 images enlarged" in done.stderr
+    assert "4 of 6 images upscaled" in done.stderr
     assert "2 of 6 images failed:" in done.stderr
     assert f"{folder}/in/sub/cut.jpg: image file is truncated" in done.stderr
     assert f"{folder}/in/zero.png: not an image that can be read" in done.stderr
@@ -75,10 +75,10 @@ def test_a_folder_keeps_its_structure_goes_past_bad_files_and_is_done_once(model
     later = time.time() + 5
     os.utime(folder / "in" / "a.jpg", (later, later))  # changed since
     done = run(*command, cwd=folder)
-    assert "1 of 4 images enlarged, 3 were there already (--overwrite makes them anew)" in done.stderr
+    assert "1 of 4 images upscaled, 3 were there already (--overwrite makes them anew)" in done.stderr
     after = {path: (folder / "out" / path).stat().st_mtime_ns for path in results(folder / "out")}
     assert [path for path in before if after[path] != before[path]] == ["a.jpg"]
-    assert "4 of 4 images enlarged" in run(*command, "--overwrite", cwd=folder).stderr
+    assert "4 of 4 images upscaled" in run(*command, "--overwrite", cwd=folder).stderr
 
 
 def test_several_files_patterns_and_formats(model, folder):
@@ -151,9 +151,9 @@ def test_a_decoder_that_crashes_or_does_not_end_costs_its_photograph_alone(model
             os.kill(os.getpid(), signal.SIGSEGV)
         if source.name == "c.tif":
             time.sleep(60)
-        return open_picture(source)
+        return open_image(source)
 
-    monkeypatch.setattr("srgan.inference.batch.open_picture", decoder)
+    monkeypatch.setattr("srgan.inference.batch.open_image", decoder)
     monkeypatch.setattr("srgan.utils.workers.SECONDS", 2)
     failures = run_jobs(Upscaler(model), plan([str(folder / "in")], str(folder / "out")), Options())
     assert results(folder / "out") == ["a.jpg", "d.png"]  # no temporary file, either
@@ -168,7 +168,7 @@ def test_a_decoder_that_crashes_or_does_not_end_is_an_error_of_the_single_photog
         (lambda _: os.kill(os.getpid(), signal.SIGSEGV), r"crashes the process that works on it \(SIGSEGV\)"),
         (lambda _: time.sleep(60), "takes more than 2 s"),
     ):
-        monkeypatch.setattr("srgan.inference.batch.open_picture", harm)
+        monkeypatch.setattr("srgan.inference.batch.open_image", harm)
         with pytest.raises(SrganError, match=f"in/a.jpg: decoding it {reason}; replace the file"):
             run_one(Upscaler(model), str(folder / "in" / "a.jpg"), str(folder / "b.png"), Options())
     assert not (folder / "b.png").exists()
@@ -278,7 +278,7 @@ def test_an_interrupted_folder_goes_on(model, tmp_path, how):
     if how != signal.SIGKILL:
         assert not list((tmp_path / "out").glob(".*"))
     done = run("srgan", "upscale", "in", "-o", "out", "--model", model, cwd=tmp_path)
-    assert f"{6 - len(finished)} of 6 images enlarged, {len(finished)} were there already" in done.stderr
+    assert f"{6 - len(finished)} of 6 images upscaled, {len(finished)} were there already" in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{number}.png" for number in range(6)]
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from srgan.data.layouts import find_pairs
 from srgan.data.manifest import pairs
-from srgan.images.read import read_rgb, write_png
+from srgan.images.png import write_png
+from srgan.images.read import read_rgb
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import run
 from tests.helpers.project import make_project, write_params

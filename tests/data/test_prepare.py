@@ -25,7 +25,8 @@ from srgan.data.split import split
 from srgan.degradations import bicubic
 from srgan.evaluation.data_card import write_data_card
 from srgan.evaluation.evaluate import evaluate
-from srgan.images.read import read_image, read_rgb, write_png
+from srgan.images.png import write_png
+from srgan.images.read import read_image, read_rgb
 from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 from tests.helpers.commands import environment, run

@@ -14,7 +14,7 @@ import torch
 
 from srgan.data.sampler import PatchSampler
 from srgan.distributed import launch, process_group
-from srgan.images.read import write_png
+from srgan.images.png import write_png
 from srgan.utils.errors import SrganError
 from tests.data.test_packed_store import make_store
 from tests.helpers import together

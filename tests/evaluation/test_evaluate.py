@@ -9,7 +9,8 @@ import torch
 from srgan.data.manifest import Pair
 from srgan.degradations import bicubic as degrade
 from srgan.evaluation import evaluate, examples, statistics
-from srgan.images.read import as_rgb, read_image, read_rgb, write_png
+from srgan.images.png import write_png
+from srgan.images.read import as_rgb, read_image, read_rgb
 from srgan.inference import torch_upscale
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
 from srgan.models.layers import fold_into_subpixel
@@ -41,7 +42,7 @@ def test_scores_do_not_depend_on_the_number_of_cores(tmp_path, monkeypatch):
         seen.add(threading.get_ident())
         assert torch.get_num_threads() == 1
         time.sleep(0.02)  # so that no thread can take them all
-        return torch_upscale.enlarge(network, image)
+        return torch_upscale.upscale(network, image)
 
     tables = []
     for cores in (1, 4):
@@ -208,7 +209,7 @@ def test_scores_agree_with_the_published(mirror, tmp_path, name, model, expected
         network.eval()
 
         def enlarge(image):
-            return torch_upscale.enlarge(network, image)
+            return torch_upscale.upscale(network, image)
 
     # The public generator's row takes Set14's one grey image, bridge, as colour; bicubic's takes it as grey (0.09 dB of the mean).
     pairs = catalogue_pairs(mirror, name, tmp_path, read_image if model == "bicubic" else read_rgb)

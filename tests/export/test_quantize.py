@@ -12,7 +12,8 @@ from srgan.data.manifest import Pair
 from srgan.degradations import bicubic
 from srgan.export import onnx as export
 from srgan.export import quantize
-from srgan.images.read import read_rgb, write_png
+from srgan.images.png import write_png
+from srgan.images.read import read_rgb
 from srgan.inference.upscaler import Upscaler
 from srgan.models.registry import build_generator
 from tests.helpers.commands import run

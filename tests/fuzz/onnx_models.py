@@ -10,7 +10,8 @@ import onnx
 import torch
 
 from srgan.export import onnx as export
-from srgan.images.read import open_picture, write_png
+from srgan.images.png import write_png
+from srgan.images.read import open_image
 from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.models.registry import build_generator
@@ -69,7 +70,7 @@ class OnnxModels(Target):
         height, width = (side * upscaler.scale for side in SIZE)
         suffix = (".png", ".tif", ".jpg")[zlib.crc32(case.content) % 3]
         assert upscale_file(upscaler, self.photograph, folder / f"result{suffix}") == (width, height)
-        written = open_picture(folder / f"result{suffix}")
+        written = open_image(folder / f"result{suffix}")
         assert written.pixels.shape[:2] == (height, width)
         assert written.xmp
         ElementTree.fromstring(written.xmp)

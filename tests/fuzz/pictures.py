@@ -11,9 +11,10 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from srgan.images.read import open_picture, read_image
+from srgan.images.read import open_image, read_image
+from srgan.images.write import Options
 from srgan.inference import batch
-from srgan.inference.photo import Options, upscale_file
+from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 from tests.fuzz import mutations
@@ -190,7 +191,7 @@ def _opened(result: Path) -> np.ndarray:
     """The pixels of a result, which may be more than those of a photograph."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        return open_picture(result).pixels
+        return open_image(result).pixels
     except SrganError as error:
         raise AssertionError(f"the result cannot be read: {error}") from error
     finally:

@@ -12,8 +12,8 @@ import skimage.data
 import tifffile
 from PIL import Image, ImageCms
 
-from srgan.images.alpha import without_fringes
-from srgan.images.read import open_picture, read_image
+from srgan.images.alpha import fill_transparent
+from srgan.images.read import open_image, read_image
 from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
@@ -63,7 +63,7 @@ def test_display_p3_by_numbers_becomes_a_profile(upscaler, tmp_path, suffix):
     sources = (avif(tmp_path / "in.avif", 12, 13), with_chunks(saved(tmp_path / "in.png"), (b"cICP", bytes([12, 13, 0, 1]))))
     for source in sources:
         upscale_file(upscaler, source, tmp_path / f"out{suffix}")
-        profile = open_picture(tmp_path / f"out{suffix}").icc_profile
+        profile = open_image(tmp_path / f"out{suffix}").icc_profile
         shown = in_srgb(CAT, profile)
         assert np.abs(shown - in_srgb(CAT, DISPLAY_P3)).max() <= 4
         assert np.abs(shown - CAT).max() > 15  # it is not sRGB
@@ -78,7 +78,7 @@ def test_srgb_by_numbers_needs_no_profile(tmp_path):
         with_chunks(saved(tmp_path / "c.png"), (b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100000))),  # sRGB counts
         with_chunks(saved(tmp_path / "d.png"), (b"gAMA", struct.pack(">I", 45455)), (b"cHRM", bytes(32))),  # of no meaning
     ):
-        assert open_picture(source).icc_profile is None
+        assert open_image(source).icc_profile is None
 
 
 @pytest.mark.parametrize("grey", [False, True])
@@ -86,7 +86,7 @@ def test_the_gamma_of_a_png_becomes_a_profile(upscaler, tmp_path, grey):
     pixels = CAT[..., 0] if grey else CAT
     source = with_chunks(saved(tmp_path / "in.png", pixels), (b"gAMA", struct.pack(">I", 100000)))  # linear light
     upscale_file(upscaler, source, tmp_path / "out.png")
-    profile = open_picture(tmp_path / "out.png").icc_profile
+    profile = open_image(tmp_path / "out.png").icc_profile
     linear = pixels / 255
     expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
     shown = in_srgb(pixels, profile)
@@ -105,14 +105,14 @@ def test_hdr_is_refused_by_its_name(upscaler, tmp_path):
 
 def grey_profile(tmp_path):
     """Gamma 1: the strongest difference from sRGB."""
-    return open_picture(with_chunks(saved(tmp_path / "gamma.png", CAT[..., 0]), (b"gAMA", struct.pack(">I", 100000)))).icc_profile
+    return open_image(with_chunks(saved(tmp_path / "gamma.png", CAT[..., 0]), (b"gAMA", struct.pack(">I", 100000)))).icc_profile
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".avif", ".jpg", ".png", ".tif"])
 def test_a_grey_profile_is_kept_or_the_tones_become_srgb(upscaler, tmp_path, suffix):
     profile = grey_profile(tmp_path)
     upscale_file(upscaler, saved(tmp_path / "in.png", np.full((40, 40), 60, np.uint8), icc_profile=profile), tmp_path / f"out{suffix}")
-    result = open_picture(tmp_path / f"out{suffix}")
+    result = open_image(tmp_path / f"out{suffix}")
     before = in_srgb(np.full((40, 40), 60, np.uint8), profile)[..., 1]
     level = np.full((1, 1), round(result.pixels.mean()), np.uint8)
     plain = np.abs(upscaler.upscale(np.full((40, 40), 60, np.uint8)).mean() - 60)  # what the untrained network does to a flat area
@@ -128,7 +128,7 @@ def test_deep_grey_with_alpha_and_a_profile_in_a_tiff(upscaler, tmp_path):
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
     image.pngsave(str(tmp_path / "in.png"))
     upscale_file(upscaler, tmp_path / "in.png", tmp_path / "out.tif")
-    result = open_picture(tmp_path / "out.tif")
+    result = open_image(tmp_path / "out.tif")
     srgb = in_srgb(np.full((1, 1), 60, np.uint8), profile)[0, 0, 1]
     assert result.pixels.ndim == 3
     assert result.icc_profile is None
@@ -139,7 +139,7 @@ def test_a_profile_that_does_not_fit_is_left_out_with_a_word(upscaler, tmp_path,
     upscale_file(upscaler, saved(tmp_path / "a.jpg", icc_profile=grey_profile(tmp_path)), tmp_path / "out.png")
     assert "a.jpg: its colour profile is for GRAY, its pixels are RGB; it is left out" in caplog.text
     upscale_file(upscaler, saved(tmp_path / "c.jpg", CAT[..., 0], icc_profile=SRGB), tmp_path / "out.png")
-    assert open_picture(tmp_path / "out.png").icc_profile is None
+    assert open_image(tmp_path / "out.png").icc_profile is None
     other = SRGB[:16] + b"HSV " + SRGB[20:]
     upscale_file(upscaler, saved(tmp_path / "e.jpg", icc_profile=other), tmp_path / "out.png")
     assert "e.jpg: its colour profile is for HSV, its pixels are RGB; it is left out" in caplog.text
@@ -159,13 +159,13 @@ DEEP = (CAT.astype(np.uint16) * 257 + np.arange(92, dtype=np.uint16)[None, :, No
 def test_a_tiff_with_its_channels_apart_is_read_rightly(tmp_path, options):
     for bits, pixels in ((16, DEEP), (8, CAT.transpose(2, 0, 1).copy())):
         tifffile.imwrite(tmp_path / "in.tif", pixels, photometric="rgb", planarconfig="separate", metadata=None, **options)
-        picture = open_picture(tmp_path / "in.tif")
+        picture = open_image(tmp_path / "in.tif")
         assert picture.pixels.dtype == (np.uint16 if bits == 16 else np.uint8)
         assert np.array_equal(picture.pixels, pixels.transpose(1, 2, 0))
         assert np.abs(read_image(tmp_path / "in.tif").astype(int) - CAT).max() <= 1  # as for training
     alpha = np.concatenate([DEEP, np.full((1, *DEEP.shape[1:]), 40000, np.uint16)])
     tifffile.imwrite(tmp_path / "in.tif", alpha, photometric="rgb", planarconfig="separate", extrasamples=["unassalpha"], **options)
-    picture = open_picture(tmp_path / "in.tif")
+    picture = open_image(tmp_path / "in.tif")
     assert np.array_equal(picture.pixels, DEEP.transpose(1, 2, 0))
     assert (picture.alpha == 40000).all()
 
@@ -225,7 +225,7 @@ def test_the_transparent_grey_of_a_png_with_few_bits(tmp_path, bits):
     with_chunks(tmp_path / "in.png", *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     content = (tmp_path / "in.png").read_bytes()
     (tmp_path / "in.png").write_bytes(content[:8] + content[33:])
-    picture = open_picture(tmp_path / "in.png")
+    picture = open_image(tmp_path / "in.png")
     assert np.array_equal(picture.pixels, levels * (255 // (2**bits - 1)))
     assert np.array_equal(picture.alpha, np.where(levels == 1, 0, 255))
 
@@ -290,7 +290,7 @@ def test_filling_what_is_hidden_needs_little_memory():
     colours, alpha = np.zeros((1500, 2000, 3), np.uint8), np.full((1500, 2000), 255, np.uint8)
     alpha[:400] = 0
     tracemalloc.start()
-    without_fringes(colours, alpha)
+    fill_transparent(colours, alpha)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak / alpha.size < 18  # bytes a pixel, three of them the result

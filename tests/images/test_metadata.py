@@ -14,7 +14,8 @@ import skimage.data
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
-from srgan.inference.photo import Options, upscale_file
+from srgan.images.write import Options
+from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import run

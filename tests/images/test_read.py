@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from srgan.images.read import read_image, read_rgb, write_png
+from srgan.images.png import write_png
+from srgan.images.read import read_image, read_rgb
 from srgan.utils.errors import SrganError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Real files of every kind, enlarged and opened again."""
+"""Real files of every kind, upscaled and opened again."""
 
 import io
 import os
@@ -12,8 +12,10 @@ import skimage.data
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from srgan.images.read import open_picture
-from srgan.inference.photo import FORMATS, Options, upscale_file
+from srgan.images.read import open_image
+from srgan.images.suffixes import FORMATS
+from srgan.images.write import Options
+from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 from tests.helpers.project import write_model
@@ -52,10 +54,10 @@ def deep_cat(path):
     return path
 
 
-def enlarged(upscaler, source, target, **options):
+def upscaled(upscaler, source, target, **options):
     upscale_file(upscaler, source, target, Options(**options))
     assert sorted(path.name for path in target.parent.glob(".*")) == []  # nothing is left lying
-    return open_picture(target)
+    return open_image(target)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -70,10 +72,10 @@ def test_what_belongs_to_a_photograph_stays(upscaler, tmp_path, origin, suffix):
         stored(source, icc_profile=SRGB, dpi=(300, 300), tiffinfo=tags)
     else:
         stored(source, icc_profile=SRGB, dpi=(300, 300), exif=from_a_camera(), xmp=XMP, quality=95)
-    result = enlarged(upscaler, source, tmp_path / f"out{suffix}")
+    result = upscaled(upscaler, source, tmp_path / f"out{suffix}")
     height, width = CAT.shape[:2]
     assert result.pixels.shape == (2 * width, 2 * height, 3)  # turned once
-    expected = upscaler.upscale(open_picture(source).pixels)
+    expected = upscaler.upscale(open_image(source).pixels)
     # WebP halves the colours' resolution, and random weights make coloured noise.
     assert np.abs(result.pixels.astype(int) - expected).mean() < (10 if suffix == ".webp" else 4)
     with Image.open(tmp_path / f"out{suffix}") as image:
@@ -101,7 +103,7 @@ def test_transparency_is_enlarged_apart_and_without_fringes(upscaler, tmp_path, 
     hidden = np.where(alpha[..., None] > 0, CAT, (0, 255, 0)).astype(np.uint8)  # a green that nobody sees
     pixels = np.dstack([hidden[..., 0], alpha]) if grey else np.dstack([hidden, alpha])
     Image.fromarray(pixels, "LA" if grey else "RGBA").save(tmp_path / "in.png")
-    result = enlarged(upscaler, tmp_path / "in.png", tmp_path / f"out{suffix}", lossless=suffix == ".webp")
+    result = upscaled(upscaler, tmp_path / "in.png", tmp_path / f"out{suffix}", lossless=suffix == ".webp")
     assert result.pixels.ndim == (2 if grey and suffix in (".png", ".tif") else 3)
     assert result.alpha[:30].max() <= 2  # AVIF does not hold it exactly
     assert result.alpha[44:76, 64:116].min() >= 253
@@ -112,14 +114,14 @@ def test_transparency_is_enlarged_apart_and_without_fringes(upscaler, tmp_path, 
 
 def test_in_a_jpeg_transparency_is_white(upscaler, tmp_path):
     pixels = np.dstack([CAT, np.zeros(CAT.shape[:2], np.uint8)])
-    result = enlarged(upscaler, stored(tmp_path / "in.png", pixels), tmp_path / "out.jpg")
+    result = upscaled(upscaler, stored(tmp_path / "in.png", pixels), tmp_path / "out.jpg")
     assert result.alpha is None
     assert result.pixels.min() >= 254
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_grey_stays_grey(upscaler, tmp_path, suffix):
-    result = enlarged(upscaler, stored(tmp_path / "in.png", CAT[..., 0]), tmp_path / f"out{suffix}")
+    result = upscaled(upscaler, stored(tmp_path / "in.png", CAT[..., 0]), tmp_path / f"out{suffix}")
     if suffix in (".png", ".jpg", ".tif"):  # the others know no greyscale
         assert result.pixels.ndim == 2
     else:
@@ -128,18 +130,18 @@ def test_grey_stays_grey(upscaler, tmp_path, suffix):
 
 def test_one_bit_becomes_greyscale_and_a_palette_its_colours(upscaler, tmp_path):
     Image.fromarray(CAT).convert("1").save(tmp_path / "bits.png")
-    assert enlarged(upscaler, tmp_path / "bits.png", tmp_path / "a.png").pixels.ndim == 2
+    assert upscaled(upscaler, tmp_path / "bits.png", tmp_path / "a.png").pixels.ndim == 2
     indexed = Image.fromarray(CAT).quantize(16)
     indexed.save(tmp_path / "indexed.png")
     indexed.save(tmp_path / "indexed.gif")
     expected = upscaler.upscale(np.asarray(indexed.convert("RGB")))
     for name in ("indexed.png", "indexed.gif"):
-        assert np.array_equal(enlarged(upscaler, tmp_path / name, tmp_path / "b.png").pixels, expected)
+        assert np.array_equal(upscaled(upscaler, tmp_path / name, tmp_path / "b.png").pixels, expected)
 
 
 def test_cmyk_becomes_srgb(upscaler, tmp_path):
     Image.fromarray(CAT).convert("CMYK").save(tmp_path / "in.jpg", quality=98)
-    result = enlarged(upscaler, tmp_path / "in.jpg", tmp_path / "out.jpg")
+    result = upscaled(upscaler, tmp_path / "in.jpg", tmp_path / "out.jpg")
     assert result.icc_profile is None
     reference = cv2.resize(CAT, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     assert np.abs(result.pixels.mean((0, 1)) - reference.mean((0, 1))).max() < 25
@@ -152,14 +154,14 @@ def test_sixteen_bits_stay(upscaler, tmp_path, origin, kind):
     pixels = {"grey": deep[..., 0], "rgb": deep, "rgba": np.dstack([deep, np.full(CAT.shape[:2], 65535)])}[kind].astype(np.uint16)
     cv2.imwrite(str(tmp_path / f"in{origin}"), pixels)
     for suffix in (".png", ".tif"):
-        result = enlarged(upscaler, tmp_path / f"in{origin}", tmp_path / f"out{suffix}")
+        result = upscaled(upscaler, tmp_path / f"in{origin}", tmp_path / f"out{suffix}")
         assert result.pixels.dtype == np.uint16
         assert len(np.unique(result.pixels % 257)) > 200
         assert (result.alpha is not None) == (kind == "rgba")
-        assert np.array_equal(result.pixels, upscaler.upscale(open_picture(tmp_path / f"in{origin}").pixels))
+        assert np.array_equal(result.pixels, upscaler.upscale(open_image(tmp_path / f"in{origin}").pixels))
         if kind == "rgba":
             assert result.alpha.min() == 65535
-    result = enlarged(upscaler, tmp_path / f"in{origin}", tmp_path / "out.jpg")
+    result = upscaled(upscaler, tmp_path / f"in{origin}", tmp_path / "out.jpg")
     assert result.pixels.dtype == np.uint8
 
 
@@ -173,7 +175,7 @@ def deep_tiff(path, extra, alpha):
 
 def test_the_fourth_channel_of_a_sixteen_bit_tiff_is_what_it_says(upscaler, tmp_path):
     for extra, alpha in (("unassalpha", 30000), ("assocalpha", 30000), ("unspecified", 0)):
-        picture = open_picture(deep_tiff(tmp_path / "in.tif", extra, alpha))
+        picture = open_image(deep_tiff(tmp_path / "in.tif", extra, alpha))
         assert np.abs(picture.pixels / 257 - CAT).max() < 0.02, extra
         assert picture.alpha is None if extra == "unspecified" else (picture.alpha == alpha).all()
 
@@ -181,17 +183,17 @@ def test_the_fourth_channel_of_a_sixteen_bit_tiff_is_what_it_says(upscaler, tmp_
 def test_rarer_kinds_of_sixteen_bits(upscaler, tmp_path):
     grey = CAT[..., 0].astype(np.uint16)
     tifffile.imwrite(tmp_path / "cmyk.tif", np.dstack([65535 - CAT.astype(np.uint16) * 257, grey * 0]), photometric="separated")
-    result = enlarged(upscaler, tmp_path / "cmyk.tif", tmp_path / "out.png")
+    result = upscaled(upscaler, tmp_path / "cmyk.tif", tmp_path / "out.png")
     assert np.abs(result.pixels.mean((0, 1)) - upscaler.upscale(CAT).mean((0, 1))).max() < 2
     alpha = pyvips.Image.new_from_array(np.dstack([grey * 257, grey * 0 + 40000])).copy(interpretation="grey16")
     alpha.pngsave(str(tmp_path / "la.png"))
     for suffix in (".png", ".tif"):
-        result = enlarged(upscaler, tmp_path / "la.png", tmp_path / f"la{suffix}-out{suffix}")
+        result = upscaled(upscaler, tmp_path / "la.png", tmp_path / f"la{suffix}-out{suffix}")
         assert result.pixels.dtype == np.uint16
         assert (result.alpha == 40000).all()
         assert result.pixels.ndim == (2 if suffix == ".png" else 3)
     Image.fromarray(grey * 257).save(tmp_path / "hidden.png", transparency=int(grey[0, 0]) * 257)
-    assert enlarged(upscaler, tmp_path / "hidden.png", tmp_path / "hidden.tif").alpha.min() == 0
+    assert upscaled(upscaler, tmp_path / "hidden.png", tmp_path / "hidden.tif").alpha.min() == 0
 
 
 @pytest.mark.parametrize(
@@ -199,24 +201,24 @@ def test_rarer_kinds_of_sixteen_bits(upscaler, tmp_path):
 )
 def test_any_name_will_do(upscaler, tmp_path, name):
     target = tmp_path / "out" / name
-    assert enlarged(upscaler, stored(tmp_path / "in.png"), target, outscale=1.5).pixels.shape == (90, 135, 3)
+    assert upscaled(upscaler, stored(tmp_path / "in.png"), target, outscale=1.5).pixels.shape == (90, 135, 3)
     assert [path.name for path in target.parent.iterdir()] == [name]
 
 
 def test_white_paper_stays_white(upscaler, tmp_path):
     for suffix in SUFFIXES:
-        result = enlarged(upscaler, stored(tmp_path / "in.png", np.full((40, 50, 3), 255, np.uint8)), tmp_path / f"out{suffix}")
+        result = upscaled(upscaler, stored(tmp_path / "in.png", np.full((40, 50, 3), 255, np.uint8)), tmp_path / f"out{suffix}")
         assert result.pixels.min() == 255, suffix
 
 
 @pytest.mark.parametrize(("factor", "size"), [(2.5, (225, 150)), (1, (90, 60)), (0.5, (45, 30)), (5, (450, 300)), (1.37, (123, 82))])
 def test_other_sizes_are_lanczos_of_the_models(upscaler, tmp_path, factor, size, monkeypatch):
-    monkeypatch.setattr("srgan.inference.photo.ROWS", 13)
-    result = enlarged(upscaler, stored(tmp_path / "in.png"), tmp_path / "out.png", outscale=factor)
+    monkeypatch.setattr("srgan.images.write.ROWS_PER_STRIP", 13)
+    result = upscaled(upscaler, stored(tmp_path / "in.png"), tmp_path / "out.png", outscale=factor)
     assert result.pixels.shape[1::-1] == size
     expected = Image.fromarray(upscaler.upscale(CAT)).resize(size, Image.Resampling.LANCZOS)
     assert np.abs(result.pixels.astype(int) - np.asarray(expected)).max() <= 2  # strips round otherwise
-    deep = enlarged(upscaler, deep_cat(tmp_path / "deep.png"), tmp_path / "deep.tif", outscale=factor)
+    deep = upscaled(upscaler, deep_cat(tmp_path / "deep.png"), tmp_path / "deep.tif", outscale=factor)
     assert deep.pixels.shape == (*size[::-1], 3)
     assert np.abs(deep.pixels / 257 - np.asarray(expected)).max() < 3
 
@@ -225,22 +227,22 @@ def test_quality_and_lossless_matter(upscaler, tmp_path):
     source, exact = stored(tmp_path / "in.png"), upscaler.upscale(CAT)
     for suffix in (".jpg", ".webp", ".avif"):
         good, bad = tmp_path / f"good{suffix}", tmp_path / f"bad{suffix}"
-        enlarged(upscaler, source, good)
-        enlarged(upscaler, source, bad, quality=20)
+        upscaled(upscaler, source, good)
+        upscaled(upscaler, source, bad, quality=20)
         assert bad.stat().st_size < good.stat().st_size / 2
     for suffix in (".webp", ".avif"):
-        result = enlarged(upscaler, source, tmp_path / f"exact{suffix}", lossless=True)
+        result = upscaled(upscaler, source, tmp_path / f"exact{suffix}", lossless=True)
         assert np.abs(result.pixels.astype(int) - exact).max() <= (0 if suffix == ".webp" else 3)
 
 
 def test_provenance_can_be_left_out(upscaler, tmp_path):
     source = stored(tmp_path / "in.jpg", xmp=XMP)
-    assert b"DigitalSourceType" not in enlarged(upscaler, source, tmp_path / "a.png", provenance=False).xmp
-    assert enlarged(upscaler, stored(tmp_path / "in.png"), tmp_path / "b.png", provenance=False).xmp is None
+    assert b"DigitalSourceType" not in upscaled(upscaler, source, tmp_path / "a.png", provenance=False).xmp
+    assert upscaled(upscaler, stored(tmp_path / "in.png"), tmp_path / "b.png", provenance=False).xmp is None
 
 
 def test_damaged_xmp_is_told_and_replaced(upscaler, tmp_path, caplog):
-    result = enlarged(upscaler, stored(tmp_path / "in.jpg", xmp=b"<x:xmpmeta"), tmp_path / "out.jpg")
+    result = upscaled(upscaler, stored(tmp_path / "in.jpg", xmp=b"<x:xmpmeta"), tmp_path / "out.jpg")
     assert b"DigitalSourceType" in result.xmp
     assert "not in the result: the XMP, which is damaged" in caplog.text
 
@@ -280,7 +282,7 @@ def block(order, *, note=b"Canon"):
 def test_exif_stays_byte_for_byte_but_for_what_became_untrue(upscaler, tmp_path, suffix, order):
     exif = block(order)
     source = stored(tmp_path / "in.jpg", exif=b"Exif\0\0" + exif)
-    result = enlarged(upscaler, source, tmp_path / f"out{suffix}")
+    result = upscaled(upscaler, source, tmp_path / f"out{suffix}")
     assert result.pixels.shape == (180, 120, 3)
     assert len(result.exif_block) == len(exif)
     different = [n for n, (a, b) in enumerate(zip(exif, result.exif_block, strict=True)) if a != b]
@@ -293,7 +295,7 @@ def test_exif_stays_byte_for_byte_but_for_what_became_untrue(upscaler, tmp_path,
 
 @pytest.mark.parametrize("order", ["II", "MM"])
 def test_a_tiff_gets_the_same_tags_but_no_maker_note(upscaler, tmp_path, order, caplog):
-    result = enlarged(upscaler, stored(tmp_path / "in.png", exif=b"Exif\0\0" + block(order)), tmp_path / "out.tif")
+    result = upscaled(upscaler, stored(tmp_path / "in.png", exif=b"Exif\0\0" + block(order)), tmp_path / "out.tif")
     assert result.exif[0x4746] == 5
     assert result.exif[0x8298].encode("latin-1") == "© Müller".encode()
     details = result.exif.get_ifd(0x8769)
@@ -301,14 +303,14 @@ def test_a_tiff_gets_the_same_tags_but_no_maker_note(upscaler, tmp_path, order, 
     assert 0x927C not in details  # its pointers refer to the former block
     assert "not in the result: the MakerNote" in caplog.text
     assert 0xA005 not in details  # its place would be in the pixels now
-    again = enlarged(upscaler, tmp_path / "out.tif", tmp_path / "again.jpg")
+    again = upscaled(upscaler, tmp_path / "out.tif", tmp_path / "again.jpg")
     assert again.exif[0x8298].encode("latin-1") == "© Müller".encode()
 
 
 def test_exif_that_a_jpeg_cannot_hold_is_told(upscaler, tmp_path, caplog):
     source = stored(tmp_path / "in.png", exif=b"Exif\0\0" + block("II", note=bytes(80_000)))
-    assert len(enlarged(upscaler, source, tmp_path / "out.png").exif_block) > 80_000
-    assert enlarged(upscaler, source, tmp_path / "out.jpg").exif_block is None
+    assert len(upscaled(upscaler, source, tmp_path / "out.png").exif_block) > 80_000
+    assert upscaled(upscaler, source, tmp_path / "out.jpg").exif_block is None
     assert "not in the result: the EXIF: its 80,182 bytes are more than a JPEG holds" in caplog.text
 
 
@@ -338,34 +340,34 @@ TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedi
     ids=["attribute", "slash", "resource", "bag", "utf-16", "padded", "long", "damaged", "encoding"],
 )
 def test_what_was_generated_stays_generated(upscaler, tmp_path, xmp):
-    result = enlarged(upscaler, stored(tmp_path / "in.jpg", xmp=xmp), tmp_path / "out.jpg")
+    result = upscaled(upscaler, stored(tmp_path / "in.jpg", xmp=xmp), tmp_path / "out.jpg")
     assert result.xmp.count(b"DigitalSourceType>http") == 1
     assert b"/trainedAlgorithmicMedia<" in result.xmp
 
 
 def test_xmp_that_a_jpeg_cannot_hold_is_told(upscaler, tmp_path, caplog):
-    enlarged(upscaler, stored(tmp_path / "in.jpg", xmp=packet("<e:Event>short</e:Event>")), tmp_path / "long.png")
+    upscaled(upscaler, stored(tmp_path / "in.jpg", xmp=packet("<e:Event>short</e:Event>")), tmp_path / "long.png")
     with Image.open(tmp_path / "long.png") as image:
         text = PngImagePlugin.PngInfo()
         text.add_itxt("XML:com.adobe.xmp", packet(f"<e:Event>{'x' * 70_000}</e:Event>").decode())
         image.save(tmp_path / "long.png", pnginfo=text)
-    assert len(enlarged(upscaler, tmp_path / "long.png", tmp_path / "out.webp", provenance=False).xmp) > 70_000
-    assert enlarged(upscaler, tmp_path / "long.png", tmp_path / "out.jpg", provenance=False).xmp is None
+    assert len(upscaled(upscaler, tmp_path / "long.png", tmp_path / "out.webp", provenance=False).xmp) > 70_000
+    assert upscaled(upscaler, tmp_path / "long.png", tmp_path / "out.jpg", provenance=False).xmp is None
     assert "long.png: not in the result: the XMP: its " in caplog.text
-    assert b"DigitalSourceType" in enlarged(upscaler, tmp_path / "long.png", tmp_path / "out.jpg").xmp
+    assert b"DigitalSourceType" in upscaled(upscaler, tmp_path / "long.png", tmp_path / "out.jpg").xmp
 
 
 def test_what_a_killed_process_left_is_swept(upscaler, tmp_path):
     for label in ("", ".pixels", ".resized", ".former"):
         (tmp_path / f".out.png{label}.node_7-0123456789ab.tmp").touch()
-    enlarged(upscaler, stored(tmp_path / "in.png"), tmp_path / "out.png", outscale=3)
+    upscaled(upscaler, stored(tmp_path / "in.png"), tmp_path / "out.png", outscale=3)
 
 
 def test_xmp_as_other_programs_put_it_into_a_png(upscaler, tmp_path):
     image = pyvips.Image.new_from_array(CAT).copy()
     image.set_type(pyvips.GValue.blob_type, "xmp-data", XMP)
     image.pngsave(str(tmp_path / "in.png"))
-    assert b"a negative" in enlarged(upscaler, tmp_path / "in.png", tmp_path / "out.png").xmp
+    assert b"a negative" in upscaled(upscaler, tmp_path / "in.png", tmp_path / "out.png").xmp
 
 
 def test_an_odd_exif_value_stays_in_a_block_and_costs_the_tags_of_a_tiff(upscaler, tmp_path, caplog):
@@ -374,14 +376,14 @@ def test_an_odd_exif_value_stays_in_a_block_and_costs_the_tags_of_a_tiff(upscale
     assert whole.count(latitude) == 1
     damaged = whole.replace(latitude, bytes([0, 2, 0, 2, 0, 0, 0, 3]))  # that are text now
     photograph = stored(tmp_path / "in.webp", exif=damaged)
-    assert 0x010F in enlarged(upscaler, photograph, tmp_path / "out.webp").exif  # the block is not written by Pillow
+    assert 0x010F in upscaled(upscaler, photograph, tmp_path / "out.webp").exif  # the block is not written by Pillow
     assert "damaged" not in caplog.text
-    assert 0x010F not in enlarged(upscaler, photograph, tmp_path / "out.tif").exif
+    assert 0x010F not in upscaled(upscaler, photograph, tmp_path / "out.tif").exif
     assert "not in the result: the EXIF, which is damaged" in caplog.text
 
 
 def test_other_programs_read_the_xmp_of_a_png(upscaler, tmp_path):
-    enlarged(upscaler, stored(tmp_path / "in.png"), tmp_path / "out.png")
+    upscaled(upscaler, stored(tmp_path / "in.png"), tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
         assert b"DigitalSourceType" in image.info["xmp"]  # before the pixels, where it is looked for
     assert b"DigitalSourceType" in pyvips.Image.new_from_file(str(tmp_path / "out.png")).get("xmp-data")
@@ -389,21 +391,21 @@ def test_other_programs_read_the_xmp_of_a_png(upscaler, tmp_path):
 
 def test_a_format_that_is_too_small_is_refused_before_the_work(upscaler, tmp_path):
     Image.new("L", (9000, 1)).save(tmp_path / "wide.png")
-    with pytest.raises(SrganError, match="webp ends at 16383 pixels a side, this needs 18000"):
+    with pytest.raises(SrganError, match="webp allows 16383 pixels a side, this image has 18000"):
         upscale_file(upscaler, tmp_path / "wide.png", tmp_path / "out.webp")
-    with pytest.raises(SrganError, match=r"no picture format is called '\.xyz'; use one of \.png"):
+    with pytest.raises(SrganError, match=r"no image format has the suffix '\.xyz'; use one of \.png"):
         upscale_file(upscaler, tmp_path / "wide.png", tmp_path / "out.xyz")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["wide.png"]
 
 
 def test_an_open_file_is_as_good_and_progress_is_told(upscaler, tmp_path):
-    buffer, told = io.BytesIO(), []
+    buffer, calls = io.BytesIO(), []
     Image.fromarray(CAT).save(buffer, "PNG")
     small = Upscaler(upscaler.path, tile=40)
-    size = upscale_file(small, buffer, tmp_path / "out.png", told=lambda done, total: told.append((done, total)))
+    size = upscale_file(small, buffer, tmp_path / "out.png", on_tile=lambda done, total: calls.append((done, total)))
     assert size == (180, 120)
-    assert told == [(n, len(told) - 1) for n in range(small.count(CAT) + 1)]
-    assert len(told) > 4
+    assert calls == [(n, len(calls) - 1) for n in range(small.tile_count(CAT) + 1)]
+    assert len(calls) > 4
 
 
 def test_every_format_is_tried_here():
@@ -413,7 +415,7 @@ def test_every_format_is_tried_here():
 def test_what_cannot_be_written_leaves_nothing(upscaler, tmp_path, monkeypatch):
     former = tmp_path / "out.png"
     former.write_bytes(b"a former result")
-    monkeypatch.setattr("srgan.inference.photo.embed", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr("srgan.images.write.embed", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
         upscale_file(upscaler, stored(tmp_path / "in.png"), former)
     assert former.read_bytes() == b"a former result"

@@ -119,14 +119,14 @@ def test_a_request_has_limits(tmp_path, monkeypatch):
         assert refused.value.get_http_status_code() == 400
 
     def during(*_, told, **__):
-        with pytest.raises(serve.Refused, match="1 requests are worked on; try again later") as refused:
+        with pytest.raises(serve.Refused, match="1 requests are running; try again later") as refused:
             asked(images, encoded(10, 10))
         assert refused.value.get_http_status_code() == 429
         raise KeyError("a secret place")
 
     with monkeypatch.context() as patch:
         patch.setattr("srgan.inference.serve.upscale_file", during)
-        with pytest.raises(serve.Refused, match=r"^the image could not be enlarged; the server's log says why$"):
+        with pytest.raises(serve.Refused, match=r"^the image could not be upscaled; the log of the server has the reason$"):
             asked(images, encoded(10, 10))
     assert len(asked(images, encoded(10, 10))) == 1  # the place is free again
 

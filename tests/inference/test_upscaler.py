@@ -45,7 +45,7 @@ def test_the_result_is_what_the_file_says(upscaler, model_path, photograph):
 
 @pytest.mark.parametrize("tile", [None, 32, 61])
 def test_any_size_in_tiles_is_the_whole_image(model_path, upscaler, tile):
-    assert upscaler.reach * 4 <= 32
+    assert upscaler.halo * 4 <= 32
     in_tiles, random = Upscaler(model_path, tile=tile), np.random.default_rng(0)
     for height, width in ((1, 1), (1, 80), (80, 1), *random.integers(1, 81, (12, 2)).tolist()):
         image = random.random((height, width, 3), dtype=np.float32)
@@ -93,7 +93,7 @@ def test_what_is_transparent_does_not_shine_through(upscaler):
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4)), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)])
 def test_other_arrays_are_refused_by_name(upscaler, image):
-    with pytest.raises(SrganError, match="cannot be enlarged; wanted is"):
+    with pytest.raises(SrganError, match="cannot be upscaled; wanted is"):
         upscaler.upscale(image)
 
 
@@ -116,7 +116,7 @@ def test_short_memory_halves_the_tile_and_changes_nothing(model_path, caplog, mo
     assert given_shapes[0] == (150, 170)
     assert sum(max(shape) > 64 for shape in given_shapes) <= 2  # 150 and 85: not again for each tile
     assert upscaler.tile <= 64
-    assert "memory is short: goes on in tiles of 85 pixels" in caplog.text
+    assert "memory is short: continuing with tiles of 85 pixels" in caplog.text
     tried = len(given_shapes)
     upscaler.upscale(image)  # the next one does not try in vain
     assert max(max(shape) for shape in given_shapes[tried:]) <= 64
@@ -134,7 +134,7 @@ def test_memory_that_is_not_there_at_all_is_told(model_path):
 
 
 def test_the_tile_follows_the_memory(model_path, monkeypatch):
-    assert Upscaler(model_path).tile == inference.LARGEST
+    assert Upscaler(model_path).tile == inference.MAX_TILE
     monkeypatch.setattr(inference.machine, "available_memory", lambda: 2e6)
     tile = Upscaler(model_path).tile
     assert inference.MIN_TILE <= tile < 128
@@ -169,7 +169,7 @@ def test_a_provider_that_does_not_work_is_replaced_or_refused(model_path, caplog
             Upscaler(model_path, provider=provider, strict=True)
     with pytest.raises(SrganError, match=r"a tile of 8 pixels is too small .* at least 32"):
         Upscaler(model_path, tile=8)
-    with pytest.raises(SrganError, match=r"no provider is called 'tpu'; there are auto, cuda"):
+    with pytest.raises(SrganError, match=r"unknown provider 'tpu'; use one of auto, cuda"):
         Upscaler(model_path, provider="tpu")
 
 
@@ -218,7 +218,7 @@ def test_a_file_that_is_another_is_taken_up_between_two_photographs(tmp_path, ca
     assert (upscaler.scale, fresh.scale, fresh.tile) == (2, 3, 64)
     path.write_bytes(b"no model")
     assert fresh.refresh() is fresh
-    assert "the model stays the one of before" in caplog.text
+    assert "the former model stays in use" in caplog.text
     path.unlink()
     assert fresh.refresh() is fresh
 
@@ -250,7 +250,7 @@ def entries(**changed):
 def test_an_answer_that_is_not_finite_is_an_error_that_names_the_tile(model_path, tmp_path):
     upscaler = Upscaler(altered(model_path, tmp_path / "odd.onnx", spoilt), tile=32)
     with pytest.raises(
-        SrganError, match=r"odd\.onnx: the model's answer is not finite \(NaN or infinite\) in tile 1 of \d+ \(32x32 pixels\)"
+        SrganError, match=r"odd\.onnx: the model's output is not finite \(NaN or infinite\) in tile 1 of \d+ \(32x32 pixels\)"
     ):
         upscaler.upscale(np.zeros((50, 60, 3), np.uint8))
     with pytest.raises(SrganError, match="the image has values that are not finite"):
@@ -264,7 +264,7 @@ def test_where_float16_overflows_the_float32_file_answers(model_path, tmp_path, 
         Upscaler(half).upscale(photograph)
     (tmp_path / "2x-t-compact-fp32.onnx").write_bytes(model_path.read_bytes())
     assert np.array_equal(Upscaler(half).upscale(photograph), Upscaler(model_path).upscale(photograph))
-    assert "2x-t-compact-fp32.onnx instead" in caplog.text
+    assert "2x-t-compact-fp32.onnx is used instead" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_where_float16_overflows_the_float32_file_answers(model_path, tmp_path, 
         ({"memory_per_pixel": "0"}, "its entry sr.memory_per_pixel is '0'"),
         ({"arch": None}, "its entry sr.arch is missing"),
         ({"name": "a\x1b[31m"}, r"its entry sr.name is 'a\\x1b\[31m'"),
-        ({"scale": "3"}, r"answers 6x5 pixels with float32 \(1, 3, 10, 12\), though sr.scale = 3 promises float32 \(1, 3, 15, 18\)"),
+        ({"scale": "3"}, r"the output for 6x5 pixels is float32 \(1, 3, 10, 12\), but sr.scale = 3 requires float32 \(1, 3, 15, 18\)"),
     ],
 )
 def test_entries_of_a_model_that_make_no_sense_are_named(model_path, tmp_path, changed, message):

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from srgan.degradations import bicubic as degrade
-from srgan.inference.torch_upscale import enlarge
+from srgan.inference.torch_upscale import upscale
 from srgan.models import layers
 from srgan.models import vgg as features
 from srgan.models.checkpoints import load_generator, load_pretrained, save_generator
@@ -147,7 +147,7 @@ def test_srcnn_works_on_the_bicubic_image():
     seen = []
     model.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     lr_image = np.random.default_rng(0).integers(0, 256, (12, 15, 3), dtype=np.uint8)
-    enlarge(model, lr_image)
+    upscale(model, lr_image)
     bicubic = (seen[0][0].permute(1, 2, 0).numpy() * 255).clip(0, 255).round().astype(np.uint8)
     inside = slice(8, -8)  # at the border one mirrors, the other repeats
     assert np.abs(bicubic[inside, inside].astype(int) - degrade.bicubic_upscale(lr_image, 4)[inside, inside]).max() <= 1
@@ -170,7 +170,7 @@ def test_enlarging_clips_and_rounds():
             return image * 0 + self.value
 
     image = np.zeros((2, 3, 3), np.uint8)
-    levels = [int(enlarge(Constant(value), image)[0, 0, 0]) for value in (-0.1, 0.0, 0.5, 0.999, 1.2)]
+    levels = [int(upscale(Constant(value), image)[0, 0, 0]) for value in (-0.1, 0.0, 0.5, 0.999, 1.2)]
     assert levels == [0, 0, 128, 255, 255]
 
 

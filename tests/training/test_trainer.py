@@ -17,8 +17,9 @@ from srgan.data.manifest import Pair
 from srgan.data.sampler import PatchSampler
 from srgan.distributed.device import pick_device, pick_precision
 from srgan.distributed.signals import Interrupted
-from srgan.images.read import read_image, write_png
-from srgan.inference.torch_upscale import enlarge
+from srgan.images.png import write_png
+from srgan.images.read import read_image
+from srgan.inference.torch_upscale import upscale
 from srgan.models.registry import build_discriminator, build_generator
 from srgan.training import diagnostics
 from srgan.training.checkpoint import Checkpoints
@@ -135,7 +136,7 @@ def test_any_network_learns_any_scale(tmp_path, name, config, scale):
         assert moved(subject.generator, before)
         assert all(math.isfinite(float(value)) for value in subject.running_sums.values())
         generator = subject.generator
-    assert enlarge(generator.eval(), np.zeros((5, 7, 3), np.uint8)).shape == (5 * scale, 7 * scale, 3)
+    assert upscale(generator.eval(), np.zeros((5, 7, 3), np.uint8)).shape == (5 * scale, 7 * scale, 3)
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
