@@ -75,7 +75,7 @@ def test_a_folder_keeps_its_structure_goes_past_bad_files_and_is_done_once(model
     later = time.time() + 5
     os.utime(folder / "in" / "a.jpg", (later, later))  # changed since
     done = run(*command, cwd=folder)
-    assert "1 of 4 images upscaled, 3 were there already (--overwrite makes them anew)" in done.stderr
+    assert "1 of 4 images upscaled, 3 existed already (--overwrite writes them again)" in done.stderr
     after = {path: (folder / "out" / path).stat().st_mtime_ns for path in results(folder / "out")}
     assert [path for path in before if after[path] != before[path]] == ["a.jpg"]
     assert "4 of 4 images upscaled" in run(*command, "--overwrite", cwd=folder).stderr
@@ -206,12 +206,12 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
     (folder / "in" / "big").mkdir()
     CAT.save(folder / "in" / "big" / "a.jpg")
     assert plan([str(folder / "in")], str(folder / "in" / "big")) == inside  # its own results are no photographs
-    with pytest.raises(SrganError, match="holds the photographs; the results need a folder of their own"):
+    with pytest.raises(SrganError, match="holds the images; the results need a folder of their own"):
         plan([str(folder / "in")], str(folder / "in"))
     (folder / "o" / "x" / "x").mkdir(parents=True)
     CAT.save(folder / "o" / "x" / "a.png")
     CAT.save(folder / "o" / "x" / "x" / "a.png")
-    with pytest.raises(SrganError, match=r"o/x/a\.png: a result would take this photograph's place"):
+    with pytest.raises(SrganError, match=r"o/x/a\.png: a result would replace this image"):
         plan([str(folder / "o" / "x")], str(folder / "o"))
     with pytest.raises(SrganError, match="no such file or folder"):
         plan([str(folder / "nothing")], "out")
@@ -230,8 +230,8 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["in/a.jpg", "-o", "in/a.jpg"], "the result would take the photograph's place"),
-        (["in/a.jpg", "-o", "out.xyz"], "no picture format is called '.xyz'"),
+        (["in/a.jpg", "-o", "in/a.jpg"], "the result would replace the image"),
+        (["in/a.jpg", "-o", "out.xyz"], "no image format has the suffix '.xyz'"),
         (["in/a.jpg", "-o", "x.png", "--format", "webp"], "-o x.png and --format webp contradict each other; leave out --format"),
         (["in", "-o", "-"], "a pipe carries one image"),
         (["-", "-", "-o", "x.png"], "a pipe carries one image"),
@@ -278,7 +278,7 @@ def test_an_interrupted_folder_goes_on(model, tmp_path, how):
     if how != signal.SIGKILL:
         assert not list((tmp_path / "out").glob(".*"))
     done = run("srgan", "upscale", "in", "-o", "out", "--model", model, cwd=tmp_path)
-    assert f"{6 - len(finished)} of 6 images upscaled, {len(finished)} were there already" in done.stderr
+    assert f"{6 - len(finished)} of 6 images upscaled, {len(finished)} existed already" in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{number}.png" for number in range(6)]
 
 
