@@ -187,7 +187,7 @@ def test_lpips_without_weights_is_null_and_said_once(copy_of_project, tmp_path):
     assert "alexnet-owt-7be5be79.pth" in done.stderr
     assert '"lpips": null' in (copy_of_project / "reports/metrics.json").read_text()
     run("srgan", "report", cwd=copy_of_project)
-    assert "Not to be had: LPIPS" in (copy_of_project / "reports/report.html").read_text()
+    assert "Unavailable: LPIPS" in (copy_of_project / "reports/report.html").read_text()
 
 
 def test_lpips_with_the_mirrors_weights_is_a_number(copy_of_project, tmp_path, mirror):

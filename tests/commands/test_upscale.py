@@ -169,7 +169,7 @@ def test_a_decoder_that_crashes_or_does_not_end_is_an_error_of_the_single_photog
         (lambda _: time.sleep(60), "takes more than 2 s"),
     ):
         monkeypatch.setattr("srgan.inference.batch.open_image", harm)
-        with pytest.raises(SrganError, match=f"in/a.jpg: decoding it {reason}; replace the file"):
+        with pytest.raises(SrganError, match=f"in/a.jpg: decoding it {reason}; replace or remove the file"):
             run_one(Upscaler(model), str(folder / "in" / "a.jpg"), str(folder / "b.png"), Options())
     assert not (folder / "b.png").exists()
 
@@ -215,7 +215,7 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
         plan([str(folder / "o" / "x")], str(folder / "o"))
     with pytest.raises(SrganError, match="no such file or folder"):
         plan([str(folder / "nothing")], "out")
-    with pytest.raises(SrganError, match=r"no images there; looked for \.apng"):
+    with pytest.raises(SrganError, match=r"no images found; the suffixes are \.apng"):
         plan([str(folder / "*.xyz")], "out")
     with pytest.raises(SrganError, match="is a file; several results need a folder"):
         plan([str(folder / "in")], str(folder / "in" / "notes.txt"))
