@@ -1,1 +1,1 @@
-"""Evaluation of models on test images, the report and the cards."""
+"""Evaluation of models on test images with the report and the cards."""

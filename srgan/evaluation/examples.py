@@ -1,4 +1,4 @@
-"""Example images for the report and for a quick look: which images to show, and the files."""
+"""Example images for the report and for a quick look: the choice of images and the files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ MAX_SIDE = 1000  # pixels: of a larger image the report shows a region
 
 
 def select_examples(table: pd.DataFrame, model: str, count: int = MAX_EXAMPLES) -> list[tuple[str, str]]:
-    """Return set and name of the images to show: all of a small set, else the worst half, and the rest evenly spread.
+    """Return set and name of the images to show: all of a small set or the worst ones and a spread of the rest.
 
     The worst images have the highest LPIPS. Without LPIPS they have the smallest gain in PSNR-Y over bicubic.
 

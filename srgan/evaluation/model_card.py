@@ -1,4 +1,4 @@
-"""``MODEL_CARD.md``: origin, intended use, limits and scores of a registered model."""
+"""``MODEL_CARD.md``: the origin and the scores of a registered model with its intended use and limits."""
 
 import json
 import re

@@ -26,7 +26,7 @@ def summarise(table: pd.DataFrame) -> Summary:
 def model_statistics(table: pd.DataFrame, references: tuple[str, ...] = ("bicubic", "champion")) -> dict[str, Any]:
     """Return means with confidence intervals, worst and best images and paired differences.
 
-    Intervals contain the mean with 95 % probability, by bootstrap over the images (Efron and Tibshirani 1993, chapter 13). A
+    Intervals contain the mean with 95 % probability by bootstrap over the images (Efron and Tibshirani 1993, chapter 13). A
     single image has no interval. Differences are paired: image by image, the value of the model minus that of the reference.
 
     Args:

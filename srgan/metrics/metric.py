@@ -1,4 +1,4 @@
-"""The types behind every metric: the images that are scored, and the description of a metric."""
+"""The types behind every metric: the images that are scored and the description of a metric."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,20 +51,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of image quality, with all that tables, reports, rules and docs need.
+    """A metric of image quality with all that tables, reports, rules and docs need.
 
     Attributes:
         name: column of ``metrics.csv``, key of ``metrics.json`` and part of the name in MLflow.
         label: heading of its column in tables.
-        description: definition, for the docs.
+        description: definition for the docs.
         better: ``higher``, ``lower``, or ``one`` if the best value is 1.
         digits: decimals in tables.
-        unit: of the value, empty if it has none.
+        unit: of the value or empty.
         needs: images that it compares. A metric without ``hr`` needs no ground truth.
-        score: the function, for a metric that needs no weights.
-        load: return the function with its weights on the device, for a metric that needs weights. Raises `WeightsUnavailable`.
+        score: the function of a metric that needs no weights.
+        load: return the function of a metric that needs weights with its weights on the device. Raises `WeightsUnavailable`.
         lpips_network: network of an LPIPS metric. Such a metric is scored if ``evaluate.lpips`` names the network.
-        validation: score it at each validation of a training, too.
+        validation: score it at each validation of a training.
         in_cards: show it next to each image of a report.
         rank: place among the metrics that sum up a model and rank its images, from 1. 0 leaves it out.
     """

@@ -1,8 +1,8 @@
 """PSNR and SSIM by the protocol of the super-resolution literature.
 
-Images are rounded to 8 bits, and a border of `scale` pixels is cut, before they are compared. The `_y` metrics use luma as MATLAB's
-``rgb2ycbcr`` computes it (BT.601, 16..235). The `_rgb` metrics use all three channels. Images are processed in strips, so memory
-hardly grows with their size.
+Images are rounded to 8 bits and a border of `scale` pixels is cut before the comparison. The `_y` metrics use the luma of ``rgb2ycbcr``
+in MATLAB (BT.601 in 16..235). The `_rgb` metrics use all three channels. Images are processed in strips so that memory hardly grows with
+their size.
 """
 
 import math
@@ -25,17 +25,17 @@ _ROWS_PER_STRIP = 64  # intermediate results of a strip fit into the cache of a 
 
 
 def luma(image: np.ndarray) -> np.ndarray:
-    """Return Y of an `(H, W, 3)` uint8 RGB image: BT.601 in 16..235, `(H, W)` float32, not rounded."""
+    """Return Y of an `(H, W, 3)` uint8 RGB image: BT.601 in 16..235 as `(H, W)` float32 without rounding."""
     return cv2.transform(image.astype(np.float32), _LUMA)
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """Return an `(H, W, 3)` uint8 RGB image as greyscale, the way image files store it: BT.601 in 0..255, `(H, W)` uint8."""
+    """Return an `(H, W, 3)` uint8 RGB image as greyscale as in image files: BT.601 in 0..255 as `(H, W)` uint8."""
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
 
 
 def compare(first: np.ndarray, second: np.ndarray, channels: Callable[[np.ndarray], np.ndarray] = np.asarray) -> tuple[float, float]:
-    """Return PSNR in dB (infinite for equal images) and SSIM of two images of one size, `(H, W)` or `(H, W, C)`.
+    """Return PSNR in dB (infinite for equal images) and SSIM of two images of equal size `(H, W)` or `(H, W, C)`.
 
     SSIM is the mean over positions and channels by Wang et al. 2004. The Gaussian window has 11x11 pixels and sigma 1.5. Only positions
     where the window is inside the image count.
@@ -43,7 +43,7 @@ def compare(first: np.ndarray, second: np.ndarray, channels: Callable[[np.ndarra
     Args:
         first: image in any form that `channels` accepts.
         second: the other image.
-        channels: converts some rows of an image to the values to compare, in 0..255.
+        channels: converts some rows of an image to the values to compare in 0..255.
 
     Raises:
         ValueError: an image is smaller than the window.
@@ -68,7 +68,7 @@ def compare(first: np.ndarray, second: np.ndarray, channels: Callable[[np.ndarra
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return SSIM at every position of the window, of arrays in -128..127."""
+    """Return SSIM at every position of the window for arrays in -128..127."""
     mean_a, mean_b = _blur(a), _blur(b)
     # Four filters instead of five: the formula contains only the sum of the two variances.
     squares, product = mean_a**2 + mean_b**2, mean_a * mean_b
@@ -96,7 +96,7 @@ def psnr_ssim_y(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> tupl
         border: pixels that are cut from each side, by convention the scale.
 
     Returns:
-        PSNR, infinite for equal images, and SSIM in -1..1.
+        PSNR (infinite for equal images) and SSIM in -1..1.
 
     Raises:
         ValueError: fewer than 11x11 pixels are left.
@@ -113,7 +113,7 @@ def psnr_ssim_y(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> tupl
 
 
 def psnr_ssim(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> dict[str, float]:
-    """Return `psnr_y`, `ssim_y`, `psnr_rgb`, `ssim_rgb` of an `(H, W, 3)` uint8 image and its ground truth, `(H, W, 3)` or `(H, W)`."""
+    """Return PSNR and SSIM on Y and on RGB of an `(H, W, 3)` uint8 image. The ground truth is `(H, W, 3)` or `(H, W)`."""
     sample = Sample(sr_image, hr_image, scale=border)
     (psnr_y, ssim_y), (psnr_rgb, ssim_rgb) = _compare_y(sample), _compare_rgb(sample)
     return {"psnr_y": psnr_y, "ssim_y": ssim_y, "psnr_rgb": psnr_rgb, "ssim_rgb": ssim_rgb}

@@ -1,4 +1,4 @@
-"""The registry of metrics. A new metric is one object in a file of its own, and one line here."""
+"""The registry of metrics. A new metric is one object in its own file and one line here."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ def ranking() -> list[str]:
 
 
 def metrics_table() -> str:
-    """Return a Markdown table of the metrics, for the docs."""
+    """Return a Markdown table of the metrics for the docs."""
     lines = ["| metric | definition | better |", "|---|---|---|"]
     better = {"higher": "higher", "lower": "lower", "one": "near 1"}
     lines += [f"| `{metric.name}` | {metric.description} | {better[metric.better]} |" for metric in METRICS.values()]

@@ -1,4 +1,4 @@
-"""Generators in safetensors files: written with metadata and a digest, read by the names and shapes of their weights."""
+"""Generators in safetensors files: written with metadata and a digest and read by the names and shapes of their weights."""
 
 import json
 import warnings
@@ -44,10 +44,10 @@ def load_generator(path: str | Path, made_by: str = "train") -> tuple[Generator,
 
     Args:
         path: file of weights.
-        made_by: stage that writes the file, for error messages.
+        made_by: stage that writes the file (for error messages).
 
     Returns:
-        The network in evaluation mode, and the metadata of the header.
+        The network in evaluation mode and the metadata of the header.
 
     Raises:
         SrganError: the file is missing, damaged, or holds no known network.
@@ -69,11 +69,11 @@ def load_generator(path: str | Path, made_by: str = "train") -> tuple[Generator,
 
 
 def from_state_dict(state: dict[str, Tensor], path: str | Path) -> Generator:
-    """Return the generator of a state dict, with these weights. The first network of the registry that recognises them is used.
+    """Return the generator of a state dict with these weights. The first network of the registry that recognises them is used.
 
     Args:
         state: weights by key.
-        path: origin of the weights, for error messages.
+        path: origin of the weights (for error messages).
 
     Raises:
         SrganError: no network recognises the weights, or they do not fit.
@@ -98,10 +98,10 @@ def from_state_dict(state: dict[str, Tensor], path: str | Path) -> Generator:
 
 
 def load_pretrained(path: str | Path, model: Generator) -> None:
-    """Load weights for fine-tuning into `model`, from a file of `save_generator` or a third-party checkpoint.
+    """Load weights for fine-tuning into `model` from a file of `save_generator` or a third-party checkpoint.
 
     Raises:
-        SrganError: the file is unreadable, or holds another network or size.
+        SrganError: the file is unreadable or holds another network or size.
     """
     found = from_state_dict(pretrained.read_state(path, model.scale), path)
     (name, config), wanted = architecture_of(found), architecture_of(model)

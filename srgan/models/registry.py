@@ -1,4 +1,4 @@
-"""The registry of generators and discriminators. A new network is one file, and one line here."""
+"""The registry of generators and discriminators. A new network is one file and one line here."""
 
 import inspect
 from typing import Any
@@ -40,7 +40,7 @@ def build_generator(name: str, **config: Any) -> Generator:
 
     Args:
         name: a name in `NETWORKS`.
-        config: arguments of its class, such as `scale`.
+        config: arguments of its class such as `scale`.
 
     Returns:
         The network: `(N, 3, H, W)` float32 in 0..1 to `(N, 3, scale * H, scale * W)`.
@@ -63,7 +63,7 @@ def build_discriminator(name: str, **config: Any) -> nn.Module:
 
     Args:
         name: a name in `DISCRIMINATORS`.
-        config: arguments of its class, such as `features`.
+        config: arguments of its class such as `features`.
 
     Returns:
         The network: `(N, 3, H, W)` float32 in 0..1 to its logits, higher for images that look real, and a list of its features.
@@ -82,12 +82,12 @@ def build_discriminator(name: str, **config: Any) -> nn.Module:
 
 
 def create_generator(config: Component, scale: int) -> nn.Module:
-    """Return the generator of a section ``model`` of ``params.yaml``, with random weights."""
+    """Return the generator of a section ``model`` of ``params.yaml`` with random weights."""
     return build_generator(config.name, scale=scale, **options_of(config))
 
 
 def create_discriminator(config: DiscriminatorConfig) -> nn.Module:
-    """Return the discriminator of a section ``train.discriminator`` of ``params.yaml``, with random weights."""
+    """Return the discriminator of a section ``train.discriminator`` of ``params.yaml`` with random weights."""
     options = options_of(config)
     options.pop("learning_rate")
     return build_discriminator(config.name, **options)
@@ -105,7 +105,7 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def networks_table(scale: int = 4) -> str:
-    """Return a Markdown table of the generators, for the docs. Sizes are those of the default arguments of the factory."""
+    """Return a Markdown table of the generators for the docs. Sizes are those of the default arguments of the factory."""
     lines = [
         f"| `model.name` | architecture | size | weights at x{scale} | receptive field at x{scale} | scales |",
         "|---|---|---|---|---|---|",
@@ -121,7 +121,7 @@ def networks_table(scale: int = 4) -> str:
 
 
 def discriminators_table() -> str:
-    """Return a Markdown table of the discriminators, for the docs."""
+    """Return a Markdown table of the discriminators for the docs."""
     lines = ["| `train.discriminator.name` | architecture |", "|---|---|"]
     lines += [f"| `{discriminator.name}` | {discriminator.description} |" for discriminator in DISCRIMINATORS.values()]
     return "\n".join(lines)

@@ -48,10 +48,10 @@ class _Block(nn.Module):
 
 
 class RRDB(Generator):
-    """Residual-in-residual dense blocks without normalisation, and nearest-neighbour upsampling.
+    """Residual-in-residual dense blocks without normalisation and with nearest-neighbour upsampling.
 
-    RRDBNet, the generator of ESRGAN (Wang et al. 2018, https://arxiv.org/abs/1809.00219, section 3.1 and figure 4): 23 blocks of 64
-    channels, growth 32, 16.70 million weights at x4. The key names are those of third-party checkpoints (``conv_first``,
+    RRDBNet, the generator of ESRGAN (Wang et al. 2018, https://arxiv.org/abs/1809.00219, section 3.1 and figure 4) has 23 blocks of 64
+    channels and a growth of 32. These are 16.70 million weights at x4. The key names are those of third-party checkpoints (``conv_first``,
     ``body.N.rdbM.convK``, ``conv_body``, ``conv_up1``, ...). A single step by 3 has the name ``conv_up_x3``, as its shape is that of 2.
 
     Args:

@@ -14,7 +14,7 @@ from srgan.models.network import Generator, Network, State
 
 
 class _Block(nn.Module):
-    """Residual block (SRGAN, figure 4; the block of Gross and Wilber 2016: no activation after the sum)."""
+    """Residual block without activation after the sum (figure 4 of SRGAN, after Gross and Wilber 2016)."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ class _Block(nn.Module):
 class SRResNet(Generator):
     """Residual blocks at LR resolution and upsampling in steps, between two 9x9 convolutions.
 
-    SRResNet, the generator of SRGAN (Ledig et al. 2017, https://arxiv.org/abs/1609.04802, section 2.1 and figure 4): 16 blocks of 64
-    channels with batch normalisation and PReLU, 1.55 million weights at x4.
+    SRResNet, the generator of SRGAN (Ledig et al. 2017, https://arxiv.org/abs/1609.04802, section 2.1 and figure 4) has 16 blocks of 64
+    channels with batch normalisation and PReLU. These are 1.55 million weights at x4.
 
     Args:
         scale: HR size / LR size: 2, 3, 4 or 8.

@@ -1,4 +1,4 @@
-"""Feature maps of VGG19, for perceptual losses."""
+"""Feature maps of VGG19 for perceptual losses."""
 
 import torch
 from torch import nn
@@ -10,8 +10,8 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's trai
 def vgg19_layers() -> dict[str, int]:
     """Return name -> number of each layer in ``vgg19().features`` of torchvision.
 
-    ``conv5_4`` is before its ReLU, as in ESRGAN. ``relu5_4`` is after it, as in SRGAN, where its name is VGG54. So ``vgg54`` is an alias
-    of ``relu5_4``, and ``vgg22`` of ``relu2_2``.
+    ``conv5_4`` is before its ReLU as in ESRGAN. ``relu5_4`` is after it as in SRGAN. The name in that paper is VGG54. So ``vgg54`` is an
+    alias of ``relu5_4`` and ``vgg22`` of ``relu2_2``.
     """
     layers, number = {}, 0
     for block, (_, convolutions) in enumerate(_BLOCKS, 1):
@@ -59,7 +59,7 @@ class Vgg19(nn.Module):
 
 
 def random_weights() -> dict[str, torch.Tensor]:
-    """Return random weights with the key names of `Vgg19`, to measure time and memory of a training."""
+    """Return random weights with the key names of `Vgg19` to measure time and memory of a training."""
     weights, number, before = {}, 0, 3
     for after, convolutions in _BLOCKS:
         for _ in range(convolutions):

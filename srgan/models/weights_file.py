@@ -17,7 +17,7 @@ def read_metadata(path: str | Path, made_by: str) -> dict[str, str]:
 
     Args:
         path: file of weights.
-        made_by: stage that writes the file, for error messages.
+        made_by: stage that writes the file (for error messages).
 
     Raises:
         SrganError: the file is missing, or not a safetensors file.
