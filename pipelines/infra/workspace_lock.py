@@ -160,4 +160,4 @@ def set_params(project: Project, profile: str | None, overrides: dict[str, Any])
 def end_with_worker() -> None:
     """Get SIGTERM when the worker that started this flow is gone: nobody could stop it any more."""
     if os.environ.get("PREFECT__FLOW_RUN_ID") and (worker := psutil.Process().parent()):
-        launch.end_with(worker)
+        launch.exit_when(worker)

@@ -77,8 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
         text = f"internal error: {type(cause).__name__}: {cause}; this is a bug, run again with --debug and report it"
         _fail(command, debug, text)
     except Interrupted as error:
-        if launch.speaks():
-            print(f"srgan: {error}; the same command goes on from the checkpoint", file=sys.stderr)
+        if launch.is_main_process():
+            print(f"srgan: {error}; the same command continues from the checkpoint", file=sys.stderr)
         sys.exit(128 + error.signum)
 
 
@@ -160,6 +160,6 @@ def _fail(command: str, debug: bool, message: str, code: int = 1) -> NoReturn:
     if debug:
         print(_printable(traceback.format_exc()), file=sys.stderr, end="")
     print(f"srgan {command}: error: {_printable(message)}", file=sys.stderr, flush=True)
-    if launch.is_worker():
+    if launch.is_distributed_worker():
         os._exit(code)  # an orderly end of the interpreter would wait for the processes that train with this one
     sys.exit(code)

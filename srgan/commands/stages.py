@@ -150,6 +150,8 @@ def _run(stage: str, path: Path, **options: Any) -> None:
         unedited()
         return
     processes = getattr(loaded.runtime, stage).nproc_per_node
-    if processes > 1 and not launch.is_worker():
-        sys.exit(launch.together(processes))
+    if processes > 1 and not launch.is_distributed_worker():
+        from srgan.distributed.elastic import launch_workers
+
+        sys.exit(launch_workers(processes))
     function(project, loaded, unedited=unedited)

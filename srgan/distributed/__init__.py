@@ -1,1 +1,1 @@
-"""Several processes that train one model: process group, launch, device."""
+"""Devices, signals and processes of a training."""

@@ -1,8 +1,8 @@
-"""Several processes, one for each device, that train one model together.
+"""Data-parallel training: several processes, one for each device, train one model.
 
-Each works on its share of a step's batch (`torchrun` starts them and tells each its rank); gradients, the statistics of batch
-normalisation and the figures that are logged are means over all of them, so that N processes with a batch of B each do what one with a
-batch of N * B does. Rank 0 alone writes files. Without other processes everything here does nothing.
+Each process works on its share of the batch of a step. Gradients, the statistics of batch normalization and the logged values are means
+over all processes. So N processes with a batch of B learn the same as one process with a batch of N * B. Rank 0 alone writes files. In a
+single process the functions of this module do nothing.
 """
 
 import contextlib
@@ -20,88 +20,88 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from srgan.distributed import launch
 from srgan.utils.errors import LostOthers, SrganError
 
-PATIENCE = datetime.timedelta(minutes=30)  # that processes wait for one that writes pictures or a checkpoint
+STORE = "SRGAN_STORE"  # environment variable: the file through which the processes of `srgan.distributed.elastic` find each other
+TIMEOUT = datetime.timedelta(minutes=30)  # in which a process writes comparison images or a checkpoint while the others wait
 
 _LOST = ("connection closed", "connection reset", "connection refused", "broken pipe", "socket", "timed out", "timeout", "gloo", "nccl")
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def size() -> int:
-    """Processes that train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def local_rank() -> int:
-    """Number of this process on its machine, which is also that of its GPU."""
+    """Return the number of this process on its machine, which is also the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[None]:
-    """Within the block, the processes that `torchrun` started work together; alone, nothing happens.
+def initialized() -> Iterator[None]:
+    """Connect the processes that `torchrun` started, within the block. A single process needs no connection.
 
     Raises:
-        LostOthers: another process is gone, or cannot be reached.
+        LostOthers: another process has ended or is unreachable.
     """
     if "RANK" not in os.environ:
         yield
         return
     number, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     try:
-        attempt = _meeting_place(number, world)
+        attempt = _store(number, world)
         backend = "cpu:gloo"
         if torch.cuda.is_available():
             if local_rank() >= torch.cuda.device_count():
                 raise SrganError(f"nproc_per_node: more processes than this machine has GPUs ({torch.cuda.device_count()})")
             torch.cuda.set_device(local_rank())
             backend += ",cuda:nccl"
-        dist.init_process_group(backend, store=attempt, rank=number, world_size=world, timeout=PATIENCE)
+        dist.init_process_group(backend, store=attempt, rank=number, world_size=world, timeout=TIMEOUT)
         if number:
-            logging.getLogger("srgan").setLevel(logging.ERROR)  # one voice is enough
+            logging.getLogger("srgan").setLevel(logging.ERROR)  # rank 0 prints what concerns all
         yield
         _leave(attempt, number, world)
-    except Exception as error:  # the group is left as it is: to end it would be to wait for the others
+    except Exception as error:  # without `_end`, which would wait for the others
         if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _LOST):
-            text = f"process {number} of {world} lost the others: {str(error).splitlines()[0]}; see what they say"
+            text = f"process {number} of {world} lost the connection to the others: {str(error).splitlines()[0]}; see their messages"
             raise LostOthers(text) from error
         raise
-    except BaseException:  # told to stop, all of them after the same step
+    except BaseException:  # a request to stop, which all processes follow after the same step
         _end()
         raise
     _end()
 
 
-def _meeting_place(number: int, world: int) -> dist.Store:
-    """The store through which the processes find each other: files on one machine, `torchrun`'s server on several."""
-    if path := os.environ.get(launch.STORE):
+def _store(number: int, world: int) -> dist.Store:
+    """Return the store through which the processes find each other: a file on one machine, the server of `torchrun` on several."""
+    if path := os.environ.get(STORE):
         store = dist.FileStore(path, world)
-        store.set_timeout(PATIENCE)
+        store.set_timeout(TIMEOUT)
         return store
-    # `torchrun` restarts its processes, not its store, where keys of the attempt before would lead the new processes astray. (Not so if
-    # TORCH_DISABLE_SHARE_RDZV_TCP_STORE gives each attempt a store of its own, which an elastic run needs: docs/scale.md.)
+    # `torchrun` restarts its processes but not its store, which still has the keys of the attempt before. So each attempt gets a prefix.
+    # With TORCH_DISABLE_SHARE_RDZV_TCP_STORE, which an elastic run needs (docs/scale.md), each attempt has its own store.
     hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     server = dist.TCPStore(
-        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world, is_master=number == 0 and not hosted, timeout=PATIENCE
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world, is_master=number == 0 and not hosted, timeout=TIMEOUT
     )
     return dist.PrefixStore(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT'] if hosted else 0}", server)
 
 
 def _end() -> None:
-    # A thread of gloo that lets go of its last message needs Python's lock, which the end of the group would hold while it waits for that
-    # thread (seen in torch 2.13).
+    # A thread of gloo needs Python's lock to free its last message. The end of the group holds that lock while it waits for the thread
+    # (seen in torch 2.13).
     time.sleep(0.2)
     dist.destroy_process_group()
 
 
 def _leave(store: dist.Store, number: int, world: int) -> None:
-    """Wait for all to come here; then go, rank 0 last, as it may hold the store. Not a barrier of gloo's, for the reason given above."""
+    """Wait until all processes arrive, then leave. Rank 0 leaves last, because it may host the store. No barrier of gloo, see `_end`."""
     store.add("arrived", 1)
     while store.add("arrived", 0) < world:
         time.sleep(0.05)
@@ -110,20 +110,20 @@ def _leave(store: dist.Store, number: int, world: int) -> None:
         time.sleep(0.05)
 
 
-def parallel(model: nn.Module) -> nn.Module:
-    """The model as it takes part in a step: its gradients become means over all processes as they are made."""
+def data_parallel(model: nn.Module) -> nn.Module:
+    """Return the model with gradients that are means over all processes."""
     if size() == 1:
         return model
     devices = [local_rank()] if next(model.parameters()).is_cuda else None
-    # The first weights, and buffers such as those of spectral normalisation, are functions of the seed and of averaged gradients: equal
-    # everywhere. Sent again and again they would cost time, and break a step that passes through a network twice.
+    # No broadcast of buffers: the initial weights and buffers such as those of spectral normalization are equal in all processes, because
+    # they are functions of the seed and of averaged gradients. A broadcast also breaks a step that passes through a network twice.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # from torch 2.13 on the option has another name
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.13 renames the option
         return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def synchronise_statistics(model: nn.Module) -> nn.Module:
-    """Let batch normalisation, if the model has any, take its statistics from the batches of all processes. Keys stay as they are."""
+def sync_batch_norm(model: nn.Module) -> nn.Module:
+    """Let batch normalization take its statistics from the batches of all processes. The keys of the state dict stay the same."""
     if size() == 1:
         return model
     if next(model.parameters()).is_cuda:
@@ -135,7 +135,7 @@ def synchronise_statistics(model: nn.Module) -> nn.Module:
 
 
 class _SyncedBatchNorm(nn.BatchNorm2d):
-    """What `torch.nn.SyncBatchNorm` does, which is for GPUs alone."""
+    """The function of `torch.nn.SyncBatchNorm`, which runs on GPUs only."""
 
     def forward(self, features: Tensor) -> Tensor:
         if not self.training:
@@ -145,8 +145,8 @@ class _SyncedBatchNorm(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         values = features.float()
-        mean = mean_of_all(values.mean((0, 2, 3), keepdim=True))
-        variance = mean_of_all((values - mean).square().mean((0, 2, 3), keepdim=True))
+        mean = mean_over_processes(values.mean((0, 2, 3), keepdim=True))
+        variance = mean_over_processes((values - mean).square().mean((0, 2, 3), keepdim=True))
         with torch.no_grad():
             count = values.numel() / values.shape[1] * size()
             self.num_batches_tracked += 1
@@ -157,7 +157,7 @@ class _SyncedBatchNorm(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over the processes. All of their losses depend on it, so all of their gradients come back."""
+    """The sum over the processes. The losses of all processes depend on it, so its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -170,27 +170,27 @@ class _Sum(torch.autograd.Function):
         return _Sum.forward(ctx, gradient)
 
 
-def mean_of_all(value: Tensor) -> Tensor:
-    """The mean over the processes, through which gradients flow."""
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Return the differentiable mean of a tensor over the processes."""
     return _Sum.apply(value) / size() if size() > 1 else value
 
 
 def batch_mean(values: Tensor) -> Tensor:
-    """The mean of a tensor over the batches of all processes, through which gradients flow."""
-    return mean_of_all(values.mean())
+    """Return the differentiable mean of a tensor over its elements in all processes."""
+    return mean_over_processes(values.mean())
 
 
-def average(figures: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Means of figures over the processes, on the device, without waiting for it."""
+def all_reduce_mean(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the means of scalars over the processes, without waiting for the device."""
     if size() == 1:
-        return figures
-    values = torch.stack([value.detach().float() for value in figures.values()])
-    dist.all_reduce(values)
-    return dict(zip(figures, values / size(), strict=True))
+        return values
+    sums = torch.stack([value.detach().float() for value in values.values()])
+    dist.all_reduce(sums)
+    return dict(zip(values, sums / size(), strict=True))
 
 
-def largest(number: int) -> int:
-    """The largest of a number that each process names. They wait for each other, not for their devices."""
+def all_max(number: int) -> int:
+    """Return the largest number of all processes. They wait for each other, not for their devices."""
     if size() == 1:
         return number
     value = torch.tensor(number)
@@ -198,8 +198,8 @@ def largest(number: int) -> int:
     return int(value)
 
 
-def gathered(items: list[Any]) -> list[Any]:
-    """The items of all processes, rank after rank."""
+def all_gather(items: list[Any]) -> list[Any]:
+    """Return the items of all processes, in the order of their ranks."""
     if size() == 1:
         return items
     parts: list[Any] = [None] * size()
@@ -207,23 +207,23 @@ def gathered(items: list[Any]) -> list[Any]:
     return [item for part in parts for item in part]
 
 
-def check_equal(state: dict[str, Tensor]) -> None:
-    """Make sure that all processes hold the same weights.
+def require_equal_weights(state: dict[str, Tensor]) -> None:
+    """Check that all processes have the same weights.
 
     Raises:
-        SrganError: they do not.
+        SrganError: the weights differ.
     """
     if size() == 1:
         return
     checksum = hashlib.sha256()
     for value in state.values():
         checksum.update(value.detach().cpu().contiguous().numpy().tobytes())
-    if len(set(gathered([checksum.hexdigest()]))) > 1:
-        raise SrganError("the processes have trained different weights; that is a bug, report it, and train with nproc_per_node: 1")
+    if len(set(all_gather([checksum.hexdigest()]))) > 1:
+        raise SrganError("the processes have trained different weights; this is a bug: report it and set nproc_per_node: 1")
 
 
 def broadcast(items: list[Any]) -> list[Any]:
-    """Return rank 0's items on all processes."""
+    """Return the items of rank 0 in all processes."""
     if size() > 1:
         dist.broadcast_object_list(items)
     return items

@@ -76,15 +76,15 @@ def fit(
     options: Pretrain | Train = getattr(params, stage)
     runtime: StageRuntime = getattr(params.runtime, stage)
     about = describe_run(project, params, stage, training)
-    launch.end_with_starter()
-    with process_group.joined(), ExitStack() as locked:
+    launch.exit_with_parent()
+    with process_group.initialized(), ExitStack() as locked:
         out = project.pretrained if stage == "pretrain" else project.generator
         out.parent.mkdir(parents=True, exist_ok=True)
         store = Store(project.prepared)
         sampler = PatchSampler(store, options.batch_size, options.patch_size, options.seed, process_group.rank(), process_group.size())
         otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
         scorers = open_metrics(select_metrics(["alex"] if options.lpips else [], validation=True), otherwise, pick_device())
-        found = process_group.gathered([set(scorers)])
+        found = process_group.all_gather([set(scorers)])
         for name in [name for name in scorers if not all(name in names for names in found)]:
             log.warning("%s is unavailable on other machines; %s", METRICS[name].label, otherwise)
             del scorers[name]

@@ -1,1 +1,1 @@
-"""The training loop and what keeps it safe. Needs torch and nothing of the orchestration."""
+"""The training loop, its objective, checkpoints and log. Needs PyTorch and no orchestration."""

@@ -1,13 +1,14 @@
-"""Checkpoints: whole or absent, never mixed up between runs, one trainer per folder.
+"""Checkpoints: complete or absent, separate for each run, with one trainer per folder.
 
-In the folder of a stage:
+The folder of a stage contains:
 
-- ``step-N.pt``: of the run at work;
-- ``final.pt``: the last state of the last run that ended well;
-- ``set-aside/RUN/step-N.pt``: of other runs, each under the first digits of its signature. They are resumed when their run comes back;
-- ``step-N.damaged``: what could not be read.
+- ``step-N.pt``: checkpoints of the current run.
+- ``final.pt``: the last state of the last run that finished.
+- ``set-aside/RUN/step-N.pt``: checkpoints of other runs, each under the first digits of its signature. They resume when their run returns.
+- ``step-N.damaged``: unreadable files.
 """
 
+import errno
 import io
 import logging
 import shutil
@@ -25,11 +26,16 @@ from srgan.training.lineage import entry
 from srgan.utils.errors import SrganError
 from srgan.utils.files import UNLOCKABLE, atomic_file
 
-KEPT = 2  # regular checkpoints of a run
-RUNS = 3  # runs that are set aside
-DAMAGED = 2  # damaged files
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+MAX_CHECKPOINTS = 2  # regular ones of a run
+MAX_RUNS = 3  # that are set aside
+MAX_DAMAGED = 2  # damaged files
 DIGITS = 12  # of a signature, in names
-NONE = "none"  # no state to go on from
+NONE = "none"  # no state to continue from
 FINAL = "final.pt"
 
 log = logging.getLogger(__name__)
@@ -37,7 +43,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class State:
-    """A checkpoint of any run, as `states` finds it."""
+    """A checkpoint file of any run."""
 
     path: Path
     signature: str
@@ -46,12 +52,12 @@ class State:
 
     @property
     def name(self) -> str:
-        """``RUN@STEP``."""
+        """Name of the state for users: ``RUN@STEP``."""
         return f"{self.signature[:DIGITS]}@{self.step}"
 
 
 def states(folder: str | Path) -> list[State]:
-    """Every readable state in the folder of a stage: of the run at work from old to new, the final one, those set aside."""
+    """Return every readable state in the folder of a stage: of the current run from old to new, the final one, those set aside."""
     folder = Path(folder)
     aside = folder / "set-aside"
     paths = [*sorted(folder.glob("step-*.pt")), folder / FINAL, *sorted(aside.glob("*/step-*.pt")), *sorted(aside.glob("step-*.pt"))]
@@ -59,23 +65,23 @@ def states(folder: str | Path) -> list[State]:
 
 
 def _state(path: Path) -> State | None:
-    """What a checkpoint is, without reading its weights; None if it is damaged."""
-    with path.open("rb") as file:  # an OSError here is no damage: it goes to whoever started this
+    """Return the state of a checkpoint file without its weights. None if the file is damaged."""
+    with path.open("rb") as file:  # an OSError is no damage, so the caller gets it
         try:
-            with zipfile.ZipFile(file) as archive:  # torch.load itself compares no checksum
+            with zipfile.ZipFile(file) as archive:  # torch.load does not compare checksums
                 for record in archive.namelist():
-                    if record.endswith("/data.pkl"):  # all but the weights
+                    if record.endswith("/data.pkl"):  # everything except the weights
                         archive.read(record)
             saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             return State(path, saved["signature"], saved["step"], saved.get("about", {}))
         except MemoryError:
             raise
-        except Exception:  # torch.load raises whatever the bytes provoke
+        except Exception:  # damaged bytes may raise any exception in torch.load
             return None
 
 
 def _load(path: Path) -> dict[str, Any] | None:
-    """A checkpoint; None, and a warning, if it is damaged."""
+    """Return the content of a checkpoint. None, with a warning, if the file is damaged."""
     content = io.BytesIO(path.read_bytes())
     try:
         if problem := damaged_record(content):
@@ -86,33 +92,33 @@ def _load(path: Path) -> dict[str, Any] | None:
     except MemoryError:
         raise
     except Exception as error:
-        _pass_over(path, error)
+        _rename_damaged(path, error)
         return None
 
 
-def _pass_over(path: Path, error: Exception | None = None) -> None:
-    """Rename a damaged checkpoint, and delete the oldest such files."""
+def _rename_damaged(path: Path, error: Exception | None = None) -> None:
+    """Rename a damaged checkpoint and delete the oldest ones."""
     log.warning("%s: damaged (%s); renamed to .damaged", path, error or "not a checkpoint")
     path.replace(path.with_suffix(".damaged"))
     found = sorted(path.parent.glob("step-*.damaged"), key=lambda other: other.stat().st_mtime)
-    for old in found[:-DAMAGED]:
+    for old in found[:-MAX_DAMAGED]:
         log.info("%s: deleted, the oldest damaged checkpoint", old)
         old.unlink()
 
 
 class Checkpoints:
-    """The checkpoints of one training stage. Use as a context manager: inside it, no other process may train here.
+    """The checkpoints of one training stage. The context manager locks the folder against other trainers.
 
     Args:
-        folder: where ``step-N.pt`` files lie.
-        signature: identifies the run (parameters and data). Checkpoints of another run are set aside, not resumed.
-        every: steps between two regular checkpoints. An interruption writes one in between, which a diverging run does not go back to:
-            so that it ends as it would have done uninterrupted.
-        about: what a run that goes on from here has to know: `options` (flat), `inputs`, `training` (its key) and `lineage`
+        folder: of the ``step-N.pt`` files.
+        signature: identity of the run (parameters and data). Checkpoints of another run are set aside, not resumed.
+        every: steps between two regular checkpoints. An interruption writes an additional one. A diverging run does not return to it, so it
+            ends in the same weights as without the interruption.
+        about: description of the run for runs that continue from it: `options` (flat), `inputs`, `training` (its key) and `lineage`
             (`srgan.training.lineage`), which `resume` completes.
-        origin: name of the state of another run that this one goes on from.
+        origin: name of the state of another run that this one continues from.
         check: compares that state with this run, see `srgan.training.continuation.check`.
-        common: another folder where that state may be: an experiment goes on from states of the working copy.
+        common: another folder to search for that state. An experiment may continue from states of the working copy.
     """
 
     def __init__(
@@ -135,14 +141,14 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "lock").open("w")
         try:
-            import fcntl
-
+            if fcntl is None:
+                raise OSError(errno.ENOTSUP, "no file locks")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._lock.close()
             raise SrganError(f"{self.folder}: another process is training here; wait for it or end it") from error
-        except (ImportError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in UNLOCKABLE:
+        except OSError as error:
+            if error.errno not in UNLOCKABLE:
                 self._lock.close()
                 raise
             log.warning("%s: no file locks on this system; start one training at a time", self.folder)
@@ -155,26 +161,36 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*.pt"))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the state after `step`; the last one is kept, and the last two regular ones."""
+        """Write the state after `step`. Keep the last checkpoint and the last regular ones, and delete the others."""
         with atomic_file(self.folder / f"step-{step:08d}.pt") as temporary:
-            # By way of memory: a full disk is then an OSError like any other, which torch.save would hide.
+            # Through memory, because torch.save hides the OSError of a full disk.
             content = io.BytesIO()
             torch.save({"signature": self.signature, "step": step, "state": state, "about": self.about}, content)
             temporary.write_bytes(content.getbuffer())
         paths = self._steps()
-        kept = [*paths[-1:], *self._by_worth(paths)[-KEPT:]]
+        kept = [*paths[-1:], *self._by_worth(paths)[-MAX_CHECKPOINTS:]]
         for old in paths:
             if old not in kept:
                 old.unlink()
 
     def _by_worth(self, paths: list[Path]) -> list[Path]:
-        """Those that a diverging run goes back to come last: the latest regular one. Others serve where `every` was changed since."""
+        """Sort checkpoints so that the latest regular one comes last. A diverging run returns to it."""
         return sorted(paths, key=lambda path: (_step(path) % self.every == 0 or _step(path) == self._first, path))
 
     def go_back(self, before: int, restore: Callable[[dict[str, Any]], None]) -> int:
-        """Hand the last regular checkpoint of a step below `before` to `restore`, delete all later ones, and return its step.
+        """Restore the last regular checkpoint of a step below `before` and delete all later ones.
 
-        Without regular ones it is the last of the others; if all are later, the first there is.
+        Without a regular one it restores the last of the others. If all are later, it restores the first one.
+
+        Args:
+            before: a step.
+            restore: loads the state of a checkpoint.
+
+        Returns:
+            The step of the checkpoint.
+
+        Raises:
+            SrganError: there is no readable checkpoint.
         """
         paths = self._steps()
         for chosen in reversed(self._by_worth([path for path in paths if _step(path) < before] or paths[:1])):
@@ -186,19 +202,22 @@ class Checkpoints:
                 if _step(path) > saved["step"]:
                     path.unlink()
             return saved["step"]
-        raise SrganError(f"{self.folder}: no checkpoint to go back to; start again")
+        raise SrganError(f"{self.folder}: no readable checkpoint to return to; train again from the first step")
 
     def resume(self, restore: Callable[[dict[str, Any]], None]) -> int:
-        """Hand the newest usable state of this run to `restore`.
+        """Restore the newest readable checkpoint of this run.
 
-        A damaged file is passed over for the one before it. Files of other runs are moved to ``set-aside/``, those of this run back. A run
-        that goes on from another one's state begins with that: the state then says ``continues``.
+        Checkpoints of other runs are moved to ``set-aside/``, those of this run back from there. A run that continues from a state of
+        another run starts with that state. The state then has the key ``continues``.
+
+        Args:
+            restore: loads the state of a checkpoint.
 
         Returns:
-            The step it was written after; 0 if there is none.
+            The step of the checkpoint. 0 if there is none.
 
         Raises:
-            SrganError: the state to go on from is not here, is damaged, or does not fit.
+            SrganError: the state to continue from is missing, is damaged, or is of another network or other data.
         """
         self._sort()
         for path in reversed(self._steps()):
@@ -212,9 +231,9 @@ class Checkpoints:
         stage, (run, _, step) = self.folder.name, self.origin.partition("@")
         place = self.aside / run / f"step-{int(step):08d}.pt"
         missing = (
-            f"{stage}.continue_from: no state {self.origin} in {self.folder}. States stay on the machine that trained, those of the last "
-            f"{RUNS} runs and of the finished one: copy the file to {place}, or fetch the result (dvc pull), or set {stage}.continue_from "
-            "to none, which trains all steps"
+            f"{stage}.continue_from: no state {self.origin} in {self.folder}. The training machine keeps the states of the last "
+            f"{MAX_RUNS} runs and of the finished one: copy the file to {place}, or fetch the result (dvc pull), or set "
+            f"{stage}.continue_from to none, which trains all steps"
         )
         found = (state for folder in self._searched for state in states(folder))
         state = next((state for state in found if state.name == self.origin), None)
@@ -226,26 +245,25 @@ class Checkpoints:
             raise SrganError(missing)
         lineage = [*state.about["lineage"], entry(stage, state.name, state.about["training"], changes)]
         self.about = self.about | {"lineage": lineage}
-        log.info(
-            "%s: goes on from state %s, with %s", stage, state.name, ", ".join(f"{k} {old} -> {new}" for k, (old, new) in changes.items())
-        )
+        changed = ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changes.items())
+        log.info("%s: continues from state %s, with %s", stage, state.name, changed)
         restore(saved["state"] | {"continues": True})
         return state.step
 
     def _sort(self) -> None:
-        """Let the files of this run, and no others, lie in the folder."""
+        """Move the files of other runs out of the folder, and those of this run into it."""
         moved: dict[Path, str] = {}
-        for path in [*self._steps(), *self.aside.glob("step-*.pt")]:  # the second: as former versions set them aside
+        for path in [*self._steps(), *self.aside.glob("step-*.pt")]:  # the second: the place in older versions
             state = _state(path)
             if state is None:
-                _pass_over(path)
+                _rename_damaged(path)
             elif state.signature != self.signature:
                 moved[self._set_aside(state).parent] = state.name
             elif path.parent == self.aside:
                 path.replace(self.folder / path.name)
         for place, name in moved.items():
             log.info(
-                "checkpoints of a run with other parameters or data moved to %s; it resumes when its parameters come back. To go on from "
+                "checkpoints of a run with other parameters or data moved to %s; that run resumes when its parameters return. To continue "
                 "it with the new ones: srgan %s --continue %s",
                 place,
                 self.folder.name,
@@ -265,19 +283,19 @@ class Checkpoints:
         return state.path.replace(target)
 
     def _prune(self) -> None:
-        """Delete all but the most recent runs that were set aside, and the one that this run goes on from."""
+        """Delete the oldest runs that were set aside, but never the run that this one continues from."""
         runs = [place for place in self.aside.iterdir() if place.is_dir() and place.name != self.origin.partition("@")[0]]
         runs.sort(key=lambda place: max((path.stat().st_mtime for path in place.iterdir()), default=0))
-        for old in runs[:-RUNS]:
-            log.info("%s: deleted, checkpoints of the oldest of %d runs that were set aside", old, len(runs))
+        for old in runs[:-MAX_RUNS]:
+            log.info("%s: deleted, the oldest of %d runs that were set aside", old, len(runs))
             shutil.rmtree(old)
 
     def finish(self) -> None:
-        """After the last step: keep the newest as ``final.pt``, out of the way of the next run."""
+        """Rename the newest checkpoint to ``final.pt`` and delete the others. Call this after the last step."""
         *older, newest = self._steps()
         final = self.folder / FINAL
         if self.origin != NONE and final.is_file() and (state := _state(final)) and state.name == self.origin:
-            self._set_aside(state)  # what params.yaml names is kept
+            self._set_aside(state)  # params.yaml names it
             self._prune()
         newest.replace(final)
         for path in older:
@@ -289,10 +307,10 @@ def _step(path: Path) -> int:
 
 
 class SharedCheckpoints:
-    """The checkpoints of a training, for all of its processes: rank 0 reads and writes them, the others are sent what it reads.
+    """The checkpoints of a training with several processes: rank 0 reads and writes them and sends what it reads to the others.
 
     Args:
-        own: those of rank 0, None on the others.
+        own: the checkpoints in rank 0. None in the others.
     """
 
     def __init__(self, own: Checkpoints | None) -> None:

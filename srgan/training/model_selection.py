@@ -40,7 +40,7 @@ class ModelSelection:
 
     @property
     def needs_rescoring(self) -> bool:
-        """Whether the best weights are scored again for each comparison: the loss depends on the present discriminator."""
+        """True if each comparison scores the best weights again, because the loss depends on the present discriminator."""
         return self.criterion == "loss"
 
     def offer(self, row: Row, start: Row, weights: Weights, rescore: Callable[[Weights], Row]) -> None:

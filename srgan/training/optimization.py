@@ -26,7 +26,7 @@ class OptimizedNetwork:
 
     def __init__(self, model: nn.Module, max_lr: float, accumulation: int, dtype: torch.dtype, compiled: bool = False) -> None:
         self.max_lr, self.accumulation = max_lr, accumulation
-        self.parallel = process_group.parallel(model)
+        self.parallel = process_group.data_parallel(model)
         self.forward = torch.compile(self.parallel) if compiled else self.parallel
         self.parameters = list(model.parameters())
         self.optimizer = torch.optim.Adam(self.parameters, lr=max_lr, betas=BETAS, fused=True)

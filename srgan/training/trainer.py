@@ -66,7 +66,7 @@ class Trainer:
         self.sampler, self.batches = sampler, choose_sampler(sampler, self.device)
         self.validation = Validation(sampler.store.scale, self.device, scorers)
         self.objective = self._place(Objective(options.losses, self.device.type, self.dtype, pretrained_losses))
-        self.generator = process_group.synchronise_statistics(self._place(generator).train())
+        self.generator = process_group.sync_batch_norm(self._place(generator).train())
         if runtime.activation_checkpointing:
             self.generator.activation_checkpointing = True
         # The statistics of batch normalization are averaged too, because those of the last batches fit other weights.
@@ -77,7 +77,7 @@ class Trainer:
         self.selection = ModelSelection("PSNR")
         if isinstance(options, Train):
             assert discriminator is not None
-            self.discriminator = process_group.synchronise_statistics(self._place(discriminator).train())
+            self.discriminator = process_group.sync_batch_norm(self._place(discriminator).train())
             # Not compiled: two losses flow back through it, which compiled code does not allow.
             self.networks["discriminator"] = OptimizedNetwork(
                 self.discriminator, options.discriminator.learning_rate, accumulation, self.dtype
@@ -130,7 +130,7 @@ class Trainer:
                     step += 1
                     self.step(step)
                     log.step(step)
-                    stop = process_group.largest(stop_signal())  # all processes stop after the same step
+                    stop = process_group.all_max(stop_signal())  # all processes stop after the same step
                     last = step == steps
                     log_due = step % runtime.log_every == 0 or last
                     save_due = step % runtime.checkpoint_every == 0 or last or stop
@@ -145,9 +145,9 @@ class Trainer:
                         if log_due:
                             log.add(self._log_row(step))
                         if save_due:  # before the validation of this step, which a resumed run repeats
-                            process_group.check_equal(self.generator.state_dict())
+                            process_group.require_equal_weights(self.generator.state_dict())
                             checkpoints.save(step, self.state_dict())
-                            process_group.largest(0)  # no process continues or ends before the file exists
+                            process_group.all_max(0)  # no process continues or ends before the file exists
                         if stop and not last:
                             raise Interrupted(stop)
                 self._finish_validation(log)
@@ -176,7 +176,7 @@ class Trainer:
         for name, network in self.networks.items():
             values[f"gradient_{name}"] = network.finish_step(self.options.grad_clip)
         self.ema.update_parameters(self.generator)
-        values = process_group.average(values)
+        values = process_group.all_reduce_mean(values)
         self.divergence.update(step, values, values[f"loss_{self.objective.pixel}"])
         for key, value in values.items():
             self.running_sums[key] = self.running_sums.get(key, 0) + value
@@ -316,7 +316,7 @@ class Trainer:
         torch.backends.cudnn.benchmark = False  # useful for patches of one size only; `step` enables it
         hr_image, lr_image = self.batch(0, jitter=0)  # steps count from 1, so these patches are always the same
         inputs = self.objective.compare(model(lr_image), hr_image, lr_image)
-        training_loss = process_group.mean_of_all(self.objective.losses[self.objective.pixel](inputs)).item()
+        training_loss = process_group.mean_over_processes(self.objective.losses[self.objective.pixel](inputs)).item()
         if self.discriminator:
             self.discriminator.eval()
         wait = self.validation.begin(pairs, model, lambda *images: self.objective.validate(*images, self.discriminator))

@@ -110,7 +110,7 @@ def _tiles(height: int, width: int, largest: int) -> Iterator[tuple[int, int, in
 
 
 def _summary(own: list[_Scored]) -> Scores:
-    scored = sorted(process_group.gathered(own), key=lambda one: one.number)
+    scored = sorted(process_group.all_gather(own), key=lambda one: one.number)
     means = {key: float(np.mean([one.row[key] for one in scored])) for key in scored[0].row}
     means["val_pixel"] = float(np.mean([one.pixel for one in scored]))
     return means, [one.strip for one in scored if one.strip is not None]

@@ -47,7 +47,7 @@ def test_dvc_records_no_result_under_parameters_that_were_edited_meanwhile(copy_
     assert recorded_by_dvc[stage]["learning_rate"] != 0.5
     (copy_of_project / "params.yaml").write_text(before)
     done = run("dvc", "repro", stage, cwd=copy_of_project)
-    assert f"{stage}: goes on after step 300\n" in done.stderr  # the checkpoint was kept
+    assert f"{stage}: resumes after step 300\n" in done.stderr  # the checkpoint was kept
     assert stage not in json.loads(run("dvc", "status", "--json", cwd=copy_of_project).stdout)
 
 

@@ -121,7 +121,7 @@ def test_killed_and_stopped_again_and_again_the_run_ends_well(copy_of_project):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143, output
     assert "process 1 of 2 was ended by SIGKILL; all start again from the last checkpoint (1 of at most 3 times)" in output
-    assert output.count("goes on from the checkpoint") == 1
+    assert output.count("continues from the checkpoint") == 1
     assert "Traceback" not in output
     assert not any(child.is_running() for child in started)
 
@@ -180,9 +180,9 @@ def test_an_error_ends_all_processes_at_once(copy_of_project):
 
 def test_weights_that_have_drifted_apart_are_an_error(monkeypatch):
     monkeypatch.setattr(process_group, "size", lambda: 2)
-    monkeypatch.setattr(process_group, "gathered", lambda items: [*items, "another"])
+    monkeypatch.setattr(process_group, "all_gather", lambda items: [*items, "another"])
     with pytest.raises(SrganError, match="trained different weights"):
-        process_group.check_equal({"weight": torch.zeros(2)})
+        process_group.require_equal_weights({"weight": torch.zeros(2)})
 
 
 def test_a_process_that_got_the_number_of_the_starter_is_not_taken_for_it(monkeypatch):
@@ -190,7 +190,7 @@ def test_a_process_that_got_the_number_of_the_starter_is_not_taken_for_it(monkey
     starter, told = psutil.Process(child.pid), threading.Event()
     monkeypatch.setattr(starter, "status", lambda: psutil.STATUS_RUNNING)  # as the other one's would be
     former = signal.signal(signal.SIGTERM, lambda *_: told.set())
-    launch.end_with(starter)
+    launch.exit_when(starter)
     child.communicate()
     assert told.wait(10)
     signal.signal(signal.SIGTERM, former)

@@ -110,7 +110,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     action, folder, *rest = sys.argv[1:]
-    with process_group.joined():
+    with process_group.initialized():
         if action == "steps":
             steps(Path(folder))
         else:

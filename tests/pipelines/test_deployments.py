@@ -356,8 +356,8 @@ def test_whatever_kills_a_run_leaves_nothing_behind_and_the_next_goes_on(server,
     assert (server.state(third)["type"], server.state(third)["message"]) == ("CRASHED", "it was killed")
     server.call("v2/concurrency_limits/gpu", {"active_slots": 0}, "PATCH")  # else five minutes later
     fourth = server.trigger("train/on-demand", last="pretrain")
-    (resumed,) = wait_for(lambda: [line for line in server.logged(fourth) if "goes on after step" in line])
-    assert int(re.search(r"goes on after step (\d+)", resumed)[1]) >= 50
+    (resumed,) = wait_for(lambda: [line for line in server.logged(fourth) if "resumes after step" in line])
+    assert int(re.search(r"resumes after step (\d+)", resumed)[1]) >= 50
     server.call(f"flow_runs/{fourth}/set_state", {"state": {"type": "CANCELLING"}})
     assert server.ended(fourth)["type"] == "CANCELLED"
 

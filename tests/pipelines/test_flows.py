@@ -238,7 +238,7 @@ def test_stopping_leaves_no_process_behind_and_the_next_run_goes_on(copy_of_proj
     output, _ = process.communicate(timeout=90)
     assert process.returncode == (143 if victim == "flow" else -9), output
     wait_for(lambda: not processes_in(copy_of_project))
-    assert "goes on from the checkpoint" in output, output
+    assert "continues from the checkpoint" in output, output
     if victim == "flow":
         for stage in STAGES[:2]:
             assert f"Task run '{stage}' - Finished in state Cached" in output, output

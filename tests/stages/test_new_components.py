@@ -1,4 +1,4 @@
-"""A new network, discriminator or metric is one file and one registry line: the stages, reports and MLflow use it from then on."""
+"""A new network, discriminator, loss or metric is one file and one registry line: the stages, reports and MLflow use it from then on."""
 
 import json
 from typing import Any
@@ -14,6 +14,8 @@ from torch.nn import functional
 from srgan.commands.main import main
 from srgan.config.base import Component, option
 from srgan.config.networks import DiscriminatorConfig
+from srgan.losses.base import Loss, LossInputs, LossOptions
+from srgan.losses.registry import LOSSES
 from srgan.metrics.metric import Metric, Sample
 from srgan.metrics.registry import METRICS
 from srgan.models.network import Discriminator, Generator, Network, State
@@ -68,12 +70,35 @@ class Glance(nn.Module):
 
 GLANCE = Discriminator("glance", Glance, GlanceConfig, lambda state: {} if "glance.weight" in state else None, "a throw-away discriminator")
 
+# -- the file of a loss ----------------------------------------------------------------------------------------------------
+
+
+class EdgeOptions(LossOptions):
+    reach: int = option(1, "pixels", ge=1)
+
+
+class EdgeLoss(nn.Module):
+    def __init__(self, reach: int) -> None:
+        super().__init__()
+        self.reach = reach
+
+    def forward(self, inputs: LossInputs) -> torch.Tensor:
+        sr_edges, hr_edges = (
+            image[..., self.reach :].float() - image[..., : -self.reach].float() for image in (inputs.sr_image, inputs.hr_image)
+        )
+        return functional.l1_loss(sr_edges, hr_edges)
+
+
+EDGES = Loss("edges", "a throw-away loss", EdgeLoss, EdgeOptions)
+
 # -- the file of a metric --------------------------------------------------------------------------------------------------
 
 
 def brightness(sample: Sample) -> float:
     return float(sample.sr_image.mean())
 
+
+EDGY = [{"name": "l1"}, {"name": "edges", "reach": 0}, {"name": "hinge"}]
 
 BRIGHTNESS = Metric(
     "brightness", "Brightness", "mean level", "lower", 1, needs=("sr",), score=brightness, validation=True, in_cards=True, rank=3
@@ -87,11 +112,12 @@ def trained(project, tmp_path_factory):
     changes = {
         "model": {"name": "tiny", "width": 5},
         "train.discriminator": {"name": "glance", "width": 3, "learning_rate": 0.001},
+        "train.losses": [{"name": "l1"}, {"name": "edges", "weight": 0.5, "reach": 2}, {"name": "relativistic", "weight": 0.02}],
         "export.fp16": True,
     }
     write_params(folder, changes)
     with pytest.MonkeyPatch.context() as patch:
-        for registry, entry in ((NETWORKS, TINY), (DISCRIMINATORS, GLANCE), (METRICS, BRIGHTNESS)):
+        for registry, entry in ((NETWORKS, TINY), (DISCRIMINATORS, GLANCE), (LOSSES, EDGES), (METRICS, BRIGHTNESS)):
             patch.setitem(registry, entry.name, entry)  # the registry line
         patch.chdir(folder)
         for stage in ("pretrain", "train", "export", "evaluate", "report", "register"):
@@ -126,6 +152,19 @@ def test_a_discriminator_is_one_file_and_one_line(trained, recorded):
     assert recorded.params["train.discriminator.name"] == "glance"
 
 
+def test_a_loss_is_one_file_and_one_line(trained, recorded):
+    losses = pd.read_csv(trained / "reports" / "train.csv")
+    assert list(losses.columns[2:6]) == ["loss_l1", "loss_edges", "loss_relativistic", "loss_discriminator"]
+    assert losses["loss_edges"].between(1e-4, 1).all()
+    plot = pd.read_csv(trained / "reports" / "losses" / "train" / "edges.csv")  # for `dvc plots`
+    assert list(plot["edges"]) == list(losses["loss_edges"])
+    assert recorded.metrics["train/loss_edges"] == pytest.approx(losses["loss_edges"].iloc[-1])
+    assert recorded.params["train.losses.edges.reach"] == "2"
+    report = (trained / "reports" / "report.html").read_text()
+    assert ">edges</text>" in report  # the legend of the curves
+    assert "train.losses.edges.weight" in report
+
+
 def test_a_metric_is_one_file_and_one_line(trained, recorded):
     means = json.loads((trained / "reports" / "metrics.json").read_text())["sample"]
     table = pd.read_csv(trained / "reports" / "metrics.csv")
@@ -150,12 +189,16 @@ def test_a_new_component_is_offered_and_checked_like_the_others(trained, monkeyp
     assert "'tiny' is not one of compact, srresnet, rrdb, srcnn" in capsys.readouterr().err
     monkeypatch.setitem(NETWORKS, "tiny", TINY)
     monkeypatch.setitem(DISCRIMINATORS, "glance", GLANCE)
-    write_params(trained, {"model": {"name": "tiny", "width": 0}, "train.discriminator": {"name": "glance", "width": "x"}})
+    monkeypatch.setitem(LOSSES, "edges", EDGES)
+    write_params(
+        trained, {"model": {"name": "tiny", "width": 0}, "train.discriminator": {"name": "glance", "width": "x"}, "train.losses": EDGY}
+    )
     with pytest.raises(SystemExit):
         main(["export"])
     message = capsys.readouterr().err
     assert "model.width: must be at least 1 (is 0)" in message
     assert "train.discriminator.width: must be an integer, not 'x'" in message
+    assert "train.losses[1].reach: must be at least 1 (is 0)" in message
     write_params(trained, {"model": {"name": "tiny"}, "prepare.scale": 3})
     with pytest.raises(SystemExit):
         main(["export"])

@@ -50,9 +50,9 @@ def test_a_half_done_training_comes_back_after_a_change_of_what_it_learns(copy_o
     _, step = trained_a_while(copy_of_project, {})
     told, _ = trained_a_while(copy_of_project, {"pretrain.learning_rate": 0.5e-3})
     assert "checkpoints of a run with other parameters or data moved to checkpoints/pretrain/set-aside/" in told
-    assert "goes on after step" not in told
+    assert "resumes after step" not in told
     told, _ = trained_a_while(copy_of_project, {}, step)
-    assert f"goes on after step {step}\n" in told
+    assert f"resumes after step {step}\n" in told
 
 
 def test_a_half_done_training_survives_a_change_of_how_it_runs(copy_of_project):
@@ -64,7 +64,7 @@ def test_a_half_done_training_survives_a_change_of_how_it_runs(copy_of_project):
         "runtime.pretrain.rollbacks": 1,
     }
     told, _ = trained_a_while(copy_of_project, cadence, step)
-    assert f"goes on after step {step}\n" in told
+    assert f"resumes after step {step}\n" in told
 
 
 def resumed(folder, signature, every=1):
@@ -151,7 +151,7 @@ def test_no_damage_makes_another_state(tmp_path, damage, caplog):
         assert caplog.text.count("step-00000002.pt: damaged") == (step == 1)
         caplog.clear()
     assert passed_over > 75
-    assert len(list(tmp_path.glob("*.damaged"))) <= checkpoint.DAMAGED
+    assert len(list(tmp_path.glob("*.damaged"))) <= checkpoint.MAX_DAMAGED
 
 
 @pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK])
@@ -182,7 +182,7 @@ def test_a_full_disk_is_named_and_the_training_goes_on_once_there_is_room(copy_o
     assert re.search(expected, capsys.readouterr().err)
     caplog.set_level("INFO")
     main.main(["pretrain"])
-    assert "goes on after step 2" in caplog.text
+    assert "resumes after step 2" in caplog.text
 
 
 def test_a_full_disk_is_named_at_a_row_of_a_table(tmp_path, monkeypatch):

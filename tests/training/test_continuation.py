@@ -50,7 +50,7 @@ def test_a_finished_training_goes_on_with_more_steps_and_another_rate(copy_of_pr
     done = run("dvc", "repro", target, cwd=copy_of_project)
     order = ["pretrain", "train", "export"]
     assert ran(done.stdout) == order[order.index(stage) : order.index(target) + 1]
-    assert f"{stage}: goes on after step 6\n" in done.stderr
+    assert f"{stage}: resumes after step 6\n" in done.stderr
     curve = rows(copy_of_project, stage)
     assert list(curve["step"]) == [2, 4, 6, 8, 9]  # both parts
     pd.testing.assert_frame_equal(curve[:3], before)
@@ -60,7 +60,7 @@ def test_a_finished_training_goes_on_with_more_steps_and_another_rate(copy_of_pr
     out = copy_of_project / "models" / {"pretrain": "pretrained", "train": "generator"}[stage]
     weights = out.with_suffix(".safetensors").read_bytes()
     done = run("srgan", stage, cwd=copy_of_project)
-    assert f"{stage}: goes on after step 6\n" in done.stderr
+    assert f"{stage}: resumes after step 6\n" in done.stderr
     assert out.with_suffix(".safetensors").read_bytes() == weights
     # The lineage is in the weights, also in those of the stage that starts from them.
     written = {"pretrain": "models/pretrained.safetensors", "train": "models/generator.safetensors"}
@@ -80,9 +80,9 @@ def test_what_cannot_go_on_says_why_before_it_trains(copy_of_project):
         return done.stderr
 
     assert "no option in params.yaml differs" in refused({}, "--continue")
-    assert "is at step 6 already, and pretrain.steps is 5: raise that" in refused({"pretrain.steps": 5}, "--continue")
+    assert "is at step 6 already: raise pretrain.steps (is 5)" in refused({"pretrain.steps": 5}, "--continue")
     assert "is of another network (model.features 8 -> 16)" in refused({"pretrain.steps": 9, "model.features": 16}, "--continue")
-    assert f"no state abc to go on from; other states: {final(copy_of_project, 'pretrain').name}" in refused(
+    assert f"no state abc to continue from; other states: {final(copy_of_project, 'pretrain').name}" in refused(
         {"pretrain.steps": 9}, "--continue", "abc"
     )
     gone = {"pretrain.steps": 9, "pretrain.continue_from": f"{'0' * 12}@6"}
@@ -129,7 +129,7 @@ def test_a_part_that_was_interrupted_or_diverged_goes_on_from_its_own_states(wor
 
 def test_the_state_that_the_parameters_name_is_kept(tmp_path):
     about = {"lineage": [], "training": "t"}
-    for number in range(checkpoint.RUNS + 3):  # each goes on from the first
+    for number in range(checkpoint.MAX_RUNS + 3):  # each goes on from the first
         origin = f"{'0' * 12}@1" if number else "none"
         with Checkpoints(tmp_path, f"{number}" * 64, 1, about, origin) as checkpoints:
             assert checkpoints.resume(lambda state: None) == (1 if number else 0)

@@ -424,7 +424,7 @@ def test_precision_follows_the_wish_and_the_hardware():
     assert pick_precision("fp32", cpu) is torch.float32
     assert pick_precision("bf16", cpu) is torch.bfloat16
     assert pick_precision("auto", cpu) in (torch.float32, torch.bfloat16)
-    with pytest.raises(SrganError, match="not for MPS"):
+    with pytest.raises(SrganError, match="not supported on MPS"):
         pick_precision("bf16", torch.device("mps"))
 
 
@@ -484,7 +484,7 @@ def test_the_command_told_to_stop_leaves_a_checkpoint(copy_of_project, signum, c
     done = run("srgan", "pretrain", cwd=copy_of_project, check=False, meanwhile=stop)
     assert done.returncode == code, done.stderr
     assert not out.exists()
-    assert "goes on from the checkpoint" in done.stderr
+    assert "continues from the checkpoint" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -501,6 +501,6 @@ def test_the_command_killed_and_run_again_gives_identical_weights(copy_of_projec
         process.kill()
     for folder in (copy_of_project, straight):
         done = run("srgan", "pretrain", cwd=folder)
-        assert ("goes on after step" in done.stderr) == (folder == copy_of_project)
+        assert ("resumes after step" in done.stderr) == (folder == copy_of_project)
     for name in ("models/pretrained.safetensors", "reports/pretrain.csv", "reports/pretrain_validation.csv"):
         assert (copy_of_project / name).read_bytes() == (straight / name).read_bytes()
