@@ -102,20 +102,20 @@ def _as_process(arguments: list[str], cwd: str | Path, env: dict[str, str]) -> I
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     collected = gc.get_threshold()
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    replaced = dvc.stage.run._run, launch.end_with_starter, benchmark.measure
+    replaced = dvc.stage.run._run, launch.exit_with_parent, benchmark.measure
     _forget()
     patience = {name: value for name, value in os.environ.items() if name in ON_IMPORT}
     os.environ.clear()
     os.environ.update(patience | env | {"DVC_TEST": "true"})  # with DVC_TEST, DVC keeps the redirected standard output
     os.chdir(cwd)
     sys.argv, sys.stdin = arguments, io.StringIO()
-    dvc.stage.run._run, launch.end_with_starter, benchmark.measure = _run_stage_command, lambda: None, benchmark._measure_here
+    dvc.stage.run._run, launch.exit_with_parent, benchmark.measure = _run_stage_command, lambda: None, benchmark._measure_here
     try:
         with warnings.catch_warnings(), _logging_of_its_own():
             yield
     finally:
         _forget()
-        dvc.stage.run._run, launch.end_with_starter, benchmark.measure = replaced
+        dvc.stage.run._run, launch.exit_with_parent, benchmark.measure = replaced
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = cudnn
         gc.set_threshold(*collected)
