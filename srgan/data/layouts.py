@@ -15,9 +15,12 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from srgan.data.download.catalog import DataSet, File
 from srgan.data.left_out import LeftOut
+from srgan.data.walk import images_below
 from srgan.images.read import read_rgb
 from srgan.utils.errors import SrganError
+from srgan.utils.files import sha256
 
 Side = Literal["hr", "lr", ""]
 
@@ -190,6 +193,37 @@ def _plain_name(image: _Image) -> str:
 
 
 # -- records of data/raw/manifest.json ---------------------------------------------------------------------------------------
+
+
+def describe_images(entry: DataSet, folder: Path, described: dict[str, File], left_out: LeftOut) -> list[dict[str, Any]]:
+    """Pair the images in `folder` and return their records, see `srgan.data.download.datasets.fetch_data_set`.
+
+    Images outside of the folders that the user names are counted in `left_out` and deleted.
+
+    Raises:
+        SrganError: an image has no partner or several, or the images look like unnamed pairs.
+    """
+    paths = [path.relative_to(folder).as_posix() for path in images_below(folder)]
+    pairs, outside = find_pairs(paths, entry.hr, entry.lr)
+    if not (entry.counts or entry.hr or any(pair.lr for pair in pairs)):
+        refuse_unnamed_pairs(folder, paths, str(entry.folder or "..."))
+    for path in outside:
+        left_out.add("outside of the folders that params.yaml names as hr and lr", path)
+        (folder / path).unlink()
+    records = []
+    for pair in pairs:
+        file = described.get(pair.hr, File(()))
+        record: dict[str, Any] = {
+            "file": pair.hr,
+            "sha256": sha256(folder / pair.hr),
+            "group": file.group,
+            "licence": file.licence or entry.licence,
+        }
+        if pair.lr:
+            lr_images = [{"file": path, "sha256": sha256(folder / path), "scale": scale} for scale, path in sorted(pair.lr.items())]
+            record |= {"name": pair.name, "lr": lr_images}
+        records.append(record)
+    return records
 
 
 def lr_of(record: dict[str, Any], scale: int) -> dict[str, Any] | None:

@@ -187,7 +187,7 @@ def _fetch(entry: DataSet, split: Split, source: Source, folder: Path, left_out:
             path.unlink()
         if not entry.hr:  # else the user names folders as they are in the archive
             _remove_common_folders(folder)
-    records = _records(entry, folder, described, left_out)
+    records = layouts.describe_images(entry, folder, described, left_out)
     expected = entry.counts.get(split, len(records) or 1)
     if len(records) != expected:
         raise SrganError(f"holds {len(records)} images, expected {expected}{left_out.summary()}")
@@ -220,28 +220,3 @@ def _remove_common_folders(folder: Path) -> None:
         top.replace(aside)
         shutil.rmtree(folder)
         aside.replace(folder)
-
-
-def _records(entry: DataSet, folder: Path, described: dict[str, File], left_out: LeftOut) -> list[Record]:
-    """Pair the images in `folder` and describe them. Remove those outside of the folders that the user names."""
-    paths = [path.relative_to(folder).as_posix() for path in images_below(folder)]
-    pairs, outside = layouts.find_pairs(paths, entry.hr, entry.lr)
-    if not (entry.counts or entry.hr or any(pair.lr for pair in pairs)):
-        layouts.refuse_unnamed_pairs(folder, paths, str(entry.folder or "..."))
-    for path in outside:
-        left_out.add("outside of the folders that params.yaml names as hr and lr", path)
-        (folder / path).unlink()
-    records = []
-    for pair in pairs:
-        file = described.get(pair.hr, File(()))
-        record: Record = {
-            "file": pair.hr,
-            "sha256": sha256(folder / pair.hr),
-            "group": file.group,
-            "licence": file.licence or entry.licence,
-        }
-        if pair.lr:
-            lr_images = [{"file": path, "sha256": sha256(folder / path), "scale": scale} for scale, path in sorted(pair.lr.items())]
-            record |= {"name": pair.name, "lr": lr_images}
-        records.append(record)
-    return records

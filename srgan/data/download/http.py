@@ -69,14 +69,11 @@ def transfer(jobs: Sequence[Job], title: str) -> None:
     stop = threading.Event()
     total = sum(job.size for job in jobs) if all(job.size for job in jobs) else None
     with Progress(title, total, "B") as progress, ThreadPoolExecutor(PARALLEL) as pool:
-        running = [pool.submit(_transfer_one, job, progress, stop) for job in jobs]
         try:
-            for future in running:
-                future.result()
-        except BaseException:
-            stop.set()  # Ctrl-C or a failed file: the other downloads end at their next block
+            list(pool.map(lambda job: _transfer_one(job, progress, stop), jobs))
+        finally:  # after Ctrl-C or a failed file, the other downloads end at their next block
+            stop.set()
             pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _transfer_one(job: Job, progress: Progress, stop: threading.Event) -> None:
