@@ -2,7 +2,7 @@
 
 A folder above an image decides its side: ``HR``, ``DIV2K_train_HR``, ``gt``, ``GTmod12`` or ``target`` for HR. For LR they are ``LR``,
 ``DIV2K_train_LR_bicubic``, ``lq``, ``LRbicx4`` or ``input``. The end of the name works too: ``baby_HR.png`` and ``baby_LR.png``. Partners
-share a name, to which the LR side may add its scale: ``0001x4.png`` or ``0001_bicLRx4.png``. Folders such as ``X4`` hold LR images of
+share a name. The LR side may add its scale: ``0001x4.png`` or ``0001_bicLRx4.png``. Folders such as ``X4`` hold LR images of
 several scales.
 """
 

@@ -67,7 +67,7 @@ class Fingerprint:
 
 
 def _extrema(dogs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the blobs of one octave of differences of Gaussians: (n, 3) float32 column, row, layer, and (n,) strength."""
+    """Return the blobs of one octave of differences of Gaussians: `(n, 3)` float32 column, row and layer, and `(n,)` strength."""
     found = []
     box = np.ones((3, 3), np.uint8)
     high, low = [cv2.dilate(d, box) for d in dogs], [cv2.erode(d, box) for d in dogs]
@@ -225,7 +225,7 @@ _Print = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]  # points, h
 
 
 class _Index:
-    """R references with N features: (N, 3) points, (N, BITS / 64) hashes, (R, 16, 16) thumbnails, (R, 2) sizes, (R,) counts."""
+    """R references with N features: `(N, 3)` points, `(N, BITS / 64)` hashes, `(R, 16, 16)` thumbnails, `(R, 2)` sizes, `(R,)` counts."""
 
     def __init__(self, prints: list[_Print]) -> None:
         self.points = np.concatenate([np.zeros((0, 3), np.float16), *(points for points, *_ in prints)])
@@ -239,7 +239,7 @@ class _Index:
         self.start = np.searchsorted(key[self.order], np.arange(2**KEY + 1))
 
     def _matches(self, query: Fingerprint) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return similar features, (M,) each: query feature, stored feature, flip (bit 0 left-right, bit 1 up-down), Hamming distance."""
+        """Return similar features, `(M,)` each: query feature, stored feature, flip (bit 0 left-right, bit 1 up-down), Hamming distance."""
         hashes = (query.hashes[:, None] ^ FLIPS).reshape(-1, BITS // 64)  # feature after feature, four flips each
         weak = np.argsort(np.abs(query.waves[:, :KEY]), 1, kind="stable")[:, :PROBES]
         chosen = np.arange(2**PROBES)[:, None] >> np.arange(PROBES) & 1

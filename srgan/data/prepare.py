@@ -133,7 +133,7 @@ Run = Callable[[Iterable[_Task]], Iterator[_Done | Lost[_Task]]]
 
 
 def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Record:
-    """Write the prepared folder, atomically, from the downloaded images.
+    """Write the prepared folder atomically from the downloaded images.
 
     Three kinds of images are omitted: training images that show a validation, test or benchmark image, validation images that show a
     test or benchmark image, and copies of other training images. The manifest lists them under `leaks` and `duplicates`. It lists

@@ -1,7 +1,7 @@
 """Sample random, aligned HR/LR patches as a pure function of (seed, step, rank, number of ranks).
 
 A resumed run therefore sees the patches of an uninterrupted run. Any number of workers that share the steps produces the same batches.
-Processes that train together see, as a group, the batch that one process with the whole batch size sees.
+Processes that train together share the batch that one process with the whole batch size sees.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,7 +47,7 @@ class PatchSampler:
     def sample_positions(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return the patches of a step, `(N,)` each: image index, top and left in LR pixels, and symmetry 0..7.
 
-        The image is drawn first, uniformly. The position and the symmetry follow.
+        The image is drawn first and uniformly. The position and the symmetry follow.
         """
         random = np.random.default_rng((self.seed, step))
         drawn = random.integers(len(self._eligible), size=self._all)
