@@ -82,7 +82,7 @@ def test_a_neutral_option_keeps_the_key_the_checkpoint_and_what_dvc_has_recorded
     grow(monkeypatch)
     caplog.clear()
     pretrain(project, schema.load("params.yaml"))
-    assert "pretrain: goes on after step 4" in caplog.text
+    assert "pretrain: resumes after step 4" in caplog.text
     write_params(copy_of_project)
     assert current_training(project, schema.load("params.yaml"), "pretrain").key == key
     run("dvc", "checkout", "-f", cwd=copy_of_project)
