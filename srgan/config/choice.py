@@ -14,7 +14,7 @@ from srgan.config.base import Component, Section
 
 
 class Registered(Protocol):
-    """What an entry of a registry needs to be chosen in ``params.yaml``."""
+    """An entry of a registry that ``params.yaml`` may choose from."""
 
     name: str
     config: type[Component]

@@ -15,9 +15,9 @@ class OwnSet(Section):
 
     FLOW: ClassVar[bool] = True
     folder: str = option(..., "folder, zip or tar archive, or the address of one", min_length=1)
-    name: str = option("", "name of the data set; empty: the last part of folder")
-    hr: str = option("", "folder of the HR images inside folder; '.' for all images; empty: found by its name (`srgan.data.layouts`)")
-    lr: str = option("", "folder of the LR images inside folder; empty: found by its name, or none if hr is given")
+    name: str = option("", "name of the data set. Empty stands for the last part of folder")
+    hr: str = option("", "folder of the HR images inside folder. '.' stands for all images and empty for a search by names")
+    lr: str = option("", "folder of the LR images inside folder. Empty stands for a search by names or, if hr is given, for none")
 
     @model_validator(mode="after")
     def _check(self) -> "OwnSet":
@@ -56,8 +56,8 @@ class Data(Section):
     An entry is text, or ``{folder: ..., name: ..., hr: ..., lr: ...}``, see `OwnSet`.
     """
 
-    train: tuple[Entry, ...] = option(("sample",), "data sets to train on; their own test images are left out", min_length=1)
-    test: tuple[Entry, ...] = option(("sample",), "data sets to evaluate on; never trained on")
+    train: tuple[Entry, ...] = option(("sample",), "data sets to train on, without their test images", min_length=1)
+    test: tuple[Entry, ...] = option(("sample",), "data sets to evaluate on")
 
     @model_validator(mode="after")
     def _check(self) -> "Data":
@@ -73,14 +73,14 @@ class Data(Section):
 
 
 class Prepare(Section):
-    """How raw images become HR/LR pairs."""
+    """The conversion of raw images to HR/LR pairs."""
 
     scale: int = option(4, "HR size / LR size", ge=2, le=8)
-    kernel: Literal["matlab", "pillow"] = option("matlab", "bicubic kernel of the LR images: matlab, as in the literature, or pillow")
-    validation: float = option(0.1, "share of the training images for validation; at least one image", gt=0, lt=1)
-    test: float = option(0.0, "share of the training images for testing, besides data.test", ge=0, lt=1)
+    kernel: Literal["matlab", "pillow"] = option("matlab", "bicubic kernel of the LR images: matlab (as in the literature) or pillow")
+    validation: float = option(0.1, "share of the training images for validation", gt=0, lt=1)
+    test: float = option(0.0, "share of the training images for testing in addition to data.test", ge=0, lt=1)
     seed: int = option(0, "seed of the split", ge=0)
-    max_unreadable: int = option(0, "largest number of images that are unreadable or too small; they are listed and skipped", ge=0)
+    max_unreadable: int = option(0, "largest number of unreadable or too small images, which are skipped and listed", ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> "Prepare":

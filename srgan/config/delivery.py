@@ -15,18 +15,18 @@ class Export(Section):
     """The ONNX file."""
 
     name: str = option("demo", "part of the file name {scale}x-{name}-{model.name}-fp32.onnx", pattern=FILE_NAME)
-    license: str = option("unspecified", "licence of the weights, written into the file", min_length=1)
-    optimize_graph: bool = option(True, "fold layers for speed; the results are the same")
-    fp16: bool = option(True, "write models/reduced/...-fp16.onnx too, for GPUs; not if it loses more than 0.05 dB")
-    int8: bool = option(False, "write models/reduced/...-int8.onnx too")
-    int8_max_drop_db: float = option(0.1, "PSNR-Y in dB that int8 may lose; if it loses more, it is not written", ge=0)
+    license: str = option("unspecified", "license of the weights in the metadata of the file", min_length=1)
+    optimize_graph: bool = option(True, "fold layers for speed with the same results")
+    fp16: bool = option(True, "write models/reduced/...-fp16.onnx for GPUs unless it loses more than 0.05 dB")
+    int8: bool = option(False, "write models/reduced/...-int8.onnx")
+    int8_max_drop_db: float = option(0.1, "PSNR-Y in dB that int8 may lose. If it loses more it is not written", ge=0)
 
 
 class Evaluate(Section):
     """The metrics of the test images."""
 
     lpips: tuple[Literal["alex", "vgg", "squeeze"], ...] = option(
-        ("alex", "squeeze"), "networks of LPIPS: alex, vgg (550 MB to download), squeeze; left out where their weights are not available"
+        ("alex", "squeeze"), "networks of LPIPS with available weights: alex, vgg (550 MB to download) or squeeze"
     )
 
 
@@ -47,7 +47,7 @@ class Promote(Section):
     """The rules of ``srgan promote``: the challenger must be better by the metric, and no worse than these limits allow."""
 
     metric: Annotated[str, RegisteredName("srgan.metrics.registry:METRICS")] = option(
-        "lpips", "metric that must improve, with its 95 % interval over the test images"
+        "lpips", "metric that must improve with its 95 % interval over the test images"
     )
     max_psnr_y_drop: float = option(0.5, "PSNR-Y in dB that the mean may lose against the champion", ge=0)
     max_color_shift_rise: float = option(0.5, "levels of 255 that the colour shift may rise above the champion's", ge=0)

@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 class Params(Section):
     """The whole of ``params.yaml``."""
 
-    data: Data = section(Data, "names from `srgan data list`, your own folders, zip or tar archives, addresses of archives or images")
-    prepare: Prepare = section(Prepare, "HR/LR pairs")
+    data: Data = section(Data, "names from `srgan data list` or your own folders, archives and addresses")
+    prepare: Prepare = section(Prepare, "conversion of the images to HR/LR pairs")
     model: Model = option({"name": "compact"}, "generator")
     pretrain: Pretrain = section(Pretrain, "first stage: pixel losses")
     train: Train = section(Train, "second stage: GAN training")
-    runtime: Runtime = section(Runtime, "how the training stages run; a change here runs no stage again")
-    export: Export = section(Export, "ONNX")
-    evaluate: Evaluate = section(Evaluate, "metrics")
+    runtime: Runtime = section(Runtime, "execution of the training stages. A change here repeats no stage")
+    export: Export = section(Export, "ONNX files")
+    evaluate: Evaluate = section(Evaluate, "metrics of the test images")
     register: Register = section(Register, "entry in the model registry")
     promote: Promote = section(
-        Promote, "`srgan promote` makes the challenger the champion if it keeps these rules; the first one is compared with bicubic"
+        Promote, "rules by which `srgan promote` makes the challenger the champion. The first challenger is compared with bicubic"
     )
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from srgan.config.base import Component, Section, option, refuse, section
 from srgan.config.choice import component, entries, one_of
 from srgan.config.networks import Discriminator
 
-SCHEDULE = "constant, cosine (half a cosine, down to 1 %) or multistep"
+SCHEDULE = "constant, cosine (half a cosine down to 1 %) or multistep"
 OUTS = ("data/raw", "data/prepared", "models", "reports")  # DVC deletes the files in them before the stage that writes them
 REGISTRY = "srgan.losses.registry:LOSSES"
 WARMUP = "steps over which the learning rate rises from 0"
@@ -46,7 +46,7 @@ class MultiStep(Component):
 
 
 Schedule = Annotated[Constant | Cosine | MultiStep, one_of(constant=Constant, cosine=Cosine, multistep=MultiStep)]
-LOSSES = "losses of the generator: the name, the weight and the options of each"
+LOSSES = "losses of the generator with name, weight and options"
 Losses = tuple[Annotated[Component, component(REGISTRY)], ...]
 
 
@@ -55,22 +55,20 @@ class Optimization(Section):
 
     steps: int = option(3000, "training steps", ge=1)
     batch_size: int = option(8, "crops per step and process", ge=1)
-    gradient_accumulation: int = option(1, "gradient accumulation steps; more steps use less memory", ge=1)
+    gradient_accumulation: int = option(1, "gradient accumulation steps. More steps use less memory", ge=1)
     patch_size: int = option(96, "side of an HR crop in pixels", ge=1)
     color_jitter: float = option(0.0, "each colour of a crop is scaled by a random factor between 1 minus this and 1", ge=0, lt=1)
     learning_rate: float = option(1.0e-3, "learning rate of the generator", gt=0)
     schedule: Schedule = option({"name": "cosine", "warmup": 50}, "learning-rate scheduler: " + SCHEDULE)
-    grad_clip: float = option(0.0, "gradient clipping: largest norm of a gradient; 0 turns it off", ge=0)
-    ema: float = option(
-        0.995, "decay of the exponential moving average of the weights, which is what is exported; 0 turns it off", ge=0, lt=1
-    )
+    grad_clip: float = option(0.0, "gradient clipping: largest norm of a gradient. 0 turns it off", ge=0)
+    ema: float = option(0.995, "decay of the exponential moving average of the weights, which is exported. 0 turns it off", ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
-        "auto", "auto (bf16 where the hardware has it, else fp32), fp32, bf16 or fp16"
+        "auto", "auto (bf16 if the hardware supports it or else fp32), fp32, bf16 or fp16"
     )
-    compile: bool = option(False, "torch.compile the generator: slow to start, faster on some GPUs")
-    lpips: bool = option(False, "measure LPIPS at each validation, where the weights of AlexNet are available")
+    compile: bool = option(False, "torch.compile the generator: slower start and faster steps on some GPUs")
+    lpips: bool = option(False, "measure LPIPS at each validation if the weights of AlexNet are available")
     seed: int = option(0, "seed of the initial weights and of the crops", ge=0, lt=2**32)
-    continue_from: str = option("none", "none, or a state of another run to continue from; written by `srgan pretrain --continue`")
+    continue_from: str = option("none", "none or the state to continue from, as `srgan pretrain --continue` writes it")
     losses: Losses = option(({"name": "l1"},), LOSSES, min_length=1)
 
     @model_validator(mode="after")
@@ -90,7 +88,7 @@ class Optimization(Section):
 class Pretrain(Optimization):
     """The pixel stage: the generator learns from pixel losses alone."""
 
-    pretrained: str = option("scratch", "scratch, or a file of weights to start from (.safetensors, .pth)", min_length=1)
+    pretrained: str = option("scratch", "scratch or a file of weights to start from (.safetensors or .pth)", min_length=1)
 
     @model_validator(mode="after")
     def _check_losses(self) -> "Pretrain":
@@ -130,10 +128,8 @@ class Train(Optimization):
     steps: int = option(400, "training steps", ge=1)
     batch_size: int = option(16, "crops per step and process", ge=1)
     learning_rate: float = option(2.0e-4, "learning rate of the generator", gt=0)
-    ema: float = option(
-        0.99, "decay of the exponential moving average of the weights, which is what is exported; 0 turns it off", ge=0, lt=1
-    )
-    lpips: bool = option(True, "choose the best weights by LPIPS; where the weights of AlexNet are not available, by the loss")
+    ema: float = option(0.99, "decay of the exponential moving average of the weights, which is exported. 0 turns it off", ge=0, lt=1)
+    lpips: bool = option(True, "choose the best weights by LPIPS, or by the loss if the weights of AlexNet are not available")
     losses: Losses = option(
         ({"name": "l1"}, {"name": "feature_matching", "weight": 0.5}, {"name": "relativistic", "weight": 0.02}), LOSSES, min_length=1
     )
@@ -151,18 +147,18 @@ class Train(Optimization):
 
 
 class StageRuntime(Section):
-    """How a training stage runs. No option here changes what is learned, so no stage runs again after a change."""
+    """The execution of a training stage. No option here changes results, so a change repeats no stage."""
 
     log_every: int = option(100, "steps between two lines of the log", ge=1)
     validate_every: int = option(500, "steps between two validations", ge=1)
     checkpoint_every: int = option(1000, "steps between two checkpoints", ge=1)
-    rollbacks: int = option(3, "times that a diverging run returns to a checkpoint, with half the learning rate, before it stops", ge=0)
-    nproc_per_node: int = option(1, "processes that train together, one for each GPU", ge=1)
-    activation_checkpointing: bool = option(False, "recompute the blocks of rrdb in the backward pass: less memory, a third more time")
+    rollbacks: int = option(3, "number of returns of a diverging run to a checkpoint with half the learning rate", ge=0)
+    nproc_per_node: int = option(1, "processes that train together: one per GPU", ge=1)
+    activation_checkpointing: bool = option(False, "recompute activations of rrdb in the backward pass: less memory and a third more time")
 
 
 class GanRuntime(StageRuntime):
-    """How the GAN stage runs: it is shorter, so its defaults are smaller."""
+    """The execution of the GAN stage, which is shorter and logs more often."""
 
     log_every: int = option(25, "steps between two lines of the log", ge=1)
     validate_every: int = option(400, "steps between two validations", ge=1)
@@ -170,7 +166,7 @@ class GanRuntime(StageRuntime):
 
 
 class Runtime(Section):
-    """How the training stages run."""
+    """The execution of the training stages."""
 
     pretrain: StageRuntime = section(StageRuntime, "the pixel stage")
     train: GanRuntime = section(GanRuntime, "the GAN stage")

@@ -16,7 +16,7 @@ Mean = Callable[[Tensor], Tensor]
 class AdversarialOptions(LossOptions):
     """Options of an adversarial loss."""
 
-    weight: float = option(0.02, "factor in the sum that the generator minimizes; at 0 only the discriminator learns", ge=0)
+    weight: float = option(0.02, "factor in the sum that the generator minimizes. At 0 only the discriminator learns", ge=0)
 
 
 class AdversarialLoss(nn.Module):
@@ -116,7 +116,7 @@ class HingeLoss(AdversarialLoss):
 class FeatureMatchingOptions(LossOptions):
     """Options of the feature matching."""
 
-    weight: float = option(0.5, "factor of the loss in the sum that the generator minimizes; 0 turns it off", ge=0)
+    weight: float = option(0.5, "factor of the loss in the sum that the generator minimizes. 0 turns it off", ge=0)
 
 
 class FeatureMatchingLoss(nn.Module):

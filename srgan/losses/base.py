@@ -15,7 +15,7 @@ class LossOptions(Component):
     """The options that every loss has. A loss with more options declares them in a subclass."""
 
     FLOW: ClassVar[bool] = True
-    weight: float = option(1.0, "factor of the loss in the sum that the generator minimizes; 0 turns it off", ge=0)
+    weight: float = option(1.0, "factor of the loss in the sum that the generator minimizes. 0 turns it off", ge=0)
 
 
 @dataclass(frozen=True)

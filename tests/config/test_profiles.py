@@ -19,6 +19,15 @@ def test_a_profile_can_be_run(name, tmp_path):
     assert "Cost:" in head or "minutes" in head
 
 
+@pytest.mark.parametrize("name", profiles.names())
+def test_a_profile_is_a_short_overlay_on_the_defaults(name):
+    """It begins with its purpose and cost, and its values differ from the defaults."""
+    text = (ROOT / "srgan" / "config" / "profiles" / f"{name}.yaml").read_text()
+    assert len(text.splitlines()) <= 40
+    assert text.startswith("# ")
+    assert profiles.load(name) != schema.Params()
+
+
 def test_the_shipped_parameters_are_the_demo():
     assert (ROOT / "params.yaml").read_text() == profiles.text("demo")
     assert profiles.names() == ["compact-realtime", "cpu-30min", "demo", "esrgan-df2k", "srgan-div2k"]

@@ -222,6 +222,25 @@ def test_every_value_is_read_as_dvc_reads_it(tmp_path):
     assert differing == {}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  fp16: true", "  fp16: on", "export.fp16: must be true or false, not 'on'"),
+        ("  fp16: true", "  fp16: no", "export.fp16: must be true or false, not 'no'"),
+        ("  fp16: true", "\tfp16: true", "a tab cannot indent YAML; use spaces"),
+        ("  fp16: true", "  fp16: true\n  fp16: false", "(first on line"),
+        ("  fp16: true", "  fp16: true\n fp8: true", "not valid YAML"),
+    ],
+)
+def test_a_trap_of_yaml_is_an_error_with_its_line_and_advice(tmp_path, old, new, expected):
+    path = edited(tmp_path, old, new)
+    first = path.read_text()[: path.read_text().index(new)].count("\n") + 1
+    last = first + new.count("\n")
+    found = message(path)
+    assert expected in found
+    assert found.startswith((f"{path}:{first}:", f"{path}:{last}:"))
+
+
 def test_truth_may_be_written_as_in_python(tmp_path):
     assert schema.load(edited(tmp_path, "  compile: false", "  compile: True")).pretrain.compile is True
     assert "pretrain.compile: must be true or false, not 'yes'" in message(edited(tmp_path, "  compile: false", "  compile: yes"))
