@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
@@ -15,6 +15,7 @@ from pipelines.infra import gpu_limit
 from pipelines.infra.flow_run import exclusive, failed_state, run_name
 from srgan.config.project import Project
 from srgan.evaluation.model_card import escaped
+from srgan.images.suffixes import WrittenSuffix
 from srgan.utils.errors import SrganError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def batch_upscale(
     target: str,
     model: str = CHAMPION,
     shard: Annotated[int, Field(ge=1)] = 100,
-    format: Literal["png", "jpg", "webp", "tif", "avif"] | None = None,
+    format: WrittenSuffix | None = None,
     outscale: Annotated[float, Field(gt=0, le=64)] | None = None,
     overwrite: bool = False,
 ) -> State[Any]:

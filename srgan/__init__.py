@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from srgan.config.project import Project as Project
+    from srgan.config.schema import load as load_params  # noqa: F401
     from srgan.data.manifest import Pair as Pair
     from srgan.degradations.bicubic import bicubic_downscale as bicubic_downscale
     from srgan.degradations.bicubic import bicubic_upscale as bicubic_upscale
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _MODULES = {  # the module of each name, and the name there if it differs
     "Pair": "srgan.data.manifest",
+    "Project": "srgan.config.project",
     "SrganError": "srgan.utils.errors",
     "Upscaler": "srgan.inference.upscaler",
     "bicubic_downscale": "srgan.degradations.bicubic",
@@ -49,6 +52,7 @@ _MODULES = {  # the module of each name, and the name there if it differs
     "evaluate": "srgan.evaluation.evaluate",
     "export_onnx": "srgan.export.onnx",
     "load_generator": "srgan.models.checkpoints",
+    "load_params": "srgan.config.schema:load",
     "psnr_ssim_y": "srgan.metrics.psnr_ssim",
     "read_image": "srgan.images.read",
     "save_generator": "srgan.models.checkpoints",

@@ -21,6 +21,7 @@ class Project:
         root: the folder of ``params.yaml`` and ``dvc.yaml``. A relative folder starts at the working directory.
 
     Example:
+        >>> from srgan import Project
         >>> Project("photos").generator
         PosixPath('photos/models/generator.safetensors')
     """

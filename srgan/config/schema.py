@@ -67,8 +67,16 @@ def load(path: str | Path = "params.yaml", warn: bool = True) -> Params:
         path: the file.
         warn: whether to warn of old names.
 
+    Returns:
+        The parameters of all stages.
+
     Raises:
         SrganError: the file is missing or not YAML, or has unknown keys or wrong values. The message names all of them, with their lines.
+
+    Example:
+        >>> from srgan import load_params
+        >>> load_params("params.yaml").model.name
+        'compact'
     """
     path = Path(path)
     root = yaml.read(path, "run this in the project's folder, or name the file with --params")
