@@ -1,9 +1,10 @@
-"""A tiny project that every test may look at, made once: the real stages, run by the real DVC, for seconds instead of minutes."""
+"""Fixtures that tests of several rooms share, such as a tiny project whose stages DVC has run."""
 
 import contextlib
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -22,13 +23,13 @@ def prepared() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that need the project come first: one of two workers makes it, the other begins with the rest."""
+    """Begin with the tests of the project: one of two workers makes it, the other begins with the rest."""
     items.sort(key=lambda item: "project" not in item.fixturenames)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A project whose pipeline has run once. Look, do not touch: `copy_of_project` is for tests that change things."""
+    """Return a project whose pipeline has run once. Tests that change files take `copy_of_project`."""
     from tests.helpers.commands import run
     from tests.helpers.project import make_project
 
@@ -46,15 +47,30 @@ def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture
 def copy_of_project(project: Path, tmp_path: Path) -> Path:
-    """The finished project, to change at will."""
+    """Return a copy of the finished project for a test that changes it."""
     from tests.helpers.project import copied
 
     return copied(project, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a tiny exported model that enlarges by 2, with random weights."""
+    from tests.helpers.project import write_model
+
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def upscaler(model: Path) -> Any:
+    from srgan.inference.upscaler import Upscaler
+
+    return Upscaler(model)
+
+
+@pytest.fixture(scope="session")
 def mirror() -> Path:
-    """The folder behind ``SRGAN_MIRROR``; tests that need its real images and weights are skipped without it."""
+    """Return the folder of ``SRGAN_MIRROR``. Without it, tests of real images and weights are skipped."""
     folder = os.environ.get("SRGAN_MIRROR")
     if not folder:
         pytest.skip("SRGAN_MIRROR is not set: no benchmark images and weights to test with")

@@ -22,14 +22,8 @@ from srgan.inference.batch import run as run_jobs
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import environment, run
-from tests.helpers.project import write_model
 
 CAT = Image.fromarray(skimage.data.chelsea()[100:140, 100:160])
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("m"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from srgan import stages
 from srgan.commands import main
 from srgan.config import recorded
 from tests.helpers.commands import run, wait_for
-from tests.helpers.project import write_params
+from tests.helpers.project import runtime, write_params
 
 
 def edit(folder, key):
@@ -27,12 +27,7 @@ def edit(folder, key):
 
 @pytest.mark.parametrize("stage", ["pretrain", pytest.param("train", marks=pytest.mark.slow)])
 def test_dvc_records_no_result_under_parameters_that_were_edited_meanwhile(copy_of_project, stage):
-    changes = {
-        f"{stage}.steps": 300,
-        f"runtime.{stage}.checkpoint_every": 10,
-        f"runtime.{stage}.log_every": 50,
-        f"runtime.{stage}.validate_every": 300,
-    }
+    changes = {f"{stage}.steps": 300} | runtime(stage, checkpoint_every=10, log_every=50, validate_every=300)
     before = write_params(copy_of_project, changes).read_text()
 
     def edit_meanwhile():

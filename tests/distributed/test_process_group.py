@@ -19,7 +19,7 @@ from srgan.utils.errors import SrganError
 from tests.data.test_packed_store import make_store
 from tests.helpers import together
 from tests.helpers.commands import environment, wait_for
-from tests.helpers.project import ROOT, write_params
+from tests.helpers.project import ROOT, runtime, write_params
 from tests.training.test_trainer import newest
 
 
@@ -91,9 +91,7 @@ def test_between_them_they_see_the_batch_that_one_alone_would_see(tmp_path):
             assert (whole.color_gains(step, 0.5) == [gain for part in parts for gain in part.color_gains(step, 0.5)]).all()
 
 
-LONG = {"pretrain.steps": 400, **{f"runtime.pretrain.{key}": value for key, value in {
-    "nproc_per_node": 2, "log_every": 10, "validate_every": 200, "checkpoint_every": 10,
-}.items()}}  # fmt: skip
+LONG = {"pretrain.steps": 400} | runtime("pretrain", nproc_per_node=2, log_every=10, validate_every=200, checkpoint_every=10)
 
 
 def workers(process: subprocess.Popen) -> list[psutil.Process]:

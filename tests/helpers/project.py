@@ -64,6 +64,11 @@ def _model(scale: int, objective: str) -> bytes:
         return path.read_bytes()
 
 
+def runtime(stage: str, **values: object) -> dict[str, object]:
+    """Return changes of how a training stage runs, such as ``log_every=2``, for `write_params`."""
+    return {f"runtime.{stage}.{key}": value for key, value in values.items()}
+
+
 def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path:
     """A clone's worth of project files with tiny parameters, in a git repository of its own."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,19 +15,12 @@ from PIL import Image, ImageCms
 from srgan.images.alpha import fill_transparent
 from srgan.images.read import open_image, read_image
 from srgan.inference.photo import upscale_file
-from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import environment, run
-from tests.helpers.project import write_model
 
 CAT = skimage.data.chelsea()[100:160, 100:192]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 DISPLAY_P3 = bytes(pyvips.Operation.call("profile_load", "p3"))
-
-
-@pytest.fixture(scope="module")
-def upscaler(tmp_path_factory):
-    return Upscaler(write_model(tmp_path_factory.mktemp("m")))
 
 
 def saved(path, image=CAT, **options):

@@ -16,10 +16,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from srgan.images.write import Options
 from srgan.inference.photo import upscale_file
-from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import run
-from tests.helpers.project import write_model
 
 PHOTO = Image.fromarray(skimage.data.chelsea()[100:140, 100:160])  # 60 x 40 pixels; results have 120 x 80
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -39,16 +37,6 @@ NAMESPACES = {
     "tiff": "http://ns.adobe.com/tiff/1.0/",
     "xmpNote": "http://ns.adobe.com/xmp/note/",
 }
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("m"))
-
-
-@pytest.fixture(scope="module")
-def upscaler(model):
-    return Upscaler(model)
 
 
 @pytest.fixture

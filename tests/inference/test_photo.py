@@ -18,7 +18,6 @@ from srgan.images.write import Options
 from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
-from tests.helpers.project import write_model
 
 CAT = skimage.data.chelsea()[100:160, 100:190]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -29,11 +28,6 @@ XMP = (
     b' xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" dc:source="a negative" tiff:Orientation="6"/>'
     b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
-
-
-@pytest.fixture(scope="module")
-def upscaler(tmp_path_factory):
-    return Upscaler(write_model(tmp_path_factory.mktemp("m")))
 
 
 def from_a_camera():

@@ -16,24 +16,14 @@ from tests.helpers.commands import run
 from tests.helpers.project import write_model
 
 
-@pytest.fixture(scope="module")
-def model_path(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("m"))
-
-
-@pytest.fixture(scope="module")
-def upscaler(model_path):
-    return Upscaler(model_path)
-
-
 @pytest.fixture
 def photograph():
     random = np.random.default_rng(0)
     return np.kron(random.integers(0, 256, (9, 12, 3)), np.ones((5, 5, 1))).astype(np.uint8)
 
 
-def test_the_result_is_what_the_file_says(upscaler, model_path, photograph):
-    session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
+def test_the_result_is_what_the_file_says(upscaler, model, photograph):
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (raw,) = session.run(None, {"input": photograph.transpose(2, 0, 1)[None].astype(np.float32) / 255})
     expected = np.rint(raw[0].transpose(1, 2, 0).clip(0, 1) * 255).astype(np.uint8)
     result = upscaler.upscale(photograph)
@@ -44,9 +34,9 @@ def test_the_result_is_what_the_file_says(upscaler, model_path, photograph):
 
 
 @pytest.mark.parametrize("tile", [None, 32, 61])
-def test_any_size_in_tiles_is_the_whole_image(model_path, upscaler, tile):
+def test_any_size_in_tiles_is_the_whole_image(model, upscaler, tile):
     assert upscaler.halo * 4 <= 32
-    in_tiles, random = Upscaler(model_path, tile=tile), np.random.default_rng(0)
+    in_tiles, random = Upscaler(model, tile=tile), np.random.default_rng(0)
     for height, width in ((1, 1), (1, 80), (80, 1), *random.integers(1, 81, (12, 2)).tolist()):
         image = random.random((height, width, 3), dtype=np.float32)
         (raw,) = upscaler.run(image.transpose(2, 0, 1)[None].copy())
@@ -97,9 +87,9 @@ def test_other_arrays_are_refused_by_name(upscaler, image):
         upscaler.upscale(image)
 
 
-def test_short_memory_halves_the_tile_and_changes_nothing(model_path, caplog, monkeypatch):
+def test_short_memory_halves_the_tile_and_changes_nothing(model, caplog, monkeypatch):
     image = np.random.default_rng(0).random((150, 170, 3), dtype=np.float32)
-    upscaler = Upscaler(model_path, tile=512)
+    upscaler = Upscaler(model, tile=512)
     expected = upscaler.upscale(image)
     given_shapes, engine = [], upscaler._engine
 
@@ -122,8 +112,8 @@ def test_short_memory_halves_the_tile_and_changes_nothing(model_path, caplog, mo
     assert max(max(shape) for shape in given_shapes[tried:]) <= 64
 
 
-def test_memory_that_is_not_there_at_all_is_told(model_path):
-    upscaler = Upscaler(model_path)
+def test_memory_that_is_not_there_at_all_is_told(model):
+    upscaler = Upscaler(model)
 
     def none(tensor):
         raise MemoryError
@@ -133,16 +123,16 @@ def test_memory_that_is_not_there_at_all_is_told(model_path):
         upscaler.upscale(np.zeros((100, 100, 3), np.uint8))
 
 
-def test_the_tile_follows_the_memory(model_path, monkeypatch):
-    assert Upscaler(model_path).tile == inference.MAX_TILE
+def test_the_tile_follows_the_memory(model, monkeypatch):
+    assert Upscaler(model).tile == inference.MAX_TILE
     monkeypatch.setattr(inference.machine, "available_memory", lambda: 2e6)
-    tile = Upscaler(model_path).tile
+    tile = Upscaler(model).tile
     assert inference.MIN_TILE <= tile < 128
-    assert tile**2 * int(Upscaler(model_path).metadata["sr.memory_per_pixel"]) <= 1e6
+    assert tile**2 * int(Upscaler(model).metadata["sr.memory_per_pixel"]) <= 1e6
 
 
-def test_engines_that_compile_see_one_shape_alone(model_path, photograph):
-    upscaler = Upscaler(model_path, tile=40)
+def test_engines_that_compile_see_one_shape_alone(model, photograph):
+    upscaler = Upscaler(model, tile=40)
     expected, shapes = upscaler.upscale(photograph), []
     engine = upscaler._engine
 
@@ -158,34 +148,34 @@ def test_engines_that_compile_see_one_shape_alone(model_path, photograph):
     assert upscaler.upscale(photograph[:7, :9]).shape == (14, 18, 3)
 
 
-def test_a_provider_that_does_not_work_is_replaced_or_refused(model_path, caplog):
+def test_a_provider_that_does_not_work_is_replaced_or_refused(model, caplog):
     if torch.cuda.is_available():
         pytest.skip("CUDA works here")
     with caplog.at_level(logging.WARNING):
-        assert Upscaler(model_path, provider="cuda").provider == "CPUExecutionProvider"
+        assert Upscaler(model, provider="cuda").provider == "CPUExecutionProvider"
     assert "provider cuda does not work here" in caplog.text
     for provider in ("cuda", "tensorrt"):
         with pytest.raises(SrganError, match=f"provider {provider} does not work here: "):
-            Upscaler(model_path, provider=provider, strict=True)
+            Upscaler(model, provider=provider, strict=True)
     with pytest.raises(SrganError, match=r"a tile of 8 pixels is too small .* at least 32"):
-        Upscaler(model_path, tile=8)
+        Upscaler(model, tile=8)
     with pytest.raises(SrganError, match=r"unknown provider 'tpu'; use one of auto, cuda"):
-        Upscaler(model_path, provider="tpu")
+        Upscaler(model, provider="tpu")
 
 
-def test_openvino_enlarges_as_well(model_path, upscaler, photograph):
+def test_openvino_enlarges_as_well(model, upscaler, photograph):
     pytest.importorskip("openvino")
-    other = Upscaler(model_path, provider="openvino", strict=True)
+    other = Upscaler(model, provider="openvino", strict=True)
     assert other.provider == "OpenVINO"
     assert np.abs(other.upscale(photograph).astype(int) - upscaler.upscale(photograph)).max() <= 1
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_enlarges_as_well(model_path, upscaler, photograph):
-    other = Upscaler(model_path, provider="cuda", strict=True)
+def test_cuda_enlarges_as_well(model, upscaler, photograph):
+    other = Upscaler(model, provider="cuda", strict=True)
     assert other.provider == "CUDAExecutionProvider"
-    assert np.abs(other.upscale(photograph).astype(int) - Upscaler(model_path, provider="cpu").upscale(photograph)).max() <= 1
+    assert np.abs(other.upscale(photograph).astype(int) - Upscaler(model, provider="cpu").upscale(photograph)).max() <= 1
 
 
 def test_memory_is_given_back_and_taken_again(upscaler, photograph):
@@ -194,14 +184,14 @@ def test_memory_is_given_back_and_taken_again(upscaler, photograph):
     assert np.array_equal(upscaler.upscale(photograph), before)
 
 
-def test_files_that_are_no_models_are_told_by_name(tmp_path, model_path):
+def test_files_that_are_no_models_are_told_by_name(tmp_path, model):
     with pytest.raises(SrganError, match=r"x\.onnx: no such file"):
         Upscaler(tmp_path / "x.onnx")
     (tmp_path / "x.onnx").write_bytes(b"not a model")
     for provider in ("cpu", "openvino"):
         with pytest.raises(SrganError, match=r"x\.onnx: not a model that \w+ ?\w* can load"):
             Upscaler(tmp_path / "x.onnx", provider=provider)
-    foreign = onnx.load(model_path)
+    foreign = onnx.load(model)
     del foreign.metadata_props[:]
     onnx.save_model(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(SrganError, match=r"foreign\.onnx: not a model of contract 1 \(sr\.contract is None\)"):
@@ -247,8 +237,8 @@ def entries(**changed):
     return change
 
 
-def test_an_answer_that_is_not_finite_is_an_error_that_names_the_tile(model_path, tmp_path):
-    upscaler = Upscaler(altered(model_path, tmp_path / "odd.onnx", spoilt), tile=32)
+def test_an_answer_that_is_not_finite_is_an_error_that_names_the_tile(model, tmp_path):
+    upscaler = Upscaler(altered(model, tmp_path / "odd.onnx", spoilt), tile=32)
     with pytest.raises(
         SrganError, match=r"odd\.onnx: the model's output is not finite \(NaN or infinite\) in tile 1 of \d+ \(32x32 pixels\)"
     ):
@@ -257,13 +247,13 @@ def test_an_answer_that_is_not_finite_is_an_error_that_names_the_tile(model_path
         upscaler.upscale(np.full((8, 8), np.nan, np.float32))
 
 
-def test_where_float16_overflows_the_float32_file_answers(model_path, tmp_path, photograph, caplog):
-    half = altered(model_path, tmp_path / "2x-t-compact-fp16.onnx", spoilt)
+def test_where_float16_overflows_the_float32_file_answers(model, tmp_path, photograph, caplog):
+    half = altered(model, tmp_path / "2x-t-compact-fp16.onnx", spoilt)
     altered(half, half, entries(precision="fp16"))
     with pytest.raises(SrganError, match=r"fp16\.onnx: .* not finite .*; use the float32 file"):
         Upscaler(half).upscale(photograph)
-    (tmp_path / "2x-t-compact-fp32.onnx").write_bytes(model_path.read_bytes())
-    assert np.array_equal(Upscaler(half).upscale(photograph), Upscaler(model_path).upscale(photograph))
+    (tmp_path / "2x-t-compact-fp32.onnx").write_bytes(model.read_bytes())
+    assert np.array_equal(Upscaler(half).upscale(photograph), Upscaler(model).upscale(photograph))
     assert "2x-t-compact-fp32.onnx is used instead" in caplog.text
 
 
@@ -281,12 +271,12 @@ def test_where_float16_overflows_the_float32_file_answers(model_path, tmp_path, 
         ({"scale": "3"}, r"the output for 6x5 pixels is float32 \(1, 3, 10, 12\), but sr.scale = 3 requires float32 \(1, 3, 15, 18\)"),
     ],
 )
-def test_entries_of_a_model_that_make_no_sense_are_named(model_path, tmp_path, changed, message):
+def test_entries_of_a_model_that_make_no_sense_are_named(model, tmp_path, changed, message):
     with pytest.raises(SrganError, match=message):
-        Upscaler(altered(model_path, tmp_path / "odd.onnx", entries(**changed))).upscale(np.zeros((5, 6, 3), np.uint8))
+        Upscaler(altered(model, tmp_path / "odd.onnx", entries(**changed))).upscale(np.zeros((5, 6, 3), np.uint8))
 
 
-def test_a_model_with_other_ports_is_refused_when_it_is_opened(model_path, tmp_path):
+def test_a_model_with_other_ports_is_refused_when_it_is_opened(model, tmp_path):
     def renamed(model):
         model.graph.input[0].name = "pixels"
         for node in model.graph.node:
@@ -294,7 +284,7 @@ def test_a_model_with_other_ports_is_refused_when_it_is_opened(model_path, tmp_p
 
     for provider in ("cpu", "openvino"):
         with pytest.raises(SrganError, match=r"not a model of contract 1: it has inputs pixels .*; expected are float32 tensors"):
-            Upscaler(altered(model_path, tmp_path / "odd.onnx", renamed), provider)
+            Upscaler(altered(model, tmp_path / "odd.onnx", renamed), provider)
 
 
 def test_a_flipped_bit_in_the_pipelines_own_model_is_refused(project, tmp_path):

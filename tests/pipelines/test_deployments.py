@@ -311,12 +311,9 @@ def no_process_trains(server):
     wait_for(lambda: not [process for process in processes_in(server.folder) if "pretrain" in process.cmdline()], 60)
 
 
-OVERRIDES = {f"pretrain.{key}": value for key, value in LONG.items()}
-
-
 @pytest.mark.slow
 def test_a_cancelled_run_leaves_nothing_behind(server):
-    first = server.trigger("train/on-demand", overrides=OVERRIDES, last="pretrain")
+    first = server.trigger("train/on-demand", overrides=LONG, last="pretrain")
     trains(server, first)
     server.call(f"flow_runs/{first}/set_state", {"state": {"type": "CANCELLING"}})
     assert server.ended(first)["type"] == "CANCELLED"
@@ -327,7 +324,7 @@ def test_a_cancelled_run_leaves_nothing_behind(server):
 @pytest.mark.slow
 def test_whatever_kills_a_run_leaves_nothing_behind_and_the_next_goes_on(server, monkeypatch):
     """Killed outright; killed with its worker and the server: no process, no lock. The server alone killed: it does not mind."""
-    second = server.trigger("train/on-demand", overrides=OVERRIDES, last="pretrain")
+    second = server.trigger("train/on-demand", overrides=LONG, last="pretrain")
     trains(server, second)
     state = server.ended(server.trigger("promote/on-demand", wait=False))
     assert (state["type"], state["name"]) == ("FAILED", "Busy")

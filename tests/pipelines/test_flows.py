@@ -15,12 +15,10 @@ from srgan.config import schema
 from srgan.config.project import Project
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import environment, wait_for
-from tests.helpers.project import ROOT, write_params
+from tests.helpers.project import ROOT, runtime, write_params
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "report", "register"]
-LONG = {"pretrain.steps": 100_000, **{f"runtime.pretrain.{key}": value for key, value in {
-    "log_every": 1000, "checkpoint_every": 50, "validate_every": 100_000,
-}.items()}}  # fmt: skip
+LONG = {"pretrain.steps": 100_000} | runtime("pretrain", log_every=1000, checkpoint_every=50, validate_every=100_000)
 
 
 def test_the_graph_is_dvcs_own(project):

@@ -21,15 +21,10 @@ from srgan.training.checkpoint import Checkpoints
 from srgan.utils.csv_table import Table
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import run, wait_for
-from tests.helpers.project import write_params
+from tests.helpers.project import runtime, write_params
 from tests.training.test_trainer import equal, newest
 
-LONG = {
-    "pretrain.steps": 100_000,
-    "runtime.pretrain.log_every": 20,
-    "runtime.pretrain.validate_every": 100_000,
-    "runtime.pretrain.checkpoint_every": 20,
-}
+LONG = {"pretrain.steps": 100_000} | runtime("pretrain", log_every=20, validate_every=100_000, checkpoint_every=20)
 
 
 def trained_a_while(project, changes, after=19):
@@ -57,12 +52,7 @@ def test_a_half_done_training_comes_back_after_a_change_of_what_it_learns(copy_o
 
 def test_a_half_done_training_survives_a_change_of_how_it_runs(copy_of_project):
     _, step = trained_a_while(copy_of_project, {})
-    cadence = {
-        "runtime.pretrain.log_every": 7,
-        "runtime.pretrain.validate_every": 50,
-        "runtime.pretrain.checkpoint_every": 31,
-        "runtime.pretrain.rollbacks": 1,
-    }
+    cadence = runtime("pretrain", log_every=7, validate_every=50, checkpoint_every=31, rollbacks=1)
     told, _ = trained_a_while(copy_of_project, cadence, step)
     assert f"resumes after step {step}\n" in told
 

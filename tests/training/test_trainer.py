@@ -29,7 +29,7 @@ from srgan.training.trainer import Trainer
 from srgan.utils.errors import SrganError
 from tests.data.test_packed_store import make_store
 from tests.helpers.commands import run, start, wait_for
-from tests.helpers.project import write_params
+from tests.helpers.project import runtime, write_params
 
 
 @pytest.fixture
@@ -365,12 +365,7 @@ def test_without_lpips_both_candidates_are_scored_by_the_same_discriminator(worl
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
 def test_a_validation_beside_the_training_gives_the_same(world, stage):
     """As on a GPU: scores and pictures are made in threads while the steps go on."""
-    changes = {
-        f"{stage}.steps": 9,
-        f"runtime.{stage}.validate_every": 2,
-        f"runtime.{stage}.log_every": 3,
-        f"runtime.{stage}.checkpoint_every": 4,
-    }
+    changes = {f"{stage}.steps": 9} | runtime(stage, validate_every=2, log_every=3, checkpoint_every=4)
     expected = fit(world, stage, "straight", changes)
     subject = trainer(world, stage, changes)
     subject.validation.threads = ThreadPoolExecutor(2)
@@ -463,12 +458,7 @@ def test_the_core_needs_no_orchestration():
     assert done.stdout.strip() == "[]"
 
 
-LONG = {
-    "pretrain.steps": 120,
-    "runtime.pretrain.log_every": 10,
-    "runtime.pretrain.validate_every": 60,
-    "runtime.pretrain.checkpoint_every": 10,
-}
+LONG = {"pretrain.steps": 120} | runtime("pretrain", log_every=10, validate_every=60, checkpoint_every=10)
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
