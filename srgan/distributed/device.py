@@ -23,7 +23,7 @@ def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
         return torch.float32
     if wanted in ("bf16", "fp16"):
         if device.type == "mps":
-            raise SrganError(f"precision: {wanted} is not supported on MPS devices; set it to auto or fp32 in params.yaml")
+            raise SrganError(f"precision: {wanted} is not supported on MPS devices. Set it to auto or fp32 in params.yaml")
         return torch.bfloat16 if wanted == "bf16" else torch.float16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32

@@ -89,7 +89,7 @@ def _run_with_restarts(processes: int, folder: Path) -> int:
             end = f"was ended by {signal.Signals(-code).name}" if code < 0 else "lost the connection to the others"
             text = f"process {rank} of {processes} {end}"
             if attempt == MAX_RESTARTS:
-                advice = "if memory is short, lower batch_size or nproc_per_node in params.yaml"
-                raise SrganError(f"{text} after {MAX_RESTARTS} restarts; {advice}") from error
+                advice = "If memory is short, lower batch_size or nproc_per_node in params.yaml"
+                raise SrganError(f"{text} after {MAX_RESTARTS} restarts. {advice}") from error
             log.warning("%s; all start again from the last checkpoint (%d of at most %d times)", text, attempt + 1, MAX_RESTARTS)
     raise AssertionError("unreachable")

@@ -69,7 +69,7 @@ def initialized() -> Iterator[None]:
         _leave(attempt, number, world)
     except Exception as error:  # without `_end`, which would wait for the others
         if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _LOST):
-            text = f"process {number} of {world} lost the connection to the others: {str(error).splitlines()[0]}; see their messages"
+            text = f"process {number} of {world} lost the connection to the others: {str(error).splitlines()[0]}. See their messages"
             raise LostOthers(text) from error
         raise
     except BaseException:  # a request to stop, which all processes follow after the same step
@@ -219,7 +219,7 @@ def require_equal_weights(state: dict[str, Tensor]) -> None:
     for value in state.values():
         checksum.update(value.detach().cpu().contiguous().numpy().tobytes())
     if len(set(all_gather([checksum.hexdigest()]))) > 1:
-        raise SrganError("the processes have trained different weights; this is a bug: report it and set nproc_per_node: 1")
+        raise SrganError("the processes have trained different weights. This is a bug: report it and set nproc_per_node: 1")
 
 
 def broadcast(items: list[Any]) -> list[Any]:

@@ -56,9 +56,9 @@ class AdversarialLoss(nn.Module):
 
 
 class VanillaLoss(AdversarialLoss):
-    """Binary cross-entropy (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1; SRGAN, equation 2).
+    """Binary cross-entropy (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1, and SRGAN, equation 2).
 
-    The generator has the non-saturating form (section 3; SRGAN, equation 5).
+    The generator has the non-saturating form (section 3, and SRGAN, equation 5).
     """
 
     def discriminator(self, real: Tensor, fake: Tensor, mean: Mean) -> Tensor:
@@ -72,7 +72,7 @@ class VanillaLoss(AdversarialLoss):
 
 
 class RelativisticLoss(VanillaLoss):
-    """Relativistic average (Jolicoeur-Martineau 2018, https://arxiv.org/abs/1807.00734; ESRGAN, Wang et al. 2018, equations 1 and 2).
+    """Relativistic average (Jolicoeur-Martineau 2018, https://arxiv.org/abs/1807.00734, and ESRGAN, Wang et al. 2018, equations 1 and 2).
 
     A real image should look more real than the average fake image, and the reverse. So a discriminator that is far ahead still gives the
     generator a gradient.

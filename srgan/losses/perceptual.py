@@ -22,7 +22,7 @@ class VggOptions(LossOptions):
     """Options of the loss on VGG19."""
 
     layers: dict[str, float] = option(
-        {"conv5_4": 1.0}, "weight of each layer; conv5_4 is before its ReLU, relu5_4 (or vgg54) after it", min_length=1
+        {"conv5_4": 1.0}, "weight of each layer. conv5_4 is before its ReLU, relu5_4 (or vgg54) after it", min_length=1
     )
     distance: Literal["l1", "mse"] = option("l1", "l1 as in ESRGAN, or mse as in SRGAN")
 
@@ -37,7 +37,9 @@ class VggOptions(LossOptions):
 
 
 class VggLoss(nn.Module):
-    """Distance of feature maps of VGG19 (Johnson et al. 2016, https://arxiv.org/abs/1603.08155; SRGAN, equation 5; ESRGAN, section 3.3).
+    """Distance of feature maps of VGG19.
+
+    Johnson et al. 2016, https://arxiv.org/abs/1603.08155. SRGAN uses it in equation 5 and ESRGAN in section 3.3.
 
     Args:
         layers: weight of each layer, see `srgan.models.vgg.vgg19_layers`.

@@ -45,7 +45,7 @@ def build_loss(options: LossOptions, trained: bool = True) -> nn.Module:
     except WeightsUnavailable as error:
         others = [other.name for other in LOSSES.values() if other.pretrained and other.pretrained != loss.pretrained]
         raise SrganError(
-            f"{error}; or replace the loss {loss.name} in params.yaml by {' or '.join(others)} (other weights) or by "
+            f"{error}. Or replace the loss {loss.name} in params.yaml by {' or '.join(others)} (other weights) or by "
             f"{adversarial.FEATURE_MATCHING.name} (no weights)"
         ) from error
 

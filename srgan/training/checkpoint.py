@@ -146,12 +146,12 @@ class Checkpoints:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._lock.close()
-            raise SrganError(f"{self.folder}: another process is training here; wait for it or end it") from error
+            raise SrganError(f"{self.folder}: another process is training here. Wait for it or end it") from error
         except OSError as error:
             if error.errno not in UNLOCKABLE:
                 self._lock.close()
                 raise
-            log.warning("%s: no file locks on this system; start one training at a time", self.folder)
+            log.warning("%s: no file locks on this system. Start one training at a time", self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -202,7 +202,7 @@ class Checkpoints:
                 if _step(path) > saved["step"]:
                     path.unlink()
             return saved["step"]
-        raise SrganError(f"{self.folder}: no readable checkpoint to return to; train again from the first step")
+        raise SrganError(f"{self.folder}: no readable checkpoint to return to. Train again from the first step")
 
     def resume(self, restore: Callable[[dict[str, Any]], None]) -> int:
         """Restore the newest readable checkpoint of this run.
@@ -263,7 +263,7 @@ class Checkpoints:
                 path.replace(self.folder / path.name)
         for place, name in moved.items():
             log.info(
-                "checkpoints of a run with other parameters or data moved to %s; that run resumes when its parameters return. To continue "
+                "checkpoints of a run with other parameters or data moved to %s. That run resumes when its parameters return. To continue "
                 "it with the new ones: srgan %s --continue %s",
                 place,
                 self.folder.name,

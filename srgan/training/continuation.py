@@ -30,7 +30,7 @@ def write(path: str | Path, folder: Path, about: dict[str, Any], wanted: str) ->
     state = _choose(folder, wanted)
     if state.about and state.about["options"] == about["options"]:
         raise SrganError(
-            f"no option in {path} differs from those of state {state.name}; first raise {stage}.steps or change the learning "
+            f"no option in {path} differs from those of state {state.name}. First raise {stage}.steps or change the learning "
             f"rate. To resume an interrupted training: srgan {stage}{_others(folder, state)}"
         )
     changes = check(state, about, stage)
@@ -50,7 +50,7 @@ def check(state: State, about: dict[str, Any], stage: str) -> dict[str, tuple[An
         SrganError: the state is of another network or of other data, or is past the last step.
     """
     if not state.about:
-        raise SrganError(f"{state.path}: a version without --continue wrote this state; train from the first step")
+        raise SrganError(f"{state.path}: a version without --continue wrote this state. Train from the first step")
     changes = changed(state.about["options"], about["options"])
     network = {key: pair for key, pair in changes.items() if key.startswith(("model.", "discriminator.")) and "learning_rate" not in key}
     problem = ""
@@ -62,7 +62,7 @@ def check(state: State, about: dict[str, Any], stage: str) -> dict[str, tuple[An
         problem = f"is at step {state.step} already: raise {stage}.steps (is {about['options']['steps']})"
     if problem:
         raise SrganError(
-            f"{stage}.continue_from: state {state.name} {problem}. To train from the first step, set {stage}.continue_from to none; to use "
+            f"{stage}.continue_from: state {state.name} {problem}. To train from the first step, set {stage}.continue_from to none. To use "
             "trained weights with other data, copy the file out of models/ and set pretrain.pretrained to the copy"
         )
     return changes
@@ -83,7 +83,7 @@ def _choose(folder: Path, wanted: str) -> State:
 def _others(folder: Path, state: State | None = None) -> str:
     """Return a phrase with the names of the other states."""
     names = dict.fromkeys(other.name for other in states(folder) if other.step and other != state)
-    return f"; other states: {', '.join(names)}; choose one with: srgan {folder.name} --continue STATE" if names else ""
+    return f". Other states: {', '.join(names)}. Choose one with: srgan {folder.name} --continue STATE" if names else ""
 
 
 def _set_value(path: Path, key: str, value: str) -> None:

@@ -36,7 +36,7 @@ class DivergenceCheck:
 
     def __init__(self, device: torch.device) -> None:
         self.loss_ema = torch.tensor(0.0, device=device)  # moving average of the pixel loss
-        self.step = torch.tensor(0, device=device)  # the first step that has diverged; 0: none
+        self.step = torch.tensor(0, device=device)  # the first step that has diverged, or 0
 
     def update(self, step: int, values: Mapping[str, Tensor], pixel_loss: Tensor) -> None:
         """Check a step: it has diverged if a value is not finite, or the pixel loss is far above its moving average.

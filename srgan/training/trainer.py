@@ -253,13 +253,11 @@ class Trainer:
     def _roll_back(self, step: int, log: Log, checkpoints: AnyCheckpoints) -> int:
         """Return to the last good checkpoint before `step`, which diverged, with half the learning rate. Returns its step."""
         rollbacks, factor = self.rollbacks + 1, self.lr_factor / 2
-        advice = (
-            "in params.yaml lower learning_rate, set grad_clip to a few times the usual gradient_generator of the CSV, or precision to fp32"
-        )
+        advice = "lower learning_rate, raise precision to fp32, or set grad_clip to a few times the usual gradient_generator of the CSV"
         if rollbacks > self.runtime.rollbacks:
             raise SrganError(
                 f"the training diverged at step {step} (a loss is not finite, or the pixel loss exceeds {DIVERGENCE_RATIO:.0f} times its "
-                f"average), even after {self.rollbacks} rollbacks, the last with {self.lr_factor:g} of the learning rate; {advice}"
+                f"average), even after {self.rollbacks} rollbacks, the last with {self.lr_factor:g} of the learning rate. Remedy: {advice}"
             )
         self._finish_validation(log)
         # A loss shows the effect of the update before it, so the state just before the diverged step may be damaged already.
@@ -268,7 +266,7 @@ class Trainer:
         checkpoints.save(back, self.state_dict())  # so a killed run resumes with the lower rate
         log.warn(
             f"diverged at step {step}: back to the checkpoint of step {back}, with {factor:g} of the learning rate "
-            f"({rollbacks} of at most {self.runtime.rollbacks} times); if that happens again, {advice}"
+            f"({rollbacks} of at most {self.runtime.rollbacks} times). If that happens again, {advice}"
         )
         log.start(back, self.history, self.scores)
         return back
@@ -313,7 +311,7 @@ class Trainer:
         training patches. It grows when the network memorizes the training images.
         """
         model = self.ema.module.eval()
-        torch.backends.cudnn.benchmark = False  # useful for patches of one size only; `step` enables it
+        torch.backends.cudnn.benchmark = False  # it needs images of one size, so `step` enables it
         hr_image, lr_image = self.batch(0, jitter=0)  # steps count from 1, so these patches are always the same
         inputs = self.objective.compare(model(lr_image), hr_image, lr_image)
         training_loss = process_group.mean_over_processes(self.objective.losses[self.objective.pixel](inputs)).item()
@@ -390,6 +388,6 @@ def _memory_advice(options: Optimization) -> Iterator[None]:
         at_once, side = options.batch_size // options.gradient_accumulation, options.patch_size
         raise SrganError(
             f"out of memory with {at_once} patches of {side}x{side} at a time: in params.yaml raise gradient_accumulation (is "
-            f"{options.gradient_accumulation}), or lower batch_size or patch_size; if it happens in a validation, "
+            f"{options.gradient_accumulation}), or lower batch_size or patch_size. If it happens in a validation, "
             "leave the largest images out of the data"
         ) from error

@@ -19,7 +19,7 @@ from srgan.metrics.registry import METRICS, open_metrics, score, select_metrics
 SHOWN_IMAGES = 3  # in the comparison image of each validation
 LOSS_TILE = 256  # largest side in HR pixels of the tiles that the losses compare. It bounds the memory of VGG and of the discriminator
 
-Scores = tuple[dict[str, float], list[np.ndarray]]  # means over the images; comparison rows: LR, bicubic, SR, HR
+Scores = tuple[dict[str, float], list[np.ndarray]]  # means over the images, comparison rows (LR, bicubic, SR, HR)
 LossFunction = Callable[[Tensor, Tensor, Tensor], tuple[float, float]]  # SR, HR, LR image -> loss of the generator, pixel loss
 
 

@@ -82,7 +82,7 @@ def test_what_cannot_go_on_says_why_before_it_trains(copy_of_project):
     assert "no option in params.yaml differs" in refused({}, "--continue")
     assert "is at step 6 already: raise pretrain.steps (is 5)" in refused({"pretrain.steps": 5}, "--continue")
     assert "is of another network (model.features 8 -> 16)" in refused({"pretrain.steps": 9, "model.features": 16}, "--continue")
-    assert f"no state abc to continue from; other states: {final(copy_of_project, 'pretrain').name}" in refused(
+    assert f"no state abc to continue from. Other states: {final(copy_of_project, 'pretrain').name}" in refused(
         {"pretrain.steps": 9}, "--continue", "abc"
     )
     gone = {"pretrain.steps": 9, "pretrain.continue_from": f"{'0' * 12}@6"}
