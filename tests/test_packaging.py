@@ -103,4 +103,4 @@ def test_profiles_are_read_outside_a_project(installed):
 def test_a_command_that_needs_a_project_names_the_remedy(command, tmp_path):
     done = run("srgan", command, *(["workspace"] if command == "compare" else []), cwd=tmp_path, check=False)
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"srgan {command}: error: params.yaml: no such file; run this in the project's folder")
+    assert line.startswith(f"srgan {command}: error: params.yaml: no such file. Run this in the project's folder")

@@ -120,12 +120,12 @@ def _registry(name: str) -> Any:
 
 
 def choice_of(field: FieldInfo) -> Choice | None:
-    """Return the choice that a field, or each item of its list, offers; None if it offers none."""
+    """Return the choice that a field, or each item of its list, offers. None means no choice."""
     return next((part for part in (*field.metadata, *_parts(field.annotation)) if isinstance(part, Choice)), None)
 
 
 def section_of(field: FieldInfo, value: Any) -> type[Section] | None:
-    """Return the section that a field, or each item of its list, holds for a value of ``params.yaml``; None for a scalar."""
+    """Return the section that a field, or each item of its list, holds for a value of ``params.yaml``. None means a scalar."""
     if choice := choice_of(field):
         return choice.components().get(value.get("name")) if isinstance(value, dict) else None
     return next((part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, Section)), None)

@@ -39,7 +39,7 @@ class Register(Section):
     @model_validator(mode="after")
     def _check(self) -> "Register":
         if self.alias == "latest" or re.fullmatch(r"[vV]\d+", self.alias):
-            refuse("alias", "is reserved by MLflow ('latest', 'v1', 'v2', ...); choose another, such as challenger")
+            refuse("alias", "is reserved by MLflow ('latest', 'v1', 'v2', ...). Choose another, such as challenger")
         return self
 
 

@@ -64,13 +64,13 @@ def _sentence(details: ErrorDetails, value: Any, keys: Keys, root: type[Section]
     if bound := next((f"must be {word} {context[key]:g} (is {value})" for key, word in _BOUNDS.items() if key in context), ""):
         return bound
     if kind == "string_pattern_mismatch":
-        return f"{shown} has characters that are not allowed; use letters, digits, '_' and '.'"
+        return f"{shown} has characters that are not allowed. Use letters, digits, '_' and '.'"
     if kind == "missing":
         return "is missing"
     if kind in ("too_short", "string_too_short"):
         return "must not be empty"
     if kind == "string_type" and isinstance(value, bool | int | float | datetime.date):
-        return f"must be text, but YAML reads it as {_type(value)}; put it in quotes"
+        return f"must be text, but YAML reads it as {_type(value)}. Put it in quotes"
     if kind in _NEEDED:
         return f"must be {_NEEDED[kind]}, not {shown}"
     if kind == "model_type":

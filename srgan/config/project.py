@@ -40,7 +40,7 @@ class Project:
         """
         project = cls(Path(root).resolve())
         if not (project.root / "dvc.yaml").is_file():
-            raise SrganError(f"{project.root}/dvc.yaml: no such file; run this in the project's folder")
+            raise SrganError(f"{project.root}/dvc.yaml: no such file. Run this in the project's folder")
         return project
 
     @property
@@ -215,9 +215,9 @@ class Project:
             return path
         found = sorted(self.models.glob("*-fp32.onnx"))
         if not found:
-            raise SrganError(f"{self.models}/*-fp32.onnx: no exported model yet; make one with: dvc repro export, or name one with --model")
+            raise SrganError(f"{self.models}/*-fp32.onnx: no exported model yet. Export one with: dvc repro export, or name one with --model")
         if len(found) > 1:
-            raise SrganError(f"{self.models}: several models ({', '.join(path.name for path in found)}); name one with --model")
+            raise SrganError(f"{self.models}: several models ({', '.join(path.name for path in found)}). Name one with --model")
         return found[0]
 
     def check_export(self, path: Path, exported: dict[str, Any]) -> None:
@@ -228,7 +228,7 @@ class Project:
         """
         if exported.get("sha256") != sha256(path):
             raise SrganError(
-                f"{path}: damaged or replaced: not the file that {self.export_record} records; make it again with: dvc repro -f export"
+                f"{path}: damaged or replaced: not the file that {self.export_record} records. Export it again with: dvc repro -f export"
             )
 
 

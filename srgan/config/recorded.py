@@ -29,11 +29,11 @@ def require_recorded(path: str | Path) -> None:
         SrganError: keys are missing. DVC itself would report them after the stage.
     """
     path = Path(path)
-    values = yaml.plain(yaml.read(path, "srgan profile use demo"), path)
+    values = yaml.plain(yaml.read(path, "Write one with: srgan profile use demo"), path)
     names = dict.fromkeys([*INTERPOLATED, *(name for names in RECORDED.values() for name in names)])
     missing = [name for name in names if not _has(values, name)]
     if missing:
-        raise SrganError(f"{path}: DVC needs {', '.join(missing)} in the file; add the missing options with: srgan params update")
+        raise SrganError(f"{path}: DVC needs {', '.join(missing)} in the file. Add the missing options with: srgan params update")
 
 
 def _has(values: Any, name: str) -> bool:
@@ -59,7 +59,7 @@ def refuse_edits(loaded: Params, path: str | Path, stage: str, advice: str = "")
     try:
         now = load(path)
     except SrganError as error:
-        raise SrganError(f"{error}\nThe file was edited while this ran; correct it and run the same command again{advice}") from error
+        raise SrganError(f"{error}\nThe file was edited while this ran. Correct it and run the same command again{advice}") from error
     changes = changed(_recorded(loaded, stage), _recorded(now, stage))
     if changes:
         edits = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in changes.items())

@@ -29,7 +29,7 @@ def rename(values: dict[str, Any]) -> tuple[dict[str, Any], dict[Keys, Keys], li
     """Move values from old names to new ones. A file that has both keeps the old one, which is then an unknown option.
 
     Args:
-        values: the file, as nested dictionaries; not changed.
+        values: the file, as nested dictionaries. They are not changed.
 
     Returns:
         The values under the new names, the keys in the file of each moved value, and a phrase for each old name.

@@ -97,7 +97,7 @@ def update_file(path: Path) -> list[str]:
     if not changes:
         return [f"{path} has all options under their present names already"]
     files.write_text(path, text)
-    return [*(f"{path}: {change}" for change in changes), f"{path}: {len(changes)} changes; comments and values are kept"]
+    return [*(f"{path}: {change}" for change in changes), f"{path}: {len(changes)} changes. Comments and values are kept"]
 
 
 def update(path: Path) -> tuple[str, list[str]]:

@@ -79,10 +79,10 @@ def load(path: str | Path = "params.yaml", warn: bool = True) -> Params:
         'compact'
     """
     path = Path(path)
-    root = yaml.read(path, "run this in the project's folder, or name the file with --params")
+    root = yaml.read(path, "Run this in the project's folder, or name the file with --params")
     values, origins, renamed = rename(yaml.plain(root, path))
     if renamed and warn:
-        log.warning("%s: old names of options: %s; rewrite the file with: srgan params update", path, ", ".join(renamed))
+        log.warning("%s: old names of options: %s. Rewrite the file with: srgan params update", path, ", ".join(renamed))
     try:
         return Params.model_validate(values)
     except ValidationError as error:

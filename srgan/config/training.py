@@ -94,7 +94,7 @@ class Pretrain(Optimization):
     def _check_losses(self) -> "Pretrain":
         unfit = {entry.name for entry in entries(REGISTRY) if entry.needs_discriminator}
         if name := next((loss.name for loss in self.losses if loss.name in unfit), ""):
-            refuse("losses", f"cannot have {name}, which needs a discriminator; use it in train.losses")
+            refuse("losses", f"cannot have {name}, which needs a discriminator. Use it in train.losses")
         return self
 
     @model_validator(mode="after")

@@ -37,7 +37,7 @@ def read(path: Path, hint: str) -> CommentedMap:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise SrganError(f"{path}: no such file; {hint}") from error
+        raise SrganError(f"{path}: no such file. {hint}") from error
     except UnicodeDecodeError as error:
         raise SrganError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
     try:
@@ -45,15 +45,15 @@ def read(path: Path, hint: str) -> CommentedMap:
     except MarkedYAMLError as error:
         raise SrganError(f"{path}:{_line(error)}: {_problem(error, text)}") from error
     except RecursionError as error:
-        raise SrganError(f"{path}: lists or sections are nested too deeply; is this the right file?") from error
+        raise SrganError(f"{path}: lists or sections are nested too deeply. Is this the right file?") from error
     except (
         Exception
     ) as error:  # such as a number of thousands of digits, an impossible date, or _ alone, which ruamel.yaml takes for a number
         raise SrganError(f"{path}: not valid YAML: {(str(error) or type(error).__name__).splitlines()[0].partition(';')[0]}") from error
     if root is None:
-        raise SrganError(f"{path}: is empty; write the default options with: srgan profile use demo")
+        raise SrganError(f"{path}: is empty. Write the default options with: srgan profile use demo")
     if not isinstance(root, CommentedMap):
-        raise SrganError(f"{path}: must hold sections such as 'data:' and 'train:'; write an example with: srgan profile use demo")
+        raise SrganError(f"{path}: must hold sections such as 'data:' and 'train:'. Write an example with: srgan profile use demo")
     return root
 
 
@@ -66,10 +66,10 @@ def _problem(error: MarkedYAMLError, text: str) -> str:
     problem = (error.problem or "").strip()
     if problem.startswith("found duplicate key"):
         first = f" (first on line {error.context_mark.line + 1})" if error.context_mark else ""
-        return f"{problem.removeprefix('found ').partition(' with')[0]}{first}; delete one"
+        return f"{problem.removeprefix('found ').partition(' with')[0]}{first}. Delete one"
     lines = text.splitlines()
     if "\t" in (lines[_line(error) - 1] if _line(error) <= len(lines) else ""):
-        return "a tab cannot indent YAML; use spaces"
+        return "a tab cannot indent YAML. Use spaces"
     return f"not valid YAML: {problem}"
 
 
@@ -88,7 +88,7 @@ def plain(root: CommentedMap, path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise SrganError(f"{path}: an alias (*name) repeats a list or section inside itself") from error
     except OverflowError as error:
-        raise SrganError(f"{path}: has more than {MAX_VALUES:,} values; aliases (*name) repeat too much of it") from error
+        raise SrganError(f"{path}: has more than {MAX_VALUES:,} values. Aliases (*name) repeat too much of it") from error
 
 
 def to_plain(value: Any) -> Any:
@@ -116,7 +116,7 @@ def to_plain(value: Any) -> Any:
 
 
 def line_of(root: CommentedMap, keys: Keys) -> int:
-    """The line, from 1, of the value that `keys` lead to; of the nearest enclosing one if it is not in the file."""
+    """Return the line, from 1, of the value that `keys` lead to, or of the nearest enclosing one in the file."""
     node, line = root, 1
     for key in keys:
         if isinstance(node, dict) and key not in node:
@@ -130,6 +130,6 @@ def line_of(root: CommentedMap, keys: Keys) -> int:
 
 
 def nearest(word: str, valid: Sequence[str]) -> str:
-    """``; did you mean X?`` for the closest of `valid`, else the list of them."""
+    """Return ``; did you mean X?`` for the closest of `valid`, or else the list of them."""
     close = difflib.get_close_matches(word, valid, n=1)
     return f"; did you mean {close[0]}?" if close else f"; valid: {', '.join(valid)}"

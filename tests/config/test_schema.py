@@ -199,7 +199,7 @@ def test_a_name_like_a_number_stops_the_first_stage(tmp_path):
     path.write_text(path.read_text().replace("  name: demo", "  name: 20261127_1"))
     done = run("srgan", "download", cwd=folder, check=False)
     assert done.returncode == 1
-    assert done.stderr.endswith("export.name: must be text, but YAML reads it as a number; put it in quotes\n")
+    assert done.stderr.endswith("export.name: must be text, but YAML reads it as a number. Put it in quotes\n")
 
 
 def test_every_value_is_read_as_dvc_reads_it(tmp_path):
@@ -227,7 +227,7 @@ def test_every_value_is_read_as_dvc_reads_it(tmp_path):
     [
         ("  fp16: true", "  fp16: on", "export.fp16: must be true or false, not 'on'"),
         ("  fp16: true", "  fp16: no", "export.fp16: must be true or false, not 'no'"),
-        ("  fp16: true", "\tfp16: true", "a tab cannot indent YAML; use spaces"),
+        ("  fp16: true", "\tfp16: true", "a tab cannot indent YAML. Use spaces"),
         ("  fp16: true", "  fp16: true\n  fp16: false", "(first on line"),
         ("  fp16: true", "  fp16: true\n fp8: true", "not valid YAML"),
     ],

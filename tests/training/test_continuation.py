@@ -145,7 +145,7 @@ def test_a_file_without_a_key_that_dvc_reads_is_refused_before_the_stage_runs(co
     assert schema.load(path).pretrain.pretrained == "scratch"
     run("srgan", "data", "licence", cwd=copy_of_project)
     done = run("dvc", "repro", "-sf", "export", cwd=copy_of_project, check=False)
-    assert "params.yaml: DVC needs pretrain.pretrained in the file; add the missing options with: srgan params update" in done.stderr
+    assert "params.yaml: DVC needs pretrain.pretrained in the file. Add the missing options with: srgan params update" in done.stderr
 
 
 @pytest.mark.parametrize("start", ["models/pretrained.safetensors", "./models/generator.safetensors", "link.safetensors"])
