@@ -215,7 +215,7 @@ class Project:
             return path
         found = sorted(self.models.glob("*-fp32.onnx"))
         if not found:
-            raise SrganError(f"{self.models}/*-fp32.onnx: no exported model yet. Export one with: dvc repro export, or name one with --model")
+            raise SrganError(f"{self.models}/*-fp32.onnx: no exported model. Export one with: dvc repro export, or name one with --model")
         if len(found) > 1:
             raise SrganError(f"{self.models}: several models ({', '.join(path.name for path in found)}). Name one with --model")
         return found[0]

@@ -12,7 +12,8 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 
 from srgan.utils.errors import SrganError
 
-MAX_VALUES = 200_000  # in one file
+MAX_CHARACTERS = 100_000  # of a file: larger ones take minutes to read
+MAX_VALUES = 200_000  # of a file, with what its aliases repeat
 Keys = tuple[str | int, ...]  # the way to a value: names of keys, and positions in lists
 
 
@@ -40,6 +41,8 @@ def read(path: Path, hint: str) -> CommentedMap:
         raise SrganError(f"{path}: no such file. {hint}") from error
     except UnicodeDecodeError as error:
         raise SrganError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    if len(text) > MAX_CHARACTERS:
+        raise SrganError(f"{path}: has {len(text):,} characters, and at most {MAX_CHARACTERS:,} are read. Is this the right file?")
     try:
         root = editor().load(text)
     except MarkedYAMLError as error:

@@ -110,7 +110,7 @@ def _demo(old: str, new: str) -> Callable[[], bytes]:
 FIXED: dict[str, Callable[[], bytes]] = {
     "empty.yaml": lambda: b"",
     "digits.yaml": _demo("seed: 0", f"seed: {'9' * 5000}"),
-    "exponent.yaml": _demo("tv: 0", "tv: 1e400"),
+    "exponent.yaml": _demo("grad_clip: 0.0", "grad_clip: 1e400"),
     "not-utf-8.yaml": lambda: b"data: \xff\xfe\n",
     "utf-16.yaml": lambda: (ROOT / "params.yaml").read_text().encode("utf-16"),
     "zeros.yaml": lambda: bytes(10_000),
