@@ -51,7 +51,7 @@ def prepare(folder: Path, steps: int) -> None:
     images.mkdir(parents=True)
     for number in range(12):
         Image.fromarray(photograph(number, 400, 500)).save(images / f"{number}.png")
-    text = profiles.text("demo").replace("train: [sample]", f"train: [{images}]").replace("  steps: 3000", f"  steps: {steps}")
+    text = profiles.read("demo").replace("train: [sample]", f"train: [{images}]").replace("  steps: 3000", f"  steps: {steps}")
     (folder / "params.yaml").write_text(text)
     for stage in ("download", "prepare"):
         subprocess.run([sys.executable, "-m", "srgan", stage], cwd=folder, check=True, capture_output=True)

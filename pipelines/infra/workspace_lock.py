@@ -139,7 +139,7 @@ def set_params(project: Project, profile: str | None, overrides: dict[str, Any])
     path, written = project.params, project.root / WRITTEN
     before = files.require(path, "git checkout").read_text(encoding="utf-8")
     with files.atomic_file(path) as temporary:
-        temporary.write_text(profiles.text(profile) if profile else before, encoding="utf-8")
+        temporary.write_text(profiles.read(profile) if profile else before, encoding="utf-8")
         with modify_yaml(str(temporary)) if overrides else contextlib.nullcontext({}) as values:
             for name, value in overrides.items():
                 if not renamed.set_option(values, name, value, tuple(schema.Params.model_fields)):

@@ -13,7 +13,7 @@ profiles = typer.Typer(help="List, compare and use ready-made parameter files.")
 def _names() -> list[str]:
     from srgan.config import profiles
 
-    return profiles.names()
+    return profiles.list_profiles()
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The profile.", autocompletion=_names)]
@@ -64,7 +64,7 @@ def plan(
 
     machine.keep_freed_memory()
     project = Project()
-    chosen = {name: profiles.load(name) for name in (profiles.names() if every else names or [])}
+    chosen = {name: profiles.load(name) for name in (profiles.list_profiles() if every else names or [])}
     for name, loaded in (chosen or {str(params): schema.load(params)}).items():
         print(f"{name}:")
         if not chosen and (data := downloaded(project.raw)):

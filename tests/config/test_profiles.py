@@ -7,19 +7,19 @@ from tests.helpers.commands import run
 from tests.helpers.project import ROOT, write_params
 
 
-@pytest.mark.parametrize("name", profiles.names())
+@pytest.mark.parametrize("name", profiles.list_profiles())
 def test_a_profile_can_be_run(name, tmp_path):
     """Its values are valid, its data sets exist, and every key says what it is, as in the demo's file."""
     path = tmp_path / "params.yaml"
-    path.write_text(profiles.text(name))
+    path.write_text(profiles.read(name))
     loaded = schema.load(path)
     for split, names in (("train", loaded.data.train), ("test", loaded.data.test)):
         assert choose(names, split)
-    head = profiles.text(name).split("\n\n")[0]
+    head = profiles.read(name).split("\n\n")[0]
     assert "Cost:" in head or "minutes" in head
 
 
-@pytest.mark.parametrize("name", profiles.names())
+@pytest.mark.parametrize("name", profiles.list_profiles())
 def test_a_profile_is_a_short_overlay_on_the_defaults(name):
     """It begins with its purpose and cost, and its values differ from the defaults."""
     text = (ROOT / "srgan" / "config" / "profiles" / f"{name}.yaml").read_text()
@@ -29,15 +29,15 @@ def test_a_profile_is_a_short_overlay_on_the_defaults(name):
 
 
 def test_the_shipped_parameters_are_the_demo():
-    assert (ROOT / "params.yaml").read_text() == profiles.text("demo")
-    assert profiles.names() == ["compact-realtime", "cpu-30min", "demo", "esrgan-df2k", "srgan-div2k"]
+    assert (ROOT / "params.yaml").read_text() == profiles.read("demo")
+    assert profiles.list_profiles() == ["compact-realtime", "cpu-30min", "demo", "esrgan-df2k", "srgan-div2k"]
 
 
 def test_the_papers_settings(tmp_path):
     loaded = {}
     for name in ("srgan-div2k", "esrgan-df2k"):
         path = tmp_path / f"{name}.yaml"
-        path.write_text(profiles.text(name))
+        path.write_text(profiles.read(name))
         loaded[name] = schema.load(path)
     srgan, esrgan = loaded.values()
     assert (srgan.model.name, srgan.model.depth, srgan.pretrain.steps, srgan.pretrain.losses[0].name) == ("srresnet", 16, 10**6, "mse")
@@ -51,7 +51,7 @@ def test_the_papers_settings(tmp_path):
 def test_a_profile_replaces_the_file_and_keeps_ones_own(tmp_path):
     path = tmp_path / "params.yaml"
     run("srgan", "profile", "use", "demo", cwd=tmp_path)
-    assert path.read_text() == profiles.text("demo")
+    assert path.read_text() == profiles.read("demo")
     assert "already" in run("srgan", "profile", "use", "demo", cwd=tmp_path).stdout
     run("srgan", "profile", "use", "srgan-div2k", cwd=tmp_path)
     assert not list(tmp_path.glob("*.bak*"))  # a profile as it ships is no loss
@@ -64,7 +64,7 @@ def test_a_profile_replaces_the_file_and_keeps_ones_own(tmp_path):
 
 def test_the_difference_is_told_value_by_value(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text(profiles.text("demo"))
+    path.write_text(profiles.read("demo"))
     assert "has the values of demo" in profiles.difference("demo", path)
     lines = dict(line.split(maxsplit=1) for line in profiles.difference("esrgan-df2k", path).splitlines())
     assert lines["model.growth"].split() == ["-", "->", "32"]
@@ -74,5 +74,5 @@ def test_the_difference_is_told_value_by_value(tmp_path):
 
 def test_an_unknown_profile_is_refused_with_the_nearest():
     with pytest.raises(SrganError, match=r"no profile 'esrgan'; did you mean esrgan-df2k\?"):
-        profiles.text("esrgan")
+        profiles.read("esrgan")
     assert "demo" in profiles.describe()

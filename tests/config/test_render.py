@@ -27,9 +27,9 @@ def test_the_commands_write_them(tmp_path):
     assert (tmp_path / "d.md").read_text() == reference.reference()
 
 
-@pytest.mark.parametrize("name", profiles.names())
+@pytest.mark.parametrize("name", profiles.list_profiles())
 def test_editors_accept_a_profile_and_mark_a_wrong_key(name):
-    values = yaml.safe_load(profiles.text(name))
+    values = yaml.safe_load(profiles.read(name))
     described = json.loads(reference.json_schema())
     jsonschema.validate(values, described)
     values["train"]["stepz"] = 1

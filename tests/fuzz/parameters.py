@@ -31,7 +31,7 @@ class Parameters(Target):
 
     def build(self, folder: Path) -> None:
         (folder / "demo.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-        for name in profiles.names():
+        for name in profiles.list_profiles():
             (folder / f"{name}.yaml").write_bytes((ROOT / "srgan" / "config" / "profiles" / f"{name}.yaml").read_bytes())
 
     def fixed(self) -> dict[str, Callable[[], bytes]]:
