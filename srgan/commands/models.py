@@ -55,7 +55,7 @@ def promote(
 
     decision = promotion.promote(Project(), schema.load(params), dry_run, reason)
     for check in decision.checks:
-        print(f"  {'holds ' if check.passed else 'BROKEN'}  {check.name}: {check.found} (wanted: {check.wanted})")
+        print(f"  {'passed' if check.passed else 'FAILED'}  {check.name}: {check.found} (required: {check.wanted})")
     before = f"version {decision.champion}" if decision.champion else "none"
     dry = " (dry run)" if dry_run else ""
     print(f"{decision.model}: version {decision.challenger}, champion before: {before}: {decision.verdict}{dry}\n  {decision.reason}")

@@ -1,1 +1,1 @@
-"""MLflow: runs, the registry, promotion."""
+"""MLflow: runs, the model registry, promotion."""

@@ -1,4 +1,4 @@
-"""Several trainings side by side: ``srgan compare``."""
+"""A comparison of several trainings on one page: ``srgan compare``."""
 
 import logging
 import re
@@ -25,23 +25,26 @@ log = logging.getLogger(__name__)
 
 
 def compare(project: Project, params: Params, names: list[str], page: Path, chosen: str | None = None) -> None:
-    """Score the models of several runs on the same images, those that are prepared here, and lay them side by side on one page.
+    """Score the models of several runs on the prepared test images and write a page that compares them.
 
     Args:
         project: the files.
         params: the configuration here.
-        names: of the runs, see `srgan.tracking.find_run.find`.
-        page: where the page goes.
-        chosen: one of the sets; None for all test images.
+        names: the runs, see `srgan.tracking.find_run.find`.
+        page: the file to write.
+        chosen: score on this test set alone. Default: all test images.
+
+    Raises:
+        SrganError: a run is not found, its scale differs, or no test images are prepared.
     """
     manifest = read_manifest(project.prepared)
     scale = manifest["scale"]
     if find_run.WORKSPACE in names:
-        current_training(project, params)  # its settings are those of params.yaml, if it was trained with them
+        current_training(project, params)  # an error if its model was not trained with params.yaml
     test = [pair for pair in pairs(project.prepared, "test") if chosen in (None, pair.set)]
     if not test:
         sets = ", ".join(dict.fromkeys(pair.set for pair in pairs(project.prepared, "test")))
-        raise SrganError(f"no test images of '{chosen}' are prepared here, but of {sets}; name others under data.test in params.yaml")
+        raise SrganError(f"no test images of '{chosen}' are prepared, only of {sets}; add the set to data.test in params.yaml")
     with tempfile.TemporaryDirectory() as folder:
         models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=scale)}
         found = {}
@@ -51,7 +54,7 @@ def compare(project: Project, params: Params, names: list[str], page: Path, chos
             found[label] = find_run.find(project, name, Path(folder) / str(number))
             upscaler = Upscaler(found[label].model, threads=1)
             if upscaler.scale != scale:
-                raise SrganError(f"{name}: enlarges by {upscaler.scale}, the images here are prepared for {scale}; set prepare.scale")
+                raise SrganError(f"{name}: its scale is {upscaler.scale}, the images are prepared for {scale}; set prepare.scale")
             models[label] = upscaler.upscale
             log.info("%s: %s", label, found[label].origin)
         scorers = open_metrics(select_metrics(params.evaluate.lpips), "the comparison is made without it", pick_device())
@@ -65,6 +68,6 @@ def compare(project: Project, params: Params, names: list[str], page: Path, chos
         statistics = model_statistics(table, ("bicubic", first) if len(found) > 1 else ("bicubic",))
         origin = {label: run.origin for label, run in found.items()}
         origin |= {"compared at revision": git.revision(project.root) or "none", "scored on": manifest["test_sha256"][:16]}
-        told = {label: run.history for label, run in found.items()}
-        write_report(page, f"Comparison of {', '.join(found)}", main, table, statistics, pictures, told, manifest, origin, [])
-    log.info("\n%s\n\nLook at %s", text_table(summarise(table)), page)
+        histories = {label: run.history for label, run in found.items()}
+        write_report(page, f"Comparison of {', '.join(found)}", main, table, statistics, pictures, histories, manifest, origin, [])
+    log.info("\n%s\n\nReport: %s", text_table(summarise(table)), page)

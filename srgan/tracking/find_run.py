@@ -1,4 +1,4 @@
-"""Trainings by name, wherever their models lie: in this folder, in git and DVC, in MLflow, in a file."""
+"""Find a training by name: in the project, in git and DVC, in MLflow or in a file."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from srgan.config import schema
 from srgan.config.project import Project
 from srgan.evaluation.history import TrainingHistory, read_history
 from srgan.tracking import mlflow_run, registry, store
-from srgan.utils.errors import SrganError
+from srgan.utils.errors import SrganError, reason
 from srgan.utils.files import plain_name, require, sha256
 
 WORKSPACE = "workspace"
@@ -22,7 +22,13 @@ SECTIONS = ("data.", "prepare.", "model.", "pretrain.", "train.")  # of the para
 
 @dataclass(frozen=True)
 class Found:
-    """A training: its model, what it left behind, and where it was found."""
+    """A training that was found.
+
+    Attributes:
+        model: its `.onnx` file.
+        history: its parameters and logged values.
+        origin: the place where it was found, for people.
+    """
 
     model: Path
     history: TrainingHistory
@@ -30,16 +36,16 @@ class Found:
 
 
 def find(project: Project, name: str, folder: Path) -> Found:
-    """Find a training, and bring its model here.
+    """Find a training and download its model.
 
     Args:
         project: whose revisions and MLflow store are searched.
-        name: ``workspace``; an `.onnx` file; ``models:/NAME@ALIAS``; a git revision or DVC experiment of this project, whose outs DVC's
-            cache or remote holds; or the id or name of an MLflow run.
-        folder: for the model, if it has to be brought.
+        name: ``workspace``, an `.onnx` file, ``models:/NAME@ALIAS``, a git revision, a DVC experiment, or the id or name of an MLflow
+            run. The outs of a revision must be in the cache or remote of DVC.
+        folder: for a downloaded model.
 
     Raises:
-        SrganError: nothing bears this name, or its model is not to be had; the message says where was searched.
+        SrganError: no training has this name, or its model is missing. The message names the places that were searched.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if name.endswith(".onnx"):
@@ -62,23 +68,23 @@ def _in_dvc(project: Project, name: str, folder: Path) -> Found:
 
     try:
         files = DVCFileSystem(str(project.root.resolve()), rev=None if name == WORKSPACE else name)
-        files.repo  # noqa: B018 (opens it; without, a wrong revision would show later and otherwise)
+        files.repo  # noqa: B018 (opens it, so that a wrong revision is an error here)
     except (DvcException, SCMError, OSError) as error:
-        raise LookupError(f"no revision or experiment of git and DVC ({store.reason(error)})") from error
+        raise LookupError(f"no revision or experiment of git and DVC ({reason(error)})") from error
     try:
         exported = json.loads(files.read_text(REVISION.export_record.as_posix()))
         file = plain_name(exported["file"], f"revision '{name}': {REVISION.export_record}: file", ".onnx")
         model = folder / file
         files.get_file(f"models/{file}", str(model))
         if exported.get("sha256") not in (None, sha256(model)):
-            raise SrganError(f"revision '{name}': models/{file} is damaged or replaced: not the file that {REVISION.export_record} records")
+            raise SrganError(f"revision '{name}': models/{file} is damaged or replaced: its digest differs from {REVISION.export_record}")
         options = schema.settings(yaml.safe_load(files.read_text("params.yaml")))
         kept = {key: value for key, value in options.items() if key.startswith(SECTIONS)}
         history = read_history(kept, REVISION.losses, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
     except (DvcException, OSError, KeyError, TypeError, ValueError) as error:
         raise SrganError(
-            f"revision '{name}': its results are not here ({store.reason(error)}); bring them with: dvc fetch --all-commits, "
-            "or make them with: dvc repro"
+            f"revision '{name}': its results are missing ({reason(error)}); download them with: dvc fetch --all-commits, "
+            "or train with: dvc repro"
         ) from error
     return Found(model, history, "this folder" if name == WORKSPACE else f"git and DVC, {name}")
 
@@ -88,6 +94,6 @@ def _in_mlflow(project: Project, name: str, folder: Path) -> Found:
         run_id, history = mlflow_run.history_of_server(project, name)
     except LookupError:
         raise
-    except Exception as error:  # see tracking.try_sync
+    except Exception as error:  # see `mlflow_run.try_sync`
         raise LookupError(str(store.explained(project, error))) from error
     return Found(registry.download(project, registry.model_of_run(project, run_id), folder), history, f"MLflow, run {run_id}")

@@ -1,4 +1,4 @@
-"""Which registered model is the champion: decided by scores, written down, and taken back."""
+"""The decision about the champion: made by scores, recorded, and rolled back."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Check:
-    """One of the conditions of a promotion, with the numbers behind it."""
+    """One condition of a promotion, with its numbers."""
 
     name: str
     wanted: str
@@ -44,17 +44,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided, and why.
+    """A decision and its reason.
 
     Attributes:
         model: name of the registered model.
-        challenger: its version.
-        champion: version of the champion before; None if there was none.
+        challenger: version of the challenger.
+        champion: version of the champion before the decision, or None.
         verdict: ``promoted``, ``held`` (the champion stays), or ``nothing to decide`` (the challenger is the champion).
-        reason: in a sentence.
+        reason: one sentence.
         checks: all conditions.
-        dry: nothing was changed.
-        note: that the challenger is not the model of this working copy; empty if it is, or if there is none here.
+        dry: True if nothing was changed.
+        note: a sentence if the challenger is not the model of this working copy, else empty.
     """
 
     model: str
@@ -68,27 +68,28 @@ class Decision:
 
 
 def promote(project: Project, params: Params, dry: bool = False, force: str = "", own: bool = False) -> Decision:
-    """Make the challenger the champion, if it is better and breaks no rule (``promote`` in params.yaml).
+    """Make the challenger the champion if it passes all rules (section ``promote`` of params.yaml).
 
-    Both are scored on the test images that are prepared here. Scores that were registered with a model count if they are of the same
-    images; otherwise its file is scored anew. What was decided is written to ``reports/promotion.md`` and to the version's tags.
+    Both models are scored on the prepared test images. Registered scores of the same images are reused. The decision is written to
+    ``reports/promotion.md`` and to the tags of the version.
 
     Args:
         project: the files.
         params: the whole configuration.
         dry: decide, but change nothing.
-        force: a reason to promote whatever the scores say; it is written down.
-        own: refuse a challenger that is not the model of this working copy, instead of a warning.
+        force: a reason to promote even if a rule fails. It is recorded.
+        own: refuse a challenger that is not the model of this working copy. Default: a warning.
 
     Raises:
-        SrganError: there is no challenger, it is not `own`, MLflow refuses or cannot be reached, or another promotion came first; nothing
-            has changed then.
+        SrganError: there is no challenger, it is not the model of this working copy (`own`), MLflow refuses, or another promotion was
+            faster. Nothing was changed.
+        Unreachable: MLflow does not answer. Nothing was changed.
     """
     manifest = read_manifest(project.prepared)
     name = registered_name(params, manifest["scale"])
     challenger, champion = registry.version(project, name, CHALLENGER), registry.version(project, name, CHAMPION)
     if challenger is None:
-        raise SrganError(f"{name}: no version has the alias {CHALLENGER}; one gets it by: dvc repro register")
+        raise SrganError(f"{name}: no version has the alias {CHALLENGER}; register one with: dvc repro register")
     numbers = (challenger.version, champion.version if champion else None)
     note = _foreign(project, name, challenger)
     if note and own:
@@ -106,12 +107,12 @@ def promote(project: Project, params: Params, dry: bool = False, force: str = ""
         }
         table = _scores(project, params, manifest, contenders, files)
         cost = {role: benchmark.measure(path) for role, path in files.items()}
-    checks = judge(table, cost, challenger.tags, params.promote)
-    broken = [check for check in checks if not check.passed]
+    checks = check_rules(table, cost, challenger.tags, params.promote)
+    failed = [check for check in checks if not check.passed]
     if force:
-        verdict, reason = "promoted", f"forced: {force}" + (f" (against: {', '.join(check.name for check in broken)})" if broken else "")
-    elif broken:
-        verdict, reason = "held", "; ".join(f"{check.name}: {check.found}, wanted is {check.wanted}" for check in broken)
+        verdict, reason = "promoted", f"forced: {force}" + (f" (against: {', '.join(check.name for check in failed)})" if failed else "")
+    elif failed:
+        verdict, reason = "held", "; ".join(f"{check.name}: {check.found}, required: {check.wanted}" for check in failed)
     else:
         verdict = "promoted"
         reason = "better than the champion by every rule" if champion else "the first champion: better than bicubic by every rule"
@@ -125,7 +126,7 @@ def promote(project: Project, params: Params, dry: bool = False, force: str = ""
 
 
 def _foreign(project: Project, name: str, challenger: Any) -> str:
-    """A sentence if the challenger is another model than the one that was exported in this working copy."""
+    """Return a sentence if the challenger is not the exported model of this working copy, else an empty text."""
     exported = read_state(project.export_record)
     known = challenger.tags.get(registry.DIGEST_TAG)
     if not isinstance(exported, dict) or not known or exported.get("sha256") == known:
@@ -137,13 +138,19 @@ def _foreign(project: Project, name: str, challenger: Any) -> str:
 
 
 def rollback(project: Project, params: Params, reason: str) -> tuple[str | None, str]:
-    """Make the champion before this one the champion again.
+    """Make the previous champion the champion again.
+
+    Args:
+        project: the files.
+        params: the whole configuration.
+        reason: recorded with the version that is rolled back.
 
     Returns:
-        The versions that were (None: there was none) and are the champion.
+        The version that was the champion, or None, and the version that is the champion now.
 
     Raises:
-        SrganError: there is none to go back to, or MLflow refuses or cannot be reached.
+        SrganError: there is no previous champion, or MLflow refuses.
+        Unreachable: MLflow does not answer.
     """
     name = registered_name(params, read_manifest(project.prepared)["scale"])
     former, restored = champions.restore_previous(project, name)
@@ -152,14 +159,14 @@ def rollback(project: Project, params: Params, reason: str) -> tuple[str | None,
     return former, restored
 
 
-def judge(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict[str, str], rules: Promote) -> list[Check]:
-    """The conditions, in order of importance.
+def check_rules(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict[str, str], rules: Promote) -> list[Check]:
+    """Return the conditions in order of importance.
 
     Args:
-        table: scores per image, with the models `challenger`, `bicubic` and, if there is one, `champion`.
-        cost: what both files take, as `srgan.inference.benchmark.measure` tells it.
-        tags: of the challenger's version.
-        rules: from the parameters.
+        table: scores for each image, with the models `challenger`, `bicubic` and, if there is one, `champion`.
+        cost: time and size of both files, see `srgan.inference.benchmark.measure`.
+        tags: tags of the challenger's version.
+        rules: limits of the parameters.
     """
     by_model = {str(model): rows.set_index(["set", "image"])[list(METRICS)] for model, rows in table.groupby("model")}
     ours = by_model[CHALLENGER]
@@ -168,70 +175,70 @@ def judge(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict[str, 
     checks = []
     if role == CHAMPION:
         checks.append(_primary(ours, theirs, rules.metric))
-    for figure, limit in (
+    for metric, limit in (
         ("psnr_y", rules.max_psnr_y_drop),
         ("color_shift", rules.max_color_shift_rise),
         ("checkerboard", rules.max_checkerboard_rise),
     ):
-        better = METRICS[figure].higher_is_better
-        worse = float((better(theirs[figure]) - better(ours[figure])).mean())
-        told = f"{METRICS[figure].label} {ours[figure].mean():.3f} against the {role}'s {theirs[figure].mean():.3f}"
-        checks.append(Check(figure, f"at most {limit:g} worse", told, worse <= limit))
+        better = METRICS[metric].higher_is_better
+        worse = float((better(theirs[metric]) - better(ours[metric])).mean())
+        found = f"{METRICS[metric].label} {ours[metric].mean():.3f}, the {role} has {theirs[metric].mean():.3f}"
+        checks.append(Check(metric, f"at most {limit:g} worse", found, worse <= limit))
     parity = tags.get(registry.DIFFERENCE_TAG)
-    told = f"differs by {float(parity):.1e}" if parity else "never measured"
+    found = f"differs by {float(parity):.1e}" if parity else "never measured"
     wanted = f"the file differs from PyTorch by less than {TOLERANCE:g}"
-    checks.append(Check("onnx_parity", wanted, told, bool(parity and float(parity) < TOLERANCE)))
+    checks.append(Check("onnx_parity", wanted, found, bool(parity and float(parity) < TOLERANCE)))
     if role == CHAMPION:
-        for figure, limit, title in (
+        for name, limit, title in (
             ("seconds_per_megapixel", rules.max_time_ratio, "time per megapixel"),
             ("megabytes", rules.max_size_ratio, "size"),
         ):
-            ratio = cost[CHALLENGER][figure] / cost[CHAMPION][figure]
-            told = f"{title} {cost[CHALLENGER][figure]:.3g} against {cost[CHAMPION][figure]:.3g}, {ratio:.2f} times"
-            checks.append(Check(figure, f"at most {limit:g} times the champion's", told, ratio <= limit))
+            ratio = cost[CHALLENGER][name] / cost[CHAMPION][name]
+            found = f"{title} {cost[CHALLENGER][name]:.3g} against {cost[CHAMPION][name]:.3g}, {ratio:.2f} times"
+            checks.append(Check(name, f"at most {limit:g} times the champion's", found, ratio <= limit))
     return checks
 
 
 def _primary(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> Check:
-    wanted = "better, with its 95 % interval over the images"
+    wanted = "better, with the whole 95 % interval over the images"
     better = METRICS[metric].higher_is_better
     gain = pd.DataFrame({metric: better(ours[metric]) - better(theirs[metric])})
     if gain[metric].isna().any():
-        return Check(metric, wanted, "could not be had for every image; see promote.metric in params.yaml", False)
+        return Check(metric, wanted, "not available for every image; see promote.metric in params.yaml", False)
     mean, low, high = statistics.intervals(gain)[metric]
     if low is None:
-        return Check(metric, wanted, f"better by {mean:.4f} on one image, of which there is no interval", False)
+        return Check(metric, wanted, f"better by {mean:.4f} on one image, which gives no interval", False)
     wins = int((gain[metric] > 0).sum())
     return Check(metric, wanted, f"better by {mean:.4f} ({low:.4f} to {high:.4f}), on {wins} of {len(gain)} images", low > 0)
 
 
 def _scores(project: Project, params: Params, manifest: dict[str, Any], contenders: dict[str, Any], files: dict[str, Path]) -> pd.DataFrame:
-    """A table of the contenders and bicubic, per image."""
+    """Return the scores of the contenders and of bicubic for each image."""
     needed = params.promote.metric
-    tables, anew = [], {}
+    tables, unscored = [], {}
     for role, found in contenders.items():
         known = registry.scores(project, found, manifest["test_sha256"])
         if known is None or known[needed].isna().any():
             upscaler = Upscaler(files[role], provider="auto", threads=1)
             if upscaler.scale != manifest["scale"]:
                 raise SrganError(
-                    f"version {found.version} enlarges by {upscaler.scale}, the images here are prepared for {manifest['scale']}"
+                    f"version {found.version} has scale {upscaler.scale}, the images have {manifest['scale']}; set prepare.scale"
                 )
-            anew[role] = upscaler.upscale
+            unscored[role] = upscaler.upscale
         else:
             tables.append(known.assign(model=role))
-    log.info("scored on %s: %s", manifest["test_sha256"][:16], f"{', '.join(anew)} anew" if anew else "as registered")
-    scorers = open_metrics(select_metrics(params.evaluate.lpips), "the decision is made without it", pick_device()) if anew else None
+    log.info("test images %s: %s", manifest["test_sha256"][:16], f"scoring {', '.join(unscored)}" if unscored else "registered scores")
+    scorers = open_metrics(select_metrics(params.evaluate.lpips), "the decision is made without it", pick_device()) if unscored else None
     models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=manifest["scale"])}
-    tables.append(evaluate.evaluate(pairs(project.prepared, "test"), models | anew, manifest["scale"], scorers, pick_device()))
+    tables.append(evaluate.evaluate(pairs(project.prepared, "test"), models | unscored, manifest["scale"], scorers, pick_device()))
     return pd.concat(tables, ignore_index=True)
 
 
-# -- what is written down --------------------------------------------------------------------------------------------------
+# -- records --------------------------------------------------------------------------------------------------------------
 
 
 def decision_tags(decision: Decision) -> dict[str, str]:
-    """For the version in the registry."""
+    """Return the tags that record a decision with its version."""
     return {
         "srgan.decision": decision.verdict,
         "srgan.decision.reason": decision.reason[:4000],
@@ -242,8 +249,8 @@ def decision_tags(decision: Decision) -> dict[str, str]:
 
 
 def page(decision: Decision, table: pd.DataFrame) -> str:
-    """The decision as Markdown."""
-    against = f"version {decision.champion}" if decision.champion else "no champion yet, so against bicubic"
+    """Return the decision as a page of Markdown."""
+    against = f"version {decision.champion}" if decision.champion else "none yet, bicubic takes its place"
     lines = [
         f"# {decision.model}: version {decision.challenger} {'would be ' if decision.dry else ''}{decision.verdict}",
         "",
@@ -252,19 +259,19 @@ def page(decision: Decision, table: pd.DataFrame) -> str:
         *([f"**{escaped(decision.note)}.**", ""] if decision.note else []),
         f"Challenger: version {decision.challenger}. Champion: {against}. {time.strftime('%Y-%m-%d %H:%M')}.",
         "",
-        "| condition | wanted | found | |",
+        "| condition | required | found | |",
         "|---|---|---|---|",
         *(
-            f"| {escaped(check.name)} | {escaped(check.wanted)} | {escaped(check.found)} | {'holds' if check.passed else '**broken**'} |"
+            f"| {escaped(check.name)} | {escaped(check.wanted)} | {escaped(check.found)} | {'passed' if check.passed else '**failed**'} |"
             for check in decision.checks
         ),
         "",
         "Means over the images:",
         "",
     ]
-    figures = [name for name in METRICS if table[name].notna().any()]
-    lines += [f"| set | model | {' | '.join(METRICS[name].title for name in figures)} |", "|---" * (2 + len(figures)) + "|"]
-    means = table.groupby(["set", "model"], sort=False)[figures].mean()
+    metrics = [name for name in METRICS if table[name].notna().any()]
+    lines += [f"| set | model | {' | '.join(METRICS[name].title for name in metrics)} |", "|---" * (2 + len(metrics)) + "|"]
+    means = table.groupby(["set", "model"], sort=False)[metrics].mean()
     for (set_name, model), row in means.iterrows():
-        lines.append(f"| {escaped(set_name)} | {escaped(model)} | {' | '.join(f'{METRICS[name].text(row[name])}' for name in figures)} |")
+        lines.append(f"| {escaped(set_name)} | {escaped(model)} | {' | '.join(f'{METRICS[name].text(row[name])}' for name in metrics)} |")
     return "\n".join(lines) + "\n"

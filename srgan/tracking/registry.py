@@ -1,4 +1,4 @@
-"""The model registry: versions found by what they hold, named by aliases."""
+"""The model registry: versions are found by their digest and named by aliases."""
 
 import contextlib
 import importlib.metadata
@@ -30,12 +30,12 @@ from srgan.utils.errors import SrganError
 from srgan.utils.files import plain_name, sha256
 
 DIGEST_TAG = "srgan.onnx_sha256"
-TEST_TAG = "srgan.test_sha256"  # the images that the version's scores are of
-SCORES_TAG = "srgan.scores_run"  # the run whose artifacts they are among
-DIFFERENCE_TAG = "srgan.onnx_difference"  # from PyTorch, at most
+TEST_TAG = "srgan.test_sha256"  # digest of the test images of the scores
+SCORES_TAG = "srgan.scores_run"  # run that has the scores as an artifact
+DIFFERENCE_TAG = "srgan.onnx_difference"  # largest difference from PyTorch
 MODEL_ID = re.compile(r"models:/(m-[0-9a-f]+)")
-IMAGES = "-images"  # end of the name of a second model that former releases kept
-NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what a server that works says of a name it does not know
+IMAGES = "-images"  # suffix of a second model that former releases registered
+NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a working server's answers for an unknown name
 SERVICE = ("filelock", "mlflow", "numpy", "onnx", "opencv-python-headless", "pandas", "pillow", "psutil", "pyvips[binary]", "tifffile")
 
 log = logging.getLogger(__name__)
@@ -44,24 +44,25 @@ log = logging.getLogger(__name__)
 def register(
     path: Path, training: TrainingRecord, name: str, alias: str, tags: dict[str, str], table: pd.DataFrame, card: str
 ) -> dict[str, Any]:
-    """Put an `.onnx` file into the registry as a new version of `name`, and point `alias` to it.
+    """Register an `.onnx` file as a new version of a model and give it an alias.
 
-    The same file twice makes no second version.
+    A file that is registered already keeps its version.
 
     Args:
         path: the file.
-        training: whose it is.
+        training: record of its training.
         name: of the registered model.
         alias: for the version.
-        tags: of the version.
-        table: the file's scores, per image.
-        card: the model card, which becomes the version's description.
+        tags: for the version.
+        table: scores of the file for each image.
+        card: the model card, which becomes the description of the version.
 
     Returns:
-        `name`, `version`, `alias`, `run_id`.
+        `name`, `version`, `alias` and `run_id`.
 
     Raises:
-        SrganError: MLflow refuses or (`Unreachable`) cannot be reached; nothing is lost, the stage can be run again.
+        SrganError: MLflow refuses. The stage can be run again.
+        Unreachable: MLflow does not answer. The stage can be run again.
     """
     try:
         client = store.connect(training.project)
@@ -74,43 +75,45 @@ def register(
             client.log_artifact(run_id, str(Path(folder) / place.name), str(place.parent))
         client.log_text(run_id, card, "MODEL_CARD.md")
         client.update_model_version(name, found.version, card)
-        for key, value in (tags | {SCORES_TAG: run_id}).items():  # after the scores that they speak of
+        for key, value in (tags | {SCORES_TAG: run_id}).items():  # after the scores, which they refer to
             client.set_model_version_tag(name, found.version, key, value)
-        give_alias(client, name, alias, found.version)
+        set_alias(client, name, alias, found.version)
         client.set_terminated(run_id, "FINISHED")
-    except Exception as error:  # see tracking.try_sync
+    except Exception as error:  # see `mlflow_run.try_sync`
         why = store.explained(training.project, error, name)
         raise type(why)(f"{path} is not registered: {why}; the model is safe, run again: dvc repro register") from error
     return {"name": name, "version": int(found.version), "alias": alias, "run_id": run_id}
 
 
 def find(project: Project, name: str, alias: str, folder: Path) -> Path | None:
-    """Bring the version of `name` that bears `alias` into `folder`; None if there is none.
+    """Download the version of `name` with an alias into `folder`. Return None if no version has the alias.
 
     Raises:
-        SrganError: the file is lost or damaged, MLflow refuses, or (`Unreachable`) cannot be reached.
+        SrganError: the file is lost or damaged, or MLflow refuses.
+        Unreachable: MLflow does not answer.
     """
     return download(project, f"models:/{name}@{alias}", folder) if version(project, name, alias) else None
 
 
 def version(project: Project, name: str, alias: str) -> ModelVersion | None:
-    """The version of `name` that bears `alias`; None if there is none.
+    """Return the version of `name` with an alias, or None.
 
     Raises:
-        SrganError: MLflow refuses or (`Unreachable`) cannot be reached.
+        SrganError: MLflow refuses.
+        Unreachable: MLflow does not answer.
     """
     try:
         return store.connect(project).get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code in NOT_THERE:
+        if error.error_code in NOT_FOUND:
             return None
         raise store.explained(project, error, name) from error
-    except Exception as error:  # see tracking.try_sync
+    except Exception as error:  # see `mlflow_run.try_sync`
         raise store.explained(project, error, name) from error
 
 
 def scores(project: Project, found: ModelVersion, test_sha256: str) -> pd.DataFrame | None:
-    """The scores per image that were registered with a version; None if there are none, or they are of other images."""
+    """Return the scores for each image that were registered with a version, or None if they are missing or of other images."""
     if found.tags.get(TEST_TAG) != test_sha256 or not found.run_id:
         return None
     try:
@@ -118,7 +121,7 @@ def scores(project: Project, found: ModelVersion, test_sha256: str) -> pd.DataFr
             run_id = found.tags.get(SCORES_TAG, found.run_id)
             path = store.connect(project).download_artifacts(run_id, _scores_path(found.tags[DIGEST_TAG]), folder)
             return evaluate.read_table(path)
-    except Exception as error:  # see tracking.try_sync
+    except Exception as error:  # see `mlflow_run.try_sync`
         log.warning("the scores of version %s are missing (%s)", found.version, store.explained(project, error))
         return None
 
@@ -127,46 +130,53 @@ def tag(project: Project, name: str, number: str, tags: dict[str, str]) -> None:
     """Set tags of a version.
 
     Raises:
-        SrganError: MLflow refuses or (`Unreachable`) cannot be reached.
+        SrganError: MLflow refuses.
+        Unreachable: MLflow does not answer.
     """
     try:
         client = store.connect(project)
         for key, value in tags.items():
             client.set_model_version_tag(name, str(number), key, value)
-    except Exception as error:  # see tracking.try_sync
+    except Exception as error:  # see `mlflow_run.try_sync`
         raise store.explained(project, error, name) from error
 
 
-def give_alias(client: MlflowClient, name: str, alias: str, number: str) -> None:
-    """Let an alias name a version."""
+def set_alias(client: MlflowClient, name: str, alias: str, number: str) -> None:
+    """Set the alias of a version."""
     client.set_registered_model_alias(name, alias, str(number))
-    # Former releases kept a second model for the image service, with aliases of its own. They do not follow.
+    # Former releases registered a second model for the image service, with the same aliases. They would name an old version.
     with contextlib.suppress(MlflowException):
         if alias in client.get_registered_model(f"{name}{IMAGES}").aliases:
             client.delete_registered_model_alias(f"{name}{IMAGES}", alias)
             log.warning(
-                "%s%s is no longer needed: %s serves images itself. Its alias %s named another version and was removed",
+                "%s%s is no longer needed, as %s serves images itself. Its alias %s was removed",
                 name, IMAGES, name, alias,
             )  # fmt: skip
 
 
 def model_of_run(project: Project, run_id: str) -> str:
-    """The address of the model that a run has logged, for `download`.
+    """Return the address of the model of a run, for `download`.
 
     Raises:
-        SrganError: it has none.
+        SrganError: the run has no model.
     """
     outputs = store.connect(project).get_run(run_id).outputs
     if not outputs or not outputs.model_outputs:
-        raise SrganError(f"run {run_id}: has no model; it gets one by: dvc repro register")
+        raise SrganError(f"run {run_id}: no model; register one with: dvc repro register")
     return f"models:/{outputs.model_outputs[-1].model_id}"
 
 
 def download(project: Project, uri: str, folder: Path) -> Path:
-    """Bring the `.onnx` file of ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/MODEL_ID`` into `folder`.
+    """Download the `.onnx` file of ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/MODEL_ID``.
+
+    Args:
+        project: whose MLflow store has the model.
+        uri: the address.
+        folder: for the file.
 
     Raises:
-        SrganError: there is none, or the server cannot be reached.
+        SrganError: the model is missing or damaged, or MLflow refuses.
+        Unreachable: MLflow does not answer.
     """
     try:
         client = store.connect(project)
@@ -175,15 +185,15 @@ def download(project: Project, uri: str, folder: Path) -> Path:
         described = Path(download_artifacts(f"{place}/MLmodel", dst_path=str(folder), tracking_uri=address))
         inside = str(Model.load(str(described)).flavors.get("onnx", {}).get("data", ""))
         if not inside.endswith(".onnx"):
-            raise SrganError(f"{uri}: holds no .onnx file")
+            raise SrganError(f"{uri}: has no .onnx file")
         for part in inside.split("/"):
             plain_name(part, f"{uri}: MLmodel: onnx: data")
         path = Path(download_artifacts(f"{place}/{inside}", dst_path=str(folder), tracking_uri=address))
-    except Exception as error:  # see tracking.try_sync
+    except Exception as error:  # see `mlflow_run.try_sync`
         why = store.explained(project, error)
         raise type(why)(str(why) if uri in str(why) else f"{uri}: {why}") from error
     if known and sha256(path) != known:
-        raise SrganError(f"{uri}: {path.name} is damaged: its SHA-256 is not that of the version's tag {DIGEST_TAG}; register it again")
+        raise SrganError(f"{uri}: {path.name} is damaged: its SHA-256 differs from the tag {DIGEST_TAG} of the version; register it again")
     return path
 
 
@@ -203,23 +213,24 @@ def _locate(client: MlflowClient, uri: str) -> tuple[str | None, str]:
 
 
 class AliasTracker:
-    """Where the file of ``models:/NAME@ALIAS`` lies on this machine: called, it asks the registry anew, and brings what it has not yet.
+    """Follow an alias of the registry: a call returns the local file of its current version, and downloads a new one.
 
-    For `Upscaler`, whose `refresh` then takes up whichever version bears the alias by now. The files go when the object does.
+    `Upscaler` takes it in place of a path. Its method `refresh` then loads the version that has the alias now. The files are temporary.
 
     Args:
         project: whose MLflow store has the model.
         uri: ``models:/NAME@ALIAS``.
-        period: seconds for which an answer holds.
+        period: seconds until the registry is asked again.
 
     Raises:
-        SrganError: no version bears the alias, or (`Unreachable`) the server cannot be reached.
+        SrganError: no version has the alias, or MLflow refuses.
+        Unreachable: MLflow does not answer.
     """
 
     def __init__(self, project: Project, uri: str, period: float = 60.0) -> None:
         found = re.fullmatch(r"models:/([^/@]+)@([^/@]+)", uri)
         if not found:
-            raise SrganError(f"{uri}: no model that can be followed; name one as models:/NAME@ALIAS")
+            raise SrganError(f"{uri}: not an alias; name the model as models:/NAME@ALIAS")
         self.project = project
         self.name, self.alias = found.groups()
         self._folder = tempfile.TemporaryDirectory()
@@ -227,10 +238,10 @@ class AliasTracker:
         self._period, self._asked, self._path = period, -math.inf, Path()
 
     def __call__(self) -> Path:
-        """The path."""
+        """Return the path of the current version."""
         if time.monotonic() - self._asked < self._period:
             return self._path
-        self._asked = time.monotonic()  # also where the server does not answer: it is not to hold up each photograph
+        self._asked = time.monotonic()  # also if the server does not answer, so that an outage does not delay each image
         found = version(self.project, self.name, self.alias)
         if found is None:
             raise SrganError(f"{self.name}: no version has the alias {self.alias}; give it one with: srgan promote")
@@ -317,7 +328,7 @@ def write_model(folder: Path, described: Model, onnx_file: Path) -> None:
 
 
 def service_requirements() -> list[str]:
-    """What the image service needs, in the versions that are installed here."""
+    """Return the packages that the image service needs, in the installed versions."""
     runtime = next(name for name in ("onnxruntime-gpu", "onnxruntime") if _installed(name))
     return [f"{name}=={_installed(name.partition('[')[0])}" for name in sorted([*SERVICE, runtime])]
 

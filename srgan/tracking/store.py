@@ -1,4 +1,4 @@
-"""The MLflow server or local store: where it is, who writes to it, and what its errors mean."""
+"""The MLflow server or local store: its address, its owner and its errors."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 # Before mlflow is imported: with its defaults, each call to a dead server blocks for four minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a model's few files are here before one has read it
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a model has few files, so that a bar would only flicker
 
 import mlflow
 import requests
@@ -26,11 +26,10 @@ from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import OperationalError
 
 from srgan.config.project import Project
-from srgan.utils.addresses import without_secrets
-from srgan.utils.errors import SrganError, Unreachable
+from srgan.utils.errors import SrganError, Unreachable, reason
 from srgan.utils.files import atomic_file, one_at_a_time, read_state
 
-LOCATIONS = (  # columns of MLflow's tables that hold absolute paths of artifacts
+LOCATIONS = (  # columns of MLflow's tables that have absolute paths of artifacts
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -39,7 +38,7 @@ LOCATIONS = (  # columns of MLflow's tables that hold absolute paths of artifact
 )
 OUTAGES = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
 
-_opened: set[Path] = set()  # databases that this process has opened
+_opened: set[Path] = set()  # databases that this process opened
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +53,12 @@ def tracking_uri(project: Project) -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow/mlflow.db"
     if not uri.startswith("sqlite:///"):
         return uri
-    # MLflow keeps a store open for each address: the address must not depend on the working directory.
+    # MLflow keeps a store open for each address, so that the address must not depend on the working directory.
     return f"sqlite:///{project.working_copy.root.resolve() / uri.removeprefix('sqlite:///')}"
 
 
 def experiment_name() -> str:
-    """The experiment of all runs: ``MLFLOW_EXPERIMENT_NAME`` if it is set, else ``srgan``."""
+    """Return the experiment of all runs: ``MLFLOW_EXPERIMENT_NAME`` if it is set, else ``srgan``."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "srgan"
 
 
@@ -79,16 +78,16 @@ def connect(project: Project) -> MlflowClient:
     if database is None:
         return MlflowClient(uri)
     database.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(database.parent, os.W_OK):  # MLflow would try for minutes
+    if not os.access(database.parent, os.W_OK):  # MLflow would retry for minutes
         raise PermissionError(13, "not writable", str(database.parent))
     _relocate(database)
     if database in _opened:
         return MlflowClient(uri)
-    with one_at_a_time(f"{database}.lock", timeout=300):  # two processes that create the tables at once would break each other's
+    with one_at_a_time(f"{database}.lock", timeout=300):  # two processes must not create the tables at once
         if not database.exists():
             _create(database)
         client = MlflowClient(uri)
-        client.search_registered_models(max_results=1)  # the registry has tables of its own
+        client.search_registered_models(max_results=1)  # the registry creates tables too
     _opened.add(database)
     return client
 
@@ -104,7 +103,7 @@ def one_registration(project: Project) -> Iterator[None]:
 def _create(database: Path) -> None:
     """Create the tables, in a file that gets its name when it is complete.
 
-    MLflow runs dozens of migrations. SQLite keeps those of a process that is killed meanwhile, and MLflow cannot continue them.
+    MLflow runs dozens of migrations. SQLite keeps those of a killed process, and MLflow cannot continue them.
     """
     with atomic_file(database) as temporary:
         engine = create_sqlalchemy_engine(f"sqlite:///{temporary}")
@@ -118,7 +117,7 @@ def _database(project: Project) -> Path | None:
 
 
 def _artifacts(project: Project, database: Path) -> Path:
-    """The folder for artifacts: beside the database, but never in the project's root, where git would see it."""
+    """Return the folder for artifacts. It is next to the database, but never in the root of the project, which git tracks."""
     return (home(project) if database.parent == home(project).parent else database.parent) / "artifacts"
 
 
@@ -131,10 +130,10 @@ def _relocate(database: Path) -> None:
         try:
             known = [location for (location,) in store.execute("SELECT artifact_location FROM experiments")]
         except sqlite3.DatabaseError as error:
-            if "locked" in str(error):  # unchanged, the paths of a copy would lead to the original
+            if "locked" in str(error):  # else the paths of a copy would still name the original
                 raise
-            return  # not created yet, or damaged: MLflow reports that
-        # Only folders: s3://bucket/mlflow/artifacts, where a server may keep artifacts, stays where it is.
+            return  # not created yet or damaged, which MLflow reports
+        # Only folders. A server may keep artifacts at s3://bucket/mlflow/artifacts, which does not move.
         found = [re.fullmatch(r"((?:file:|/|\.).*)/mlflow/artifacts(/.*)?", location or "") for location in known]
         for there in {match[1] for match in found if match} - {here}:
             tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -142,15 +141,15 @@ def _relocate(database: Path) -> None:
                 if table in tables:
                     change = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"
                     store.execute(change, (here, len(there) + 1, len(there) + 1, f"{there}/"))
-            log.info("MLflow: the local store was moved or copied from %s; its paths now name %s", there, here)
+            log.info("MLflow: the local store was moved or copied from %s. Its paths now name %s", there, here)
 
 
 def experiment_id(project: Project, client: MlflowClient) -> str:
-    """The id of the experiment; it is created if there is none, and restored if it was deleted."""
+    """Return the id of the experiment. It is created if it is missing, and restored if it was deleted."""
     name = experiment_name()
     found = client.get_experiment_by_name(name)
     if found is None:
-        # A server decides itself where artifacts go.
+        # A server chooses the place of its artifacts itself.
         database = _database(project)
         try:
             return client.create_experiment(name, artifact_location=_artifacts(project, database).as_uri() if database else None)
@@ -160,15 +159,15 @@ def experiment_id(project: Project, client: MlflowClient) -> str:
                 raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-        log.warning("MLflow: the experiment '%s' was deleted; it is restored, with its runs", name)
+        log.warning("MLflow: the experiment '%s' was deleted. It is restored, with its runs", name)
     return found.experiment_id
 
 
 def writer(project: Project) -> str:
-    """An id of this working copy, by which its runs are told from those of others with equal parameters.
+    """Return the id of this working copy, which separates its runs from those of others with equal parameters.
 
-    It is kept in ``mlflow/writer.json`` and survives a renamed folder. A copy of the folder gets an id of its own: the file records its
-    inode, and host and folder for file systems whose inodes change.
+    ``mlflow/writer.json`` keeps the id when the folder is renamed. A copy of the folder gets a new id: the file records its inode. It
+    also records host and folder, for file systems whose inodes change.
     """
     path = home(project) / "writer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,22 +186,16 @@ def writer(project: Project) -> str:
 # -- errors ----------------------------------------------------------------------------------------------------------------
 
 
-def reason(error: Exception) -> str:
-    """The first line of an error, without the passwords and tokens that an address in it may carry."""
-    first = (str(error).splitlines() or [""])[0]
-    return without_secrets(first) or type(error).__name__
-
-
 def explained(project: Project, error: Exception, model: str = "") -> SrganError:
-    """What an error of MLflow, its database or the network means to the user.
+    """Translate an error of MLflow, its database or the network for the user.
 
     Args:
         project: whose store was called.
         error: any exception of a call to MLflow.
-        model: the registered model that the call was about, if it was about one.
+        model: the registered model of the call, if any.
 
     Returns:
-        `Unreachable` for an outage, where the same call may work later; else a `SrganError` that says what to change. Raise it.
+        An `Unreachable` for an outage, after which the same call may work. Else an `SrganError` with the remedy. The caller raises it.
     """
     if isinstance(error, SrganError):
         return error
@@ -219,18 +212,18 @@ def explained(project: Project, error: Exception, model: str = "") -> SrganError
         return SrganError(f"MLflow: the server does not accept {user}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
     if "database schema" in text or "Can't locate revision" in text:
         return SrganError(
-            f"MLflow: {store} was written by another version than {mlflow.__version__}; back it up, then run: mlflow db upgrade {store}"
+            f"MLflow: {store} has the schema of another version than {mlflow.__version__}; back it up, then run: mlflow db upgrade {store}"
         )
     if "database is locked" in text:
-        return Unreachable(f"MLflow: another process holds the database of {store}; try again when it has ended")
+        return Unreachable(f"MLflow: another process uses the database {store}; try again when it has ended")
     if "sqlite3.OperationalError" in text:
-        return SrganError(f"MLflow: {store}: {text}; check that the file may be written and that the disk has room")
+        return SrganError(f"MLflow: {store}: {text}; check the permissions of the file and the free space of the disk")
     if re.search(r"not a database|malformed|disk image", text):
         return SrganError(f"MLflow: {store} is damaged; move it away, then make a new one: srgan sync")
     if code == "ENDPOINT_NOT_FOUND" and "API request" in text:
         return SrganError(f"MLflow: {store} is no MLflow server, or an old one; correct MLFLOW_TRACKING_URI")
     if re.search(r"must be in (the )?'?active'? state|lifecycle_stage|in deleted state", text):
-        return SrganError(f"MLflow: {text}; what it names was deleted on MLflow's page: restore it there, or run the command again")
+        return SrganError(f"MLflow: {text}; it was deleted on MLflow's page: restore it there, or run the command again")
     if isinstance(error, requests.RequestException) and code is None:
         return Unreachable(f"MLflow: {text}")
     if isinstance(error, ConnectionError | TimeoutError | OperationalError) or code in OUTAGES or _server_failed(error, text):
@@ -243,14 +236,14 @@ def explained(project: Project, error: Exception, model: str = "") -> SrganError
 
 
 def _code(error: Exception) -> str | None:
-    """The name of MLflow's error code; None if there is none."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:  # artifacts go by plain HTTP
+    """Return the name of MLflow's error code, or None."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:  # artifacts use plain HTTP
         return ErrorCode.Name(get_error_code(error.response.status_code))
     return getattr(error, "error_code", None)
 
 
 def _server_failed(error: Exception, text: str) -> bool:
-    """Whether the server broke down or could not be reached. MLflow's code for that stands for many client errors, too."""
+    """Return True if the server failed or did not answer. MLflow uses the same code for many client errors."""
     if _code(error) != "INTERNAL_ERROR":
         return False
     return isinstance(error, RestException | requests.HTTPError) or bool(

@@ -3,6 +3,12 @@
 from srgan.utils.addresses import without_secrets
 
 
+def reason(error: Exception) -> str:
+    """Return the first line of an error, without the passwords and tokens of addresses in it."""
+    first = (str(error).splitlines() or [""])[0]
+    return without_secrets(first) or type(error).__name__
+
+
 class SrganError(Exception):
     """An error that a user can correct. The message names the fault, its place and the remedy.
 

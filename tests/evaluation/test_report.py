@@ -162,7 +162,7 @@ def test_runs_are_compared_wherever_they_lie(copy_of_project):
     store = MlflowClient(f"sqlite:///{project}/mlflow/mlflow.db")
     first = store.get_run(store.get_model_version("srgan-x4", "1").run_id)
     done = run("srgan", "compare", "first", first.info.run_name, "workspace", "models:/srgan-x4/1", cwd=project)
-    assert "Look at reports/compare.html" in done.stderr
+    assert "Report: reports/compare.html" in done.stderr
     # What the page of the former training tells is not this one's.
     run("srgan", "sync", cwd=project)
     newest = store.search_runs([first.info.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]

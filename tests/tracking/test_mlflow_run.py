@@ -197,7 +197,7 @@ def test_a_server_gets_the_same_as_the_local_store(copy_of_project, server):
 OFTEN = """
 from srgan.commands.main import main
 from srgan.tracking import mlflow_run
-mlflow_run.LOOK, mlflow_run.LIVE = 0.5, 1
+mlflow_run.SAMPLE_SECONDS, mlflow_run.SYNC_SAMPLES = 0.5, 1
 main(['train'])
 """
 

@@ -41,14 +41,14 @@ def scores(**models):
 
 
 def broken(table, cost=COST, tags=TAGS, rules=RULES):
-    return [check.name for check in promotion.judge(table, cost, tags, rules) if not check.passed]
+    return [check.name for check in promotion.check_rules(table, cost, tags, rules) if not check.passed]
 
 
 def test_better_by_more_than_chance_is_better():
     noise = np.random.default_rng(1).normal(0, 0.01, 20)
     sure = scores(bicubic={}, champion={}, challenger={"lpips": -0.02 + noise})
     assert broken(sure) == []
-    (primary, *_) = promotion.judge(sure, COST, TAGS, RULES)
+    (primary, *_) = promotion.check_rules(sure, COST, TAGS, RULES)
     assert primary.name == "lpips"
     assert "better by 0.0196 (0.0" in primary.found
     assert "of 20 images" in primary.found
@@ -99,7 +99,7 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
     assert "nothing" not in run("srgan", "promote", "--dry-run", cwd=folder).stdout
     page = (folder / "reports" / "promotion.md").read_text()
     assert "version 1 would be promoted" in page
-    assert "no champion yet" in page
+    assert "Champion: none yet" in page
     with pytest.raises(Exception, match="champion"):
         champion(folder)
 
@@ -109,7 +109,7 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
     done = run("srgan", "promote", cwd=folder, check=False)
     assert done.returncode == 3
     assert "held" in done.stdout
-    assert "BROKEN" in done.stdout
+    assert "FAILED" in done.stdout
     first = client(folder).get_model_version("srgan-x4", "1")
     assert first.tags["srgan.decision"] == "held"
     assert "worse" in first.tags["srgan.decision.reason"]
@@ -123,7 +123,7 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
     assert "version 1 is the champion already" in run("srgan", "promote", cwd=folder).stdout
     done = run("srgan", "rollback", cwd=folder, check=False)
     assert done.returncode == 1
-    assert "there is no former champion to go back to" in done.stderr
+    assert "there is no previous champion" in done.stderr
 
     # Another training, the same images: the champion's registered scores still count.
     write_params(folder, loose | {"train.seed": 5})
@@ -155,11 +155,11 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
     assert "the model stays the one of before" in caplog.text
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
-    # Other images: both are scored anew.
+    # Other images: both are scored again.
     write_params(folder, loose | {"train.seed": 5, "prepare.test": 0.1})
     run("srgan", "prepare", cwd=folder)
     done = run("srgan", "promote", "--dry-run", cwd=folder, check=False)
-    assert "challenger, champion anew" in done.stderr
+    assert "scoring challenger, champion" in done.stderr
 
 
 PROMOTE_OWN = """
@@ -206,12 +206,12 @@ def test_a_promotion_that_died_does_not_block_for_ever(copy_of_project, monkeypa
     monkeypatch.setattr(champions, "SETTLE_SECONDS", 0.0)
     store = client(copy_of_project)
     store.set_registered_model_tag("srgan-x4", champions.LOCK_TAG, f"somebody@{time.time():.0f}")
-    with pytest.raises(SrganError, match=r"another promotion is at work \(somebody\)"):
+    with pytest.raises(SrganError, match=r"another promotion runs \(somebody\)"):
         champions.set_champion(Project(), "srgan-x4", "1", None)
     store.set_registered_model_tag("srgan-x4", champions.LOCK_TAG, f"somebody@{time.time() - 1000:.0f}")
     champions.set_champion(Project(), "srgan-x4", "1", None)
     assert champion(copy_of_project) == "1"
-    with pytest.raises(SrganError, match="version 1 became the champion meanwhile"):
+    with pytest.raises(SrganError, match="version 1 became the champion in the meantime"):
         champions.set_champion(Project(), "srgan-x4", "1", None)
 
 
@@ -225,7 +225,7 @@ def test_a_mark_of_another_clock_blocks_nobody(copy_of_project, monkeypatch, mar
     assert champion(copy_of_project) == "1"
 
 
-@pytest.mark.parametrize("killed_in", ["give_alias", "_write"])
+@pytest.mark.parametrize("killed_in", ["set_alias", "_write"])
 def test_a_version_that_never_was_champion_is_none_to_go_back_to(copy_of_project, monkeypatch, killed_in):
     """Promotion and rollback are killed between the alias and the list of champions."""
     monkeypatch.chdir(copy_of_project)
@@ -241,7 +241,7 @@ def test_a_version_that_never_was_champion_is_none_to_go_back_to(copy_of_project
         patch.setattr(champions, killed_in, killed)
         champions.set_champion(Project(), "srgan-x4", "2", "1")
     if champion(copy_of_project) == "1":
-        with pytest.raises(SrganError, match="no former champion"):
+        with pytest.raises(SrganError, match="no previous champion"):
             champions.restore_previous(Project(), "srgan-x4")
         champions.set_champion(Project(), "srgan-x4", "2", "1")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -249,7 +249,7 @@ def test_a_version_that_never_was_champion_is_none_to_go_back_to(copy_of_project
         champions.restore_previous(Project(), "srgan-x4")
     if champion(copy_of_project) == "2":
         assert champions.restore_previous(Project(), "srgan-x4") == ("2", "1")
-    with pytest.raises(SrganError, match="no former champion"):
+    with pytest.raises(SrganError, match="no previous champion"):
         champions.restore_previous(Project(), "srgan-x4")
 
 
@@ -319,4 +319,4 @@ def test_without_a_server_or_challenger_it_is_said(copy_of_project, tmp_path):
     assert done.returncode == 69
     assert "MLflow: " in done.stderr
     done = run("srgan", "promote", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/empty.db")
-    assert "srgan-x4: no version has the alias challenger; one gets it by: dvc repro register" in done.stderr
+    assert "srgan-x4: no version has the alias challenger; register one with: dvc repro register" in done.stderr

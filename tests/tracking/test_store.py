@@ -211,7 +211,7 @@ def test_a_deleted_experiment_is_restored(copy_of_project):
     (before,) = runs_of(store)
     store.delete_experiment(before.info.experiment_id)
     done = run("srgan", "register", cwd=copy_of_project)
-    assert "MLflow: the experiment 'srgan' was deleted; it is restored, with its runs" in done.stderr
+    assert "MLflow: the experiment 'srgan' was deleted. It is restored, with its runs" in done.stderr
     (after,) = runs_of(store)
     assert after.info.run_id == before.info.run_id
 

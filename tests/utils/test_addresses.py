@@ -15,9 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from srgan.config import schema
 from srgan.data.download.checksums import Checksums
-from srgan.tracking import store
 from srgan.utils.addresses import without_secrets
-from srgan.utils.errors import SrganError
+from srgan.utils.errors import SrganError, reason
 from tests.data.download.test_datasets import write_zip
 from tests.helpers.commands import run
 from tests.helpers.project import write_params
@@ -102,7 +101,7 @@ def test_what_is_compared_and_sent_to_mlflow_has_no_secrets(private):
     loaded = schema.load(path)
     assert loaded.data.names("train") == [f"http://{host}/more.zip", "again", "sample"]
     assert schema.flatten(loaded)["data.train"] == f"http://{host}/more.zip, {{folder: http://{host}/more.zip, name: again}}, sample"
-    assert store.reason(ValueError(f"no way to {address}; try again")) == f"no way to http://{host}/more.zip; try again"
+    assert reason(ValueError(f"no way to {address}; try again")) == f"no way to http://{host}/more.zip; try again"
     assert str(SrganError(f"{address}: gone")) == f"http://{host}/more.zip: gone"
 
 
