@@ -134,7 +134,7 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
     assert "psnr_y: better by" in done.stdout
     assert "of 3 images" in done.stdout
     done = run("srgan", "promote", "--force", cwd=folder, check=False)
-    assert "--force and --reason go together" in done.stderr
+    assert "--force and --reason need each other" in done.stderr
     run("srgan", "promote", "--force", "--reason", "the customer's choice", cwd=folder)
     assert champion(folder) == "2"
     second = client(folder).get_model_version("srgan-x4", "2")
