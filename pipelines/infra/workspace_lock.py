@@ -74,7 +74,7 @@ def acquire(
                 told = time.monotonic()
                 tell(f"{who}; waiting for its end")
             time.sleep(LOOK)
-        left = files.read_state(path)
+        left = files.read_json_or_none(path)
         if left and left["id"] != identity:  # its own, if it was killed and is tried again
             killed(left["id"])
         os.truncate(descriptor, 0)
@@ -99,7 +99,7 @@ def report_killed(project: Project, killed: Callable[[str], None]) -> None:
     """
     for path in sorted((project.root / LOCK.parent).glob(f"{LOCK.stem}*{LOCK.suffix}")):
         with path.open("r+b") as file:
-            if _locked(file.fileno()) and (left := files.read_state(path)):
+            if _locked(file.fileno()) and (left := files.read_json_or_none(path)):
                 killed(left["id"])
                 file.truncate(0)
 
@@ -149,7 +149,7 @@ def set_params(project: Project, profile: str | None, overrides: dict[str, Any])
         except SrganError as error:
             raise SrganError(files.final_name(str(error))) from error
         after = temporary.read_text(encoding="utf-8")
-        own = files.digest(before) != files.read_state(written)
+        own = files.digest(before) != files.read_json_or_none(written)
         if profile and before != after and own:
             profiles.backup(path)
     if before != after and (profile or not own):  # overrides of one's own file leave it one's own

@@ -147,7 +147,7 @@ def _explain(error: OSError) -> str:
     """Return the message for an error of the file system, with its remedy."""
     name = error.filename
     advice = "check that it may be written and that the disk has room"
-    if error.errno in files.FULL:
+    if error.errno in files.DISK_FULL:
         name = error.filename2 or name  # the target of a copy
         free = files.free_space(name or ".")
         advice = f"its disk has {free / 1e6:,.0f} MB free; make room, then run the same command again"

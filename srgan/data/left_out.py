@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from srgan.data.names import safe_path
-from srgan.utils.files import read_state
+from srgan.utils.files import read_json_or_none
 
 EXAMPLES = 3  # names per reason
 
@@ -43,7 +43,7 @@ class LeftOut:
 
 def downloaded(raw: Path) -> str:
     """Return a line about the images in ``data/raw``, empty if there are none."""
-    listing = read_state(raw / "manifest.json")
+    listing = read_json_or_none(raw / "manifest.json")
     if not isinstance(listing, dict) or "images" not in listing:
         return ""
     counts = [sum(image["split"] == split for image in listing["images"]) for split in ("train", "test")]

@@ -1,4 +1,4 @@
-"""LR images from HR images, and back up again: MATLAB's bicubic, on which the field's numbers rest."""
+"""MATLAB's bicubic interpolation, the standard degradation and baseline of super-resolution."""
 
 from functools import cache
 from typing import Literal
@@ -9,12 +9,12 @@ from PIL import Image
 
 Kernel = Literal["matlab", "pillow"]
 
-ROWS = 8  # LR rows at a time
-_ONE = np.ones(1, np.float32)  # a filter that changes nothing
+ROWS_PER_BLOCK = 8  # LR rows
+_ONE = np.ones(1, np.float32)  # the identity filter
 
 
 def modcrop(image: np.ndarray, scale: int) -> np.ndarray:
-    """Cut the right and bottom rows so that `scale` divides both sides, as the literature does."""
+    """Cut rows and columns at the bottom and right so that `scale` divides both sides, as in the literature."""
     height, width = image.shape[:2]
     return image[: height - height % scale, : width - width % scale]
 
@@ -50,7 +50,7 @@ def bicubic_downscale(image: np.ndarray, scale: int, kernel: Kernel = "matlab") 
         return np.asarray(Image.fromarray(image).resize((width // scale, height // scale), Image.Resampling.BICUBIC))
     taps, anchor = _downscale_weights(scale)
     rows = _shrink_rows(image, scale, taps, anchor)
-    # All positions are computed and every `scale`-th kept: still faster than anything that skips, as whole rows go through SIMD.
+    # All positions are computed and every `scale`-th is kept. Whole rows use SIMD, so this is faster than a filter that skips.
     return np.ascontiguousarray(_filter(rows, cv2.CV_8U, taps, _ONE, (anchor, 0))[:, ::scale])
 
 
@@ -71,26 +71,26 @@ def bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:
         (40, 60, 3)
     """
     height, width = image.shape[:2]
-    enlarged = np.empty((height * scale, width * scale, *image.shape[2:]), np.uint8)
-    for row in range(scale):  # output pixels of one phase see the same weights, so each phase is a filter of the small image
+    upscaled = np.empty((height * scale, width * scale, *image.shape[2:]), np.uint8)
+    for row in range(scale):  # output pixels of one phase share weights, so each phase is a filter of the small image
         down, top = upscale_weights(scale, row)
         for column in range(scale):
             across, left = upscale_weights(scale, column)
-            enlarged[row::scale, column::scale] = _filter(image, cv2.CV_8U, across, down, (left, top))
-    return enlarged
+            upscaled[row::scale, column::scale] = _filter(image, cv2.CV_8U, across, down, (left, top))
+    return upscaled
 
 
 def _shrink_rows(image: np.ndarray, scale: int, taps: np.ndarray, anchor: int) -> np.ndarray:
-    """Weighted sums of whole rows, for every `scale`-th row: `(H / scale, W[, C])` float32.
+    """Return weighted sums of whole rows for every `scale`-th row: `(H / scale, W[, C])` float32.
 
-    A few rows at a time, so that they stay in the processor's cache: three times as fast as OpenCV's filter on one core.
+    A block of a few rows stays in the processor's cache. This is three times as fast as OpenCV's filter on one core.
     """
     padded = cv2.copyMakeBorder(image, anchor, len(taps) - 1 - anchor, 0, 0, cv2.BORDER_REFLECT)
     height = image.shape[0] // scale
     shrunk = np.empty((height, *image.shape[1:]), np.float32)
     flat = shrunk.reshape(height, -1)
-    for first in range(0, height, ROWS):
-        last = min(first + ROWS, height) - 1
+    for first in range(0, height, ROWS_PER_BLOCK):
+        last = min(first + ROWS_PER_BLOCK, height) - 1
         seen = padded[first * scale : last * scale + len(taps)].reshape(-1, flat.shape[1]).astype(np.float32)
         summed = flat[first : last + 1]
         summed[:] = 0
@@ -100,19 +100,19 @@ def _shrink_rows(image: np.ndarray, scale: int, taps: np.ndarray, anchor: int) -
 
 
 def _filter(image: np.ndarray, depth: int, across: np.ndarray, down: np.ndarray, anchor: tuple[int, int]) -> np.ndarray:
-    """Weighted sums in float32 along rows and columns, borders mirrored; a depth of 8 bits means rounded and clipped."""
+    """Return weighted sums along rows and columns with mirrored borders. A depth of 8 bits rounds and clips."""
     return cv2.sepFilter2D(image, depth, across, down, anchor=anchor, borderType=cv2.BORDER_REFLECT)
 
 
 def _cubic(distance: np.ndarray) -> np.ndarray:
-    """Keys 1981, equation 15, a = -0.5."""
+    """Return the cubic kernel (Keys 1981, equation 15) with a = -0.5."""
     x = np.abs(distance)
     return np.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
 
 
 @cache
 def _downscale_weights(scale: int) -> tuple[np.ndarray, int]:
-    """Weights on HR pixels for the LR pixel i, and which of them lies on HR pixel `i * scale`."""
+    """Return the weights of HR pixels for LR pixel i, and the index of the weight for HR pixel `i * scale`."""
     centre = (scale - 1) / 2  # of the LR pixel's area, from its first HR pixel
     positions = np.arange(int(np.ceil(centre - 2 * scale)), int(np.floor(centre + 2 * scale)) + 1)
     weights = _cubic((centre - positions) / scale)
@@ -121,7 +121,7 @@ def _downscale_weights(scale: int) -> tuple[np.ndarray, int]:
 
 @cache
 def upscale_weights(scale: int, phase: int) -> tuple[np.ndarray, int]:
-    """Weights on LR pixels for HR pixel `i * scale + phase`, and which of them lies on LR pixel i."""
+    """Return the weights of LR pixels for HR pixel `i * scale + phase`, and the index of the weight for LR pixel i."""
     centre = (phase + 0.5) / scale - 0.5
     positions = np.arange(-2, 3)
     weights = _cubic(centre - positions)

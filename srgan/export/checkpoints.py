@@ -78,6 +78,6 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
 
 
 def _opened(path: Path) -> tuple[Generator, dict[str, str]]:
-    state = pretrained.read_state(path)
+    state = pretrained.read_json_or_none(path)
     metadata = read_metadata(path, "train") if path.suffix == ".safetensors" else {}
     return from_state_dict(state, path).eval(), metadata

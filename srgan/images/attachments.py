@@ -1,6 +1,6 @@
-"""What image files hold beside pixels, EXIF, XMP and colour profile: IPTC, Photoshop's resources, comments, PNG text, and blocks of others.
+"""Read further metadata of image files: IPTC, Photoshop's resources, comments, PNG text and unknown blocks.
 
-Pillow gives these in part, and not as they are stored.
+Pillow returns only a part of them, and not as they are stored.
 """
 
 import re
@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 PHOTOSHOP_HEADER, XMP_EXTENSION = b"Photoshop 3.0\0", b"http://ns.adobe.com/xmp/extension/\0"
-# Segments of a JPEG that are read elsewhere, or that describe how the former file was compressed.
+# Segments of a JPEG that other modules read, or that describe the compression of the input.
 JPEG_KNOWN = (b"JFIF\0", b"JFXX\0", b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0", b"Adobe")
-# Chunks of a PNG (third edition, 11.2 and 11.3, and Apple's iDOT) of the same kind; those of text are looked at one by one.
+# Chunks of a PNG (third edition, 11.2 and 11.3, and Apple's iDOT) of the same kind. Text chunks are checked one by one.
 PNG_KNOWN = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"bKGD"}
 PNG_KNOWN |= {b"hIST", b"pHYs", b"sPLT", b"eXIf", b"tIME", b"acTL", b"fcTL", b"fdAT", b"iDOT", b"vpAg", b"orNT"}
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
-# Texts of a PNG that are read elsewhere, and the beginnings of names whose texts repeat EXIF or state the size of the former file.
+# Texts of a PNG that other modules read, and prefixes of texts that repeat EXIF or state the size of the input.
 TEXT_KNOWN = {b"XML:com.adobe.xmp", b"Raw profile type xmp", b"Raw profile type exif"}
 TEXT_UNTRUE = (b"exif:", b"tiff:", b"Thumb::", b"Raw profile type icc", b"Raw profile type icm", b"Raw profile type APP1")
 WEBP_KNOWN = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "}
 AVIF_KNOWN = {b"ftyp", b"meta", b"mdat", b"free", b"skip", b"moov"}
 C2PA = "C2PA content credentials"
-# Image resources (Adobe Photoshop File Formats Specification): IPTC; those that other metadata repeat (colour profile, EXIF, XMP), or that
-# describe the former pixels: thumbnails, layers, guides, slices.
+# Image resources (Adobe Photoshop File Formats Specification): IPTC, those that repeat other metadata (colour profile, EXIF, XMP) and those
+# that describe the input's pixels: thumbnails, layers, guides, slices.
 IPTC = 0x0404
 IPTC_TAG, PHOTOSHOP_TAG = 33723, 34377  # of a TIFF
 BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # of a TIFF's value, by its type
@@ -35,14 +35,14 @@ PATHS = {*range(2000, 2998)}  # relative to the image, as it is stored
 
 @dataclass
 class Attachments:
-    """What goes into a file of the same format, and the names of what goes into none.
+    """Metadata for a file of the same format, and the names of metadata that are dropped.
 
     Attributes:
         iptc: records of the IPTC-IIM.
-        resources: of Photoshop, without the IPTC, each with its header.
-        comments: of a JPEG or GIF.
-        texts: of a PNG: type and content of its chunks.
-        lost: names, for a message.
+        resources: Photoshop's image resources without the IPTC, each with its header.
+        comments: comments of a JPEG or GIF.
+        texts: type and content of a PNG's text chunks.
+        lost: names of dropped metadata for a message.
     """
 
     iptc: bytes = b""
@@ -52,7 +52,7 @@ class Attachments:
     lost: list[str] = field(default_factory=list)
 
     def add_resources(self, content: bytes, upright: bool) -> None:
-        """Take Photoshop's image resources apart; paths are kept in an image that was not turned."""
+        """Add Photoshop's image resources. Paths are kept if the image was not turned."""
         kept = []
         for code, data, whole in _resources(content):
             if code == IPTC:
@@ -65,14 +65,14 @@ class Attachments:
 
 
 def read_attachments(source: str | Path | BinaryIO, upright: bool) -> Attachments:
-    """Read what a file holds.
+    """Read the metadata of a file.
 
     Args:
-        source: an image file, which can be decoded.
-        upright: whether its EXIF orientation is the normal one.
+        source: an image file that can be decoded.
+        upright: whether its EXIF orientation is 1.
 
     Raises:
-        struct.error, IndexError, OverflowError, OSError: it is damaged.
+        struct.error, IndexError, OverflowError, OSError: the file is damaged.
     """
     found = Attachments()
     with Path(source).open("rb") if isinstance(source, str | Path) else nullcontext(source) as file:
@@ -101,7 +101,7 @@ def _of_jpeg(found: Attachments, content: bytes, upright: bool) -> None:
         if marker == 0xFE:
             found.comments.append(inside)
         elif marker == 0xED and inside.startswith(PHOTOSHOP_HEADER):
-            resources.append(inside[len(PHOTOSHOP_HEADER) :])  # one may go on in the next segment
+            resources.append(inside[len(PHOTOSHOP_HEADER) :])  # one may continue in the next segment
         elif marker == 0xEB and inside[:2] == b"JP":
             found.lost.append(C2PA if b"c2pa" in inside[:64] else "JPEG segment APP11 (JUMBF)")
         elif inside.startswith(XMP_EXTENSION):
@@ -116,7 +116,7 @@ def _of_jpeg(found: Attachments, content: bytes, upright: bool) -> None:
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of a JPEG's segments; the content of the last one, end of image, is what follows it."""
+    """Yield marker and content of a JPEG's segments. The content of the last one, end of image, is the rest of the file."""
     marker_in_scan, place = re.compile(rb"\xff[^\0\xff\xd0-\xd7]"), 2
     while found := marker_in_scan.search(content, place):
         marker, place = content[found.start() + 1], found.end()
@@ -150,7 +150,7 @@ def _of_png(found: Attachments, file: BinaryIO) -> None:
 
 
 def _others(file: BinaryIO, place: int, header: str, known: set[bytes], label: str) -> Iterator[str]:
-    """Names of the chunks of a RIFF file, or the boxes of an AVIF file, that are not known."""
+    """Yield the names of unknown chunks of a RIFF file or boxes of an AVIF file."""
     size = file.seek(0, 2)
     while place + 8 <= size:
         file.seek(place)
@@ -179,9 +179,9 @@ def _of_tiff(found: Attachments, file: BinaryIO, upright: bool) -> None:
         tag, kind, length, offset = struct.unpack_from(order + entry, directory, place)
         if tag in (IPTC_TAG, PHOTOSHOP_TAG) and length * BYTES.get(kind, 0) > 8:
             file.seek(offset)
-            values[tag] = file.read(min(length * BYTES[kind], size))  # a damaged length would ask for terabytes
+            values[tag] = file.read(min(length * BYTES[kind], size))  # a damaged length may be terabytes
     iptc = values.get(IPTC_TAG, b"")
-    if iptc[:1] != b"\x1c" and iptc[3:4] == b"\x1c":  # written as numbers of four bytes, in the other order
+    if iptc[:1] != b"\x1c" and iptc[3:4] == b"\x1c":  # stored as numbers of four bytes in the other byte order
         words = struct.unpack(f"<{len(iptc) // 4}I", iptc[: len(iptc) // 4 * 4])
         iptc = struct.pack(f">{len(words)}I", *words)
     found.iptc = iptc
@@ -189,7 +189,7 @@ def _of_tiff(found: Attachments, file: BinaryIO, upright: bool) -> None:
 
 
 def _of_gif(found: Attachments, content: bytes) -> None:
-    """Its comments, and the names of what Pillow does not read (GIF89a, 18 to 26)."""
+    """Read comments and the names of blocks that Pillow does not read (GIF89a, 18 to 26)."""
     place = 13 + _colours(content[10])
     while (kind := content[place : place + 1]) in (b"!", b","):
         label, parts = content[place + 1], []
@@ -201,17 +201,17 @@ def _of_gif(found: Attachments, content: bytes) -> None:
         if kind == b"!" and label == 0xFE:
             found.comments.append(b"".join(parts))
         elif kind == b"!" and label == 0xFF and parts and parts[0][:8] not in (b"NETSCAPE", b"ANIMEXTS"):
-            names = {b"XMP Data": "the XMP of a GIF", b"ICCRGBG1": "the ICC profile of a GIF (the colours are taken for sRGB)"}
+            names = {b"XMP Data": "the XMP of a GIF", b"ICCRGBG1": "the ICC profile of a GIF (the colours are read as sRGB)"}
             found.lost.append(names.get(parts[0][:8], f"GIF extension {_shown(parts[0])}"))
 
 
 def _colours(flags: int) -> int:
-    """Bytes of the colour table that a GIF's flags announce."""
+    """Return the size in bytes of the colour table that a GIF's flags announce."""
     return 3 << (flags % 8 + 1) if flags & 0x80 else 0
 
 
 def _resources(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Number and content of image resources, and the resource as it is stored."""
+    """Yield number and content of image resources, and the resource as it is stored."""
     place = 0
     while content[place : place + 4] == b"8BIM" and place + 7 <= len(content):
         code, name = struct.unpack_from(">HB", content, place + 4)
@@ -225,15 +225,15 @@ def _resources(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def resource(code: int, data: bytes) -> bytes:
-    """An image resource of Photoshop."""
+    """Return an image resource of Photoshop as it is stored."""
     return b"8BIM" + struct.pack(">HHI", code, 0, len(data)) + data + b"\0" * (len(data) % 2)
 
 
 def text_name(content: bytes) -> str:
-    """The keyword of a PNG text."""
+    """Return the keyword of a PNG text."""
     return _shown(content.split(b"\0", 1)[0])
 
 
 def _shown(name: bytes) -> str:
-    """A name of the file's in printable characters."""
+    """Return a name of a file in printable characters."""
     return re.sub(r"[^\x20-\x7e]", "?", name.decode("latin-1"))[:60]

@@ -1,7 +1,7 @@
-"""Colours that a file states by numbers instead of an ICC profile, as the profile that says the same.
+"""Make an ICC profile for a file that states its colours by numbers.
 
-PNG: cICP, gAMA and cHRM chunks (PNG specification, third edition, 4.3); AVIF: the ``nclx`` colour box (ISO/IEC 23008-12, 23091-2);
-JPEG 2000: a profile in its ``colr`` box.
+PNG has cICP, gAMA and cHRM chunks (PNG specification, third edition, 4.3). AVIF has the ``nclx`` colour box (ISO/IEC 23008-12, 23091-2).
+JPEG 2000 has a profile in its ``colr`` box.
 """
 
 import struct
@@ -29,26 +29,26 @@ HDR = {16: "PQ", 18: "HLG"}
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # IEC 61966-2-1
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 D50 = np.array([0.9642, 1.0, 0.8249])  # ICC.1:2022, 7.2.16
-ALIKE = 0.004  # largest difference of coordinates and exponents that nobody sees
+MAX_INVISIBLE_DIFFERENCE = 0.004  # of coordinates and exponents
 
 Primaries = tuple[tuple[float, float], ...]
 
 
-def stated_profile(file: BinaryIO, form: str | None, grey: bool) -> bytes | None:
-    """The ICC profile of an image file whose colours are stated by numbers.
+def stated_profile(file: BinaryIO, file_format: str | None, grey: bool) -> bytes | None:
+    """Return the ICC profile of an image file that states its colours by numbers.
 
     Args:
-        file: can be sought in.
-        form: its format, as Pillow calls it.
+        file: an open file that can seek.
+        file_format: Pillow's name of its format.
         grey: whether its pixels have one channel.
 
     Returns:
-        None for sRGB, and where the file states nothing in this way.
+        The profile. None for sRGB and for a file without such numbers.
 
     Raises:
-        ValueError: no profile can state these colours: HDR, or unknown numbers.
+        ValueError: the colours are HDR or the numbers unknown, so that no profile can express them.
     """
-    match form:
+    match file_format:
         case "PNG":
             return _of_png(dict(_chunks(file)), grey)
         case "AVIF":
@@ -62,13 +62,13 @@ def stated_profile(file: BinaryIO, form: str | None, grey: bool) -> bytes | None
 def _of_png(chunks: dict[bytes, bytes], grey: bool) -> bytes | None:
     if len(stated := chunks.get(b"cICP", b"")) == 4:
         if not stated[3]:
-            raise ValueError("its cICP chunk says that its values have the narrow range of video; convert it to full range")
+            raise ValueError("its cICP chunk states the narrow range of video; convert the file to full range")
         return _by_numbers(stated[0], stated[1], grey)
     if b"iCCP" in chunks or b"sRGB" in chunks:
         return None
     gamma, primaries = None, SRGB
     if len(stated := chunks.get(b"gAMA", b"")) == 4 and (value := struct.unpack(">I", stated)[0]):
-        gamma = None if abs(value / 1e5 - 1 / 2.2) < ALIKE else 1e5 / value
+        gamma = None if abs(value / 1e5 - 1 / 2.2) < MAX_INVISIBLE_DIFFERENCE else 1e5 / value
     if len(stated := chunks.get(b"cHRM", b"")) == 32:
         numbers = [value / 1e5 for value in struct.unpack(">8I", stated)]
         white, *colours = [(numbers[place], numbers[place + 1]) for place in range(0, 8, 2)]
@@ -84,7 +84,7 @@ def _of_avif(file: BinaryIO, grey: bool) -> bytes | None:
 
 def _by_numbers(primaries: int, transfer: int, grey: bool) -> bytes | None:
     if transfer in HDR:
-        raise ValueError(f"its colours are HDR ({HDR[transfer]}), which is not supported; convert it to sRGB or Display P3")
+        raise ValueError(f"its colours are HDR ({HDR[transfer]}), which is not supported; convert the file to sRGB or Display P3")
     if primaries not in PRIMARIES or transfer not in GAMMAS:
         raise ValueError(
             f"its colours (primaries {primaries}, transfer {transfer} of ISO/IEC 23091-2) are not supported; convert it to sRGB"
@@ -93,13 +93,13 @@ def _by_numbers(primaries: int, transfer: int, grey: bool) -> bytes | None:
 
 
 def avif_size(file: BinaryIO) -> tuple[int, int] | None:
-    """Largest width and height that an AVIF file states; None if it states none."""
+    """Return the largest width and height that an AVIF file states, or None if it states none."""
     sizes = [struct.unpack(">II", box[4:12]) for box in _boxes(file, ("meta", "iprp", "ipco", "ispe"), ["meta"]) if len(box) >= 12]
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Small chunks of a PNG before its pixels."""
+    """Yield small chunks of a PNG before its pixels."""
     file.seek(8)
     while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
         (length,) = struct.unpack(">I", head[:4])
@@ -112,7 +112,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _boxes(file: BinaryIO, path: tuple[str, ...], full: list[str], begin: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """Contents of the boxes at a path such as ``meta/iprp/ipco/colr`` (ISO/IEC 14496-12); those in `full` begin with a version."""
+    """Yield the boxes at a path such as ``meta/iprp/ipco/colr`` (ISO/IEC 14496-12). Boxes in `full` begin with a version."""
     if end is None:
         end = file.seek(0, 2)
     while begin + 8 <= end:
@@ -138,15 +138,15 @@ def _boxes(file: BinaryIO, path: tuple[str, ...], full: list[str], begin: int = 
 
 
 def _profile(primaries: Primaries, gamma: float | None, grey: bool) -> bytes | None:
-    """Of three primaries and one curve; None for sRGB, and for coordinates that describe no colours.
+    """Return the profile of three primaries and one curve. It is None for sRGB and for invalid coordinates.
 
     Args:
         primaries: x, y of red, green, blue and white.
-        gamma: exponent of the curve; None: sRGB's.
-        grey: of the white and the curve alone.
+        gamma: exponent of the curve. None is sRGB's curve.
+        grey: whether the profile holds only white and curve.
     """
     curve = b"para\0\0\0\0" + (_numbers(gamma, kind=0) if gamma else _numbers(*SRGB_CURVE, kind=3))
-    same = np.abs(np.subtract(primaries, SRGB)).max() < ALIKE
+    same = np.abs(np.subtract(primaries, SRGB)).max() < MAX_INVISIBLE_DIFFERENCE
     if gamma is None and (grey or same):
         return None
     if min(y for _, y in primaries) <= 0:
@@ -181,7 +181,7 @@ def _from_xy(x: float, y: float) -> np.ndarray:
 
 
 def _fixed(*values: float) -> bytes:
-    """As s15Fixed16 numbers."""
+    """Return s15Fixed16 numbers."""
     return struct.pack(f">{len(values)}i", *(round(min(max(value, -32768), 32767) * 65536) for value in values))
 
 

@@ -1,4 +1,4 @@
-"""Metadata into a file of pixels, where each format wants it."""
+"""Write metadata into an encoded image, as each format requires."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from PIL import TiffImagePlugin, TiffTags
 
 from srgan.images.attachments import IPTC, IPTC_TAG, PHOTOSHOP_HEADER, PHOTOSHOP_TAG, resource
-from srgan.images.metadata import EXIF_HEADER, SEGMENT, XMP_HEADER, Metadata
+from srgan.images.metadata import EXIF_HEADER, MAX_SEGMENT_BYTES, XMP_HEADER, Metadata
 from srgan.images.read import EXIF_IFD, GPS_IFD
 from srgan.utils.files import scratch_file
 
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 
 
 def embed(path: Path, target: Path, file_format: str, metadata: Metadata, size: tuple[int, int], alpha: bool) -> None:
-    """Write EXIF, IPTC, comments and text into a file of pixels, and the XMP into a PNG or JPEG; libvips has written that of the others.
+    """Write EXIF, IPTC, comments and text into an encoded image, and the XMP into PNG and JPEG. libvips writes the XMP of other formats.
 
     Args:
-        path: the file.
-        target: what it is going to be called.
+        path: the encoded image.
+        target: its final name.
         file_format: its format.
-        metadata: what to write.
+        metadata: the metadata to write.
         size: width and height.
         alpha: whether it has an alpha channel.
     """
@@ -35,7 +35,7 @@ def embed(path: Path, target: Path, file_format: str, metadata: Metadata, size: 
     match file_format:
         case "png":
             chunks = [_chunk(b"eXIf", exif)] if exif else []
-            # The chunk that the XMP specification asks for (part 3, 1.1.5).
+            # The XMP specification requires this chunk (part 3, 1.1.5).
             chunks += [_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp)] if metadata.xmp else []
             chunks += [_chunk(*text) for text in attached.texts]
             if chunks:
@@ -45,7 +45,7 @@ def embed(path: Path, target: Path, file_format: str, metadata: Metadata, size: 
         case "jpeg":
             with _rewritten(path, target) as (source, file):
                 start, marker = source.read(2), source.read(2)
-                if marker == b"\xff\xe0":  # the JFIF header, which libvips writes now and then
+                if marker == b"\xff\xe0":  # the JFIF header, which libvips writes in some cases
                     source.read(struct.unpack(">H", source.read(2))[0] - 2)
                     marker = b""
                 density = (min(max(round(value), 1), 65535) for value in metadata.dpi)
@@ -53,9 +53,9 @@ def embed(path: Path, target: Path, file_format: str, metadata: Metadata, size: 
                 file.writelines(_segment(0xE1, EXIF_HEADER + exif) if exif else [])
                 file.writelines(_segment(0xE1, XMP_HEADER + metadata.xmp) if metadata.xmp else [])
                 resources = (resource(IPTC, attached.iptc) if attached.iptc else b"") + attached.resources
-                room = SEGMENT - len(PHOTOSHOP_HEADER)
-                for start in range(0, len(resources), room):
-                    file.writelines(_segment(0xED, PHOTOSHOP_HEADER + resources[start : start + room]))
+                room = MAX_SEGMENT_BYTES - len(PHOTOSHOP_HEADER)
+                for offset in range(0, len(resources), room):
+                    file.writelines(_segment(0xED, PHOTOSHOP_HEADER + resources[offset : offset + room]))
                 for comment in attached.comments:
                     file.writelines(_segment(0xFE, comment))
                 file.write(marker)
@@ -68,12 +68,12 @@ def embed(path: Path, target: Path, file_format: str, metadata: Metadata, size: 
                 tags |= dict(metadata.tags)
                 tags |= {part: inside for part in (EXIF_IFD, GPS_IFD) if (inside := metadata.tags.get_ifd(part))}
             if tags and not _append_to_tiff(path, tags):
-                log.warning("%s: no EXIF and IPTC in the result: a TIFF file of more than 4 GB", target)
+                log.warning("%s: the result has no EXIF and IPTC, because the TIFF file has more than 4 GB", target)
 
 
 @contextmanager
 def _rewritten(path: Path, target: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """The file to read from, and the one that takes its place; what is not read is copied."""
+    """Yield the file to read from and the file that replaces it. The unread rest is copied."""
     with scratch_file(target, "former") as former:
         path.replace(former)
         with former.open("rb") as source, path.open("wb") as file:
@@ -82,17 +82,17 @@ def _rewritten(path: Path, target: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
 
 
 def _segment(marker: int, content: bytes) -> Iterable[bytes]:
-    """Of a JPEG."""
+    """Return a segment of a JPEG."""
     return (bytes([0xFF, marker]), struct.pack(">H", len(content) + 2), content)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    """Of a PNG."""
+    """Return a chunk of a PNG."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def _webp_with_exif(content: bytes, exif: bytes, size: tuple[int, int], alpha: bool) -> bytes:
-    """The file with an EXIF chunk, in the extended form of the format (RFC 9649, section 2.7)."""
+    """Return the file with an EXIF chunk, in the extended form of WebP (RFC 9649, section 2.7)."""
     chunks, place = [], 12
     while place + 8 <= len(content):
         (length,) = struct.unpack_from("<I", content, place + 4)
@@ -109,7 +109,7 @@ def _webp_with_exif(content: bytes, exif: bytes, size: tuple[int, int], alpha: b
 
 
 def _append_to_tiff(path: Path, new: dict[int, Any]) -> bool:
-    """Add tags to a TIFF file: a new directory behind its pixels, with the former one's entries and these. False for a BigTIFF."""
+    """Append a directory with the former and the new tags to a TIFF file. Return False for a BigTIFF, which stays as it is."""
     with path.open("rb+") as file:
         header = file.read(8)
         order = "<" if header[:2] == b"II" else ">"
@@ -128,7 +128,7 @@ def _append_to_tiff(path: Path, new: dict[int, Any]) -> bool:
             tags.tagtype |= {tag: TiffTags.UNDEFINED if tag == IPTC_TAG else TiffTags.BYTE} if tag in (IPTC_TAG, PHOTOSHOP_TAG) else {}
             tags[tag] = value
         offset = file.seek(0, os.SEEK_END)
-        offset += file.write(b"\0" * (offset % 2))  # directories begin at even places
+        offset += file.write(b"\0" * (offset % 2))  # directories begin at even offsets
         added = tags.tobytes(offset)
         merged = sorted((entries(added) | former).items())
         file.write(added)

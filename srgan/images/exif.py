@@ -1,7 +1,7 @@
-"""EXIF of a photograph, changed where the upscaled image makes it untrue.
+"""Update EXIF for the upscaled image.
 
-There are two ways. The EXIF block of a JPEG, PNG or WebP is changed in place: every other byte stays, and the pointers of maker notes stay
-valid. Tags of a TIFF, or for a TIFF, are copied one by one.
+There are two ways. The EXIF block of a JPEG, PNG or WebP is changed in place. Every other byte stays, so that the pointers of maker notes
+stay valid. Tags from a TIFF or for a TIFF are copied one by one.
 """
 
 import struct
@@ -17,41 +17,41 @@ from srgan.images.attachments import BYTES, IPTC_TAG, PHOTOSHOP_TAG
 from srgan.images.geometry import Geometry
 from srgan.images.read import EXIF_IFD, GPS_IFD, ORIENTATION, XMP_TAG, DecodedImage
 
-# Tags that describe the layout of the former file (TIFF 6.0, sections 3 to 8 and 11 to 22), or that are written from another source.
+# Tags that describe the layout of the input (TIFF 6.0, sections 3 to 8 and 11 to 22), or that other modules write.
 LAYOUT = {254, 255, *range(256, 267), 273, 277, 278, 279, 280, 281, 282, 283, 284, *range(288, 294), 296, 297, 301, 317, 318, 319, 320}
 LAYOUT |= {*range(321, 326), 330, 332, 336, 337, *range(338, 347), 347, *range(512, 522), *range(529, 533), *range(32995, 32999)}
 LAYOUT |= {XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG, 34675}
-# Tags that the upscaled image makes untrue, and that nothing replaces.
+# Tags that are wrong for the upscaled image and have no replacement.
 UNTRUE = {33550: "the scale of a map", 33922: "the position of a map", 34264: "the position of a map"}
 UNTRUE |= {37724: "Photoshop's layers", 50255: "Photoshop's annotations", 52545: "C2PA content credentials"}
 DESCRIPTION, MAKER_NOTE, INTEROP = 0x010E, 0x927C, 0xA005
-# Of IFD0, the Exif IFD and the Interoperability IFD.
+# In IFD0, the Exif IFD and the Interoperability IFD.
 WIDTHS, HEIGHTS = (0x0100, 0xA002, 0x1001), (0x0101, 0xA003, 0x1002)
 SUBJECT_AREA, SUBJECT_LOCATION, FOCAL_X, FOCAL_Y = 0x9214, 0xA214, 0xA20E, 0xA20F
 SHORT, LONG, RATIONAL, IFD = 3, 4, 5, 13
 
 
-def tags(picture: DecodedImage, geometry: Geometry) -> tuple[Image.Exif, list[str]]:
-    """The tags of the result, and the names of those that are left out.
+def tags(image: DecodedImage, geometry: Geometry) -> tuple[Image.Exif, list[str]]:
+    """Return the tags of the result and the names of those that are left out.
 
-    Maker notes are left out: they point to places of the former file.
+    Maker notes are left out because they point into the input file.
 
     Raises:
-        Exception: of any kind, as damaged values make Pillow raise.
+        Exception: any kind, because Pillow raises many kinds for damaged values.
     """
     result, dropped = Image.Exif(), []
-    result.endian = picture.exif.endian
-    for tag in picture.exif:
+    result.endian = image.exif.endian
+    for tag in image.exif:
         if tag in UNTRUE:
             dropped.append(UNTRUE[tag])
         elif tag not in LAYOUT and tag not in (EXIF_IFD, GPS_IFD):
-            value = _text_as_bytes(picture.exif[tag])
+            value = _text_as_bytes(image.exif[tag])
             if tag == DESCRIPTION and _describes_pixels(value):
-                dropped.append("the ImageDescription, which tells the size of the former pixels")
+                dropped.append("the ImageDescription, which states the size of the input")
             else:
                 result[tag] = value
     for part in (EXIF_IFD, GPS_IFD):
-        if inside := picture.exif.get_ifd(part):
+        if inside := image.exif.get_ifd(part):
             result.get_ifd(part).update({tag: _text_as_bytes(value) for tag, value in inside.items()})
     details = result.get_ifd(EXIF_IFD)
     details.pop(INTEROP, None)
@@ -74,12 +74,12 @@ def tags(picture: DecodedImage, geometry: Geometry) -> tuple[Image.Exif, list[st
 
 
 def _text_as_bytes(value: Any) -> Any:
-    """Pillow reads text as Latin-1 and writes it as ASCII; as bytes it stays what it was."""
+    """Return text as bytes, which keeps it. Pillow reads text as Latin-1 and writes it as ASCII."""
     return value.encode("latin-1", "replace") if isinstance(value, str) and not value.isascii() else value
 
 
 def _describes_pixels(value: Any) -> bool:
-    """Whether it is the shape that tifffile writes into a TIFF, or OME-XML."""
+    """Return whether a description is the shape that tifffile writes into a TIFF, or OME-XML."""
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     return text.startswith('{"shape": [') or "<OME " in text[:4096]
 
@@ -92,13 +92,13 @@ def _fraction(value: Any) -> Fraction | None:
 
 
 def _moved(former: Mapping[int, Any], geometry: Geometry) -> dict[int, Any]:
-    """The values that refer to pixels, in the upscaled image (EXIF 2.32, 4.6.5 and 4.6.6); None where EXIF cannot hold the value."""
+    """Return the values that refer to pixels (EXIF 2.32, 4.6.5 and 4.6.6). A value is None if EXIF cannot hold it."""
     new: dict[int, Any] = {}
     for tag in (SUBJECT_AREA, SUBJECT_LOCATION):
         if tag in former:
             values = geometry.subject(former[tag])
             new[tag] = values if min(values) >= 0 and max(values) < 65536 else None
-    # Pixels of the image to a length on the sensor: programs compute the size of the sensor from it.
+    # Pixels per length on the sensor. Programs compute the size of the sensor from it.
     for tag, factor in zip((FOCAL_X, FOCAL_Y), geometry.factors, strict=True):
         if tag in former:
             new[tag] = min((former[tag] * factor).limit_denominator(10_000), Fraction(2**32 - 1))
@@ -110,7 +110,7 @@ def _moved(former: Mapping[int, Any], geometry: Geometry) -> dict[int, Any]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """An entry of a directory: its place, its type, and the place, number and total length of its values."""
+    """An entry of a directory: its position, its type, and the position, number and total length of its values."""
 
     tag: int
     place: int
@@ -121,7 +121,7 @@ class _Entry:
 
 
 class _Block:
-    """An EXIF block: a TIFF structure. Bytes are written only where an offset of the block says that an entry or a value is."""
+    """An EXIF block, which has the structure of a TIFF. Bytes are written only at offsets of entries and values."""
 
     def __init__(self, block: bytes) -> None:
         self.data = bytearray(block)
@@ -136,7 +136,7 @@ class _Block:
         struct.pack_into(self.order + form, self.data, place, *values)
 
     def end(self, directory: int) -> int:
-        """Where its entries end. The offset of the next directory follows, but piexif and others leave it out behind the Exif IFD."""
+        """Return the end of its entries. The offset of the next directory follows. Writers such as piexif omit it after the Exif IFD."""
         return directory + 2 + 12 * self.read("H", directory)[0]
 
     def entries(self, directory: int | None) -> list[_Entry]:
@@ -148,25 +148,25 @@ class _Block:
         return found
 
     def directory(self, entries: list[_Entry], tag: int) -> int | None:
-        """The directory that an entry points to."""
+        """Return the directory that an entry points to."""
         return next((self.read("I", entry.place + 8)[0] for entry in entries if entry.tag == tag and entry.kind in (LONG, IFD)), None)
 
     def set(self, entry: _Entry, value: int) -> None:
-        """Let an entry hold one integer."""
+        """Set an entry to one integer."""
         if value < 65536 and entry.kind == SHORT:
             self.write("HIHH", entry.place + 2, SHORT, 1, value, 0)
         else:
             self.write("HII", entry.place + 2, LONG, 1, value)
 
     def remove(self, directory: int, entry: _Entry) -> None:
-        """Remove an entry; those behind it move up, and zeros follow: no next directory."""
+        """Remove an entry. Later entries move up, and zeros follow, which mean no next directory."""
         end = self.end(directory)
         self.data[entry.place : end] = self.data[entry.place + 12 : end] + bytes(12)
         self.write("H", directory, self.read("H", directory)[0] - 1)
 
 
 def patched(block: bytes, geometry: Geometry) -> tuple[bytes, list[str]]:
-    """The EXIF block of an upright image of the new size, and the names of the tags that are left out.
+    """Return the EXIF block for an upright image of the new size, and the names of the tags that are left out.
 
     Raises:
         ValueError, struct.error: the block is damaged.
@@ -178,10 +178,10 @@ def patched(block: bytes, geometry: Geometry) -> tuple[bytes, list[str]]:
     details = exif.entries(details_at)
     directories = {first: main, details_at: details}
     for entries, tag in ((main, GPS_IFD), (details, INTEROP)):
-        with suppress(struct.error):  # a pointer to nowhere harms nobody
+        with suppress(struct.error):  # an invalid pointer is kept
             place = exif.directory(entries, tag)
             directories[place] = exif.entries(place)
-    # The next directory is that of the thumbnail.
+    # The next directory holds the thumbnail.
     end = exif.end(first)
     taken = [(place, exif.end(place)) for place in directories if place is not None]
     taken += [(entry.values, entry.values + entry.length) for entries in directories.values() for entry in entries if entry.length > 4]
@@ -195,7 +195,7 @@ def patched(block: bytes, geometry: Geometry) -> tuple[bytes, list[str]]:
 
 
 def _patch_moved(exif: _Block, directory: int, details: list[_Entry], geometry: Geometry) -> list[str]:
-    """Change the values of the Exif IFD that refer to pixels; the names of those that are removed."""
+    """Change the values of the Exif IFD that refer to pixels. Return the names of removed tags."""
     whole = {entry.tag: entry for entry in details if entry.values + entry.length <= len(exif.data)}
     former: dict[int, Any] = {}
     for tag in (SUBJECT_AREA, SUBJECT_LOCATION):

@@ -1,4 +1,4 @@
-"""Which image formats are read, and what a file's header says, before anything is decoded."""
+"""Check image files before they are decoded: formats, headers and memory."""
 
 import itertools
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from srgan.images.colours import avif_size
 from srgan.utils.errors import SrganError
 from srgan.utils.machine import available_memory
 
-# Named, so that no other of Pillow's decoders sees a stranger's file: EPS, for one, would start Ghostscript.
+# Pillow's other decoders are excluded for security. EPS, for example, starts Ghostscript.
 FORMATS_READ = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000")
 NAMES = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or JPEG 2000"  # for messages
 
@@ -18,9 +18,9 @@ NAMES = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or JPEG 2000"  # for messages
 REDUCED, OLD_KIND, BITS, MEANING, SAMPLES, PLANES, EXTRA, SAMPLE_FORMAT, DNG_VERSION = 254, 255, 258, 262, 277, 284, 338, 339, 50706
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK, CFA, LINEAR_RAW = 0, 1, 2, 5, 32803, 34892
 AVIF_LIMIT = 16384 * 16384  # pixels that libavif decodes
-DECODING = 28  # bytes of memory that decoding takes at most for each pixel, and filling what is hidden in a transparent picture
+DECODER_BYTES_PER_PIXEL = 28  # largest memory for decoding, which includes the filling of transparent pixels
 
-# Formats that are not read: where their signature is, and what it is.
+# Formats that are not read: offset of the signature, signature, name.
 _SIGNATURES = (
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
@@ -51,13 +51,13 @@ _VIDEO = ("isom", "iso2", "mp41", "mp42", "M4V ", "qt  ", "avc1")  # brands of I
 
 
 def suffixes() -> tuple[str, ...]:
-    """Suffixes of the formats that are read, as Pillow knows them, such as ``.jfif``; lower case."""
+    """Return the suffixes of the formats that are read, in lower case. Pillow knows rare ones such as ``.jfif``."""
     Image.init()
     return tuple(sorted(suffix for suffix, name in Image.EXTENSION.items() if name in (*FORMATS_READ, "MPO")))  # MPO: several JPEG in one
 
 
 def unread_format(head: bytes) -> str | None:
-    """The name of a known format that is not read, by the first 32 bytes of a file; None for all others."""
+    """Return the name of a known format that is not read, by the first 32 bytes of a file. It is None for all others."""
     for place, signature, name in _SIGNATURES:
         if head[place:].startswith(signature):
             return name
@@ -68,29 +68,29 @@ def unread_format(head: bytes) -> str | None:
 
 
 def refuse_by_name(file: BinaryIO, name: str) -> None:
-    """Raise an error that says which format a file is of, if that is known."""
+    """Raise an error that names the format of a file, if it is known."""
     file.seek(0)
     if kind := unread_format(file.read(32)):
-        raise SrganError(f"{name}: the format {kind} is not read; convert the file to {NAMES}, or take it out")
+        raise SrganError(f"{name}: the format {kind} is not read; convert the file to {NAMES}, or remove it")
     file.seek(4)
     if file.read(8) in (b"ftypavif", b"ftypavis") and (size := avif_size(file)) and size[0] * size[1] > AVIF_LIMIT:
-        raise SrganError(f"{name}: {size[0]}x{size[1]} pixels; the AVIF decoder ends at {AVIF_LIMIT:,} pixels; convert it to PNG or TIFF")
+        raise SrganError(f"{name}: {size[0]}x{size[1]} pixels; the AVIF decoder allows {AVIF_LIMIT:,} pixels; convert it to PNG or TIFF")
 
 
 def check_memory(size: tuple[int, int], name: str) -> None:
     """Raise an error if an image of this width and height needs more memory than is free."""
-    needed, free = size[0] * size[1] * DECODING, available_memory()
+    needed, free = size[0] * size[1] * DECODER_BYTES_PER_PIXEL, available_memory()
     if needed > free:
         raise SrganError(
             f"{name}: {size[0]}x{size[1]} pixels need up to {needed / 1e9:.1f} GB of memory to decode, {free / 1e9:.1f} GB are free; "
-            "make memory free, or cut the picture into parts"
+            "free some memory, or cut the image into parts"
         )
 
 
 def frames_left_out(image: Image.Image) -> tuple[int, str]:
-    """How many frames or pages there are beyond the first, and what they are called.
+    """Return the number of frames or pages after the first, and the word for them.
 
-    Of a TIFF, reduced-size pages do not count, nor does what follows a page that is damaged.
+    In a TIFF, reduced-size pages and pages after a damaged page are not counted.
     """
     if image.format != "TIFF":
         return getattr(image, "n_frames", 1) - 1, "frames"
@@ -99,25 +99,25 @@ def frames_left_out(image: Image.Image) -> tuple[int, str]:
         for page in itertools.count(1):
             image.seek(page)
             others += not tags_of(image).get(REDUCED, 0) & 1
-    except Exception:  # EOFError at the end, and any other kind in a damaged page; the first page is good
+    except Exception:  # EOFError at the end, any other kind in a damaged page. The first page is good.
         image.seek(0)
     return others, "pages"
 
 
 def tags_of(image: Image.Image) -> dict[int, Any]:
-    """Of a TIFF file."""
+    """Return the tags of a TIFF file."""
     return image.tag_v2  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
 class Stored:
-    """How a file's header says that its pixels are stored; the decoders differ about it.
+    """The storage of pixels according to the header of a file. Decoders report it differently.
 
     Attributes:
-        deep: in more than 8 bits a channel.
-        bits: of the deepest channel.
-        grey: with one colour channel.
-        planes: each channel apart (TIFF), so that only `tifffile` reads more than 8 bits.
+        deep: whether a channel has more than 8 bits.
+        bits: bits of the deepest channel.
+        grey: whether there is one colour channel.
+        planes: whether a TIFF stores the channels separately. Only `tifffile` reads more than 8 bits then.
     """
 
     deep: bool
@@ -127,13 +127,13 @@ class Stored:
 
 
 def read_header(image: Image.Image, file: BinaryIO) -> Stored:
-    """Read how the pixels of an image are stored from its file's own header or tags, not from what a decoder makes of them.
+    """Read the storage of pixels from the header or the tags of the file.
 
     Raises:
-        ValueError: the file holds no picture that can be read rightly.
+        ValueError: the file holds no image that can be read correctly.
     """
     if image.format == "PNG":
-        place = file.seek(0, 1)  # Pillow reads on from there
+        place = file.seek(0, 1)  # Pillow continues from there
         file.seek(0)
         head = file.read(26)
         file.seek(place)
@@ -145,11 +145,11 @@ def read_header(image: Image.Image, file: BinaryIO) -> Stored:
     if DNG_VERSION in tags or meaning in (CFA, LINEAR_RAW):
         raise ValueError("camera raw (DNG) is not read, its first page is a preview; develop it to TIFF or JPEG")
     if tags.get(REDUCED, 0) & 1 or tags.get(OLD_KIND) == 2:
-        raise ValueError("its first page is a reduced-size copy of another (a preview, as in camera raw files); save the picture itself")
+        raise ValueError("its first page is a reduced-size copy of another (a preview, as in camera raw files); save the image itself")
     bits, formats = max(tags.get(BITS, (1,))), set(tags.get(SAMPLE_FORMAT, (1,)))
     if bits >= 8 and not formats <= {1, 4}:  # 4: not defined
         raise ValueError(f"pixels of {bits} bits that are signed or floating-point numbers have no defined range")
     planes = tags.get(PLANES) == 2 and tags.get(SAMPLES, 1) > 1
     if planes and (meaning, bits) not in ((RGB, 8), (RGB, 16), (BLACK_IS_ZERO, 8), (CMYK, 8)):
-        raise ValueError(f"a TIFF with each channel apart, of {bits} bits and photometric interpretation {meaning}, is not supported")
+        raise ValueError(f"a TIFF with separate channels of {bits} bits and photometric interpretation {meaning}, is not supported")
     return Stored(bits > 8, bits, meaning in (WHITE_IS_ZERO, BLACK_IS_ZERO), planes)

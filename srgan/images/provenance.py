@@ -1,4 +1,4 @@
-"""The XMP properties that name the model which upscaled a picture."""
+"""Write XMP properties that name the model of an upscaled image."""
 
 import re
 
@@ -6,22 +6,22 @@ from srgan import __version__
 from srgan.images.xmp import EXT, Packet
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-# The source types from weak to strong. A stronger one that a picture has is kept.
+# The source types from weak to strong. A stronger type of the image is kept.
 STRENGTH = ("algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia")
 
 
 def add_provenance(packet: Packet, metadata: dict[str, str], digest: str, former: bytes = b"") -> None:
-    """Add to a packet that a model upscaled the picture, and which one; the other properties stay.
+    """Add the model to a packet. The other properties stay.
 
-    ``Iptc4xmpExt:DigitalSourceType`` becomes ``compositeWithTrainedAlgorithmicMedia`` for a model trained as a GAN, which adds detail, and
-    ``algorithmicallyEnhanced`` for one trained on pixels; ``AISystemUsed`` and ``AISystemVersionUsed`` name model, version and digest
-    (IPTC Photo Metadata Standard 2025.1). A stronger source type of the picture, such as ``trainedAlgorithmicMedia``, is kept.
+    ``Iptc4xmpExt:DigitalSourceType`` becomes ``compositeWithTrainedAlgorithmicMedia`` for a GAN, which adds detail. It becomes
+    ``algorithmicallyEnhanced`` for a model with pixel losses only. ``AISystemUsed`` and ``AISystemVersionUsed`` name model, version and
+    digest (IPTC Photo Metadata Standard 2025.1). A stronger source type of the image, such as ``trainedAlgorithmicMedia``, is kept.
 
     Args:
         packet: is changed.
         metadata: the model's `sr.*` entries.
         digest: SHA-256 of the model file.
-        former: a packet that cannot be kept; the source type that it names is kept.
+        former: a damaged packet, of which only the source type is kept.
     """
 
     def taken(name: str) -> list[str]:
@@ -34,7 +34,7 @@ def add_provenance(packet: Packet, metadata: dict[str, str], digest: str, former
     scale, arch = metadata.get("sr.scale", "?"), metadata.get("sr.arch", "unknown")
     system = f"srgan {scale}x-{metadata.get('sr.name', 'unnamed')}-{arch}-{metadata.get('sr.precision', 'fp32')}"
     version = f"srgan {metadata.get('sr.tool_version', __version__)}, run {metadata.get('sr.train_run', 'unknown')}, sha256 {digest}"
-    # A picture may have gone through several systems.
+    # Several systems may have changed the image.
     systems, versions = dict.fromkeys([*taken("AISystemUsed"), system]), dict.fromkeys([*taken("AISystemVersionUsed"), version])
     packet.add(EXT, "DigitalSourceType", SOURCE_TYPES + kind)
     packet.add(EXT, "AISystemUsed", "; ".join(systems))

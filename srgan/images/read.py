@@ -1,19 +1,19 @@
-"""Image files in and out, as uint8 arrays.
+"""Read image files.
 
-What becomes of each kind of file:
+Each kind of file is read as follows:
 
 ========================  ==========================================================================================
 EXIF orientation          applied
 1 bit, greyscale          one channel
 palette                   its colours
-alpha, transparent colour laid on white
+alpha, transparent colour composited on white
 16 bits a channel         rounded to 8: value / 257
-32-bit integer, float     refused: their range is not defined
-CMYK                      to sRGB, by the embedded ICC profile if there is one
-RGB with an ICC profile   colours as stored, profile ignored, as the benchmarks of the field are read
-colours stated by numbers as such a profile (cICP, gAMA and cHRM of PNG, nclx of AVIF); HDR (PQ, HLG) is refused
-camera raw, thumbnails    refused: TIFF files whose first page is not the picture
-several frames            the first; a warning says how many are left out
+32-bit integer, float     refused, because their range is not defined
+CMYK                      converted to sRGB, by the embedded ICC profile if there is one
+RGB with an ICC profile   colours as stored, without the profile, as in the benchmarks of the literature
+colours stated by numbers as such a profile (cICP, gAMA, cHRM of PNG, nclx of AVIF). HDR (PQ, HLG) is refused
+camera raw, thumbnails    refused, because the first page of such a TIFF file is not the image
+several frames            the first. A warning states how many are left out
 ========================  ==========================================================================================
 """
 
@@ -43,11 +43,11 @@ from srgan.images.formats import (
 )
 from srgan.utils.errors import SrganError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of files that a data set is made of
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of data sets
 ORIENTATION, EXIF_IFD, GPS_IFD, XMP_TAG = 0x0112, 0x8769, 0x8825, 700
-PILLOWS_OWN = ("dpi", "exif", "icc_profile", "transparency")  # names under which Pillow keeps values of its own, and never text
+PILLOWS_OWN = ("dpi", "exif", "icc_profile", "transparency")  # keys for Pillow's own values, never for text
 
-# Decompressed bytes of a PNG's text or colour profile. Workflows of image generators and profiles of printers exceed Pillow's 1 MB.
+# Bytes of a PNG's decompressed text or colour profile. Workflows of image generators and profiles of printers exceed Pillow's 1 MB.
 PngImagePlugin.MAX_TEXT_CHUNK = 32 << 20
 
 log = logging.getLogger(__name__)
@@ -55,19 +55,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A decoded image file, upright, with what else the file tells.
+    """A decoded image file, upright, with its metadata.
 
     Attributes:
-        name: of the file, for messages.
-        pixels: `(H, W)` if it is greyscale, else `(H, W, 3)` RGB; uint8, or uint16 if the file has 16 bits a channel.
-        alpha: `(H, W)` of the same type, 0 where it is transparent; None if the file has no transparency.
-        icc_profile: what the colours of `pixels` mean.
-        exif: its tags, without the orientation, which has been applied.
-        exif_block: the same as it stands in the file, orientation included, beginning with its byte order; None in TIFF files.
-        exif_damage: why its tags cannot be read; empty if they can.
+        name: name of the file for messages.
+        pixels: `(H, W)` for greyscale, else `(H, W, 3)` RGB. The type is uint8, or uint16 if the file has 16 bits a channel.
+        alpha: `(H, W)` of the same type, 0 for transparent pixels. None if the file has no transparency.
+        icc_profile: colour profile of `pixels`.
+        exif: EXIF tags without the orientation, which has been applied.
+        exif_block: the stored EXIF with orientation, from its byte order on. None for TIFF files.
+        exif_damage: the reason why the tags cannot be read. It is empty if they can.
         orientation: EXIF orientation that has been applied, 1..8.
-        xmp: the packet as it was.
-        dpi: pixels an inch, across and down.
+        xmp: the packet as it is stored.
+        dpi: pixels per inch, horizontal and vertical.
     """
 
     name: str
@@ -83,14 +83,17 @@ class DecodedImage:
 
 
 def open_image(source: str | Path | BinaryIO) -> DecodedImage:
-    """Open and fully decode an image by the rules above, but keep transparency and 16 bits.
+    """Decode an image file by the rules above, but keep transparency and 16 bits.
+
+    Args:
+        source: a file, or an open file that can seek.
 
     Raises:
-        SrganError: the file is missing, truncated, no image, or of a kind that is refused.
+        SrganError: the file is missing, truncated or no image, or its kind is refused.
     """
     name = str(source if isinstance(source, str | Path) else getattr(source, "name", "the image"))
     try:
-        # Not by its path: Pillow 13 then maps uncompressed TIFF files, and those that lie on their side come out scrambled.
+        # Pillow 13 maps uncompressed TIFF files that are opened by path and scrambles those with a turned orientation.
         with Path(source).open("rb") if isinstance(source, str | Path) else contextlib.nullcontext(source) as file:
             return _decoded(file, name)
     except FileNotFoundError as error:
@@ -98,14 +101,14 @@ def open_image(source: str | Path | BinaryIO) -> DecodedImage:
     except IsADirectoryError as error:
         raise SrganError(f"{name}: is a folder, not an image") from error
     except PermissionError as error:
-        raise SrganError(f"{name}: may not be read (permission denied)") from error
+        raise SrganError(f"{name}: cannot be read (permission denied)") from error
     except SrganError:
         raise
-    except Exception as error:  # broken files make decoders raise nearly anything
-        # Pillow's own messages name the reason ("image file is truncated"), seldom the file.
-        told = isinstance(error, OSError | ValueError | Image.DecompressionBombError | ImageCms.PyCMSError) and str(error)
-        reason = told if told and "cannot identify" not in told else "not an image that can be read"
-        raise SrganError(f"{name}: {reason}; replace the file or take it out") from error
+    except Exception as error:  # decoders raise any kind of error for broken files
+        # Pillow's messages name the reason ("image file is truncated") but rarely the file.
+        message = isinstance(error, OSError | ValueError | Image.DecompressionBombError | ImageCms.PyCMSError) and str(error)
+        reason = message if message and "cannot identify" not in message else "not an image that can be read"
+        raise SrganError(f"{name}: {reason}; replace or remove the file") from error
 
 
 def _decoded(file: BinaryIO, name: str) -> DecodedImage:
@@ -122,7 +125,7 @@ def _decoded(file: BinaryIO, name: str) -> DecodedImage:
         stored = read_header(image, file)
         _without_texts(image)
         image.load()
-        _without_texts(image)  # those behind the pixels
+        _without_texts(image)  # those after the pixels
         info, (exif, orientation, damage) = dict(image.info), _exif(image)
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _raw_profile(info.get("Raw profile type xmp", ""))
         if image.format == "TIFF":
@@ -130,7 +133,7 @@ def _decoded(file: BinaryIO, name: str) -> DecodedImage:
         form, deep = image.format, stored.deep
         if image.mode in ("CMYK", "LAB"):
             image, deep = _to_srgb(image), False
-            info.pop("icc_profile", None)  # it described other channels than the ones there are now
+            info.pop("icc_profile", None)  # it describes the former channels
         elif profile := stated_profile(file, form, image.mode in ("1", "L", "LA", "I;16")):
             info.setdefault("icc_profile", profile)
         pixels, alpha = _sixteen_bits(image, file, stored) if deep else _eight_bits(image, stored)
@@ -150,14 +153,14 @@ def _decoded(file: BinaryIO, name: str) -> DecodedImage:
 
 
 def _without_texts(image: Image.Image) -> None:
-    """Remove a PNG's texts that Pillow would take for values of its own, such as one that is called "dpi"."""
+    """Remove texts of a PNG that have the keys of Pillow's own values, such as "dpi"."""
     for name in PILLOWS_OWN:
         if isinstance(image.info.get(name), str):
             del image.info[name]
 
 
 def _exif(image: Image.Image) -> tuple[Image.Exif, int, str]:
-    """Its tags without the orientation, the orientation, and why the tags cannot be read, if so. They do not hold on to the file."""
+    """Return the tags without the orientation, the orientation, and the reason if the tags are damaged. They keep no open file."""
     orientation: object = 1
     exif, damage = Image.Exif(), ""
     try:
@@ -177,7 +180,7 @@ def _exif(image: Image.Image) -> tuple[Image.Exif, int, str]:
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo the EXIF orientation: how the rows and columns of the stored image lie (EXIF 2.32, 4.6.4 A)."""
+    """Undo the EXIF orientation (EXIF 2.32, 4.6.4 A)."""
     if orientation in (2, 3):
         pixels = pixels[:, ::-1]
     if orientation in (3, 4):
@@ -196,9 +199,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     if not profile or image.mode != "CMYK":
         return image.convert("RGB")
     if profile[16:20] != b"CMYK":
-        raise ValueError(
-            f"its pixels are CMYK, its colour profile is for {profile[16:20].decode('latin-1').strip()}: no transform is possible"
-        )
+        raise ValueError(f"its pixels are CMYK, but its colour profile is for {profile[16:20].decode('latin-1').strip()}")
     source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
     assert converted is not None
@@ -206,12 +207,12 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, stored: Stored) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels and alpha."""
+    """Return pixels and alpha."""
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of 32 bits (mode {image.mode}) have no defined range")
     grey = image.mode in ("1", "L", "LA", "La")
     if image.format == "PNG" and stored.bits in (2, 4) and isinstance(hidden := image.info.get("transparency"), int) and grey:
-        image.info["transparency"] = hidden * 255 // (2**stored.bits - 1)  # Pillow scales the grey to 8 bits, but not this
+        image.info["transparency"] = hidden * 255 // (2**stored.bits - 1)  # Pillow scales the grey values to 8 bits, but not this one
     if image.mode in ("LA", "La", "PA", "RGBa") or image.has_transparency_data:
         image = image.convert("LA" if grey else "RGBA")
         return np.array(image.convert("L" if grey else "RGB")), np.array(image.getchannel("A"))
@@ -219,8 +220,8 @@ def _eight_bits(image: Image.Image, stored: Stored) -> tuple[np.ndarray, np.ndar
 
 
 def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: Stored) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels and alpha; several channels are read again by OpenCV or tifffile, which keep them."""
-    extra = 2  # what a fourth channel is: 0 nothing known, 1 alpha that the colours are multiplied by, 2 alpha (TIFF 6.0, section 18)
+    """Return pixels and alpha. OpenCV or tifffile decodes several channels again, because Pillow reduces them to 8 bits."""
+    extra = 2  # the fourth channel: 0 unknown, 1 premultiplied alpha, 2 alpha (TIFF 6.0, section 18)
     if image.format == "TIFF":
         if image.tag_v2.get(MEANING) == WHITE_IS_ZERO:
             raise ValueError("16 bits with white as zero are not supported; save it in another way")
@@ -250,7 +251,7 @@ def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: Stored) -> tuple[n
 
 
 def _raw_profile(text: str | bytes) -> bytes | None:
-    """The content of a PNG's ``Raw profile type ...``: a name, a length, and hexadecimal digits."""
+    """Return the content of a PNG's ``Raw profile type ...``, which is stored as name, length and hexadecimal digits."""
     words = (text if isinstance(text, str) else text.decode("latin-1")).split(maxsplit=2)
     try:
         return bytes.fromhex(words[2]) if len(words) == 3 and words[1].isdigit() else None
@@ -259,18 +260,18 @@ def _raw_profile(text: str | bytes) -> bytes | None:
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
-    """uint8 of uint8 or uint16."""
+    """Round uint16 to uint8. An uint8 array is returned as it is."""
     return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def composite_on_white(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """Pixels as they look on white paper: `(H, W)` or `(H, W, 3)`, and alpha `(H, W)`, all uint8."""
+    """Composite pixels `(H, W)` or `(H, W, 3)` on white by alpha `(H, W)`, all uint8."""
     if alpha is None:
         return pixels
     image = Image.fromarray(as_rgb(pixels))
     image.putalpha(Image.fromarray(alpha))
     laid = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(laid.convert("L" if pixels.ndim == 2 else "RGB"))  # a copy: torch wants to own what it wraps
+    return np.array(laid.convert("L" if pixels.ndim == 2 else "RGB"))  # a copy, because torch needs a writable array
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -290,16 +291,16 @@ def read_image(path: str | Path) -> np.ndarray:
         >>> read_image("photo.png").shape
         (16, 24, 3)
     """
-    picture = open_image(path)
-    alpha = None if picture.alpha is None else to_uint8(picture.alpha)
-    return composite_on_white(to_uint8(picture.pixels), alpha)
+    decoded = open_image(path)
+    alpha = None if decoded.alpha is None else to_uint8(decoded.alpha)
+    return composite_on_white(to_uint8(decoded.pixels), alpha)
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """Read an image as `(H, W, 3)` uint8 sRGB; greyscale becomes three equal channels."""
+    """Read an image as `(H, W, 3)` uint8 sRGB. Greyscale becomes three equal channels."""
     return as_rgb(read_image(path))
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """`(H, W, 3)` from `(H, W)` or `(H, W, 3)`, uint8."""
+    """Return `(H, W)` or `(H, W, 3)` uint8 as `(H, W, 3)`."""
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image

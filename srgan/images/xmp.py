@@ -1,4 +1,4 @@
-"""XMP packets: reading, changing what upscaling makes untrue, writing."""
+"""Read, update and write XMP packets."""
 
 import itertools
 import re
@@ -23,29 +23,29 @@ PANORAMA_PIXELS = (
 )
 REGIONS, AREA = "http://www.metadataworkinggroup.com/schemas/regions/", "http://ns.adobe.com/xmp/sType/Area#"
 DIMENSIONS, MICROSOFT = "http://ns.adobe.com/xap/1.0/sType/Dimensions#", "http://ns.microsoft.com/photo/1.2/t/Region#"
-# Properties that refer to data which the result does not hold, by namespace.
+# Namespaces of properties that refer to data which the result does not hold.
 GAIN_MAP = ("http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/", "http://ns.apple.com/pixeldatainfo/1.0/")
 DIRECTORY = ("http://ns.google.com/photos/1.0/container/", "http://ns.google.com/photos/dd/1.0/container/")
 EXTENDED = tuple(f"http://ns.google.com/photos/1.0/{kind}/" for kind in ("depthmap", "image", "audio"))  # their data exceed 64 kB
-# Properties that describe how the former file stores its pixels; the result's own tags say it.
+# Properties that describe how the input stores its pixels.
 STORAGE = {"BitsPerSample", "Compression", "PhotometricInterpretation", "SamplesPerPixel", "PlanarConfiguration"}
 STORAGE |= {"YCbCrSubSampling", "YCbCrPositioning", "YCbCrCoefficients", "ReferenceBlackWhite", "TransferFunction"}
 
-DEEPEST, MOST = 200, 500_000  # nested elements, and all; real packets have a dozen and some thousands
-RATIONAL = re.compile(r"[0-9]{1,10}(/[0-9]{1,10}|\.[0-9]{1,10})?")  # `Fraction` also takes 1e999999999, which it computes for hours
+MAX_DEPTH, MAX_ELEMENTS = 200, 500_000  # real packets have a dozen and some thousands
+RATIONAL = re.compile(r"[0-9]{1,10}(/[0-9]{1,10}|\.[0-9]{1,10})?")  # `Fraction` would compute 1e999999999 for hours
 NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, section 2.2
 
 
 @dataclass
 class Slot:
-    """A simple value: an element's attribute, or its text."""
+    """A simple value: an attribute of an element, or its text."""
 
     element: ElementTree.Element
     attribute: str | None
 
     @property
     def text(self) -> str:
-        """The value."""
+        """Return the value."""
         return self.element.attrib[self.attribute] if self.attribute else "".join(self.element.itertext()).strip()
 
     @text.setter
@@ -57,7 +57,7 @@ class Slot:
 
 
 def slots(elements: Iterable[ElementTree.Element], name: str) -> Iterator[Slot]:
-    """The values of a property of these elements, in either notation of RDF: an attribute or a child."""
+    """Yield the values of a property of these elements in both notations of RDF, attribute and child."""
     for element in elements:
         if name in element.attrib:
             yield Slot(element, name)
@@ -66,13 +66,13 @@ def slots(elements: Iterable[ElementTree.Element], name: str) -> Iterator[Slot]:
 
 
 class Packet:
-    """A packet as a tree, whose namespaces keep the prefixes that they had.
+    """A packet as a tree whose namespaces keep their prefixes.
 
     Args:
-        xmp: the packet as stored in a file; empty for a new one.
+        xmp: the stored packet. It is empty for a new one.
 
     Raises:
-        ValueError: it is damaged, or no XMP.
+        ValueError: the packet is damaged or no XMP.
     """
 
     def __init__(self, xmp: bytes = b"") -> None:
@@ -88,7 +88,7 @@ class Packet:
     def _parsed(self, xmp: bytes) -> ElementTree.Element:
         try:
             text = _decoded(xmp)
-            if "<!DOCTYPE" in text:  # its entities can exhaust the parser's stack or memory
+            if "<!DOCTYPE" in text:  # entities can exhaust the stack or memory of the parser
                 raise ValueError("it has a document type declaration")
             events, depth, number = ElementTree.iterparse(StringIO(text), events=("start-ns", "start", "end")), 0, 0
             taken, others = set(self.prefixes.values()), (f"ns{index}" for index in itertools.count())
@@ -102,37 +102,37 @@ class Packet:
                         self.prefixes[address] = prefix
                     continue
                 depth += 1 if event == "start" else -1
-                if depth > DEEPEST:
-                    raise ValueError(f"more than {DEEPEST} nested elements")
+                if depth > MAX_DEPTH:
+                    raise ValueError(f"more than {MAX_DEPTH} nested elements")
                 number += event == "start"
-                if number > MOST:
-                    raise ValueError(f"more than {MOST:,} elements")
+                if number > MAX_ELEMENTS:
+                    raise ValueError(f"more than {MAX_ELEMENTS:,} elements")
         except ElementTree.ParseError as error:
             raise ValueError(str(error)) from error
         return events.root  # type: ignore[return-value]
 
     def slots(self, namespace: str, *names: str) -> Iterator[Slot]:
-        """The values of top-level properties."""
+        """Yield the values of top-level properties."""
         for name in names:
             yield from slots(self.descriptions, f"{{{namespace}}}{name}")
 
     def remove(self, gone: Callable[[str, str], bool]) -> list[str]:
-        """Remove the top-level properties whose namespace and name are `gone`; their values."""
+        """Remove the top-level properties for which `gone(namespace, name)` is true, and return their values."""
         values = []
         for description in self.descriptions:
             values += [description.attrib.pop(name) for name in list(description.attrib) if gone(*_split(name))]
             removed = [child for child in description if gone(*_split(child.tag))]
             values += ["".join(child.itertext()).strip() or child.get(f"{{{RDF}}}resource", "") for child in removed]
-            if removed:  # all at once: one by one takes quadratic time
+            if removed:  # one by one would take quadratic time
                 description[:] = [child for child in description if not gone(*_split(child.tag))]
         return values
 
     def add(self, namespace: str, name: str, value: str) -> None:
-        """Add a top-level property. Characters that XML excludes are left out."""
+        """Add a top-level property without the characters that XML excludes."""
         ElementTree.SubElement(self.descriptions[0], f"{{{namespace}}}{name}").text = NOT_IN_XML.sub("", value)
 
     def tobytes(self) -> bytes:
-        """The packet for a file. Namespaces are declared at its root: ElementTree's own table of prefixes is global."""
+        """Return the packet for a file. Its root declares the namespaces, because ElementTree's table of prefixes is global."""
         used = set()
 
         def named(name: str) -> str:
@@ -153,7 +153,7 @@ class Packet:
 
 
 def _decoded(xmp: bytes) -> str:
-    """Its text, whatever encoding its XML declaration names: XMP is UTF-8 or UTF-16 (XMP specification, part 1, 7.1)."""
+    """Decode a packet. XMP is UTF-8 or UTF-16 (specification, part 1, 7.1), even if the XML declaration names another encoding."""
     if xmp[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = xmp.decode("utf-16")
     elif b"<\0" in xmp[:8] or b"\0<" in xmp[:8]:
@@ -164,24 +164,24 @@ def _decoded(xmp: bytes) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Namespace and local name."""
+    """Return namespace and local name."""
     address, _, local = name.rpartition("}")
     return address[1:], local
 
 
-# -- what upscaling makes untrue -------------------------------------------------------------------------------------------
+# -- updates for the upscaled image ----------------------------------------------------------------------------------------
 
 
 def adjust(packet: Packet, geometry: Geometry, media_type: str) -> list[str]:
-    """Change the properties that refer to pixels; remove those that refer to data which the result does not hold.
+    """Change properties that refer to pixels. Remove properties that refer to data which the result does not hold.
 
     Args:
-        packet: is changed.
-        geometry: what happened to the pixels.
-        media_type: of the result, such as ``image/png``.
+        packet: the packet to change.
+        geometry: the change of the pixels.
+        media_type: media type of the result, such as ``image/png``.
 
     Returns:
-        Names of what is lost, for a message.
+        Names of removed properties for a message.
     """
     for names, value in (
         (((TIFF, "Orientation"),), 1),
@@ -225,7 +225,7 @@ def _adjust_panorama(packet: Packet, geometry: Geometry) -> list[str]:
 
 
 def _adjust_regions(packet: Packet, geometry: Geometry) -> list[str]:
-    """Faces and other areas, as of the Metadata Working Group, Microsoft and the IPTC."""
+    """Change faces and other areas in the notations of the Metadata Working Group, Microsoft and the IPTC."""
     for slot in packet.slots(REGIONS, "Regions"):
         applied = _sides(slot.element)
         given = geometry
@@ -255,14 +255,14 @@ def _adjust_regions(packet: Packet, geometry: Geometry) -> list[str]:
 
 
 def _scale(found: Iterable[Slot], factor: Fraction) -> None:
-    """Multiply whole numbers."""
+    """Multiply integers."""
     for slot in found:
         with suppress(ValueError, OverflowError):
             slot.text = round(float(slot.text) * factor)
 
 
 def _sides(regions: ElementTree.Element) -> tuple[float, float] | None:
-    """Width and height of the image that regions refer to."""
+    """Return width and height of the image that regions refer to."""
     try:
         width, height = (float(next(slots(regions.iter(), f"{{{DIMENSIONS}}}{name}")).text) for name in "wh")
     except (ValueError, StopIteration, RuntimeError):
@@ -271,12 +271,12 @@ def _sides(regions: ElementTree.Element) -> tuple[float, float] | None:
 
 
 def _like(sides: tuple[float, float], others: tuple[float, float]) -> float:
-    """How far two shapes are apart."""
+    """Return the relative difference of two aspect ratios."""
     return abs(sides[0] * others[1] - sides[1] * others[0]) / (others[0] * others[1])
 
 
 def _move(area: dict[str, Slot], geometry: Geometry, pixels: bool) -> None:
-    """Move an area that is given by its centre and, but for points, its sides."""
+    """Move an area, which is stored as centre and sides. A point has no sides."""
     x, y = float(area["x"].text), float(area["y"].text)
     sides = (float(area["w"].text), float(area["h"].text)) if "w" in area and "h" in area else (0.0, 0.0)
     x, y = geometry.moved(x, y) if pixels else geometry.turned(x, y)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srgan.utils.errors import SrganError
-from srgan.utils.files import read_state
+from srgan.utils.files import read_json_or_none
 
 EXPORT = Path("reports", "export.json")  # next to models/: digests of the pipeline's files
 TEXTS = ("sr.arch", "sr.name", "sr.precision", "sr.objective", "sr.tool_version", "sr.train_run")  # for the provenance of images
@@ -79,7 +79,7 @@ def check_digest(path: Path, digest: str) -> None:
     folder = path.parent.parent if path.parent.name == "reduced" else path.parent
     if folder.name != "models":
         return
-    recorded = read_state(folder.parent / EXPORT)
+    recorded = read_json_or_none(folder.parent / EXPORT)
     exported = recorded if isinstance(recorded, dict) else {}
     reduced = exported.get("reduced")
     for entry in (exported, *(reduced.values() if isinstance(reduced, dict) else ())):

@@ -103,7 +103,7 @@ def load_pretrained(path: str | Path, model: Generator) -> None:
     Raises:
         SrganError: the file is unreadable or holds another network or size.
     """
-    found = from_state_dict(pretrained.read_state(path, model.scale), path)
+    found = from_state_dict(pretrained.read_json_or_none(path, model.scale), path)
     (name, config), wanted = architecture_of(found), architecture_of(model)
     if (name, config) != wanted:
         raise SrganError(f"{path}: holds {name} {config} but params.yaml names {wanted[0]} {wanted[1]}. Change one of them")

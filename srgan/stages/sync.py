@@ -5,7 +5,7 @@ from srgan.config.schema import Params
 from srgan.stages import register
 from srgan.tracking import mlflow_run, store
 from srgan.tracking.training_record import current_training
-from srgan.utils.files import read_state
+from srgan.utils.files import read_json_or_none
 
 
 def run(project: Project, params: Params) -> None:
@@ -25,6 +25,6 @@ def run(project: Project, params: Params) -> None:
     except Exception as error:  # MLflow, its database and the network share no base class
         why = store.explained(project, error)
         raise type(why)(f"{why}; the files are safe, run again: srgan sync") from error
-    registered = read_state(project.registration)
+    registered = read_json_or_none(project.registration)
     if isinstance(registered, dict) and registered.get("key") == training.key:  # else the scores are of another training
         register.run(project, params)

@@ -25,7 +25,7 @@ from srgan.inference.upscaler import Upscaler
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
 from srgan.tracking import champions, registry
 from srgan.utils.errors import SrganError
-from srgan.utils.files import read_state, write_text
+from srgan.utils.files import read_json_or_none, write_text
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 
@@ -127,7 +127,7 @@ def promote(project: Project, params: Params, dry: bool = False, force: str = ""
 
 def _foreign(project: Project, name: str, challenger: Any) -> str:
     """Return a sentence if the challenger is not the exported model of this working copy, else an empty text."""
-    exported = read_state(project.export_record)
+    exported = read_json_or_none(project.export_record)
     known = challenger.tags.get(registry.DIGEST_TAG)
     if not isinstance(exported, dict) or not known or exported.get("sha256") == known:
         return ""

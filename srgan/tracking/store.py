@@ -27,7 +27,7 @@ from sqlalchemy.exc import OperationalError
 
 from srgan.config.project import Project
 from srgan.utils.errors import SrganError, Unreachable, reason
-from srgan.utils.files import atomic_file, one_at_a_time, read_state
+from srgan.utils.files import atomic_file, one_at_a_time, read_json_or_none
 
 LOCATIONS = (  # columns of MLflow's tables that have absolute paths of artifacts
     ("experiments", "artifact_location"),
@@ -173,7 +173,7 @@ def writer(project: Project) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     place = [platform.node(), str(path.parent)]
     with one_at_a_time(path.with_suffix(".lock"), timeout=60):
-        known = read_state(path)
+        known = read_json_or_none(path)
         if isinstance(known, dict) and known.get("id") and (known.get("inode") == path.stat().st_ino or known.get("place") == place):
             return str(known["id"])
         with atomic_file(path) as temporary:

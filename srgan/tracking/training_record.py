@@ -10,7 +10,7 @@ from srgan.config.schema import Params, flatten, identity, to_dict
 from srgan.data.manifest import read_manifest
 from srgan.models.weights_file import read_metadata
 from srgan.utils.errors import SrganError
-from srgan.utils.files import digest, read_state, require, sha256
+from srgan.utils.files import digest, read_json_or_none, require, sha256
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class TrainingRecord:
 
     def has_page(self) -> bool:
         """Return True if the page and the costs belong to this training and its scores."""
-        measured = read_state(self.project.costs)
+        measured = read_json_or_none(self.project.costs)
         complete = isinstance(measured, dict) and self.project.report.is_file() and self.project.scores.is_file()
         return complete and self.page_identity.items() <= measured.items()
 

@@ -50,7 +50,7 @@ def plan(project: Project, params: Params) -> str:
 def _of_images(project: Project, params: Params) -> tuple[float, float, list[str]] | None:
     """Bytes of the downloaded images and of what `prepare` makes of them; None if other data sets or none were downloaded."""
     raw = project.raw
-    listing = files.read_state(raw / FILE)
+    listing = files.read_json_or_none(raw / FILE)
     named = {entry.name for split, _ in _SPLITS for entry in choose(getattr(params.data, split), split, project.root)}
     if not isinstance(listing, dict) or {record["set"] for record in listing.get("images", [])} != named:
         return None

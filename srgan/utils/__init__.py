@@ -1,1 +1,1 @@
-"""Helpers that know nothing about images: errors, files, progress, processes."""
+"""General helpers: errors, files, progress, processes."""

@@ -1,8 +1,8 @@
-"""Import this before anything that imports torchvision.
+"""Import this module before torchvision.
 
-A CPU build of torch beside a CUDA build of torchvision (what package indexes give together) fails on ``import torchvision``
-with ``operator torchvision::nms does not exist``: torchvision's compiled library needs CUDA, is skipped, and then its operators
-are missing. Nothing here calls these operators; declaring them lets the import pass.
+Package indexes combine a CPU build of torch with a CUDA build of torchvision. ``import torchvision`` then fails with ``operator
+torchvision::nms does not exist``, because the compiled library needs CUDA and is skipped. This project does not call the missing
+operators. Their declaration is enough for the import.
 """
 
 import importlib.util
@@ -31,6 +31,6 @@ def _loadable() -> bool:
 
 
 if not _loadable():
-    _library = torch.library.Library("torchvision", "DEF")  # kept: the declarations live as long as this object
+    _library = torch.library.Library("torchvision", "DEF")  # the declarations live as long as this object
     for _schema in _SCHEMAS.values():
         _library.define(_schema)

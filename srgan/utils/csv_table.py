@@ -1,4 +1,4 @@
-"""The CSVs that a training writes."""
+"""CSV files of a training."""
 
 import csv
 from pathlib import Path
@@ -9,19 +9,20 @@ Row = dict[str, float]
 
 
 def validation_csv(path: Path) -> Path:
-    """``train_validation.csv`` beside ``train.csv``: two tables, since a table with empty cells plots badly."""
+    """Return ``train_validation.csv`` for ``train.csv``. Validation has its own table because plots need tables without empty cells."""
     return path.with_stem(path.stem + "_validation")
 
 
 class Table:
-    """A CSV whose rows are on disk as soon as they are written; the keys of the first are its header.
+    """A CSV file whose rows are flushed one by one. The keys of the first row are its header.
 
-    A row of other keys, as a continued training with another loss writes them, begins the table again: one with empty cells plots badly.
+    A row with other keys starts the table again, because plots need tables without empty cells. A continued training with another loss
+    writes such rows.
     """
 
     def __init__(self, path: Path, rows: list[Row]) -> None:
         self._path = path
-        path.unlink(missing_ok=True)  # it may be a link into DVC's cache
+        path.unlink(missing_ok=True)  # the file may be a link into DVC's cache
         self._file = path.open("w", newline="", encoding="utf-8")
         self._writer: csv.DictWriter[str] | None = None
         for row in rows:
@@ -39,6 +40,6 @@ class Table:
             self._file.flush()
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         with named(self._path):
             self._file.close()

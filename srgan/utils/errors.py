@@ -1,4 +1,4 @@
-"""The exceptions that are meant for the person at the keyboard."""
+"""Errors that a user can correct."""
 
 from srgan.utils.addresses import without_secrets
 
@@ -31,12 +31,12 @@ class SrganError(Exception):
 
 
 class LostOthers(SrganError):
-    """The processes that train with this one are gone, or cannot be reached: the fault is theirs, and worth another try."""
+    """The other processes of a training are gone or unreachable. Another attempt may succeed."""
 
     EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class Unreachable(SrganError):
-    """A server, or the way to it, is out of order: the same command may do later what it could not do now."""
+    """A server is unreachable. The same command may succeed later."""
 
     EXIT_CODE = 69  # EX_UNAVAILABLE of sysexits.h

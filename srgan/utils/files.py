@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: what a later stage finds, it may believe."""
+"""Write files atomically, so that a file is either complete or absent."""
 
 import ctypes
 import errno
@@ -22,12 +22,12 @@ from filelock import FileLock
 
 from srgan.utils.errors import SrganError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
-SCRATCH = ("pixels", "resized", "former")  # what `scratch_file` may be for
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk or the user's quota
+SCRATCH_LABELS = ("pixels", "resized", "former")  # of `scratch_file`
 HOST = re.sub(r"\W", "_", platform.node(), flags=re.ASCII)[:24]
-OWNER = r"\w*-[0-9a-f]{12}"  # host and a random number: a process has the same number in every container
-UNLOCKABLE = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK}  # what a file system without locks answers
-ABANDONED = 24 * 3600  # seconds without a change, where the file system has no locks
+OWNER = r"\w*-[0-9a-f]{12}"  # host and a random number. Process numbers repeat in containers.
+UNLOCKABLE = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK}  # errors of a file system without locks
+ABANDONED_SECONDS = 24 * 3600  # without a change, on a file system without locks
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ except ImportError:  # Windows
 
 
 def final_name(text: str) -> str:
-    """A text in which people's names stand for temporary ones: such as raw for .raw.host-0123456789ab.tmp."""
-    return re.sub(rf"\.([^/\\]+?)(\.(?:{'|'.join(SCRATCH)}))?\.{OWNER}\.tmp(\.former)?", r"\1", text)
+    """Return a text with final names instead of temporary ones, such as raw for .raw.host-0123456789ab.tmp."""
+    return re.sub(rf"\.([^/\\]+?)(\.(?:{'|'.join(SCRATCH_LABELS)}))?\.{OWNER}\.tmp(\.former)?", r"\1", text)
 
 
 # -- temporary files -------------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def final_name(text: str) -> str:
 
 @contextmanager
 def _temporary(path: Path, label: str = "", folder: bool = False) -> Iterator[Path]:
-    """Make a file or folder beside `path` that is new and locked while the block runs; it is removed at the end if it is still there."""
+    """Make a new, locked file or folder next to `path`. It is removed after the block if it still exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent.absolute())
     name = path.name if len(os.fsencode(path.name)) < 200 else digest(path.name)  # a name has 255 bytes at most
@@ -55,11 +55,11 @@ def _temporary(path: Path, label: str = "", folder: bool = False) -> Iterator[Pa
         temporary = path.with_name(f".{name}{label}.{HOST}-{secrets.token_hex(6)}.tmp")
         if folder:
             temporary.mkdir()
-        else:  # whatever is there already, such as a link to another file, is not opened
+        else:  # an existing file, such as a link to another file, is not opened
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666))
         try:
             with _locked(temporary) as free:
-                if free is False or not temporary.exists():  # another process has just swept it
+                if free is False or not temporary.exists():  # another process has removed it
                     continue
                 yield temporary
                 return
@@ -72,13 +72,13 @@ def _temporary(path: Path, label: str = "", folder: bool = False) -> Iterator[Pa
 
 @contextmanager
 def _locked(path: Path) -> Iterator[bool | None]:
-    """Hold a lock on a file or folder, which the kernel takes back when the process ends, however it does.
+    """Hold a lock on a file or folder. The kernel releases it when the process ends, also after a kill.
 
     Yields:
         False if another process holds it or has removed the file, None if the file system has no locks.
 
     Raises:
-        OSError: the file cannot be opened: it is a link, this user may not, or this process has too many files open.
+        OSError: the file is a link, permission is denied, or this process has too many open files.
     """
     if not fcntl:
         yield None
@@ -103,12 +103,12 @@ def _locked(path: Path) -> Iterator[bool | None]:
 
 @lru_cache(maxsize=1000)  # once a process, as a folder may hold many files
 def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed have left in a folder, and put back a folder that one was about to replace."""
+    """Remove temporary files of killed processes, and restore a folder that one of them was replacing."""
     for left in list(folder.iterdir()):
         if not re.fullmatch(rf"\..+\.{OWNER}\.tmp(\.former)?", left.name):
             continue
         with suppress(OSError), _locked(left) as free:
-            if free or (free is None and time.time() - _changed(left) > ABANDONED):
+            if free or (free is None and time.time() - _changed(left) > ABANDONED_SECONDS):
                 former = re.fullmatch(rf"\.(.+)\.{OWNER}\.tmp\.former", left.name)
                 if former and not (folder / former[1]).exists():
                     left.replace(folder / former[1])
@@ -124,29 +124,29 @@ def _changed(path: Path) -> float:
 
 @contextmanager
 def scratch_file(path: str | Path, label: str) -> Iterator[Path]:
-    """Yield an empty file beside `path`, for what is needed on the way to it, of the kinds in `SCRATCH`; it is gone after the block."""
+    """Yield an empty temporary file next to `path`. It is removed after the block. `label` is one of `SCRATCH_LABELS`."""
     with named(path), _temporary(Path(path), f".{label}") as scratch:
         yield scratch
 
 
 @contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Let a disk's error in the block name `path`: a write that finds the disk full, unlike an open, does not say to which file."""
+    """Name `path` in a disk error of the block. Unlike a failed open, a failed write does not name the file."""
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno in (*FULL, errno.EIO, errno.EROFS, errno.EFBIG):
+        if error.filename is None and error.errno in (*DISK_FULL, errno.EIO, errno.EROFS, errno.EFBIG):
             error.filename = str(path)
         raise
 
 
 @contextmanager
 def one_at_a_time(lock: str | Path, timeout: float = -1) -> Iterator[None]:
-    """Let one process at a time run the block. On a file system without locks several may: that is a warning.
+    """Let one process at a time run the block. A file system without locks causes a warning instead.
 
     Args:
-        lock: a file for this purpose alone; it is created and stays.
-        timeout: seconds to wait for the others; -1: no limit.
+        lock: a file for this purpose alone. It is created and stays.
+        timeout: seconds to wait for other processes. -1 is no limit.
 
     Raises:
         TimeoutError: another process held the lock for longer.
@@ -166,28 +166,28 @@ def one_at_a_time(lock: str | Path, timeout: float = -1) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary file beside `path`; what is written there becomes `path` when the block ends well.
+    """Yield an empty temporary file next to `path`. It becomes `path` when the block succeeds.
 
-    An exception, a kill or a power cut leaves a former `path` as it was.
+    An exception, a kill or a power cut leaves a former `path` unchanged.
     """
     path = Path(path)
     with named(path), _temporary(path) as temporary:
         yield temporary
-        _sync(temporary)  # the rename must not become durable before the bytes: an empty file would have the final name
+        _sync(temporary)  # a rename that reaches the disk before the bytes would leave an empty file
         temporary.replace(path)
         _sync(path.parent)
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a new, empty folder beside `path`; it replaces `path` when the block ends well.
+    """Yield a new, empty folder next to `path`. It replaces `path` when the block succeeds.
 
-    An exception leaves a former `path` as it was. So does a kill or a power cut; in the moment when the folders are exchanged it may
-    leave the former one under a temporary name, and the next program that writes beside it puts it back.
+    An exception, a kill or a power cut leaves a former `path` unchanged. At the moment of the exchange, a kill may leave the former folder
+    under a temporary name. The next program that writes in the same place restores it.
     """
     path = Path(path)
     if path.is_symlink():
-        path = path.resolve()  # what it points to is replaced
+        path = path.resolve()  # the target of the link is replaced
     with named(path), _temporary(path, folder=True) as temporary:
         yield temporary
         _sync_all(temporary)
@@ -203,10 +203,10 @@ def _replace(path: Path, new: Path) -> None:
                 new.replace(path)
                 return
             except OSError:
-                if not path.is_dir():  # else it is in the way, perhaps as another process has just put it there
+                if not path.is_dir():  # otherwise it blocks the rename, for example because another process has just created it
                     raise
             shutil.rmtree(former, ignore_errors=True)
-            with _locked(path), suppress(FileNotFoundError):  # locked, so that it is not swept
+            with _locked(path), suppress(FileNotFoundError):  # locked against removal
                 path.replace(former)
     finally:
         if former.exists() and not path.exists():
@@ -215,7 +215,7 @@ def _replace(path: Path, new: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Let a file's bytes, or a folder's list of names, reach the disk."""
+    """Flush the bytes of a file, or the names of a folder, to the disk."""
     with suppress(PermissionError) if path.is_dir() else nullcontext():  # Windows opens no folders
         descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
         try:
@@ -225,7 +225,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_all(folder: Path) -> None:
-    """Let all files of a folder reach the disk. On Linux that is one call, for thousands of files several times as fast as one each."""
+    """Flush all files of a folder to the disk. Linux has one call for this, which is several times as fast for thousands of files."""
     if sys.platform == "linux":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -240,9 +240,9 @@ def _sync_all(folder: Path) -> None:
 
 
 def copy(source: str | Path, target: str | Path) -> None:
-    """Copy a file's bytes. File systems that can (Btrfs, XFS, ...) let both share their place on the disk until one of them changes.
+    """Copy the bytes of a file. Btrfs, XFS and others let both files share disk blocks until one of them changes.
 
-    Not a hard link: DVC may make its own files read-only, and a user's file must not change with them.
+    A hard link would not do: DVC may make its files read-only, which would change the user's file too.
     """
     if sys.platform == "linux":
         clone = 0x40049409  # FICLONE, see ioctl_ficlone(2)
@@ -253,7 +253,7 @@ def copy(source: str | Path, target: str | Path) -> None:
 
 
 def free_space(path: str | Path) -> int:
-    """Bytes that are free on the disk of a file, which need not exist."""
+    """Return the free bytes on the disk of a file, which need not exist."""
     path = Path(path).absolute()
     while not path.exists():
         path = path.parent
@@ -267,12 +267,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically. NaN and infinities are refused: they are not JSON."""
+    """Write `value` as indented JSON, atomically. NaN and infinite values are refused because JSON has none."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path, made_by: str) -> Any:
-    """Read a JSON file that the stage `made_by` wrote; a missing or broken one is an error that names that stage."""
+    """Read a JSON file that the stage `made_by` wrote. The error for a missing or broken file names that stage."""
     path = require(path, made_by)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -280,8 +280,8 @@ def read_json(path: str | Path, made_by: str) -> Any:
         raise SrganError(f"{path}: not valid JSON ({error}); make it again with: dvc repro -sf {made_by}") from error
 
 
-def read_state(path: str | Path) -> Any:
-    """Read a JSON file that is only a help: None if it is missing or broken."""
+def read_json_or_none(path: str | Path) -> Any:
+    """Read an optional JSON file. Return None if it is missing or broken."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -289,17 +289,17 @@ def read_state(path: str | Path) -> Any:
 
 
 def plain_name(name: Any, found_in: str, suffix: str = "") -> str:
-    """Return `name` if it names a file or folder of its own folder: no path, no drive, no control character.
+    """Return `name` if it is a plain file name: no path, no drive, no control character.
 
-    Use it for every name that is read from a file or a server and becomes a part of a path here.
+    Use it for each name from a file or a server that becomes a part of a path.
 
     Args:
-        name: what was read.
-        found_in: where it was read, for the message.
-        suffix: that the name must end with, such as ``.onnx``.
+        name: the name.
+        found_in: its origin for the message.
+        suffix: the required end of the name, such as ``.onnx``.
 
     Raises:
-        SrganError: it is not such a name.
+        SrganError: it is not a plain file name.
     """
     plain = isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"^[A-Za-z]:|[/\\\x00-\x1f\x7f]", name)
     if not plain or not name.endswith(suffix) or name == suffix:
@@ -310,7 +310,7 @@ def plain_name(name: Any, found_in: str, suffix: str = "") -> str:
 
 
 def require(path: str | Path, made_by: str) -> Path:
-    """Return `path` if it exists, else say which stage writes it."""
+    """Return `path` if it exists. Otherwise raise an error that names the stage that writes it."""
     path = Path(path)
     if not path.exists():
         raise SrganError(f"{path}: no such file or folder; it is made by: dvc repro {made_by}")
@@ -318,11 +318,11 @@ def require(path: str | Path, made_by: str) -> Path:
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON: equal values, equal digests."""
+    """Return the SHA-256 of the canonical JSON of a value. Equal values have equal digests."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

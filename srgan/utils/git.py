@@ -7,8 +7,8 @@ from pathlib import Path
 def revision(root: Path) -> str:
     """Return the commit of the project in `root`, with ``+ changes`` if files differ from it.
 
-    Empty where there is no git, no commit, or only a repository around the project that does not track it: an unpacked download inside
-    another repository is not of that one's commit.
+    It is empty without git, without a commit, and for a project that the surrounding repository does not track, such as an unpacked
+    download inside another repository.
     """
     try:
         if not _git(root, "ls-files", "dvc.yaml"):

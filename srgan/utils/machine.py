@@ -1,7 +1,7 @@
-"""What this process may use of the machine: memory and cores.
+"""Memory and cores that this process may use.
 
-A container, a job of SLURM or Kubernetes and a systemd service may use less than the machine has. The kernel keeps their limits in
-control groups (cgroups), of version 1 or 2, which form a tree: the strictest limit on the way to its root counts.
+A container, a SLURM or Kubernetes job and a systemd service may use less than the whole machine. Control groups (cgroups) of version 1
+or 2 hold their limits. The groups form a tree. The strictest limit on the path to its root applies.
 Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of the Linux kernel.
 """
 
@@ -16,7 +16,7 @@ import psutil
 
 from srgan.utils.errors import SrganError
 
-PROCESSES = "SRGAN_PROCESSES"  # environment variable: how many images are worked on at once
+PROCESSES = "SRGAN_PROCESSES"  # environment variable: number of images that are processed at the same time
 PROCESS = Path("/proc/self")
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of mallopt(3)
@@ -24,16 +24,16 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of mallopt(3)
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory that can be had without swapping."""
+    """Memory that is available without swapping."""
 
     available: int  # bytes
-    limit: str  # what sets it, such as "whole machine"
+    limit: str  # its origin, such as "whole machine"
 
 
 def memory() -> Memory:
-    """The memory that is free for this process, and which limit that follows from.
+    """Return the free memory of this process and the limit that determines it.
 
-    Pages of the file cache count as free, as they do in the kernel's own estimate (`MemAvailable` of `/proc/meminfo`).
+    Pages of the file cache count as free, as in the kernel's estimate (`MemAvailable` of `/proc/meminfo`).
     """
     found = [Memory(psutil.virtual_memory().available, "whole machine")]
     for folder in _folders("memory"):
@@ -50,18 +50,18 @@ def memory() -> Memory:
 
 
 def available_memory() -> int:
-    """Bytes of memory that are free for this process, in a container too."""
+    """Return the free memory of this process in bytes, also in a container."""
     return memory().available
 
 
 def cores() -> int:
-    """How many threads can run at once: the cores that this process may use, or a lower CPU quota, rounded up."""
+    """Return the number of cores that this process may use, or a lower CPU quota, rounded up."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, quota() or allowed)
 
 
 def quota() -> int | None:
-    """How many cores' worth of time the CPU quota of this process allows, rounded up; None if there is no quota."""
+    """Return the CPU quota of this process in cores, rounded up. None if there is no quota."""
     found = []
     for folder in _folders("cpu"):
         limit = _words(folder / "cpu.max") or _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
@@ -71,7 +71,7 @@ def quota() -> int | None:
 
 
 def processes() -> int:
-    """How many images are worked on at once: `SRGAN_PROCESSES` of the environment, or one for each of the `cores`."""
+    """Return the number of images that are processed at the same time: the variable `SRGAN_PROCESSES`, or the number of cores."""
     text = os.environ.get(PROCESSES, "").strip()
     if not text:
         return cores()
@@ -81,9 +81,9 @@ def processes() -> int:
 
 
 def limit_threads() -> None:
-    """Let torch start no more threads than the CPU quota allows; by itself it starts one for each core.
+    """Limit the threads of torch to the CPU quota. Its default is one for each core.
 
-    Call this before torch is imported: its libraries read `OMP_NUM_THREADS` when they are loaded. A value that the user set is kept.
+    Call this before torch is imported, because its libraries read `OMP_NUM_THREADS` when they load. A value of the user is kept.
     """
     if quota():
         os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
@@ -104,17 +104,17 @@ def keep_freed_memory() -> None:
 
 
 def _folders(controller: str) -> Iterator[Path]:
-    """The folders of this process's control groups that limit `controller`, from the innermost to the root of what can be seen."""
+    """Yield the folders of the control groups that limit `controller` for this process, from the innermost to the root."""
     mounts = [line.split() for line in _lines(PROCESS / "mountinfo")]
     for line in _lines(PROCESS / "cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        for fields in mounts:  # see proc(5): root and place of the mount; after a dash its type, source and options
+        for fields in mounts:  # see proc(5): root and mount point. After a dash follow type, source and options.
             root, place, (kind, _, options) = fields[3], Path(_unescaped(fields[4])), fields[fields.index("-") + 1 :][:3]
             if (kind == "cgroup" and controllers and controller in options.split(",")) or (kind == "cgroup2" and not controllers):
                 inside = PurePosixPath(path)
-                # A container may see its own group as the root of the mount, under a path of the host's.
+                # In a container the group may be the root of the mount, under a path of the host.
                 inside = inside.relative_to(root) if inside.is_relative_to(root) and ".." not in inside.parts else PurePosixPath()
                 yield from (place / folder for folder in (inside, *inside.parents))
 
@@ -126,7 +126,7 @@ def _unescaped(text: str) -> str:
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:  # no Linux, or not this version of control groups
+    except OSError:  # not Linux, or another version of control groups
         return []
 
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then in a log; both with rate and time left."""
+"""Show the progress of long work with rate and remaining time: a bar on a terminal, a line now and then in a log."""
 
 import logging
 import threading
@@ -6,24 +6,24 @@ import time
 
 from tqdm import tqdm
 
-LINE_PERIOD = 15.0  # seconds between two lines in a log
+SECONDS_BETWEEN_LINES = 15.0  # in a log
 
 log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counts things that get done. Use as a context manager; threads may share one.
+    """A counter of finished items. Use it as a context manager. Threads may share one.
 
     Args:
-        title: what is being done.
-        total: how many there are; None if nobody knows.
-        unit: of what; ``B`` for bytes, which are shown as kB, MB, ...
+        title: name of the work.
+        total: number of items, None if it is unknown.
+        unit: name of an item. ``B`` stands for bytes, which are shown as kB, MB and so on.
     """
 
     def __init__(self, title: str, total: int | None, unit: str) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done, self.start = 0, time.monotonic()
-        self.next_line = self.start + LINE_PERIOD
+        self.next_line = self.start + SECONDS_BETWEEN_LINES
         self.lock = threading.Lock()
         self.bar = tqdm(total=total, unit=unit, unit_scale=unit == "B", desc=title, disable=None)
 
@@ -34,12 +34,12 @@ class Progress:
         self.bar.close()
 
     def add(self, count: int) -> None:
-        """So many more are done; a negative count for what has to be done again."""
+        """Count finished items. A negative count stands for items that have to be done again."""
         with self.lock:
             self.done += count
             self.bar.update(count)
             if self.bar.disable and time.monotonic() >= self.next_line:
-                self.next_line = time.monotonic() + LINE_PERIOD
+                self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
                 log.info("%s", self._line())
 
     def _line(self) -> str:

@@ -226,7 +226,7 @@ def test_a_tiff_that_repeats_what_it_has_once_is_upscaled(upscale, tmp_path):
 
 def test_the_text_in_a_tiff_that_tells_the_former_shape_is_named(upscale, tmp_path):
     tifffile.imwrite(tmp_path / "in.tif", np.asarray(PHOTO))  # its ImageDescription is {"shape": [40, 60, 3]}
-    assert "the ImageDescription, which tells the size of the former pixels" in upscale("in.tif", "out.tif")
+    assert "the ImageDescription, which states the size of the input" in upscale("in.tif", "out.tif")
     assert tifffile.imread(tmp_path / "out.tif").shape == (80, 120, 3)
     with Image.open(tmp_path / "out.tif") as image:
         assert 270 not in image.tag_v2
@@ -492,7 +492,7 @@ def test_numbers_and_elements_without_end_do_not_stop_the_command(command, tmp_p
 
 
 def test_xmp_of_too_many_elements_is_damaged(upscale, tmp_path, monkeypatch):
-    monkeypatch.setattr("srgan.images.xmp.MOST", 1000)
+    monkeypatch.setattr("srgan.images.xmp.MAX_ELEMENTS", 1000)
     PHOTO.save(tmp_path / "in.jpg", xmp=xmp("<dc:source/>" * 1000))
     assert "the XMP, which is damaged (more than 1,000 elements)" in upscale("in.jpg", "out.jpg")
 

@@ -76,7 +76,7 @@ def test_a_photograph_by_curl_in_one_line(copy_of_project, tmp_path):
             urllib.request.urlopen(request, timeout=30)
         assert refused.value.code == 400
         answer = json.loads(refused.value.read())
-        assert answer["message"] == "the image: not an image that can be read; replace the file or take it out"
+        assert answer["message"] == "the image: not an image that can be read; replace or remove the file"
         assert "stack_trace" not in answer
     with Image.open(tmp_path / "big.png") as result:
         expected = Upscaler(copy_of_project / "models" / "4x-demo-compact-fp32.onnx").upscale(photograph)

@@ -352,7 +352,7 @@ def test_a_file_that_is_there_is_not_fetched_again_unless_it_is_another(server, 
 def test_a_log_gets_plain_lines_with_rate_and_time_left(monkeypatch, caplog):
     from srgan.utils import progress
 
-    monkeypatch.setattr(progress, "LINE_PERIOD", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     caplog.set_level("INFO")
     with progress.Progress("div2k", 3_000_000, "B") as counted:
         time.sleep(0.02)
