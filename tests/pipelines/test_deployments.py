@@ -154,6 +154,7 @@ def test_another_users_server_is_not_sent_the_password(tmp_path, server, other):
     assert "belongs to another user" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_triggered_run_shows_its_stages_and_results(server):
     run = server.trigger("train/on-demand", overrides={"register.alias": "other"})
     state = server.ended(run)
