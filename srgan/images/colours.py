@@ -66,7 +66,8 @@ def _of_png(chunks: dict[bytes, bytes], grey: bool) -> bytes | None:
         return _by_numbers(stated[0], stated[1], grey)
     if b"iCCP" in chunks or b"sRGB" in chunks:
         return None
-    gamma, primaries = None, SRGB
+    gamma: float | None = None
+    primaries: Primaries = SRGB
     if len(stated := chunks.get(b"gAMA", b"")) == 4 and (value := struct.unpack(">I", stated)[0]):
         gamma = None if abs(value / 1e5 - 1 / 2.2) < MAX_INVISIBLE_DIFFERENCE else 1e5 / value
     if len(stated := chunks.get(b"cHRM", b"")) == 32:
@@ -79,7 +80,10 @@ def _of_png(chunks: dict[bytes, bytes], grey: bool) -> bytes | None:
 def _of_avif(file: BinaryIO, grey: bool) -> bytes | None:
     boxes = _boxes(file, ("meta", "iprp", "ipco", "colr"), ["meta"])
     stated = next((box for box in boxes if box[:4] == b"nclx" and len(box) >= 11), None)
-    return _by_numbers(*struct.unpack(">HH", stated[4:8]), grey) if stated else None
+    if not stated:
+        return None
+    primaries, transfer = struct.unpack(">HH", stated[4:8])
+    return _by_numbers(primaries, transfer, grey)
 
 
 def _by_numbers(primaries: int, transfer: int, grey: bool) -> bytes | None:

@@ -27,7 +27,7 @@ class Geometry:
     @property
     def factors(self) -> tuple[Fraction, Fraction]:
         """Return the factors of width and height."""
-        width, height = self.sides(*self.stored)
+        width, height = map(int, self.sides(*self.stored))
         return Fraction(self.size[0], width), Fraction(self.size[1], height)
 
     def sides(self, across: float, down: float) -> tuple[float, float]:

@@ -101,7 +101,8 @@ def _exif(image: DecodedImage, geometry: Geometry, file_format: str, lost: list[
             block, dropped = exif.patched(image.exif_block, geometry)
         else:
             tags, dropped = exif.tags(image, geometry)
-            block, filled = tags.tobytes().removeprefix(EXIF_HEADER), len(tags) or tags.get_ifd(EXIF_IFD) or tags.get_ifd(GPS_IFD)
+            block = tags.tobytes().removeprefix(EXIF_HEADER)
+            filled = len(tags) or len(tags.get_ifd(EXIF_IFD)) or len(tags.get_ifd(GPS_IFD))
     except Exception as error:  # unexpected types and positions of values
         lost.append(f"the EXIF, which is damaged ({error})")
         return b"", Image.Exif()

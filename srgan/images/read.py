@@ -40,6 +40,7 @@ from srgan.images.formats import (
     frames_left_out,
     read_header,
     refuse_by_name,
+    tags_of,
 )
 from srgan.utils.errors import SrganError
 
@@ -113,7 +114,7 @@ def open_image(source: str | Path | BinaryIO) -> DecodedImage:
 
 def _decoded(file: BinaryIO, name: str) -> DecodedImage:
     try:
-        image = Image.open(file, formats=FORMATS_READ)
+        image: Image.Image = Image.open(file, formats=FORMATS_READ)
     except Image.UnidentifiedImageError:
         refuse_by_name(file, name)
         raise
@@ -129,7 +130,7 @@ def _decoded(file: BinaryIO, name: str) -> DecodedImage:
         info, (exif, orientation, damage) = dict(image.info), _exif(image)
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _raw_profile(info.get("Raw profile type xmp", ""))
         if image.format == "TIFF":
-            xmp = image.tag_v2.get(XMP_TAG)  # type: ignore[attr-defined]
+            xmp = tags_of(image).get(XMP_TAG)
         form, deep = image.format, stored.deep
         if image.mode in ("CMYK", "LAB"):
             image, deep = _to_srgb(image), False
@@ -223,15 +224,17 @@ def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: Stored) -> tuple[n
     """Return pixels and alpha. OpenCV or tifffile decodes several channels again, because Pillow reduces them to 8 bits."""
     extra = 2  # the fourth channel: 0 unknown, 1 premultiplied alpha, 2 alpha (TIFF 6.0, section 18)
     if image.format == "TIFF":
-        if image.tag_v2.get(MEANING) == WHITE_IS_ZERO:
+        tags = tags_of(image)
+        if tags.get(MEANING) == WHITE_IS_ZERO:
             raise ValueError("16 bits with white as zero are not supported; save it in another way")
-        extra = (*image.tag_v2.get(EXTRA, ()), 2)[0]
+        extra = (*tags.get(EXTRA, ()), 2)[0]
     if image.mode.startswith("I;16"):
         grey = np.array(image).astype(np.uint16)
         if stored.bits == 12:  # in 0..4095
             grey = ((grey.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
         hidden = image.info.get("transparency")
         return grey, np.where(grey == hidden, 0, 65535).astype(np.uint16) if isinstance(hidden, int) else None
+    pixels: np.ndarray | None
     file.seek(0)
     if stored.planes:
         with tifffile.TiffFile(file) as tiff:

@@ -109,7 +109,7 @@ class Packet:
                     raise ValueError(f"more than {MAX_ELEMENTS:,} elements")
         except ElementTree.ParseError as error:
             raise ValueError(str(error)) from error
-        return events.root  # type: ignore[return-value]
+        return events.root  # type: ignore[attr-defined]
 
     def slots(self, namespace: str, *names: str) -> Iterator[Slot]:
         """Yield the values of top-level properties."""
@@ -195,8 +195,8 @@ def adjust(packet: Packet, geometry: Geometry, media_type: str) -> list[str]:
         for slot in packet.slots(EXIF, name):
             if RATIONAL.fullmatch(slot.text):
                 with suppress(ZeroDivisionError):
-                    value = (Fraction(slot.text) * factor).limit_denominator(10_000)
-                    slot.text = f"{value.numerator}/{value.denominator}"
+                    resolution = (Fraction(slot.text) * factor).limit_denominator(10_000)
+                    slot.text = f"{resolution.numerator}/{resolution.denominator}"
     for slot in packet.slots(EXIF, "SubjectArea", "SubjectLocation"):
         items = list(slot.element.iter(f"{{{RDF}}}li"))
         with suppress(ValueError, TypeError, OverflowError):

@@ -1,6 +1,6 @@
-"""Processes that share the work on untrusted files: one that hangs or crashes loses its own item only, and none outlives the program.
+"""Process untrusted files in several processes. A hang or a crash loses one item, and no process outlives the program.
 
-Results come in the order of the items, so they do not depend on the number of processes.
+Results have the order of the items and do not depend on the number of processes.
 
 Example:
     with Workers(read, processes=4) as workers:
@@ -28,11 +28,11 @@ from typing import Any, Generic, TypeVar
 
 import cv2
 
-SECONDS = 120  # that one item may take
-AHEAD = 3  # items for each process that are in work, or done before an earlier one
-TRIES = 2  # of an item whose process died: the system may have killed it for the memory that another one takes
-TICK = 0.5  # seconds between two looks at the clock
-PATIENCE = 5.0  # seconds for a killed process to end; one that waits for a dead file server does not
+MAX_SECONDS_PER_ITEM = 120
+MAX_ITEMS_AHEAD = 3  # of the caller, for each process
+MAX_TRIES = 2  # of an item whose process died. The system may have killed it for the memory of another process.
+POLL_SECONDS = 0.5
+KILL_TIMEOUT_SECONDS = 5.0  # a killed process that waits for a dead file server does not end
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,21 +40,21 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Lost(Generic[Item]):
-    """Stands for the result of an item that hung or crashed its process."""
+    """The result for an item that hung or crashed its process."""
 
     item: Item
-    reason: str  # a sentence without its subject
+    reason: str  # a sentence without a subject
 
 
 class Workers(Generic[Item, Result]):
-    """Processes that apply a function to items. Use as a context manager; at its end they are killed, whatever they do.
+    """Processes that apply a function to items. Use this as a context manager, which kills them at its end.
 
-    An item is `Lost` if it takes more than `SECONDS`, if it takes more memory than is free, or if its process dies `TRIES` times.
+    An item is `Lost` if it takes more than `MAX_SECONDS_PER_ITEM` or more memory than is free, or if its process dies `MAX_TRIES` times.
 
     Args:
-        function: takes an item. Item and result can be pickled; on Linux the function itself need not, as the processes are forks.
-            OpenCV has one thread there.
-        processes: how many work at once.
+        function: takes an item. Item and result must support pickle. On Linux the function need not, because the processes are forks.
+            OpenCV has one thread in each.
+        processes: number of processes.
     """
 
     def __init__(self, function: Callable[[Item], Result], processes: int) -> None:
@@ -62,7 +62,7 @@ class Workers(Generic[Item, Result]):
 
     def __enter__(self) -> "Workers[Item, Result]":
         self._threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # the processes are the parallelism; and OpenCV's threads must be gone before this process is copied
+        cv2.setNumThreads(1)  # the processes run in parallel, and OpenCV's threads must end before this process is copied
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,30 +71,31 @@ class Workers(Generic[Item, Result]):
         cv2.setNumThreads(self._threads)
 
     def map(self, items: Iterable[Item]) -> Iterator[Result | Lost[Item]]:
-        """Apply the function to each item, never more than a few ahead of the caller.
+        """Apply the function to each item, at most a few items ahead of the caller.
 
         Yields:
             A result for each item, in their order.
 
         Raises:
-            Exception: what the function raised; the traceback from the process is a note of it.
+            Exception: an error of the function. A note holds the traceback of the process.
         """
         jobs = enumerate(items)
         done: dict[int, Result | Lost[Item]] = {}
         following = 0
         while True:
             idle = [worker for worker in self._workers if not worker.job]
-            room = AHEAD * len(self._workers) - len(done) - (len(self._workers) - len(idle))
+            room = MAX_ITEMS_AHEAD * len(self._workers) - len(done) - (len(self._workers) - len(idle))
             for job, worker in zip(islice(jobs, max(0, min(room, len(idle)))), idle, strict=False):
                 worker.give(job)
             busy = [worker for worker in self._workers if worker.job]
             if not busy and not done:
                 return
             began = time.monotonic()
-            ready = wait([worker.pipe for worker in busy], 0 if following in done else TICK)
-            # A program that was stopped (Ctrl-Z) takes long, but its items do not.
-            passed = min(time.monotonic() - began, 2 * TICK)
+            ready = wait([worker.pipe for worker in busy], 0 if following in done else POLL_SECONDS)
+            # The time of a stopped program (Ctrl-Z) does not count.
+            passed = min(time.monotonic() - began, 2 * POLL_SECONDS)
             for worker in busy:
+                assert worker.job
                 number = worker.job[0]
                 for answer in worker.receive() if worker.pipe in ready else worker.wait(passed):
                     done[number] = answer
@@ -104,7 +105,7 @@ class Workers(Generic[Item, Result]):
 
 
 class _Worker:
-    """A process, or the one that takes its place, and the item it works on."""
+    """A process or its replacement, and its current item."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
@@ -120,8 +121,8 @@ class _Worker:
         self._spent = 0.0
         if not (self._process and self._process.is_alive()):
             self._stop()
-            # Where it is safe, a copy of this process: it has everything imported.
-            context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+            # On Linux a fork is safe and has all modules imported.
+            context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
             self.pipe, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs, self._function, os.getpid()), daemon=True)
             collects = gc.isenabled()
@@ -129,20 +130,20 @@ class _Worker:
             self._process.start()
             if collects:
                 gc.enable()
-            theirs.close()  # so that the pipe ends with the process
-        with contextlib.suppress(OSError):  # it has just died; `receive` will see that
+            theirs.close()  # then the pipe ends with the process
+        with contextlib.suppress(OSError):  # `receive` handles a process that has just died
             self.pipe.send(self.job[1])
 
     def receive(self) -> Iterator[Any]:
-        """The answer that is there; none if the process died and another one tries again."""
+        """Yield the answer. There is none if the process died and another process tries again."""
         assert self.job
         try:
             good, value = pickle.loads(self.pipe.recv_bytes())
         except (EOFError, OSError):
-            self._process.join(PATIENCE)
+            self._process.join(KILL_TIMEOUT_SECONDS)
             code = self._process.exitcode
             self._tries += 1
-            if self._tries < TRIES:
+            if self._tries < MAX_TRIES:
                 self._send()
                 return
             good, value = True, Lost(self.job[1], _death(code))
@@ -152,11 +153,11 @@ class _Worker:
         yield value
 
     def wait(self, seconds: float) -> Iterator[Any]:
-        """Note that time has passed without an answer; the last time that it may is one."""
+        """Count time without an answer. Yield `Lost` when the limit is reached."""
         assert self.job
         self._spent += seconds
-        if self._spent > SECONDS:
-            lost = Lost(self.job[1], f"takes more than {SECONDS} s")
+        if self._spent > MAX_SECONDS_PER_ITEM:
+            lost = Lost(self.job[1], f"takes more than {MAX_SECONDS_PER_ITEM} s")
             self.end()
             yield lost
 
@@ -167,16 +168,16 @@ class _Worker:
     def _stop(self) -> None:
         if self._process:
             self._process.kill()
-            self._process.join(PATIENCE)
+            self._process.join(KILL_TIMEOUT_SECONDS)
             self.pipe.close()
             self._process = None
 
 
 def _death(code: int | None) -> str:
     if code is None:
-        return f"stops the process that works on it, which does not end within {PATIENCE:.0f} s"
+        return f"stops its process, which does not end within {KILL_TIMEOUT_SECONDS:.0f} s"
     if code == -signal.SIGKILL:
-        return f"its process was killed {TRIES} times (SIGKILL), perhaps for lack of memory"
+        return f"its process was killed {MAX_TRIES} times (SIGKILL), perhaps for lack of memory"
     return f"crashes the process that works on it ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
 
 
@@ -184,10 +185,10 @@ def _death(code: int | None) -> str:
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any], parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends this process
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does at SIGTERM
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes. The parent ends this one.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # without the parent's handler
     _die_with(parent)
-    # A fork inherits objects, but not the threads that use them: to free an image of libvips would wait for a lock without end.
+    # A fork inherits objects without the threads that use them. Freeing an image of libvips would wait forever for a lock.
     gc.freeze()
     gc.enable()
     cv2.setNumThreads(1)
@@ -209,18 +210,18 @@ def _pickled(error: Exception) -> bytes:
     error.add_note("".join(traceback.format_exception(error)))
     try:
         answer = pickle.dumps((False, error))
-        pickle.loads(answer)  # not every exception survives that
+        pickle.loads(answer)  # some exceptions do not support pickle
     except Exception:
         answer = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
     return answer
 
 
 def _die_with(parent: int) -> None:
-    """Let this process end when its parent does, also a killed one, and also while a library holds Python's lock."""
+    """End this process with its parent, also after a kill and while a library holds Python's lock."""
     if sys.platform == "linux":
         death_signal = 1  # PR_SET_PDEATHSIG, see prctl(2)
         ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL)
-        if os.getppid() != parent:  # too late
+        if os.getppid() != parent:  # the parent has ended already
             os._exit(1)
         return
     found = multiprocessing.parent_process()

@@ -148,7 +148,7 @@ def test_a_decoder_that_crashes_or_does_not_end_costs_its_photograph_alone(model
         return open_image(source)
 
     monkeypatch.setattr("srgan.inference.batch.open_image", decoder)
-    monkeypatch.setattr("srgan.utils.workers.SECONDS", 2)
+    monkeypatch.setattr("srgan.utils.workers.MAX_SECONDS_PER_ITEM", 2)
     failures = run_jobs(Upscaler(model), plan([str(folder / "in")], str(folder / "out")), Options())
     assert results(folder / "out") == ["a.jpg", "d.png"]  # no temporary file, either
     assert len(failures) == 2
@@ -157,7 +157,7 @@ def test_a_decoder_that_crashes_or_does_not_end_costs_its_photograph_alone(model
 
 
 def test_a_decoder_that_crashes_or_does_not_end_is_an_error_of_the_single_photograph(model, folder, monkeypatch):
-    monkeypatch.setattr("srgan.utils.workers.SECONDS", 2)
+    monkeypatch.setattr("srgan.utils.workers.MAX_SECONDS_PER_ITEM", 2)
     for harm, reason in (
         (lambda _: os.kill(os.getpid(), signal.SIGSEGV), r"crashes the process that works on it \(SIGSEGV\)"),
         (lambda _: time.sleep(60), "takes more than 2 s"),

@@ -33,7 +33,7 @@ def harmful(path):
     if path.stem == "large":
         raise MemoryError
     return read(path)
-prepare.read_image, workers.SECONDS = harmful, float(sys.argv[1])
+prepare.read_image, workers.MAX_SECONDS_PER_ITEM = harmful, float(sys.argv[1])
 cli.main(["prepare", *sys.argv[2:]])
 """
 
@@ -138,7 +138,7 @@ def collected(item):
 
 
 def test_what_a_process_inherits_is_not_freed_there(monkeypatch):
-    monkeypatch.setattr(workers, "SECONDS", 3)
+    monkeypatch.setattr(workers, "MAX_SECONDS_PER_ITEM", 3)
     Image()  # only the garbage collector frees it
     with Workers(collected, processes=1) as each:
         assert list(each.map([1, 2])) == [1, 2]
