@@ -12,7 +12,7 @@ from srgan.utils.errors import SrganError
 for _name, _value in {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its temporary server takes more than the usual 20 where cores are few
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # it need not report home, nor complain where there is no network
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "srgan",  # what the library says shows in the run's log
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "srgan",  # the log of the run shows messages of the library
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # also from threads of its own, which no run belongs to
 }.items():
     os.environ.setdefault(_name, _value)

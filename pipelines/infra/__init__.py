@@ -1,1 +1,1 @@
-"""What the flows stand on: DVC, processes, locks, the GPU limit, the server."""
+"""Infrastructure of the flows: DVC, processes, locks, the GPU limit and the server."""

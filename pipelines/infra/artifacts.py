@@ -1,4 +1,4 @@
-"""What a training made, on the page of its run: scores, a picture, the ways to more."""
+"""Artifacts of a training run in Prefect: scores, a comparison image and links."""
 
 import base64
 import io
@@ -19,15 +19,15 @@ from srgan.utils.files import read_json
 if TYPE_CHECKING:
     from srgan.tracking.training_record import TrainingRecord
 
-WIDTH = 1200  # pixels of the picture, which travels within the artifact
+MAX_WIDTH = 1200  # pixels of the image, which is embedded in the artifact
 
 
 def training(project: Project, logger: Any) -> None:
-    """Put the scores of the finished training in this folder on the run's page. What cannot be had is left out, and said."""
+    """Show the scores of a finished training on the page of its run. The log names what is missing."""
     if dvc.changed("evaluate", project.root):
-        logger.info("no scores to show: those that lie here are of another model, until the stage evaluate has run")
+        logger.info("no scores to show: the files are of another model until the stage evaluate has run")
         return
-    from srgan.tracking import training_record  # brings MLflow; a flow that is only listed does without
+    from srgan.tracking import training_record  # imports MLflow, which takes seconds: Prefect imports this file to list the flow
 
     try:
         made = training_record.current_training(project, schema.load(project.params))
@@ -52,14 +52,14 @@ def training(project: Project, logger: Any) -> None:
 def _embedded(path: Path) -> str:
     with Image.open(path) as picture:
         small = picture.convert("RGB")
-        small.thumbnail((WIDTH, WIDTH * 4), Image.Resampling.LANCZOS)
+        small.thumbnail((MAX_WIDTH, MAX_WIDTH * 4), Image.Resampling.LANCZOS)
     data = io.BytesIO()
     small.save(data, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _page(project: Project, made: "TrainingRecord") -> str:
-    """The ways to more."""
+    """Return the links and the origin of a training as Markdown."""
     from srgan.tracking import mlflow_run
 
     links = mlflow_run.addresses(made, "", f"/artifacts/{project.report.name}")

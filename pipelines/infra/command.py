@@ -1,4 +1,4 @@
-"""What the commands of this package (``python -m pipelines.train`` and others) have in common: which server, and how an error ends them."""
+"""The server and the exit codes of this package's commands, such as ``python -m pipelines.train``."""
 
 import contextlib
 import sys
@@ -16,27 +16,27 @@ LOCAL = "http://127.0.0.1:4200/api"  # of `make prefect`
 
 @contextlib.contextmanager
 def command(name: str) -> Iterator[None]:
-    """End the process with one line and the error's exit code, where an error is not a fault of this program."""
+    """Turn an error that the user can correct into one line and its exit code."""
     try:
         yield
     except Exception as error:
-        told = error if isinstance(error, SrganError) else _of_server(error)
-        if told is None:
+        known = error if isinstance(error, SrganError) else _of_server(error)
+        if known is None:
             raise
-        print(f"pipelines.{name}: error: {told}", file=sys.stderr)
-        sys.exit(told.EXIT_CODE)
+        print(f"pipelines.{name}: error: {known}", file=sys.stderr)
+        sys.exit(known.EXIT_CODE)
 
 
 @contextlib.contextmanager
 def server() -> Iterator[None]:
-    """Use the configured server; where none is configured, that of `make prefect`, and not a temporary one that would forget everything."""
+    """Use the configured server, or the one of `make prefect`. A temporary server would forget everything."""
     chosen = {} if PREFECT_API_URL.value() else {PREFECT_API_URL: LOCAL, PREFECT_API_AUTH_STRING: password.of(LOCAL)}
     with temporary_settings(chosen):
         yield
 
 
 def _of_server(error: BaseException) -> SrganError | None:
-    """What a person can do about an error of Prefect's client; None if it is another error."""
+    """Translate an error of Prefect's client for the user. Return None for other errors."""
     address = httpx.URL(PREFECT_API_URL.value() or "").copy_with(userinfo=b"")
     if isinstance(error, RuntimeError) and "incompatible versions" in str(error):
         return SrganError(f"the Prefect server at {address} is of another version: {error}")

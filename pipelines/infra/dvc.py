@@ -1,4 +1,4 @@
-"""DVC's stages, as processes that can be watched and stopped."""
+"""The DVC stages as processes whose output is streamed and that can be stopped."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from srgan.config.yaml import nearest
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError, Unreachable
 
-STOP_SECONDS = 30.0  # what a stage gets to write its checkpoint before it is killed
+STOP_SECONDS = 30.0  # for a stage to write its checkpoint before it is killed
 
 
 class StageFailed(SrganError):
@@ -28,10 +28,10 @@ class StageFailed(SrganError):
 
 @contextlib.contextmanager
 def _dvc_project(root: Path) -> Iterator[Repo]:
-    """DVC's view of the project.
+    """Open the DVC repository of the project.
 
     Raises:
-        SrganError: DVC cannot read it: no git repository, a broken dvc.yaml.
+        SrganError: DVC cannot read it, for example without a git repository or with a broken dvc.yaml.
     """
     try:
         with Repo(str(root)) as repo:
@@ -43,18 +43,18 @@ def _dvc_project(root: Path) -> Iterator[Repo]:
 
 
 def graph(root: Path) -> dict[str, list[str]]:
-    """The stages of the project in running order, each with the stages it waits for, read from DVC."""
+    """Return the stages of the project in running order, each with the stages that it waits for."""
     with _dvc_project(root) as repo:
-        stages = repo.index.graph  # edges point from a stage to what it depends on
+        stages = repo.index.graph  # edges point from a stage to its dependencies
         order = list(networkx.topological_sort(stages.reverse(copy=True)))
         return {stage.name: sorted(before.name for before in stages.successors(stage)) for stage in order}
 
 
 def part(stages: dict[str, list[str]], first: str | None, last: str | None) -> dict[str, list[str]]:
-    """What of a graph lies between two stages, themselves included: what `first` leads to, and what leads to `last`.
+    """Return the part of a graph that depends on `first` and that `last` depends on. Both are included.
 
     Raises:
-        SrganError: there is no stage of such a name, or none between them.
+        SrganError: a stage does not exist, or no path connects both.
     """
     for name in (first, last):
         if name and name not in stages:
@@ -72,54 +72,54 @@ def part(stages: dict[str, list[str]], first: str | None, last: str | None) -> d
 
 
 def changed(stage: str, root: Path) -> bool:
-    """Whether DVC would not skip the stage. Asked here it takes 0.1 s, where starting `dvc` for it takes 0.9."""
+    """Return True if DVC would run the stage. A call in this process takes 0.1 s. A `dvc` command takes 0.9 s."""
     try:
         with Repo(str(root)) as repo, repo.lock:
             return bool(repo.stage.load_one(name=stage).changed())
-    except DvcException:  # a broken dvc.yaml, another DVC at work: `dvc repro` says it better
+    except DvcException:  # a broken dvc.yaml or another running DVC: `dvc repro` has the better message
         return True
 
 
-def reproduce(stage: str, root: Path, tell: Callable[[str], None], force: bool = False) -> bool:
+def reproduce(stage: str, root: Path, report: Callable[[str], None], force: bool = False) -> bool:
     """Run one stage by ``dvc repro --single-item STAGE``, if it is out of date.
 
-    Whatever ends this function early (a cancelled flow, Ctrl-C, SIGKILL), all processes of the stage get SIGTERM, then time to write a
-    checkpoint, and are gone soon after; see `pipelines.infra.process_guard`.
+    If this function ends early (a cancelled flow, Ctrl-C, SIGKILL), all processes of the stage get SIGTERM, then time to write a
+    checkpoint, then SIGKILL. See `pipelines.infra.process_guard`.
 
     Args:
         stage: its name in ``dvc.yaml``.
         root: the project's folder.
-        tell: called with each line of output.
+        report: called with each line of output.
         force: run it even if nothing has changed.
 
     Returns:
-        Whether the stage ran; False if DVC found it up to date or in its cache.
+        True if the stage ran. False if DVC found it up to date or in its cache.
 
     Raises:
         Unreachable: a server that the stage needs cannot be reached, with the stage's own error message.
         StageFailed: anything else, with the stage's own error message.
     """
     lines: list[str] = []
-    code = _dvc(["repro", "--single-item", *(["--force"] if force else []), stage], root, lambda line: (lines.append(line), tell(line)))
+    code = _dvc(["repro", "--single-item", *(["--force"] if force else []), stage], root, lambda line: (lines.append(line), report(line)))
     if code:
-        told = [line for line in lines if re.match(r"srgan \w+: error: ", line)] or [line for line in lines if line.startswith("ERROR:")]
+        errors = [line for line in lines if re.match(r"srgan \w+: error: ", line)] or [line for line in lines if line.startswith("ERROR:")]
         kind = Unreachable if any(f"exited with {Unreachable.EXIT_CODE}" in line for line in lines) else StageFailed
-        raise kind(f"stage {stage} failed (exit code {code}): {told[0] if told else 'it was killed, or see its output above'}")
+        raise kind(f"stage {stage} failed (exit code {code}): {errors[0] if errors else 'it was killed, or see its output above'}")
     return any(line.startswith(f"Running stage '{stage}'") for line in lines)
 
 
 def recorded(out: str, root: Path) -> str | None:
-    """The digest that ``dvc.lock`` has of an out; None if it has none yet."""
+    """Return the digest of an out in ``dvc.lock``, or None."""
     with _dvc_project(root) as repo:
         found = [each for each in repo.index.outs if Path(each.fs_path) == root.resolve() / out]
         return found[0].hash_info.value if found and found[0].hash_info else None
 
 
 def remote(name: str, root: Path) -> None:
-    """Make sure that there is a DVC remote of this name.
+    """Check that a DVC remote exists.
 
     Raises:
-        SrganError: there is none.
+        SrganError: it does not.
     """
     with _dvc_project(root) as repo:
         known = list(repo.config["remote"])
@@ -127,25 +127,25 @@ def remote(name: str, root: Path) -> None:
         raise SrganError(f"no DVC remote '{name}'{nearest(name, known)}; make it with: dvc remote add {name} ADDRESS")
 
 
-def push(name: str, root: Path, tell: Callable[[str], None]) -> None:
-    """Send what the stages made to a DVC remote.
+def push(name: str, root: Path, report: Callable[[str], None]) -> None:
+    """Send the outs of the stages to a DVC remote.
 
     Raises:
-        Unreachable: it did not take everything; what it took is there, and is not sent again.
+        Unreachable: some files were not sent. A second push sends only those.
     """
     lines: list[str] = []
-    if _dvc(["push", "--remote", name], root, lambda line: (lines.append(line), tell(line))):
-        told = next((line for line in lines if line.startswith("ERROR:")), "see the output above")
-        raise Unreachable(f"dvc push to '{name}' failed: {told}")
+    if _dvc(["push", "--remote", name], root, lambda line: (lines.append(line), report(line))):
+        problem = next((line for line in lines if line.startswith("ERROR:")), "see the output above")
+        raise Unreachable(f"dvc push to '{name}' failed: {problem}")
 
 
-def _dvc(arguments: list[str], root: Path, tell: Callable[[str], object]) -> int:
-    """Run `dvc` under guard, line by line. Returns its exit code."""
+def _dvc(arguments: list[str], root: Path, report: Callable[[str], object]) -> int:
+    """Run `dvc` with a process guard and report its output line by line. Return its exit code."""
     environment = os.environ | {
-        # `srgan` and `dvc` are those of this interpreter, whether or not its environment is activated.
+        # `srgan` and `dvc` of this interpreter come first, also if its environment is not activated.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
-        # torch's agent starts the processes of a training in sessions of their own: it has to end them before the guard ends it.
+        # torch's agent starts training processes in new sessions. It must end them before the guard ends it.
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(int(STOP_SECONDS) - 5),
     }
     process = subprocess.Popen(
@@ -158,17 +158,17 @@ def _dvc(arguments: list[str], root: Path, tell: Callable[[str], object]) -> int
         text=True,
         errors="replace",
         pass_fds=workspace_lock.inherited_fds(),
-        start_new_session=True,  # a worker that loses patience kills the flow's whole group; the guard has to outlive it
+        start_new_session=True,  # a worker may kill the whole group of the flow, which the guard must survive
     )
     assert process.stdout is not None
     try:
         for line in process.stdout:
             if line := without_secrets(line.rstrip()):
-                tell(without_secrets(line))
+                report(without_secrets(line))
         return process.wait()
     except BaseException:
         process.send_signal(signal.SIGTERM)
-        for line in process.stdout:  # read on: a process that cannot write cannot end
-            tell(without_secrets(line.rstrip()))
+        for line in process.stdout:  # a process whose output is not read may not end
+            report(without_secrets(line.rstrip()))
         process.wait()
         raise

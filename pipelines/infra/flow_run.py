@@ -1,4 +1,4 @@
-"""What all flows have in common: whose working copy, what their names say, how an error ends them."""
+"""Code that all flows share: the lock of the working copy, run names and failed states."""
 
 import contextlib
 import logging
@@ -21,26 +21,26 @@ from srgan.config.project import Project
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError, Unreachable
 
-UNREACHABLE = "Unreachable"  # the state of a task that a server's outage has stopped
+UNREACHABLE = "Unreachable"  # the state of a task that an outage stopped
 
 
 def failed_state(error: SrganError) -> State[Any]:
-    """A state with a sentence, instead of a traceback through our own code."""
+    """Return a failed state with the message of an error, without a traceback."""
     name = UNREACHABLE if isinstance(error, Unreachable) else "Busy" if isinstance(error, workspace_lock.Busy) else "Failed"
     return Failed(name=name, message=str(error))
 
 
 def run_name(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
-    """For ``flow_run_name``: a name made of the run's parameters."""
+    """Return a function for ``flow_run_name`` that makes a name from the parameters of the run."""
     return lambda: without_secrets(describe(flow_run.parameters))[:200]
 
 
 @contextlib.contextmanager
 def exclusive(project: Project, wait: bool, results: Path | None = None) -> Iterator[logging.Logger | logging.LoggerAdapter[Any]]:
-    """Have the working copy, or a folder of results, for this run. Yields the run's log.
+    """Reserve the working copy, or a folder of results, for this run. Yield the log of the run.
 
     Raises:
-        SrganError: this is not the project's folder, or another run is at work and `wait` is false.
+        Busy: another run uses it, and `wait` is false.
     """
     logger = get_run_logger()
     workspace_lock.end_with_worker()
@@ -52,7 +52,7 @@ def exclusive(project: Project, wait: bool, results: Path | None = None) -> Iter
 
 
 def report_killed(identity: str) -> None:
-    """Tell the server of a run that was killed with all that could have told it. It counts as running until then, and keeps others away."""
+    """Set the state of a killed run on the server. Until then it counts as running and blocks other runs."""
     with contextlib.suppress(ValueError, PrefectException, httpx.HTTPError), get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(identity))
         if run.state and not run.state.is_final():

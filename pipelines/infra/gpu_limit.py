@@ -1,4 +1,4 @@
-"""What runs share: the GPU. ``python -m pipelines.infra.gpu_limit`` lets the server know of it, once."""
+"""The limit that lets one run at a time use the GPU. ``python -m pipelines.infra.gpu_limit`` creates it on the server."""
 
 import contextlib
 import logging
@@ -16,43 +16,43 @@ from pipelines.infra.command import command, server
 from srgan.utils.errors import SrganError, Unreachable
 
 GPU = "gpu"
-LEASE = 300.0  # seconds that the server may be away before the GPU counts as free, and after which that of a killed run does
+LEASE_SECONDS = 300.0  # the GPU counts as free after so long without a server, or after a run was killed
 
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def gpu() -> Iterator[None]:
-    """Wait for the GPU, and have it for oneself. Where there is none, heavy work still goes one by one.
+    """Wait for the GPU and reserve it. Without a GPU the limit serializes heavy work.
 
-    A run with a temporary server of its own (`make flow`) shares with nobody that could be asked.
+    A run with a temporary server (`make flow`) takes no limit, as no other run uses that server.
 
     Raises:
-        SrganError: the server knows no such limit: without one, nothing would keep two trainings apart.
+        SrganError: the server has no such limit. Without it two trainings would share the GPU.
         Unreachable: the server does not answer.
     """
     if not PREFECT_API_URL.value():
         yield
         return
-    # An outage of the server must not end the training that holds the GPU: neither while it runs nor when it gives the GPU back.
-    holding = concurrency(GPU, lease_duration=LEASE, strict=True, raise_on_lease_renewal_failure=False)
+    # An outage must not end the training that holds the GPU, neither while it runs nor at its end.
+    holding = concurrency(GPU, lease_duration=LEASE_SECONDS, strict=True, raise_on_lease_renewal_failure=False)
     try:
         holding.__enter__()
     except ConcurrencySlotAcquisitionError as error:
         if "must be created" in str(error):
             raise SrganError(f"this Prefect server has no limit '{GPU}' yet; create it: python -m pipelines.infra.gpu_limit") from error
-        raise Unreachable(f"the Prefect server does not say whether the GPU is free: {error.__cause__ or error}") from error
+        raise Unreachable(f"the Prefect server did not answer the request for the GPU: {error.__cause__ or error}") from error
     try:
         yield
     finally:
         try:
             holding.__exit__(None, None, None)
         except (httpx.HTTPError, PrefectException) as error:
-            log.warning("the GPU could not be given back (%s); it counts as free in %d seconds at the latest", error, LEASE)
+            log.warning("failed to release the GPU (%s). It counts as free in %d seconds at the latest", error, LEASE_SECONDS)
 
 
 def create() -> None:
-    """Create the limit, one run at a time. Where it exists, it stays as the operator has set it."""
+    """Create the limit of one run. An existing limit is not changed."""
     with get_client(sync_client=True) as client:
         client.raise_for_api_version_mismatch()
         try:

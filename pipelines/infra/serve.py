@@ -1,6 +1,6 @@
 """Run the deployments of ``prefect.yaml`` on this machine, without a worker: ``python -m pipelines.infra.serve``.
 
-It needs a server: the configured one, else that of ``make prefect``.
+It uses the configured server, or the one of ``make prefect``.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from srgan.config.project import Project
 
 
 def deployments() -> list[RunnerDeployment]:
-    """What ``prefect.yaml`` says, as this process can run it."""
+    """Return the deployments of ``prefect.yaml`` for this process."""
     listed = yaml.safe_load((Project.open().root / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     return [_deployment(entry) for entry in listed]
 

@@ -173,7 +173,7 @@ def test_a_folder_of_results_is_for_one_run_and_a_killed_one_is_found(folder):
 
 def test_another_folder_is_no_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SrganError, match="run this in the project's folder"), workspace_lock.acquire(Project.open(), "run", True, print):
+    with pytest.raises(SrganError, match="Run this in the project's folder"), workspace_lock.acquire(Project.open(), "run", True, print):
         pass
 
 
