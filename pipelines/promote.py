@@ -20,15 +20,15 @@ def _title(parameters: dict[str, Any]) -> str:
 
 @flow(name="promote", description="Make the challenger the champion, if its scores allow.", flow_run_name=run_name(_title))
 def promote(dry_run: bool = False, force: str = "", wait: bool = True, own: bool = False) -> State[Any]:
-    """Decide by the rules of params.yaml, as `srgan promote` does; the state's name is the decision.
+    """Decide by the rules of params.yaml, as `srgan promote` does. The name of the state is the decision.
 
     Args:
         dry_run: decide, but change nothing.
-        force: a reason to promote whatever the scores say.
-        wait: for another run that is at work in this working copy, instead of failing.
+        force: a reason to promote even if a rule fails.
+        wait: wait for another run in this working copy. Otherwise fail.
         own: fail if the challenger is not the model of this working copy.
     """
-    from srgan.tracking import promotion  # brings MLflow, PyTorch and more; a flow that is only listed does without
+    from srgan.tracking import promotion  # imports MLflow and PyTorch, which takes seconds: Prefect imports this file to list the flow
 
     try:
         project = Project.open()
@@ -39,6 +39,6 @@ def promote(dry_run: bool = False, force: str = "", wait: bool = True, own: bool
                 create_markdown_artifact(page, key="promotion", description=f"{decision.verdict}: {decision.reason}"[:1000])
     except SrganError as error:
         return failed_state(error)
-    told = f"version {decision.challenger} of {decision.model}: {decision.verdict}: {decision.reason}"
-    told += f"; {decision.note}" if decision.note else ""
-    return Completed(name=decision.verdict.capitalize() + (" (dry run)" if dry_run else ""), message=told)
+    message = f"version {decision.challenger} of {decision.model}: {decision.verdict}: {decision.reason}"
+    message += f"; {decision.note}" if decision.note else ""
+    return Completed(name=decision.verdict.capitalize() + (" (dry run)" if dry_run else ""), message=message)

@@ -16,7 +16,7 @@ from srgan.utils.errors import SrganError
 
 @flow(
     name="refresh",
-    description="Look at the data sets anew, train if there is reason to, promote what is better.",
+    description="Download the data sets again, train if they changed, and promote a better model.",
     flow_run_name=run_name(lambda parameters: f"refresh {parameters.get('profile') or ''}".strip()),
 )
 def refresh(
@@ -30,7 +30,7 @@ def refresh(
         profile: as for `train`.
         overrides: as for `train`.
         push_to: as for `train`.
-        wait: for another run that is at work in this working copy, instead of failing.
+        wait: wait for another run in this working copy. Otherwise fail.
     """
     try:
         project = Project.open()

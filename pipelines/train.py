@@ -81,10 +81,10 @@ def train(
     Args:
         profile: parameters to begin with, such as srgan-div2k; none: params.yaml as it is. They are written to params.yaml and stay there.
         overrides: parameters to change, such as {"train.steps": 1000}.
-        first: the stage to begin with; those before it are taken as they are.
+        first: the stage to start with. Earlier stages are not checked.
         last: the stage to end with.
         push_to: DVC remote that the results go to.
-        wait: for another run that is at work in this working copy, instead of failing.
+        wait: wait for another run in this working copy. Otherwise fail.
     """
     try:
         project = Project.open()

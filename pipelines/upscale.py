@@ -1,4 +1,4 @@
-"""Enlarging folders of photographs as a Prefect flow."""
+"""Upscaling of image folders as a Prefect flow."""
 
 import tempfile
 from pathlib import Path
@@ -28,7 +28,7 @@ CHAMPION = "models:/srgan-x4@champion"
 
 @task(task_run_name="{title}", cache_policy=NO_CACHE)
 def upscale_shard(upscaler: "Upscaler", jobs: "list[Job]", settings: "Options", overwrite: bool, title: str) -> list[str]:
-    """Some of the photographs. One that fails stops no other; returned are the failures."""
+    """Upscale some of the images and return the failures. A failure does not stop the others."""
     from srgan.inference import batch
 
     return batch.run(upscaler, jobs, settings, overwrite)
@@ -36,7 +36,7 @@ def upscale_shard(upscaler: "Upscaler", jobs: "list[Job]", settings: "Options", 
 
 @flow(
     name="batch-upscale",
-    description="Enlarge a folder of photographs with the champion.",
+    description="Upscale a folder of images with the champion.",
     flow_run_name=run_name(lambda parameters: f"upscale {parameters.get('source')} to {parameters.get('target')}"),
 )
 def batch_upscale(
@@ -48,7 +48,7 @@ def batch_upscale(
     outscale: Annotated[float, Field(gt=0, le=64)] | None = None,
     overwrite: bool = False,
 ) -> State[Any]:
-    """Enlarge what `srgan upscale SOURCE -o TARGET` would, a task for each shard; a run that was stopped goes on where it was.
+    """Upscale as `srgan upscale SOURCE -o TARGET` does, with a task for each shard. A stopped run continues with the missing images.
 
     Args:
         source: a folder (with all that is in it), a file or a pattern such as scans/**/*.tif.
@@ -57,10 +57,10 @@ def batch_upscale(
         shard: photographs in a task.
         format: suffix of the results, such as webp; none: the photograph's own.
         outscale: size of the result / size of the photograph; none: the model's scale.
-        overwrite: make results anew that are there already.
+        overwrite: replace existing results.
     """
     from srgan.images.write import Options
-    from srgan.inference import batch  # they bring MLflow and ONNX Runtime; a flow that is only listed does without
+    from srgan.inference import batch  # imports MLflow and ONNX Runtime, which takes seconds: Prefect imports this file to list the flow
     from srgan.inference.upscaler import Upscaler
     from srgan.tracking import registry
 

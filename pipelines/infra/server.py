@@ -130,7 +130,7 @@ def _prepare() -> bool:
 
 
 def _lives(worker: str) -> bool:
-    """Whether a worker is up. The server knows of a dead one's end minutes later; one of this machine bears the process that started it."""
+    """Return True if a worker runs. The server notices its end minutes later, so the process in the name of a local one is checked."""
     machine, _, process = worker.rpartition("-")
     return machine != platform.node() or not process.isdecimal() or psutil.pid_exists(int(process))
 
@@ -168,7 +168,7 @@ def _check_owner(port: int, pages: str) -> None:
 
 
 def _listens(process: psutil.Process, port: int) -> bool:
-    """Whether it is a process of this user that listens on the port."""
+    """Return True if the process belongs to this user and listens on the port."""
     with contextlib.suppress(psutil.Error):
         if process.uids().real == os.getuid():
             return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in process.net_connections("tcp"))

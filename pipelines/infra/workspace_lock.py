@@ -1,4 +1,4 @@
-"""What flows share, the working copy above all: one run at a time changes it."""
+"""The lock of the working copy: one run at a time changes it. Also the parameters that a flow writes."""
 
 import contextlib
 import fcntl
@@ -21,13 +21,13 @@ from srgan.utils.errors import SrganError
 
 LOCK = Path(".dvc/tmp/flow.lock")
 WRITTEN = Path(".dvc/tmp/flow.params.json")  # digest of the parameters that a flow wrote last
-LOOK, TELL = 1.0, 60.0  # seconds between looks at a busy working copy, and between lines that say so
+POLL_SECONDS, REPORT_SECONDS = 1.0, 60.0  # between attempts to get the lock, and between log lines about it
 
-_held: dict[Path, int] = {}  # the locks that this process has: their file descriptors
+_held: dict[Path, int] = {}  # file descriptors of the locks that this process holds
 
 
 class Busy(SrganError):
-    """Another run is at work in this working copy, or in this folder of results."""
+    """Another run uses this working copy, or this folder of results."""
 
 
 @contextlib.contextmanager
@@ -35,27 +35,27 @@ def acquire(
     project: Project,
     run: str,
     wait: bool,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     identity: str = "",
     killed: Callable[[str], None] = lambda identity: None,
     results: Path | None = None,
 ) -> Iterator[None]:
-    """Have the working copy for oneself, or a folder of results. A flow that another one called has it already.
+    """Lock the working copy, or a folder of results. A flow that another flow called holds the lock already.
 
-    The lock is the kernel's: it goes with the processes that hold it, however they end. The processes that a flow starts hold it too (see
-    `inherited_fds`), so a killed flow frees it when its stage has ended, not before.
+    The kernel releases the lock when the last process that holds it ends. The processes that a flow starts hold it too (see
+    `inherited_fds`). So the lock of a killed flow is released when its stage has ended.
 
     Args:
         project: the working copy.
-        run: what is at work, for others that come.
-        wait: for another run to end.
-        tell: called with a line while waiting.
-        identity: of the run on Prefect's server.
-        killed: called with the identity of the run that had it last, if that one was killed before it could say so.
-        results: the folder, wherever it is; None: the working copy.
+        run: name of this run, for the messages of other runs.
+        wait: wait for another run to end.
+        report: called with a line while waiting.
+        identity: id of the run on Prefect's server.
+        killed: called with the id of the run that held the lock before, if that run was killed.
+        results: folder of results to lock. Default: the working copy.
 
     Raises:
-        Busy: another run is at work, and `wait` is false.
+        Busy: another run holds the lock, and `wait` is false.
     """
     place = (results or project.root).resolve()
     path = project.root.resolve() / (LOCK.with_stem(f"{LOCK.stem}-{files.digest(str(place))[:16]}") if results else LOCK)
@@ -65,17 +65,17 @@ def acquire(
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        told = -TELL
+        reported = -REPORT_SECONDS
         while not _locked(descriptor):
             who = f"{place} is in use by {_holder(path)}"
             if not wait:
                 raise Busy(f"{who}; wait for its end, or {'name another folder' if results else 'let this run wait for it'}")
-            if time.monotonic() - told >= TELL:
-                told = time.monotonic()
-                tell(f"{who}; waiting for its end")
-            time.sleep(LOOK)
+            if time.monotonic() - reported >= REPORT_SECONDS:
+                reported = time.monotonic()
+                report(f"{who}; waiting for its end")
+            time.sleep(POLL_SECONDS)
         left = files.read_json_or_none(path)
-        if left and left["id"] != identity:  # its own, if it was killed and is tried again
+        if left and left["id"] != identity:  # equal for a retry of the killed run
             killed(left["id"])
         os.truncate(descriptor, 0)
         holder = {"run": run, "process": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M"), "id": identity}
@@ -91,11 +91,11 @@ def acquire(
 
 
 def report_killed(project: Project, killed: Callable[[str], None]) -> None:
-    """Look for runs that were killed with all that could have said so.
+    """Find runs that were killed together with their processes.
 
     Args:
         project: the working copy.
-        killed: called with the identity of each.
+        killed: called with the id of each.
     """
     for path in sorted((project.root / LOCK.parent).glob(f"{LOCK.stem}*{LOCK.suffix}")):
         with path.open("r+b") as file:
@@ -105,7 +105,7 @@ def report_killed(project: Project, killed: Callable[[str], None]) -> None:
 
 
 def inherited_fds() -> list[int]:
-    """The file descriptors that a child process has to inherit to hold the working copy as long as it lives."""
+    """Return the file descriptors that a child process must inherit to hold the lock too."""
     return list(_held.values())
 
 
@@ -121,20 +121,20 @@ def _holder(path: Path) -> str:
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         return f"the run '{holder['run']}' (process {holder['process']}, since {holder['since']})"
-    except (ValueError, KeyError, TypeError):  # it has only just begun
+    except (ValueError, KeyError, TypeError):  # the run has only started
         return "another run"
 
 
 def set_params(project: Project, profile: str | None, overrides: dict[str, Any]) -> None:
-    """Write what a run is to be made with into ``params.yaml``, comments kept. It stays so: the results are of these parameters.
+    """Write a profile and overrides into ``params.yaml``. Comments are kept. The file is not restored, as it describes the results.
 
     Args:
         project: whose parameters.
-        profile: to begin with; None: the file as it is. A file of one's own that a profile replaces is kept beside it.
+        profile: the profile to start from. Default: the file as it is. An edited file gets a backup before a profile replaces it.
         overrides: dotted names and values, such as ``{"train.steps": 1000}``.
 
     Raises:
-        SrganError: there is no such profile or parameter, or a value is not valid; the file is as it was then.
+        SrganError: a profile or parameter does not exist, or a value is not valid. The file is not changed.
     """
     path, written = project.params, project.root / WRITTEN
     before = files.require(path, "git checkout").read_text(encoding="utf-8")
@@ -152,12 +152,12 @@ def set_params(project: Project, profile: str | None, overrides: dict[str, Any])
         own = files.digest(before) != files.read_json_or_none(written)
         if profile and before != after and own:
             profiles.backup(path)
-    if before != after and (profile or not own):  # overrides of one's own file leave it one's own
+    if before != after and (profile or not own):  # a user's file with overrides is still the user's
         files.write_json(written, files.digest(after))
 
 
-@functools.cache  # once, also for flows that a flow calls: a second signal would break into the clean-up of the first
+@functools.cache  # once, also for called flows: a second signal would interrupt the clean-up of the first
 def end_with_worker() -> None:
-    """Get SIGTERM when the worker that started this flow is gone: nobody could stop it any more."""
+    """End this flow with SIGTERM when its worker has ended, as nothing could stop the flow any more."""
     if os.environ.get("PREFECT__FLOW_RUN_ID") and (worker := psutil.Process().parent()):
         launch.exit_when(worker)

@@ -1,4 +1,4 @@
-"""What the data and the trainings of a parameter file take on the disk, before they take it."""
+"""Estimate the disk space of the data and the checkpoints of a training."""
 
 import torch
 from PIL import Image
@@ -20,7 +20,7 @@ COPIES = 4  # of a float32 weight in a checkpoint: itself, its average, and Adam
 
 
 def plan(project: Project, params: Params) -> str:
-    """A line that says how many bytes the stages write, and how many are free.
+    """Return a line with the disk space that the stages need and that is free.
 
     After ``srgan download`` the sizes of the data follow from the downloaded images; before, from the catalogue and the user's folders.
 
@@ -48,7 +48,7 @@ def plan(project: Project, params: Params) -> str:
 
 
 def _of_images(project: Project, params: Params) -> tuple[float, float, list[str]] | None:
-    """Bytes of the downloaded images and of what `prepare` makes of them; None if other data sets or none were downloaded."""
+    """Return the bytes of the downloaded and the prepared images, or None if other data sets or none were downloaded."""
     raw = project.raw
     listing = files.read_json_or_none(raw / FILE)
     named = {entry.name for split, _ in _SPLITS for entry in choose(getattr(params.data, split), split, project.root)}

@@ -1,4 +1,4 @@
-"""What a training will take, before it takes it: memory from steps with a few crops, time from a few steps on random pixels."""
+"""Estimate the memory and the time of a training from a few steps on random pixels."""
 
 import contextlib
 import datetime
@@ -31,7 +31,7 @@ BUFFERS = 1.25  # on a CPU the tensors take so many times their size: oneDNN's b
 
 @dataclass(frozen=True)
 class Plan:
-    """What a stage takes."""
+    """Memory and time of a stage."""
 
     stage: str
     weights: int
@@ -58,7 +58,7 @@ class Plan:
 
 
 def plan(params: Params, stage: str, probe: bool = True) -> Plan:
-    """What a training stage of these parameters takes on this machine.
+    """Estimate the memory and the time of a training stage on this machine.
 
     Args:
         params: the whole configuration.
