@@ -88,7 +88,7 @@ def export(
         return
     for flag, value in {"output": output, "name": name, "license": licence, "plain": plain}.items():
         if value:
-            raise SrganError(f"--{flag} is for a checkpoint; for the pipeline it is set in {params}, under export")
+            raise SrganError(f"--{flag} is for a checkpoint. For the pipeline it is set in {params}, under export")
     _run("export", params)
 
 

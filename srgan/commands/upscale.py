@@ -96,7 +96,7 @@ def _one_file(inputs: list[str], output: str) -> bool:
     """Return whether one image goes to one file, or through a pipe."""
     if "-" in (*inputs, output):
         if len(inputs) > 1 or (inputs[0] != "-" and (not Path(inputs[0]).exists() or Path(inputs[0]).is_dir())):
-            raise SrganError("-: a pipe carries one image; name one file, or a folder for the results")
+            raise SrganError("-: a pipe carries one image. Name one file, or a folder for the results")
         return True
     folder = output.endswith(("/", os.sep)) or Path(output).is_dir() or not Path(output).suffix
     # A pipe, such as the shell's <(command), is an image as well.
@@ -109,4 +109,4 @@ def _check_format(output: str, suffix: str) -> None:
     own = Path(output).suffix
     if own.lower() in FORMATS and FORMATS[own.lower()] != FORMATS[suffix]:
         named = Path(output).with_suffix(suffix)
-        raise SrganError(f"-o {output} and --format {suffix[1:]} contradict each other; leave out --format, or write -o {named}")
+        raise SrganError(f"-o {output} and --format {suffix[1:]} contradict each other. Leave out --format, or write -o {named}")

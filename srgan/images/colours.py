@@ -62,7 +62,7 @@ def stated_profile(file: BinaryIO, file_format: str | None, grey: bool) -> bytes
 def _of_png(chunks: dict[bytes, bytes], grey: bool) -> bytes | None:
     if len(stated := chunks.get(b"cICP", b"")) == 4:
         if not stated[3]:
-            raise ValueError("its cICP chunk states the narrow range of video; convert the file to full range")
+            raise ValueError("its cICP chunk states the narrow range of video. Convert the file to full range")
         return _by_numbers(stated[0], stated[1], grey)
     if b"iCCP" in chunks or b"sRGB" in chunks:
         return None
@@ -88,10 +88,10 @@ def _of_avif(file: BinaryIO, grey: bool) -> bytes | None:
 
 def _by_numbers(primaries: int, transfer: int, grey: bool) -> bytes | None:
     if transfer in HDR:
-        raise ValueError(f"its colours are HDR ({HDR[transfer]}), which is not supported; convert the file to sRGB or Display P3")
+        raise ValueError(f"its colours are HDR ({HDR[transfer]}), which is not supported. Convert the file to sRGB or Display P3")
     if primaries not in PRIMARIES or transfer not in GAMMAS:
         raise ValueError(
-            f"its colours (primaries {primaries}, transfer {transfer} of ISO/IEC 23091-2) are not supported; convert it to sRGB"
+            f"its colours (primaries {primaries}, transfer {transfer} of ISO/IEC 23091-2) are not supported. Convert it to sRGB"
         )
     return _profile(PRIMARIES[primaries], GAMMAS[transfer], grey)
 

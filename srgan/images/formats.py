@@ -71,10 +71,10 @@ def refuse_by_name(file: BinaryIO, name: str) -> None:
     """Raise an error that names the format of a file, if it is known."""
     file.seek(0)
     if kind := unread_format(file.read(32)):
-        raise SrganError(f"{name}: the format {kind} is not read; convert the file to {NAMES}, or remove it")
+        raise SrganError(f"{name}: the format {kind} is not read. Convert the file to {NAMES}, or remove it")
     file.seek(4)
     if file.read(8) in (b"ftypavif", b"ftypavis") and (size := avif_size(file)) and size[0] * size[1] > AVIF_LIMIT:
-        raise SrganError(f"{name}: {size[0]}x{size[1]} pixels; the AVIF decoder allows {AVIF_LIMIT:,} pixels; convert it to PNG or TIFF")
+        raise SrganError(f"{name}: {size[0]}x{size[1]} pixels. The AVIF decoder allows {AVIF_LIMIT:,} pixels. Convert it to PNG or TIFF")
 
 
 def check_memory(size: tuple[int, int], name: str) -> None:
@@ -143,9 +143,9 @@ def read_header(image: Image.Image, file: BinaryIO) -> Stored:
     tags = tags_of(image)
     meaning = tags.get(MEANING)
     if DNG_VERSION in tags or meaning in (CFA, LINEAR_RAW):
-        raise ValueError("camera raw (DNG) is not read, its first page is a preview; develop it to TIFF or JPEG")
+        raise ValueError("camera raw (DNG) is not read, its first page is a preview. Develop it to TIFF or JPEG")
     if tags.get(REDUCED, 0) & 1 or tags.get(OLD_KIND) == 2:
-        raise ValueError("its first page is a reduced-size copy of another (a preview, as in camera raw files); save the image itself")
+        raise ValueError("its first page is a reduced-size copy of another (a preview, as in camera raw files). Save the image itself")
     bits, formats = max(tags.get(BITS, (1,))), set(tags.get(SAMPLE_FORMAT, (1,)))
     if bits >= 8 and not formats <= {1, 4}:  # 4: not defined
         raise ValueError(f"pixels of {bits} bits that are signed or floating-point numbers have no defined range")

@@ -109,7 +109,7 @@ def open_image(source: str | Path | BinaryIO) -> DecodedImage:
         # Pillow's messages name the reason ("image file is truncated") but rarely the file.
         message = isinstance(error, OSError | ValueError | Image.DecompressionBombError | ImageCms.PyCMSError) and str(error)
         reason = message if message and "cannot identify" not in message else "not an image that can be read"
-        raise SrganError(f"{name}: {reason}; replace or remove the file") from error
+        raise SrganError(f"{name}: {reason}. Replace or remove the file") from error
 
 
 def _decoded(file: BinaryIO, name: str) -> DecodedImage:
@@ -226,7 +226,7 @@ def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: Stored) -> tuple[n
     if image.format == "TIFF":
         tags = tags_of(image)
         if tags.get(MEANING) == WHITE_IS_ZERO:
-            raise ValueError("16 bits with white as zero are not supported; save it in another way")
+            raise ValueError("16 bits with white as zero are not supported. Save it in another way")
         extra = (*tags.get(EXTRA, ()), 2)[0]
     if image.mode.startswith("I;16"):
         grey = np.array(image).astype(np.uint16)

@@ -57,7 +57,7 @@ def format_of(target: Path) -> str:
     file_format = FORMATS.get(target.suffix.lower())
     if file_format is None:
         raise SrganError(
-            f"{target}: no image format has the suffix '{target.suffix}'; use one of {', '.join(FORMATS)}; the name of a folder ends with /"
+            f"{target}: no image format has the suffix '{target.suffix}'. Use one of {', '.join(FORMATS)}. The name of a folder ends with /"
         )
     return file_format
 
@@ -70,12 +70,12 @@ def check_size(target: Path, file_format: str, size: tuple[int, int]) -> None:
     """
     longest = MAX_SIDE.get(file_format, max(size))
     if max(size) > longest:
-        raise SrganError(f"{target}: {file_format} allows {longest} pixels a side, this image has {max(size)}; use .png or .tif")
+        raise SrganError(f"{target}: {file_format} allows {longest} pixels a side, this image has {max(size)}. Use .png or .tif")
     needed, free = size[0] * size[1] * ENCODER_BYTES_PER_PIXEL.get(file_format, 0), available_memory()
     if needed > free:
         raise SrganError(
             f"{target}: the {file_format} encoder needs {needed / 1e9:.1f} GB of memory for {size[0]}x{size[1]} pixels, "
-            f"{free / 1e9:.1f} GB are free; use .png, .tif or .jpg"
+            f"{free / 1e9:.1f} GB are free. Use .png, .tif or .jpg"
         )
 
 

@@ -47,7 +47,7 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
             does not work.
     """
     if provider not in PROVIDERS:
-        raise SrganError(f"unknown provider '{provider}'; use one of {', '.join(PROVIDERS)}")
+        raise SrganError(f"unknown provider '{provider}'. Use one of {', '.join(PROVIDERS)}")
     if provider == "openvino":
         try:
             return _open_openvino(path, threads)
@@ -84,7 +84,7 @@ def _check_ports(path: Path, inputs: dict[str, str], outputs: set[str]) -> None:
     """Check the names of inputs and outputs and the types of the inputs."""
     if list(inputs) != ["input"] or "output" not in outputs or inputs["input"] not in FLOATS:
         found = f"inputs {', '.join(f'{name} {kind}' for name, kind in inputs.items())}, outputs {', '.join(sorted(outputs))}"
-        raise SrganError(f"{path}: not a model of contract 1: it has {found}; expected are float32 tensors called input and output")
+        raise SrganError(f"{path}: not a model of contract 1: it has {found}. Expected: float32 tensors called input and output")
 
 
 def _first_line(error: Exception) -> str:

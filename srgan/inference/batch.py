@@ -79,7 +79,7 @@ def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]
     """
     folder = Path(output)
     if folder.is_file():
-        raise SrganError(f"{output}: is a file; several results need a folder")
+        raise SrganError(f"{output}: is a file. Several results need a folder")
     found: dict[Path, Path] = {}
     left_out = LeftOut()
     for name in inputs:
@@ -88,7 +88,7 @@ def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]
     left_out.warn()
     images = {source.resolve() for source in found}
     if not found:
-        raise SrganError(f"{', '.join(inputs)}: no images found; the suffixes are {', '.join(READABLE)}")
+        raise SrganError(f"{', '.join(inputs)}: no images found. The suffixes are {', '.join(READABLE)}")
     check_writable(folder)
     jobs: dict[Path, Job] = {}
     clashes: list[str] = []
@@ -117,7 +117,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise SrganError(f"{place}: files cannot be written there ({error.strerror}); choose another folder") from error
+        raise SrganError(f"{place}: files cannot be written there ({error.strerror}). Choose another folder") from error
 
 
 def _searched(name: str, folder: Path, left_out: LeftOut) -> Iterator[tuple[Path, Path]]:
@@ -132,12 +132,12 @@ def _searched(name: str, folder: Path, left_out: LeftOut) -> Iterator[tuple[Path
         root = Path(*path.parts[: next(index for index, part in enumerate(path.parts) if glob.has_magic(part))])
         sources = root.glob(str(path.relative_to(root)))
     elif path.exists():
-        raise SrganError(f"{name}: is a pipe or a device; one image from there goes to one file")
+        raise SrganError(f"{name}: is a pipe or a device. One image from there goes to one file")
     else:
         raise SrganError(f"{name}: no such file or folder")
     results = folder.resolve()
     if results == root.resolve():
-        raise SrganError(f"{folder}: holds the images; the results need a folder of their own")
+        raise SrganError(f"{folder}: holds the images. The results need a folder of their own")
     inside_root = results.is_relative_to(root.resolve())
     for source in sorted(sources):
         inside = source.relative_to(root)
@@ -163,7 +163,7 @@ def _inside(folder: Path, results: Path, left_out: LeftOut) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         text = f"{error.filename}: the folder cannot be read ({error.strerror})"
         if Path(error.filename) == folder:
-            raise SrganError(f"{text}; change its permissions") from error
+            raise SrganError(f"{text}. Change its permissions") from error
         left_out.folders.append(f"{text}; it is left out")
 
     for place, folders, names in os.walk(folder, onerror=unreadable):
@@ -178,7 +178,7 @@ def _inside(folder: Path, results: Path, left_out: LeftOut) -> Iterator[Path]:
 
 def _refuse_to_replace(source: Path, target: Path) -> None:
     if target.is_file() and source.is_file() and target.samefile(source):
-        raise SrganError(f"{target}: the result would replace the image; choose another name or folder")
+        raise SrganError(f"{target}: the result would replace the image. Choose another name or folder")
 
 
 @contextmanager
@@ -240,7 +240,7 @@ def _decoded(source: Path | io.BytesIO) -> DecodedImage | SrganError:
 def _image(answer: DecodedImage | SrganError | Lost, name: str) -> DecodedImage:
     """Return the result of `_decoded`, or raise its error."""
     if isinstance(answer, Lost):
-        raise SrganError(f"{name}: decoding it {answer.reason}; replace or remove the file")
+        raise SrganError(f"{name}: decoding it {answer.reason}. Replace or remove the file")
     if isinstance(answer, SrganError):
         raise answer
     return answer

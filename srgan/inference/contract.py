@@ -39,7 +39,7 @@ def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
     """
     version = metadata.get("sr.contract")
     if version != "1":
-        raise SrganError(f"{path}: not a model of contract 1 (sr.contract is {version}); make one with: srgan export CHECKPOINT")
+        raise SrganError(f"{path}: not a model of contract 1 (sr.contract is {version}). Make one with: srgan export CHECKPOINT")
 
     def number(key: str, least: int, most: int) -> int:
         text = metadata.get(key)
@@ -86,6 +86,6 @@ def check_digest(path: Path, digest: str) -> None:
         if isinstance(entry, dict) and entry.get("file") == path.name and entry.get("sha256") not in (None, digest):
             raise SrganError(
                 f"{path}: not the file that was exported: its SHA-256 is {digest[:12]}..., in {EXPORT.as_posix()} it is "
-                f"{str(entry['sha256'])[:12]}...; it is damaged or was replaced. Restore it with: dvc checkout --force {path.parent}. Or "
+                f"{str(entry['sha256'])[:12]}. It is damaged or was replaced. Restore it with: dvc checkout --force {path.parent}. Or "
                 "export it again with: dvc repro --force --single-item export. To use it as it is, copy it to another folder"
             )

@@ -69,14 +69,14 @@ class Images(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
         """
         end = time.monotonic() + MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()
         if not self.free.acquire(blocking=False):
-            raise Refused(f"{self.requests} requests are running; try again later", error_code=RESOURCE_EXHAUSTED)
+            raise Refused(f"{self.requests} requests are running. Try again later", error_code=RESOURCE_EXHAUSTED)
         try:
             return pd.DataFrame({"image": [self._upscaled(content, end) for content in model_input["image"]]})
         except SrganError as error:
             raise Refused(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         except Exception as error:
             log.exception("an image could not be upscaled")
-            raise Refused("the image could not be upscaled; the log of the server has the reason", error_code=INTERNAL_ERROR) from error
+            raise Refused("the image could not be upscaled. The log of the server has the reason", error_code=INTERNAL_ERROR) from error
         finally:
             self.free.release()
 
@@ -90,11 +90,11 @@ class Images(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
         except Image.DecompressionBombError as error:
             raise SrganError(f"the image: more pixels than this service takes ({self.pixels:,}; {PIXELS})") from error
         if width * height > self.pixels:
-            raise SrganError(f"the image: {width}x{height} pixels; this service takes {self.pixels:,} pixels at most ({PIXELS})")
+            raise SrganError(f"the image: {width}x{height} pixels. This service takes {self.pixels:,} pixels at most ({PIXELS})")
 
         def in_time(done: int, total: int) -> None:
             if time.monotonic() > end:
-                raise SrganError(f"the image: the time of a request is over after {done} of {total} tiles; send a smaller image")
+                raise SrganError(f"the image: the time of a request is over after {done} of {total} tiles. Send a smaller image")
 
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / f"upscaled{suffix}"

@@ -72,7 +72,7 @@ class Upscaler:
         self._contract = read_contract(self.path, self.metadata)
         self.scale, self.halo = self._contract.scale, self._contract.tile_overlap
         if tile is not None and tile < MIN_TILE:
-            raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours; use at least {MIN_TILE}")
+            raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours. Use at least {MIN_TILE}")
         self.tile = tile or self._affordable_tile()
         self._short_of_memory = False
         self._compiles = self.provider.startswith("Tensorrt")  # TensorRT compiles each shape, which takes minutes
@@ -108,9 +108,9 @@ class Upscaler:
         """
         if image.dtype not in WHITE or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)) or not image.size:
             wanted = "(H, W), (H, W, 3) or (H, W, 4) of uint8, uint16 or float32"
-            raise SrganError(f"an image of shape {image.shape} and type {image.dtype} cannot be upscaled; wanted is {wanted}")
+            raise SrganError(f"an image of shape {image.shape} and type {image.dtype} cannot be upscaled. Expected: {wanted}")
         if image.dtype.kind == "f" and not np.isfinite(image).all():
-            raise SrganError("the image has values that are not finite (NaN or infinite); it cannot be upscaled")
+            raise SrganError("the image has values that are not finite (NaN or infinite). It cannot be upscaled")
         result_type, number = dtype or image.dtype.type, 0
 
         def piece(pixels: np.ndarray) -> np.ndarray:
@@ -197,7 +197,7 @@ class Upscaler:
                 raise
             except Exception as error:  # each runtime has classes of its own
                 if not is_out_of_memory(error):
-                    raise SrganError(f"{self.path}: cannot be run ({' '.join(str(error).split())[:200]}); use another model") from error
+                    raise SrganError(f"{self.path}: cannot be run ({' '.join(str(error).split())[:200]}). Use another model") from error
                 if max(height, width) < 2 * MIN_TILE:
                     raise SrganError(f"{self.path}: even {width}x{height} pixels at a time take more memory than is free") from error
             self.tile, self._short_of_memory = min(self.tile, max(height, width) // 2), True
@@ -215,7 +215,7 @@ class Upscaler:
         if output.shape != promised or output.dtype != np.float32:
             raise SrganError(
                 f"{self.path}: the output for {width}x{height} pixels is {output.dtype} {output.shape}, but sr.scale = {self.scale} "
-                f"requires float32 {promised}; export the model again: srgan export CHECKPOINT"
+                f"requires float32 {promised}. Export the model again: srgan export CHECKPOINT"
             )
         return output
 

@@ -33,7 +33,7 @@ def run(project: Project, params: Params, processes: int | None = None) -> None:
         manifest = prepare_images(project.raw, project.prepared, params.prepare, processes or machine.processes())
     except NotPrepared as error:
         write_data_card(card, {"images": []} | error.left_out, project.prepared, project.raw)
-        raise SrganError(f"{error}; all of them: {card}") from error
+        raise SrganError(f"{error}. All of them: {card}") from error
     for part in ("train", "validation", "test"):
         names = [image["name"] for image in manifest["images"] if image["part"] == part]
         log.info("%s: %d images%s", part, len(names), f" ({', '.join(names)})" if len(names) <= MAX_NAMES else "")

@@ -24,7 +24,7 @@ def run(project: Project, params: Params) -> None:
         mlflow_run.sync(training, "FINISHED")
     except Exception as error:  # MLflow, its database and the network share no base class
         why = store.explained(project, error)
-        raise type(why)(f"{why}; the files are safe, run again: srgan sync") from error
+        raise type(why)(f"{why}. The files are safe, run again: srgan sync") from error
     registered = read_json_or_none(project.registration)
     if isinstance(registered, dict) and registered.get("key") == training.key:  # else the scores are of another training
         register.run(project, params)

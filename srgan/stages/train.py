@@ -29,7 +29,7 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     generator, known = load_generator(project.pretrained, made_by="pretrain")
     training = current_training(project, params, "train")
     if known.get("sr.train_run") != training.pretraining_key:  # the key would name parameters that the first stage was not trained with
-        raise SrganError(f"{project.pretrained}: trained with other parameters or data than params.yaml now names; run: dvc repro train")
+        raise SrganError(f"{project.pretrained}: trained with other parameters or data than params.yaml now names. Run: dvc repro train")
     torch.manual_seed(options.seed)
     discriminator = create_discriminator(options.discriminator)
     networks = Networks(generator, discriminator, tuple(lineage.read(known)))

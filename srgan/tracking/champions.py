@@ -41,7 +41,7 @@ def set_champion(project: Project, name: str, number: str, former: str | None) -
         now = _champion(project, name)
         if now != (str(former) if former else None):
             other = f"version {now} became the champion" if now else "the champion lost its alias"
-            raise SrganError(f"{name}: {other} in the meantime; nothing was changed, decide again: srgan promote")
+            raise SrganError(f"{name}: {other} in the meantime. Nothing was changed, decide again: srgan promote")
         champions = [*_champions(client, name, now), str(number)]
         # The alias comes first. Else a killed process would leave a version in the list that was never champion.
         set_alias(client, name, "champion", str(number))
@@ -124,12 +124,12 @@ def _promotion(project: Project, name: str) -> Iterator[MlflowClient]:
         client = store.connect(project)
         mark = client.get_registered_model(name).tags.get(LOCK_TAG, "")
         if _is_fresh(mark):
-            raise SrganError(f"{name}: another promotion runs ({mark.rpartition('@')[0]}); nothing was changed, try again in two minutes")
+            raise SrganError(f"{name}: another promotion runs ({mark.rpartition('@')[0]}). Nothing was changed, try again in two minutes")
         client.set_registered_model_tag(name, LOCK_TAG, f"{own}@{time.time():.0f}")
         time.sleep(SETTLE_SECONDS)
         winner = client.get_registered_model(name).tags.get(LOCK_TAG, "").rpartition("@")[0]
         if winner != own:
-            raise SrganError(f"{name}: another promotion was faster ({winner}); nothing was changed, decide again: srgan promote")
+            raise SrganError(f"{name}: another promotion was faster ({winner}). Nothing was changed, decide again: srgan promote")
         try:
             yield client
         finally:

@@ -44,7 +44,7 @@ def compare(project: Project, params: Params, names: list[str], page: Path, chos
     test = [pair for pair in pairs(project.prepared, "test") if chosen in (None, pair.set)]
     if not test:
         sets = ", ".join(dict.fromkeys(pair.set for pair in pairs(project.prepared, "test")))
-        raise SrganError(f"no test images of '{chosen}' are prepared, only of {sets}; add the set to data.test in params.yaml")
+        raise SrganError(f"no test images of '{chosen}' are prepared, only of {sets}. Add the set to data.test in params.yaml")
     with tempfile.TemporaryDirectory() as folder:
         models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=scale)}
         found = {}
@@ -54,7 +54,7 @@ def compare(project: Project, params: Params, names: list[str], page: Path, chos
             found[label] = find_run.find(project, name, Path(folder) / str(number))
             upscaler = Upscaler(found[label].model, threads=1)
             if upscaler.scale != scale:
-                raise SrganError(f"{name}: its scale is {upscaler.scale}, the images are prepared for {scale}; set prepare.scale")
+                raise SrganError(f"{name}: its scale is {upscaler.scale}, the images are prepared for {scale}. Set prepare.scale")
             models[label] = upscaler.upscale
             log.info("%s: %s", label, found[label].origin)
         scorers = open_metrics(select_metrics(params.evaluate.lpips), "the comparison is made without it", pick_device())

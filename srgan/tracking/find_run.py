@@ -83,7 +83,7 @@ def _in_dvc(project: Project, name: str, folder: Path) -> Found:
         history = read_history(kept, REVISION.losses, lambda path: pd.read_csv(io.StringIO(files.read_text(path.as_posix()))))
     except (DvcException, OSError, KeyError, TypeError, ValueError) as error:
         raise SrganError(
-            f"revision '{name}': its results are missing ({reason(error)}); download them with: dvc fetch --all-commits, "
+            f"revision '{name}': its results are missing ({reason(error)}). Download them with: dvc fetch --all-commits, "
             "or train with: dvc repro"
         ) from error
     return Found(model, history, "this folder" if name == WORKSPACE else f"git and DVC, {name}")

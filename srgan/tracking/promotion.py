@@ -89,7 +89,7 @@ def promote(project: Project, params: Params, dry: bool = False, force: str = ""
     name = registered_name(params, manifest["scale"])
     challenger, champion = registry.version(project, name, CHALLENGER), registry.version(project, name, CHAMPION)
     if challenger is None:
-        raise SrganError(f"{name}: no version has the alias {CHALLENGER}; register one with: dvc repro register")
+        raise SrganError(f"{name}: no version has the alias {CHALLENGER}. Register one with: dvc repro register")
     numbers = (challenger.version, champion.version if champion else None)
     note = _foreign(project, name, challenger)
     if note and own:
@@ -222,7 +222,7 @@ def _scores(project: Project, params: Params, manifest: dict[str, Any], contende
             upscaler = Upscaler(files[role], provider="auto", threads=1)
             if upscaler.scale != manifest["scale"]:
                 raise SrganError(
-                    f"version {found.version} has scale {upscaler.scale}, the images have {manifest['scale']}; set prepare.scale"
+                    f"version {found.version} has scale {upscaler.scale}, the images have {manifest['scale']}. Set prepare.scale"
                 )
             unscored[role] = upscaler.upscale
         else:

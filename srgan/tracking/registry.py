@@ -81,7 +81,7 @@ def register(
         client.set_terminated(run_id, "FINISHED")
     except Exception as error:  # see `mlflow_run.try_sync`
         why = store.explained(training.project, error, name)
-        raise type(why)(f"{path} is not registered: {why}; the model is safe, run again: dvc repro register") from error
+        raise type(why)(f"{path} is not registered: {why}. The model is safe, run again: dvc repro register") from error
     return {"name": name, "version": int(found.version), "alias": alias, "run_id": run_id}
 
 
@@ -162,7 +162,7 @@ def model_of_run(project: Project, run_id: str) -> str:
     """
     outputs = store.connect(project).get_run(run_id).outputs
     if not outputs or not outputs.model_outputs:
-        raise SrganError(f"run {run_id}: no model; register one with: dvc repro register")
+        raise SrganError(f"run {run_id}: no model. Register one with: dvc repro register")
     return f"models:/{outputs.model_outputs[-1].model_id}"
 
 
@@ -193,7 +193,7 @@ def download(project: Project, uri: str, folder: Path) -> Path:
         why = store.explained(project, error)
         raise type(why)(str(why) if uri in str(why) else f"{uri}: {why}") from error
     if known and sha256(path) != known:
-        raise SrganError(f"{uri}: {path.name} is damaged: its SHA-256 differs from the tag {DIGEST_TAG} of the version; register it again")
+        raise SrganError(f"{uri}: {path.name} is damaged: its SHA-256 differs from the tag {DIGEST_TAG} of the version. Register it again")
     return path
 
 
@@ -208,7 +208,7 @@ def _locate(client: MlflowClient, uri: str) -> tuple[str | None, str]:
     elif match := re.fullmatch(r"models:/([^/@]+)/(\d+)", uri):
         found = client.get_model_version(*match.groups())
     else:
-        raise SrganError(f"{uri}: not the address of a model; name one as models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise SrganError(f"{uri}: not the address of a model. Name one as models:/NAME@ALIAS or models:/NAME/VERSION")
     return found.tags.get(DIGEST_TAG), client.get_model_version_download_uri(found.name, found.version)
 
 
@@ -230,7 +230,7 @@ class AliasTracker:
     def __init__(self, project: Project, uri: str, period: float = 60.0) -> None:
         found = re.fullmatch(r"models:/([^/@]+)@([^/@]+)", uri)
         if not found:
-            raise SrganError(f"{uri}: not an alias; name the model as models:/NAME@ALIAS")
+            raise SrganError(f"{uri}: not an alias. Name the model as models:/NAME@ALIAS")
         self.project = project
         self.name, self.alias = found.groups()
         self._folder = tempfile.TemporaryDirectory()
@@ -244,7 +244,7 @@ class AliasTracker:
         self._asked = time.monotonic()  # also if the server does not answer, so that an outage does not delay each image
         found = version(self.project, self.name, self.alias)
         if found is None:
-            raise SrganError(f"{self.name}: no version has the alias {self.alias}; give it one with: srgan promote")
+            raise SrganError(f"{self.name}: no version has the alias {self.alias}. Give it one with: srgan promote")
         number = str(found.version)
         if number not in self._files:
             self._files[number] = download(self.project, f"models:/{self.name}/{number}", Path(self._folder.name) / number)

@@ -119,7 +119,7 @@ def current_training(project: Project, params: Params, stage: str | None = None)
         return training
     if read_metadata(project.generator, made_by="train").get("sr.train_run") != training.key:
         raise SrganError(
-            f"{project.generator}: trained with other parameters or data than params.yaml now names; run: dvc repro "
+            f"{project.generator}: trained with other parameters or data than params.yaml now names. Run: dvc repro "
             "(if that runs nothing, params.yaml was edited while it trained: dvc repro -f train)"
         )
     artifacts: tuple[Path, ...] = (project.scores, project.comparison, project.pictures, project.export_record)

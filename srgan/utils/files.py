@@ -277,7 +277,7 @@ def read_json(path: str | Path, made_by: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise SrganError(f"{path}: not valid JSON ({error}); make it again with: dvc repro -sf {made_by}") from error
+        raise SrganError(f"{path}: not valid JSON ({error}). Make it again with: dvc repro -sf {made_by}") from error
 
 
 def read_json_or_none(path: str | Path) -> Any:
@@ -304,7 +304,7 @@ def plain_name(name: Any, found_in: str, suffix: str = "") -> str:
     plain = isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"^[A-Za-z]:|[/\\\x00-\x1f\x7f]", name)
     if not plain or not name.endswith(suffix) or name == suffix:
         raise SrganError(
-            f"{found_in}: {str(name)[:100]!r} is not a plain file name{f' ending in {suffix}' if suffix else ''}; it is not used"
+            f"{found_in}: {str(name)[:100]!r} is not a plain file name{f' ending in {suffix}' if suffix else ''}. It is not used"
         )
     return name
 
@@ -313,7 +313,7 @@ def require(path: str | Path, made_by: str) -> Path:
     """Return `path` if it exists. Otherwise raise an error that names the stage that writes it."""
     path = Path(path)
     if not path.exists():
-        raise SrganError(f"{path}: no such file or folder; it is made by: dvc repro {made_by}")
+        raise SrganError(f"{path}: no such file or folder. It is made by: dvc repro {made_by}")
     return path
 
 

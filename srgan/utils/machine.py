@@ -76,7 +76,7 @@ def processes() -> int:
     if not text:
         return cores()
     if not (text.isascii() and text.isdecimal() and int(text)):
-        raise SrganError(f"{PROCESSES}={text}: needs a whole number of at least 1; correct or unset this environment variable")
+        raise SrganError(f"{PROCESSES}={text}: needs a whole number of at least 1. Correct or unset this environment variable")
     return int(text)
 
 

@@ -97,7 +97,7 @@ def test_what_a_folder_run_leaves_out_is_counted_and_named(model, folder):
     done = run("srgan", "upscale", "in", "-o", "out", "--model", model, cwd=folder)
     assert results(folder / "out") == ["a.jpg", "d.png", "from-the-web.png", "sub/b.png", "sub/deep/c.tif"]
     assert "4 files are left out: .heic 1 (photo.heic); .nef 1 (raw.nef); .txt 1 (notes.txt); hidden 1 (.f.png)" in done.stderr
-    assert "in/linked: a linked folder is not entered; it is left out" in done.stderr
+    assert "in/linked: a linked folder is not entered. It is left out" in done.stderr
 
 
 AS_A_USER = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.name != "nt" and os.geteuid() == 0 else ()
@@ -127,13 +127,13 @@ def test_folders_that_cannot_be_read_or_written_are_told(model, folder):
         done = as_a_user("upscale", "in", "-o", "out", "--model", model, cwd=folder)
         assert done.returncode == 0, done.stderr
         assert len(results(folder / "out")) == 4
-        assert "in/lost+found: the folder cannot be read (Permission denied); it is left out" in done.stderr
+        assert "in/lost+found: the folder cannot be read (Permission denied). It is left out" in done.stderr
         assert ".Trashes" not in done.stderr
         done = as_a_user("upscale", "in/a.jpg", "in/d.bmp", "-o", "closed/", "--model", model, cwd=folder)
         assert done.returncode == 1
-        assert done.stderr.count("closed: files cannot be written there (Permission denied); choose another folder") == 1
+        assert done.stderr.count("closed: files cannot be written there (Permission denied). Choose another folder") == 1
         done = as_a_user("upscale", "closed", "-o", "out", "--model", model, cwd=folder)
-        assert "closed: the folder cannot be read (Permission denied); change its permissions" in done.stderr
+        assert "closed: the folder cannot be read (Permission denied). Change its permissions" in done.stderr
     finally:
         for path in (folder / "in" / ".Trashes", folder / "in" / "lost+found", folder / "closed"):
             path.chmod(0o755)
@@ -163,7 +163,7 @@ def test_a_decoder_that_crashes_or_does_not_end_is_an_error_of_the_single_photog
         (lambda _: time.sleep(60), "takes more than 2 s"),
     ):
         monkeypatch.setattr("srgan.inference.batch.open_image", harm)
-        with pytest.raises(SrganError, match=f"in/a.jpg: decoding it {reason}; replace or remove the file"):
+        with pytest.raises(SrganError, match=f"in/a.jpg: decoding it {reason}. Replace or remove the file"):
             run_one(Upscaler(model), str(folder / "in" / "a.jpg"), str(folder / "b.png"), Options())
     assert not (folder / "b.png").exists()
 
@@ -200,7 +200,7 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
     (folder / "in" / "big").mkdir()
     CAT.save(folder / "in" / "big" / "a.jpg")
     assert plan([str(folder / "in")], str(folder / "in" / "big")) == inside  # its own results are no photographs
-    with pytest.raises(SrganError, match="holds the images; the results need a folder of their own"):
+    with pytest.raises(SrganError, match=r"holds the images. The results need a folder of their own"):
         plan([str(folder / "in")], str(folder / "in"))
     (folder / "o" / "x" / "x").mkdir(parents=True)
     CAT.save(folder / "o" / "x" / "a.png")
@@ -209,9 +209,9 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
         plan([str(folder / "o" / "x")], str(folder / "o"))
     with pytest.raises(SrganError, match="no such file or folder"):
         plan([str(folder / "nothing")], "out")
-    with pytest.raises(SrganError, match=r"no images found; the suffixes are \.apng"):
+    with pytest.raises(SrganError, match=r"no images found. The suffixes are \.apng"):
         plan([str(folder / "*.xyz")], "out")
-    with pytest.raises(SrganError, match="is a file; several results need a folder"):
+    with pytest.raises(SrganError, match=r"is a file. Several results need a folder"):
         plan([str(folder / "in")], str(folder / "in" / "notes.txt"))
     CAT.save(folder / "in" / "a.png")
     CAT.save(folder / "in" / "sub" / "b.jpg")
@@ -226,7 +226,7 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
     [
         (["in/a.jpg", "-o", "in/a.jpg"], "the result would replace the image"),
         (["in/a.jpg", "-o", "out.xyz"], "no image format has the suffix '.xyz'"),
-        (["in/a.jpg", "-o", "x.png", "--format", "webp"], "-o x.png and --format webp contradict each other; leave out --format"),
+        (["in/a.jpg", "-o", "x.png", "--format", "webp"], "-o x.png and --format webp contradict each other. Leave out --format"),
         (["in", "-o", "-"], "a pipe carries one image"),
         (["-", "-", "-o", "x.png"], "a pipe carries one image"),
         (["in/a.jpg", "-o", "x.png", "--outscale", "0"], "greater than or equal to 0.01"),

@@ -92,7 +92,7 @@ def test_hdr_is_refused_by_its_name(upscaler, tmp_path):
         (avif(tmp_path / "hlg.avif", 9, 18), "HLG"),
         (with_chunks(saved(tmp_path / "pq.png"), (b"cICP", bytes([9, 16, 0, 1]))), "PQ"),
     ):
-        with pytest.raises(SrganError, match=rf"its colours are HDR \({name}\), which is not supported; convert the file to sRGB"):
+        with pytest.raises(SrganError, match=rf"its colours are HDR \({name}\), which is not supported. Convert the file to sRGB"):
             upscale_file(upscaler, source, tmp_path / "out.png")
 
 
@@ -130,12 +130,12 @@ def test_deep_grey_with_alpha_and_a_profile_in_a_tiff(upscaler, tmp_path):
 
 def test_a_profile_that_does_not_fit_is_left_out_with_a_word(upscaler, tmp_path, caplog):
     upscale_file(upscaler, saved(tmp_path / "a.jpg", icc_profile=grey_profile(tmp_path)), tmp_path / "out.png")
-    assert "a.jpg: its colour profile is for GRAY, its pixels are RGB; it is left out" in caplog.text
+    assert "a.jpg: its colour profile is for GRAY, its pixels are RGB. It is left out" in caplog.text
     upscale_file(upscaler, saved(tmp_path / "c.jpg", CAT[..., 0], icc_profile=SRGB), tmp_path / "out.png")
     assert open_image(tmp_path / "out.png").icc_profile is None
     other = SRGB[:16] + b"HSV " + SRGB[20:]
     upscale_file(upscaler, saved(tmp_path / "e.jpg", icc_profile=other), tmp_path / "out.png")
-    assert "e.jpg: its colour profile is for HSV, its pixels are RGB; it is left out" in caplog.text
+    assert "e.jpg: its colour profile is for HSV, its pixels are RGB. It is left out" in caplog.text
     Image.fromarray(CAT).convert("CMYK").save(tmp_path / "d.jpg", icc_profile=SRGB)
     with pytest.raises(SrganError, match=r"d\.jpg: its pixels are CMYK, but its colour profile is for RGB"):
         read_image(tmp_path / "d.jpg")
@@ -244,7 +244,7 @@ def test_a_bmp_of_sixteen_bits_a_pixel(tmp_path):
 )
 def test_a_format_that_is_not_read_is_named(tmp_path, content, name):
     (tmp_path / "photo.jpg").write_bytes(content + bytes(100))  # whatever its name says
-    with pytest.raises(SrganError, match=rf"photo\.jpg: the format {name} is not read; convert the file to PNG, JPEG, "):
+    with pytest.raises(SrganError, match=rf"photo\.jpg: the format {name} is not read. Convert the file to PNG, JPEG, "):
         read_image(tmp_path / "photo.jpg")
 
 
@@ -276,7 +276,7 @@ def test_what_the_memory_does_not_hold_is_refused_before_it_is_decoded(upscaler,
     content[place : place + 8] = struct.pack(">II", 30_000, 20_000)
     (tmp_path / "wide.avif").write_bytes(content)
     done = run("srgan", "upscale", "wide.avif", "-o", "b.png", "--model", upscaler.path, cwd=tmp_path, check=False)
-    assert "wide.avif: 30000x20000 pixels; the AVIF decoder allows 268,435,456 pixels" in done.stderr
+    assert "wide.avif: 30000x20000 pixels. The AVIF decoder allows 268,435,456 pixels" in done.stderr
 
 
 def test_filling_what_is_hidden_needs_little_memory():

@@ -112,7 +112,7 @@ def test_a_truncated_file_is_told_by_name(tmp_path, name, share):
     path = saved(tmp_path, name, np.kron(COLOURS, np.ones((8, 8, 1), np.uint8)))
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(SrganError, match=rf"{name}: .*; replace or remove the file"):
+    with pytest.raises(SrganError, match=rf"{name}: .*. Replace or remove the file"):
         read_image(path)
 
 

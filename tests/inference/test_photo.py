@@ -387,7 +387,7 @@ def test_a_format_that_is_too_small_is_refused_before_the_work(upscaler, tmp_pat
     Image.new("L", (9000, 1)).save(tmp_path / "wide.png")
     with pytest.raises(SrganError, match="webp allows 16383 pixels a side, this image has 18000"):
         upscale_file(upscaler, tmp_path / "wide.png", tmp_path / "out.webp")
-    with pytest.raises(SrganError, match=r"no image format has the suffix '\.xyz'; use one of \.png"):
+    with pytest.raises(SrganError, match=r"no image format has the suffix '\.xyz'. Use one of \.png"):
         upscale_file(upscaler, tmp_path / "wide.png", tmp_path / "out.xyz")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["wide.png"]
 

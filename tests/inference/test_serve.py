@@ -76,7 +76,7 @@ def test_a_photograph_by_curl_in_one_line(copy_of_project, tmp_path):
             urllib.request.urlopen(request, timeout=30)
         assert refused.value.code == 400
         answer = json.loads(refused.value.read())
-        assert answer["message"] == "the image: not an image that can be read; replace or remove the file"
+        assert answer["message"] == "the image: not an image that can be read. Replace or remove the file"
         assert "stack_trace" not in answer
     with Image.open(tmp_path / "big.png") as result:
         expected = Upscaler(copy_of_project / "models" / "4x-demo-compact-fp32.onnx").upscale(photograph)
@@ -108,8 +108,8 @@ def test_a_request_has_limits(tmp_path, monkeypatch):
     images.load_context(Context(write_model(tmp_path)))
     assert len(asked(images, encoded(100, 50))) == 1
     for content, sentence in (
-        (encoded(100, 51), r"the image: 100x51 pixels; this service takes 5,000 pixels at most \(SRGAN_SERVICE_PIXELS\)"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "the image: the format PostScript is not read; convert the file to PNG"),
+        (encoded(100, 51), r"the image: 100x51 pixels. This service takes 5,000 pixels at most \(SRGAN_SERVICE_PIXELS\)"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "the image: the format PostScript is not read. Convert the file to PNG"),
         (encoded(100, 50)[:-60], "the image: "),
     ):
         with pytest.raises(serve.Refused, match=sentence) as refused:
@@ -119,14 +119,14 @@ def test_a_request_has_limits(tmp_path, monkeypatch):
         assert refused.value.get_http_status_code() == 400
 
     def during(*_, told, **__):
-        with pytest.raises(serve.Refused, match="1 requests are running; try again later") as refused:
+        with pytest.raises(serve.Refused, match=r"1 requests are running. Try again later") as refused:
             asked(images, encoded(10, 10))
         assert refused.value.get_http_status_code() == 429
         raise KeyError("a secret place")
 
     with monkeypatch.context() as patch:
         patch.setattr("srgan.inference.serve.upscale_file", during)
-        with pytest.raises(serve.Refused, match=r"^the image could not be upscaled; the log of the server has the reason$"):
+        with pytest.raises(serve.Refused, match=r"^the image could not be upscaled. The log of the server has the reason$"):
             asked(images, encoded(10, 10))
     assert len(asked(images, encoded(10, 10))) == 1  # the place is free again
 
@@ -136,7 +136,7 @@ def test_work_ends_when_its_time_is_over(tmp_path, monkeypatch):
     images = serve.Images()
     images.load_context(Context(write_model(tmp_path)))
     images.upscaler.run = lambda _: pytest.fail("a tile was computed")
-    with pytest.raises(serve.Refused, match="the time of a request is over after 0 of 1 tiles; send a smaller image"):
+    with pytest.raises(serve.Refused, match=r"the time of a request is over after 0 of 1 tiles. Send a smaller image"):
         asked(images, encoded(10, 10))
 
 

@@ -176,7 +176,7 @@ def test_enlarging_clips_and_rounds():
 
 def test_files_that_are_no_generator_are_told_by_name(tmp_path):
     path = tmp_path / "x.safetensors"
-    with pytest.raises(SrganError, match="no such file or folder; it is made by: dvc repro pretrain"):
+    with pytest.raises(SrganError, match=r"no such file or folder. It is made by: dvc repro pretrain"):
         load_generator(path, made_by="pretrain")
     path.write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
     with pytest.raises(SrganError, match="not a readable safetensors file"):

@@ -114,7 +114,7 @@ def test_results_are_not_filed_under_parameters_that_did_not_make_them(copy_of_p
     for command in ("sync", "register", "evaluate"):
         refused = run("srgan", command, cwd=copy_of_project, check=False)
         assert refused.returncode == 1
-        assert "trained with other parameters or data than params.yaml now names; run: dvc repro" in refused.stderr
+        assert "trained with other parameters or data than params.yaml now names. Run: dvc repro" in refused.stderr
 
 
 def test_a_broken_store_costs_a_warning_not_the_training(copy_of_project):

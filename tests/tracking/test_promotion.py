@@ -317,4 +317,4 @@ def test_without_a_server_or_challenger_it_is_said(copy_of_project, tmp_path):
     assert done.returncode == 69
     assert "MLflow: " in done.stderr
     done = run("srgan", "promote", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/empty.db")
-    assert "srgan-x4: no version has the alias challenger; register one with: dvc repro register" in done.stderr
+    assert "srgan-x4: no version has the alias challenger. Register one with: dvc repro register" in done.stderr

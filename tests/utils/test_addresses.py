@@ -101,7 +101,7 @@ def test_what_is_compared_and_sent_to_mlflow_has_no_secrets(private):
     loaded = schema.load(path)
     assert loaded.data.names("train") == [f"http://{host}/more.zip", "again", "sample"]
     assert schema.flatten(loaded)["data.train"] == f"http://{host}/more.zip, {{folder: http://{host}/more.zip, name: again}}, sample"
-    assert reason(ValueError(f"no way to {address}; try again")) == f"no way to http://{host}/more.zip; try again"
+    assert reason(ValueError(f"no way to {address}. Try again")) == f"no way to http://{host}/more.zip. Try again"
     assert str(SrganError(f"{address}: gone")) == f"http://{host}/more.zip: gone"
 
 
