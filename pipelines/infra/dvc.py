@@ -37,9 +37,9 @@ def _dvc_project(root: Path) -> Iterator[Repo]:
         with Repo(str(root)) as repo:
             yield repo
     except SCMError as error:
-        raise SrganError(f"{error}; DVC needs one: git init") from error
+        raise SrganError(f"{error}. DVC needs one: git init") from error
     except DvcException as error:
-        raise SrganError(f"DVC cannot read the project in {root}: {error}; see: dvc status") from error
+        raise SrganError(f"DVC cannot read the project in {root}: {error}. See: dvc status") from error
 
 
 def graph(root: Path) -> dict[str, list[str]]:
@@ -67,7 +67,7 @@ def part(stages: dict[str, list[str]], first: str | None, last: str | None) -> d
     if last:
         kept &= {last, *networkx.ancestors(edges, last)}
     if not kept:
-        raise SrganError(f"nothing leads from stage '{first}' to stage '{last}'; see: dvc dag")
+        raise SrganError(f"nothing leads from stage '{first}' to stage '{last}'. See: dvc dag")
     return {stage: [name for name in before if name in kept] for stage, before in stages.items() if stage in kept}
 
 
@@ -124,7 +124,7 @@ def remote(name: str, root: Path) -> None:
     with _dvc_project(root) as repo:
         known = list(repo.config["remote"])
     if name not in known:
-        raise SrganError(f"no DVC remote '{name}'{nearest(name, known)}; make it with: dvc remote add {name} ADDRESS")
+        raise SrganError(f"no DVC remote '{name}'{nearest(name, known)}. Make it with: dvc remote add {name} ADDRESS")
 
 
 def push(name: str, root: Path, report: Callable[[str], None]) -> None:

@@ -40,7 +40,7 @@ def gpu() -> Iterator[None]:
         holding.__enter__()
     except ConcurrencySlotAcquisitionError as error:
         if "must be created" in str(error):
-            raise SrganError(f"this Prefect server has no limit '{GPU}' yet; create it: python -m pipelines.infra.gpu_limit") from error
+            raise SrganError(f"this Prefect server has no limit '{GPU}' yet. Create it: python -m pipelines.infra.gpu_limit") from error
         raise Unreachable(f"the Prefect server did not answer the request for the GPU: {error.__cause__ or error}") from error
     try:
         yield

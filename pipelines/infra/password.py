@@ -68,4 +68,4 @@ def _profiles() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SrganError(f"{file()}: not a valid file of Prefect's profiles ({error}); correct it, or delete it") from error
+        raise SrganError(f"{file()}: not a valid file of Prefect's profiles ({error}). Correct it, or delete it") from error

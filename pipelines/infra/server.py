@@ -105,7 +105,7 @@ class Service:
             return
         text = f"the {self.name} has ended (exit code {self.process.returncode})"
         if time.monotonic() - self.since < SHORT_LIFE:
-            raise SrganError(f"{text}, just after its start; see above")
+            raise SrganError(f"{text}, just after its start. See above")
         print(f"{text}; starting it again", flush=True)
         self.__enter__()
 
@@ -147,7 +147,7 @@ def _healthy(pages: str) -> bool:
         with urllib.request.urlopen(f"{pages}/api/health", timeout=5) as answer:
             return answer.read() == b"true"
     except urllib.error.HTTPError:
-        raise SrganError(f"{pages} is in use by another program; choose a port with PREFECT_SERVER_API_PORT") from None
+        raise SrganError(f"{pages} is in use by another program. Choose a port with PREFECT_SERVER_API_PORT") from None
     except OSError:
         return False
 
@@ -158,13 +158,13 @@ def _check_owner(port: int, pages: str) -> None:
     Raises:
         SrganError: it is not, or does not.
     """
-    advice = "end it, or choose another port with PREFECT_SERVER_API_PORT"
+    advice = "End it, or choose another port with PREFECT_SERVER_API_PORT"
     if not any(_listens(process, port) for process in psutil.process_iter()):
-        raise SrganError(f"the server at {pages} belongs to another user; {advice}")
+        raise SrganError(f"the server at {pages} belongs to another user. {advice}")
     if _status(pages) != 401:
-        raise SrganError(f"the server at {pages} takes commands without a password; {advice}")
+        raise SrganError(f"the server at {pages} takes commands without a password. {advice}")
     if _status(pages, os.environ[password.PASSWORD]) != 200:
-        raise SrganError(f"the server at {pages} has another password than the one in {password.file()}; {advice}")
+        raise SrganError(f"the server at {pages} has another password than the one in {password.file()}. {advice}")
 
 
 def _listens(process: psutil.Process, port: int) -> bool:

@@ -69,7 +69,7 @@ def acquire(
         while not _locked(descriptor):
             who = f"{place} is in use by {_holder(path)}"
             if not wait:
-                raise Busy(f"{who}; wait for its end, or {'name another folder' if results else 'let this run wait for it'}")
+                raise Busy(f"{who}. Wait for its end, or {'name another folder' if results else 'let this run wait for it'}")
             if time.monotonic() - reported >= REPORT_SECONDS:
                 reported = time.monotonic()
                 report(f"{who}; waiting for its end")

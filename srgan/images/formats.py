@@ -82,8 +82,8 @@ def check_memory(size: tuple[int, int], name: str) -> None:
     needed, free = size[0] * size[1] * DECODER_BYTES_PER_PIXEL, available_memory()
     if needed > free:
         raise SrganError(
-            f"{name}: {size[0]}x{size[1]} pixels need up to {needed / 1e9:.1f} GB of memory to decode, {free / 1e9:.1f} GB are free; "
-            "free some memory, or cut the image into parts"
+            f"{name}: {size[0]}x{size[1]} pixels need up to {needed / 1e9:.1f} GB of memory to decode, {free / 1e9:.1f} GB are free. "
+            "Free some memory, or cut the image into parts"
         )
 
 

@@ -170,8 +170,8 @@ class Upscaler:
             if np.isfinite(output).all():
                 return output
         where = f"tile {number} of {max(self.tile_count(image), number)} ({tensor.shape[3]}x{tensor.shape[2]} pixels)"
-        todo = "use the float32 file" if self.metadata.get("sr.precision", "fp32") != "fp32" else "the model is broken: use another"
-        raise SrganError(f"{full or self.path}: the model's output is not finite (NaN or infinite) in {where}; {todo}")
+        todo = "Use the float32 file" if self.metadata.get("sr.precision", "fp32") != "fp32" else "The model is broken: use another"
+        raise SrganError(f"{full or self.path}: the model's output is not finite (NaN or infinite) in {where}. {todo}")
 
     def _float32_file(self) -> Path | None:
         """Return the float32 file that a file of lower precision was made from: in its folder or in the one above ``reduced/``."""

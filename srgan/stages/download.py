@@ -45,8 +45,8 @@ def run(project: Project, params: Params) -> None:
         for name in content["train"]:
             if content["train"][name] == content["test"].get(name):
                 raise SrganError(
-                    f"params.yaml: data: {name} is in train and test, and has no folders train and test that separate its images; "
-                    "name it under train alone and hold a share of it out with prepare.test"
+                    f"params.yaml: data: {name} is in train and test, and has no folders train and test that separate its images. "
+                    "Name it under train alone and hold a share of it out with prepare.test"
                 )
         write_json(folder / "manifest.json", {"images": images, "left_out": rows})
     checksums.save()

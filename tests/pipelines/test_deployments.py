@@ -120,13 +120,13 @@ def test_a_damaged_file_of_profiles_costs_a_line(tmp_path):
         [sys.executable, "-m", "pipelines.infra.gpu_limit"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
-    assert re.fullmatch(rf"error: {tmp_path}/profiles.toml: not a valid file of Prefect's profiles \(.*\); correct it, .*\n", done.stderr)
+    assert re.fullmatch(rf"error: {tmp_path}/profiles.toml: not a valid file of Prefect's profiles \(.*\). Correct it, .*\n", done.stderr)
 
 
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ({}, "is in use by another program; choose a port with PREFECT_SERVER_API_PORT"),
+        ({}, "is in use by another program. Choose a port with PREFECT_SERVER_API_PORT"),
         ({"health": (200, b"true"), "admin/version": (200, b"3.8.8")}, "takes commands without a password"),
         ({"health": (200, b"true"), "admin/version": (401, b"")}, "has another password than the one in "),
     ],

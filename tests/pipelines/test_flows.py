@@ -45,11 +45,11 @@ def test_what_dvc_cannot_read_is_told_in_a_sentence(tmp_path):
     for name in ("dvc.yaml", "params.yaml"):
         (tmp_path / name).write_text((ROOT / name).read_text())
     (tmp_path / ".dvc").mkdir()
-    with pytest.raises(SrganError, match=f"{tmp_path} is not a git repository; DVC needs one: git init"):
+    with pytest.raises(SrganError, match=rf"{tmp_path} is not a git repository. DVC needs one: git init"):
         dvc.graph(tmp_path)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / "dvc.yaml").write_text("stages: [")
-    with pytest.raises(SrganError, match=rf"DVC cannot read the project in {tmp_path}: .*; see: dvc status"):
+    with pytest.raises(SrganError, match=rf"DVC cannot read the project in {tmp_path}: .*. See: dvc status"):
         dvc.graph(tmp_path)
 
 
@@ -126,7 +126,7 @@ def test_a_busy_working_copy_refuses_or_makes_wait_until_the_last_process_is_gon
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, "3"], stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder)
     assert holder.stdout.readline() == "held\n"
     who = rf"{folder} is in use by the run 'first' \(process {holder.pid}, since \d{{4}}-\d\d-\d\d \d\d:\d\d\)"
-    with pytest.raises(workspace_lock.Busy, match=f"{who}; wait for its end"), workspace_lock.acquire(Project(), "second", False, print):
+    with pytest.raises(workspace_lock.Busy, match=f"{who}. Wait for its end"), workspace_lock.acquire(Project(), "second", False, print):
         pass
     start, told = time.monotonic(), []
     holder.kill()  # outright, and what it started lives on
@@ -153,7 +153,7 @@ def test_a_folder_of_results_is_for_one_run_and_a_killed_one_is_found(folder):
     (folder / "dvc.yaml").touch()
     enlarger = subprocess.Popen([sys.executable, "-c", ENLARGER], stdout=subprocess.PIPE, text=True, env=environment(), cwd=folder)
     assert enlarger.stdout.readline() == "held\n"
-    told = f"{folder}/big is in use by the run 'enlarging' .*; wait for its end, or name another folder"
+    told = f"{folder}/big is in use by the run 'enlarging' .*. Wait for its end, or name another folder"
     with pytest.raises(workspace_lock.Busy, match=told), workspace_lock.acquire(Project(), "second", False, print, results=folder / "big"):
         pass
     with (
