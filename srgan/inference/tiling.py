@@ -12,7 +12,7 @@ Upscale = Callable[[np.ndarray], np.ndarray]
 def upscale_strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int) -> Iterator[np.ndarray]:
     """Upscale an image from top to bottom, in strips of its full width.
 
-    All tiles of an image have one shape. If a tile holds at least four times `halo`, only the part whose receptive field lies within
+    All tiles of an image have one shape. If a tile holds at least four times `halo`, only the part whose receptive field is within
     the tile is used. The strips then equal those of the whole image. Smaller tiles lose a margin and are blended into each other.
 
     Args:
