@@ -164,12 +164,12 @@ def _inside(folder: Path, results: Path, left_out: LeftOut) -> Iterator[Path]:
         text = f"{error.filename}: the folder cannot be read ({error.strerror})"
         if Path(error.filename) == folder:
             raise SrganError(f"{text}. Change its permissions") from error
-        left_out.folders.append(f"{text}; it is left out")
+        left_out.folders.append(f"{text}. It is left out")
 
     for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         left_out.folders += [
-            f"{linked}: a linked folder is not entered; it is left out"
+            f"{linked}: a linked folder is not entered. It is left out"
             for linked in (Path(place, name) for name in folders)
             if linked.is_symlink() and linked.resolve() != results.resolve()
         ]

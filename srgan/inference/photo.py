@@ -120,7 +120,7 @@ def _in_fitting_colours(image: DecodedImage, file_format: str) -> DecodedImage:
             return image  # the profile is damaged, which `collect` reports
     if profile[36:40] == b"acsp":  # otherwise it is damaged too
         kind = space.decode("ascii", "replace").strip()
-        log.warning("%s: its colour profile is for %s, its pixels are %s; it is left out", image.name, kind, "grey" if grey else "RGB")
+        log.warning("%s: its colour profile is for %s, its pixels are %s. It is left out", image.name, kind, "grey" if grey else "RGB")
         return replace(image, icc_profile=None)
     return image
 

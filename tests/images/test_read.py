@@ -79,7 +79,7 @@ def test_sixteen_bits_are_rounded_not_cut(tmp_path, name):
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_pixels_without_a_range_are_refused(tmp_path, kind):
-    with pytest.raises(SrganError, match=r"x\.tif: pixels of 32 bits .* no defined range; replace"):
+    with pytest.raises(SrganError, match=r"x\.tif: pixels of 32 bits .* no defined range. Replace"):
         read_image(saved(tmp_path, "x.tif", np.zeros((4, 4), kind)))
 
 

@@ -250,7 +250,7 @@ def test_an_answer_that_is_not_finite_is_an_error_that_names_the_tile(model, tmp
 def test_where_float16_overflows_the_float32_file_answers(model, tmp_path, photograph, caplog):
     half = altered(model, tmp_path / "2x-t-compact-fp16.onnx", spoilt)
     altered(half, half, entries(precision="fp16"))
-    with pytest.raises(SrganError, match=r"fp16\.onnx: .* not finite .*; use the float32 file"):
+    with pytest.raises(SrganError, match=r"fp16\.onnx: .* not finite .*. Use the float32 file"):
         Upscaler(half).upscale(photograph)
     (tmp_path / "2x-t-compact-fp32.onnx").write_bytes(model.read_bytes())
     assert np.array_equal(Upscaler(half).upscale(photograph), Upscaler(model).upscale(photograph))
