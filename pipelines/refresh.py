@@ -44,12 +44,12 @@ def refresh(
             look = run_stage.with_options(name="check the data", task_run_name="check the data")
             checked = look("download", root, force=True, return_state=True)
             if not checked.is_completed():
-                return Failed(message=f"{checked.message}; the champion stays, and the next run looks again")
+                return Failed(message=f"{checked.message}. The champion stays, and the next run looks again")
             changed = dvc.recorded("data/raw", root) != before
             logger.info("the data sets %s", "have changed" if changed else "are what they were")
             trained = train(push_to=push_to, return_state=True)
             if not trained.is_completed():
-                return Failed(message=f"{trained.message}; the champion stays")
+                return Failed(message=f"{trained.message}. The champion stays")
             decided = promote(own=True, return_state=True)
             if not decided.is_completed():
                 return Failed(message=f"trained, but not decided: {decided.message}")

@@ -108,12 +108,12 @@ def _train(
         run = run_stage.with_options(name=stage, task_run_name=stage)
         states[stage] = run(stage, root, return_state=True, wait_for=[states[name] for name in before])
         if not states[stage].is_completed():
-            return Failed(message=f"{states[stage].message}; the stages before it are kept, run the flow again to go on")
+            return Failed(message=f"{states[stage].message}. The stages before it are kept, run the flow again to go on")
     artifacts.training(project, logger)
     if push_to:
         sent = push(push_to, root, return_state=True)
         if not sent.is_completed():
-            return Failed(message=f"{sent.message}; the results are here, send them with: dvc push --remote {push_to}")
+            return Failed(message=f"{sent.message}. The results are here, send them with: dvc push --remote {push_to}")
     ran = [stage for stage, state in states.items() if state.name != "Cached"]
     return Completed(message=f"ran: {', '.join(ran) or 'nothing'}")
 

@@ -84,5 +84,5 @@ def batch_upscale(
     page = f"{title}\n\nFrom {escaped(source)} to {escaped(target)}, by {escaped(model)}.\n\n{listed}\n"
     create_markdown_artifact(page, key="upscaled")
     if failures:
-        return Failed(message=f"{len(failures)} of {len(jobs)} photographs could not be enlarged; the first: {failures[0]}")
+        return Failed(message=f"{len(failures)} of {len(jobs)} photographs could not be enlarged. The first: {failures[0]}")
     return Completed(message=f"{len(jobs)} photographs enlarged")

@@ -40,7 +40,7 @@ def _of_server(error: BaseException) -> SrganError | None:
     address = httpx.URL(PREFECT_API_URL.value() or "").copy_with(userinfo=b"")
     if isinstance(error, RuntimeError) and "incompatible versions" in str(error):
         return SrganError(f"the Prefect server at {address} is of another version: {error}")
-    no_prefect = SrganError(f"what answers at {address} is not Prefect's API; correct PREFECT_API_URL")
+    no_prefect = SrganError(f"what answers at {address} is not Prefect's API. Correct PREFECT_API_URL")
     if isinstance(error, RuntimeError) and "Failed to reach API" in str(error):
         return _of_server(error.__cause__) or no_prefect
     if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 401:

@@ -52,6 +52,6 @@ def run(project: Project, params: Params) -> None:
     # Neither version nor run id: both depend on the server, and an out must follow from its dependencies alone.
     record = {"model": name, "alias": params.register.alias, "key": training.key, "file": path.name, "sha256": sha256(path)}
     write_json(project.registration, record)
-    log.info("%s version %d has the alias %s; see it with: make mlflow", name, version["version"], version["alias"])
+    log.info("%s version %d has the alias %s. See it with: make mlflow", name, version["version"], version["alias"])
     if training.checkpoints != project.checkpoints:  # an experiment is complete
         shutil.rmtree(training.checkpoints, ignore_errors=True)

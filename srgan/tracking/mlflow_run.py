@@ -326,7 +326,7 @@ def try_sync(training: TrainingRecord, status: str) -> str | None:
     try:
         return sync(training, status)
     except Exception as error:  # MLflow, its database and the network share no base class, and none of them may end a training
-        log.warning("%s; the files are safe, send them later with: srgan sync", store.explained(training.project, error))
+        log.warning("%s. The files are safe, send them later with: srgan sync", store.explained(training.project, error))
         return None
 
 

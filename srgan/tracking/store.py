@@ -206,24 +206,24 @@ def explained(project: Project, error: Exception, model: str = "") -> SrganError
         what, name = (f"the model '{model}'", "register.name in params.yaml") if of_model else (
             f"the experiment '{experiment_name()}'", "MLFLOW_EXPERIMENT_NAME")  # fmt: skip
         return SrganError(
-            f"MLflow: {user} has no permission to change {what}; ask its owner for EDIT (mlflow/README.md), or set {name} to another name"
+            f"MLflow: {user} has no permission to change {what}. Ask its owner for EDIT (mlflow/README.md), or set {name} to another name"
         )
     if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
-        return SrganError(f"MLflow: the server does not accept {user}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
+        return SrganError(f"MLflow: the server does not accept {user}. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
     if "database schema" in text or "Can't locate revision" in text:
         return SrganError(
-            f"MLflow: {store} has the schema of another version than {mlflow.__version__}; back it up, then run: mlflow db upgrade {store}"
+            f"MLflow: {store} has the schema of another version than {mlflow.__version__}. Back it up, then run: mlflow db upgrade {store}"
         )
     if "database is locked" in text:
-        return Unreachable(f"MLflow: another process uses the database {store}; try again when it has ended")
+        return Unreachable(f"MLflow: another process uses the database {store}. Try again when it has ended")
     if "sqlite3.OperationalError" in text:
-        return SrganError(f"MLflow: {store}: {text}; check the permissions of the file and the free space of the disk")
+        return SrganError(f"MLflow: {store}: {text}. Check the permissions of the file and the free space of the disk")
     if re.search(r"not a database|malformed|disk image", text):
-        return SrganError(f"MLflow: {store} is damaged; move it away, then make a new one: srgan sync")
+        return SrganError(f"MLflow: {store} is damaged. Move it away, then make a new one: srgan sync")
     if code == "ENDPOINT_NOT_FOUND" and "API request" in text:
-        return SrganError(f"MLflow: {store} is no MLflow server, or an old one; correct MLFLOW_TRACKING_URI")
+        return SrganError(f"MLflow: {store} is no MLflow server, or an old one. Correct MLFLOW_TRACKING_URI")
     if re.search(r"must be in (the )?'?active'? state|lifecycle_stage|in deleted state", text):
-        return SrganError(f"MLflow: {text}; it was deleted on MLflow's page: restore it there, or run the command again")
+        return SrganError(f"MLflow: {text}. It was deleted on MLflow's page: restore it there, or run the command again")
     if isinstance(error, requests.RequestException) and code is None:
         return Unreachable(f"MLflow: {text}")
     if isinstance(error, ConnectionError | TimeoutError | OperationalError) or code in OUTAGES or _server_failed(error, text):
@@ -231,7 +231,7 @@ def explained(project: Project, error: Exception, model: str = "") -> SrganError
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         return SrganError(f"MLflow: {f'{error.filename}: ' if error.filename else ''}{error.strerror or text}")
     if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST") and re.search(r"(?i)model name|alias|maximum length", text):
-        return SrganError(f"MLflow refuses: {text}; correct register.name, register.alias or MLFLOW_EXPERIMENT_NAME")
+        return SrganError(f"MLflow refuses: {text}. Correct register.name, register.alias or MLFLOW_EXPERIMENT_NAME")
     return SrganError(f"MLflow refuses: {text}")
 
 

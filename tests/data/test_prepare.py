@@ -363,7 +363,7 @@ def test_the_card_lists_what_was_wrong_even_if_the_stage_fails(folder):
     done = run("srgan", "prepare", cwd=folder, check=False)
     assert done.returncode == 1
     assert "1 of 7 images cannot be used, prepare.max_unreadable allows 0: train/own/<b>.png: not an image" in done.stderr
-    assert done.stderr.strip().endswith("all of them: reports/data.html")
+    assert done.stderr.strip().endswith("All of them: reports/data.html")
     assert "train/own/&lt;b&gt;.png" in (folder / "reports/data.html").read_text()
 
 

@@ -250,7 +250,7 @@ def test_another_server_is_not_sent_the_password(server, other):
     assert done.returncode == 1
     assert (
         done.stderr
-        == f"pipelines.infra.gpu_limit: error: what answers at {env['PREFECT_API_URL']} is not Prefect's API; correct PREFECT_API_URL\n"
+        == f"pipelines.infra.gpu_limit: error: what answers at {env['PREFECT_API_URL']} is not Prefect's API. Correct PREFECT_API_URL\n"
     )
     assert Other.sent
     assert "uthorization" not in "".join(Other.sent)
@@ -283,7 +283,7 @@ def test_a_server_that_is_down_costs_a_line(project, monkeypatch, capsys, module
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ({"admin/version": (200, b"<html>")}, "is not Prefect's API; correct PREFECT_API_URL"),
+        ({"admin/version": (200, b"<html>")}, "is not Prefect's API. Correct PREFECT_API_URL"),
         ({"admin/version": (401, b"Unauthorized")}, "refuses the password, or asks for one: export PREFECT_PROFILE=srgan-local"),
         ({"admin/version": (200, b'"2.20.1"')}, "is of another version: .* server: 2.20.1"),
         ({"admin/version": (400, b"this server requires\nversion 4")}, "refuses: 400 this server requires version 4"),
@@ -370,7 +370,7 @@ def test_a_failing_stage_fails_the_flow_and_says_why(here, capfd):
     assert (state.type, state.name) == (StateType.FAILED, "Failed")
     assert "stage download failed" in state.message
     assert "did you mean sample?" in state.message
-    assert "the stages before it are kept" in state.message
+    assert "The stages before it are kept" in state.message
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -462,7 +462,7 @@ def test_a_folder_is_enlarged_in_shards_and_one_bad_file_is_told(server, here, t
     (photographs / "broken.png").write_bytes(b"no picture")
     state = batch_upscale(str(photographs), str(results), model, shard=2, format="png", return_state=True)
     assert state.is_failed()
-    assert state.message.startswith(f"1 of 6 photographs could not be enlarged; the first: {photographs}/broken.png")
+    assert state.message.startswith(f"1 of 6 photographs could not be enlarged. The first: {photographs}/broken.png")
     assert "5 of 6 photographs enlarged" in server.call("artifacts/upscaled/latest")["data"]
     state = batch_upscale(str(photographs), str(results), return_state=True)
     assert state.is_failed()

@@ -143,7 +143,7 @@ def test_a_dead_server_costs_a_warning_not_the_training(copy_of_project):
     assert "secret" not in done.stderr
     refused = run("srgan", "register", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert refused.returncode == 69  # may go better later
-    assert "the model is safe, run again: dvc repro register" in refused.stderr
+    assert "The model is safe, run again: dvc repro register" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

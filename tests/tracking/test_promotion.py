@@ -188,7 +188,7 @@ def test_of_two_promotions_at_once_one_wins_and_both_are_told(copy_of_project):
     told = sorted(process.communicate(timeout=100)[0].strip().splitlines()[-1] for process in processes)
     assert told[1] == "won"
     assert told[0].startswith("lost: srgan-x4: ")
-    assert "nothing was changed" in told[0]
+    assert "Nothing was changed" in told[0]
     assert champion(folder) == "1"
     assert champions.LOCK_TAG not in client(folder).get_registered_model("srgan-x4").tags
 

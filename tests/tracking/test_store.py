@@ -231,7 +231,7 @@ def refused(folder, *command, **env):
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("MLFLOW_EXPERIMENT_NAME", "x" * 600, "correct register.name, register.alias or MLFLOW_EXPERIMENT_NAME"),
+        ("MLFLOW_EXPERIMENT_NAME", "x" * 600, "Correct register.name, register.alias or MLFLOW_EXPERIMENT_NAME"),
         ("MLFLOW_TRACKING_URI", "./mlruns", "MLflow refuses: The filesystem tracking backend"),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_wrong_name_is_no_outage(copy_of_project, name, value, told):
     code, line = refused(copy_of_project, "register", **{name: value})
     assert code == 1, line
     assert told in line
-    assert "the model is safe, run again: dvc repro register" in line
+    assert "The model is safe, run again: dvc repro register" in line
 
 
 def test_a_store_that_mlflow_cannot_use_is_no_outage(copy_of_project):
@@ -250,11 +250,11 @@ def test_a_store_that_mlflow_cannot_use_is_no_outage(copy_of_project):
     store.close()
     code, line = refused(copy_of_project, "sync")
     assert code == 1
-    assert f"back it up, then run: mlflow db upgrade sqlite:///{database}" in line
+    assert f"Back it up, then run: mlflow db upgrade sqlite:///{database}" in line
     database.write_bytes(b"no database at all" * 100)
     code, line = refused(copy_of_project, "sync")
     assert code == 1
-    assert f"MLflow: sqlite:///{database} is damaged; move it away, then make a new one: srgan sync" in line
+    assert f"MLflow: sqlite:///{database} is damaged. Move it away, then make a new one: srgan sync" in line
     database.write_bytes(whole)
     run("srgan", "sync", cwd=copy_of_project)
 
@@ -264,7 +264,7 @@ def test_an_outage_may_be_over_the_next_time(copy_of_project):
     assert code == 69
     assert "Connection refused" in line
     assert "secret" not in line
-    assert "the files are safe, run again: srgan sync" in line
+    assert "The files are safe, run again: srgan sync" in line
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_teams_server_with_users_on_postgresql(copy_of_project, postgres, serv
     uri = serve(postgres, "--app-name", "basic-auth", **secrets)
     refused = run("srgan", "register", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI=uri)
     assert refused.returncode == 1  # trying again would not help
-    assert "MLflow: the server does not accept this user; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in refused.stderr
+    assert "MLflow: the server does not accept this user. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in refused.stderr
     assert "the model is safe" in refused.stderr
     user = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "long-enough-for-a-test"}
     done = run("srgan", "register", cwd=copy_of_project, MLFLOW_TRACKING_URI=uri, **user)
@@ -134,12 +134,12 @@ def test_two_users_of_one_server(copy_of_project, serve, tmp_path, monkeypatch):
     run("srgan", "register", cwd=copy_of_project, **anna)
     refused = run("srgan", "register", cwd=other, check=False, **berta)
     assert refused.returncode == 1
-    told = "user 'berta' has no permission to change the experiment 'srgan'; ask its owner for EDIT (mlflow/README.md), or set "
+    told = "user 'berta' has no permission to change the experiment 'srgan'. Ask its owner for EDIT (mlflow/README.md), or set "
     assert told + "MLFLOW_EXPERIMENT_NAME to another name" in refused.stderr
     own = berta | {"MLFLOW_EXPERIMENT_NAME": "berta"}
     refused = run("srgan", "register", cwd=other, check=False, **own)
     assert refused.returncode == 1
-    told = "user 'berta' has no permission to change the model 'srgan-x4'; ask its owner for EDIT (mlflow/README.md), or set "
+    told = "user 'berta' has no permission to change the model 'srgan-x4'. Ask its owner for EDIT (mlflow/README.md), or set "
     assert told + "register.name in params.yaml to another name" in refused.stderr
     write_params(other, {"export.license": "another", "register.name": "berta"})
     assert "berta-x4 version 1 has the alias challenger" in run("srgan", "register", cwd=other, **own).stderr
