@@ -100,7 +100,7 @@ def test_a_teams_server_with_users_on_postgresql(copy_of_project, postgres, serv
     refused = run("srgan", "register", cwd=copy_of_project, check=False, MLFLOW_TRACKING_URI=uri)
     assert refused.returncode == 1  # trying again would not help
     assert "MLflow: the server does not accept this user. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in refused.stderr
-    assert "the model is safe" in refused.stderr
+    assert "The model is safe" in refused.stderr
     user = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "long-enough-for-a-test"}
     done = run("srgan", "register", cwd=copy_of_project, MLFLOW_TRACKING_URI=uri, **user)
     assert "srgan-x4 version 1 has the alias challenger" in done.stderr
