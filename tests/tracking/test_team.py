@@ -223,6 +223,7 @@ def test_push_and_pull_over_ssh(copy_of_project, ssh_server, tmp_path):
     assert model.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_an_experiment_is_tried_compared_and_shared(copy_of_project, tmp_path):
     """docs/experiments.md, line by line."""
     dvc = lambda *words, cwd=copy_of_project: run("dvc", *words, cwd=cwd).stdout  # noqa: E731
