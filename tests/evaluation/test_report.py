@@ -191,8 +191,8 @@ def test_runs_are_compared_wherever_they_lie(copy_of_project):
         (["workspace", "nonsense"], "'nonsense': no revision or experiment of git and DVC"),
         (["models:/srgan-x4@nobody"], "models:/srgan-x4@nobody:"),
         (["missing.onnx"], "missing.onnx: no such file"),
-        (["HEAD"], "revision 'HEAD': its results are not here"),
-        (["workspace", "--set", "set5"], "no test images of 'set5' are prepared here, but of sample"),
+        (["HEAD"], "revision 'HEAD': its results are missing"),
+        (["workspace", "--set", "set5"], "no test images of 'set5' are prepared, only of sample"),
     ],
 )
 def test_what_cannot_be_compared_is_told(project, names, message):
