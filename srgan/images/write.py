@@ -33,7 +33,7 @@ logging.getLogger("pyvips").setLevel(logging.WARNING)  # it logs its threads
 
 @dataclass(frozen=True)
 class Options:
-    """How results are written.
+    """Settings of the written result.
 
     Attributes:
         outscale: size of the result relative to the image. None is the model's scale. The model upscales, then Lanczos resizes.

@@ -1,5 +1,6 @@
 """Adversarial losses and feature matching. Each one is a mean over the batch in float32."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 
@@ -19,7 +20,7 @@ class AdversarialOptions(LossOptions):
     weight: float = option(0.02, "factor in the sum that the generator minimizes. At 0 only the discriminator learns", ge=0)
 
 
-class AdversarialLoss(nn.Module):
+class AdversarialLoss(nn.Module, ABC):
     """A loss of the generator against the discriminator, together with the loss of the discriminator.
 
     Subclasses define both as functions of the logits of the HR images (real) and of the SR images (fake).
@@ -27,13 +28,13 @@ class AdversarialLoss(nn.Module):
 
     BOUNDARY = 0.0  # logits above it mean real
 
+    @abstractmethod
     def generator(self, real: Tensor, fake: Tensor, mean: Mean) -> Tensor:
         """Return the loss of the generator, whose images should be classified as real."""
-        raise NotImplementedError
 
+    @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor, mean: Mean) -> Tensor:
         """Return the loss of the discriminator, averaged over real and fake."""
-        raise NotImplementedError
 
     def compared(self, real: Tensor, fake: Tensor, mean: Mean) -> tuple[Tensor, Tensor]:
         """Return the values that are compared with `BOUNDARY`."""
