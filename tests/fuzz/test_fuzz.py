@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from srgan.utils.errors import SrganError
-from tests.fuzz import driver
+from tests.fuzz import cases, driver
 from tests.fuzz.cases import Case, SilentlyAccepted, Target
 from tests.helpers.commands import environment
 from tests.helpers.project import ROOT
@@ -46,7 +46,7 @@ class Faulty(Target):
             "hang": loop,
             "escape": Path("../elsewhere").mkdir,
             "leftover": Path(".result.4711.tmp").mkdir,
-            "memory": lambda: len(bytes([1]) * (1200 << 20)),
+            "memory": lambda: len(bytes([1]) * (120 << 20)),
         }
 
     def mutate(self, rng, seeds):
@@ -56,7 +56,8 @@ class Faulty(Target):
         self.ways().get(case.name, time.time)()
 
 
-def test_each_kind_of_failure_is_seen_and_attributed_to_its_case(tmp_path):
+def test_each_kind_of_failure_is_seen_and_attributed_to_its_case(tmp_path, monkeypatch):
+    monkeypatch.setattr(cases, "MEMORY", 100 << 20)  # a gigabyte takes a busy machine longer than `Faulty.seconds`
     target = Faulty()
     driver.build(target, tmp_path / "seeds")
     seeds = driver.seeds_of(target, tmp_path / "seeds")
