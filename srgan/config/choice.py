@@ -32,6 +32,7 @@ class Choice:
 
     def __init__(self, components: Callable[[], Mapping[str, type[Section]]]) -> None:
         self.components = components
+        self.inside = False  # the JSON schema of this choice is being written
 
     def validate(self, value: Any) -> Section:
         """Return the component that a value of ``params.yaml`` describes. Errors inside it keep their place."""
@@ -49,15 +50,16 @@ class Choice:
         return core_schema.no_info_plain_validator_function(self.validate, serialization=dump)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {
-            "type": "object",
-            "properties": {"name": {"enum": list(self.components())}},
-            "required": ["name"],
-            "oneOf": [
-                {"properties": {"name": {"const": name}}, "allOf": [handler(kind.__pydantic_core_schema__)]}
-                for name, kind in self.components().items()
-            ],
-        }
+        described = {"type": "object", "properties": {"name": {"enum": list(self.components())}}, "required": ["name"]}
+        if self.inside:  # a component that holds others of its kind: the schema ends at their names
+            return described
+        self.inside = True
+        try:
+            kinds = self.components().items()
+            options = [{"properties": {"name": {"const": name}}, "allOf": [handler(kind.__pydantic_core_schema__)]} for name, kind in kinds]
+        finally:
+            self.inside = False
+        return described | {"oneOf": options}
 
 
 def one_of(**components: type[Component]) -> Choice:

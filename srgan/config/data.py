@@ -7,6 +7,7 @@ from pydantic import PlainSerializer, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from srgan.config.base import Section, option, refuse
+from srgan.config.recipe import Recipe
 from srgan.utils.addresses import without_secrets
 
 
@@ -75,7 +76,9 @@ class Data(Section):
 class Prepare(Section):
     """The conversion of raw images to HR/LR pairs."""
 
-    scale: int = option(4, "HR size / LR size", ge=2, le=8)
+    scale: int = option(4, "HR size / LR size", ge=1, le=8)
+    recipe: Recipe = option("bicubic", "preset or list of steps that make the LR images, see docs/degradations.md")
+    variants: int = option(4, "LR images per training image, if a step of the recipe cannot run in the training", ge=1, le=64)
     kernel: Literal["matlab", "pillow"] = option("matlab", "bicubic kernel of the LR images: matlab (as in the literature) or pillow")
     validation: float = option(0.1, "share of the training images for validation", gt=0, lt=1)
     test: float = option(0.0, "share of the training images for testing in addition to data.test", ge=0, lt=1)

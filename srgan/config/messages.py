@@ -36,7 +36,7 @@ def describe(error: ValidationError, root: type[Section], values: dict[str, Any]
         keys: Keys = details["loc"]
         context = details.get("ctx", {})
         if details["type"] == "refused":
-            keys += tuple(context["key"].split("."))
+            keys += tuple(int(key) if key.isdecimal() else key for key in context["key"].split(".") if key)
         elif details["type"] == "name":
             keys += ("name",)
         text = _sentence(details, _value(values, keys), keys, root, values)

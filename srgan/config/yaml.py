@@ -22,6 +22,7 @@ def editor() -> YAML:
     yaml = YAML(typ="rt")
     yaml.preserve_quotes = True
     yaml.width = 200
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as `render` writes
     return yaml
 
 

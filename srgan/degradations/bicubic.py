@@ -104,7 +104,7 @@ def _filter(image: np.ndarray, depth: int, across: np.ndarray, down: np.ndarray,
     return cv2.sepFilter2D(image, depth, across, down, anchor=anchor, borderType=cv2.BORDER_REFLECT)
 
 
-def _cubic(distance: np.ndarray) -> np.ndarray:
+def cubic(distance: np.ndarray) -> np.ndarray:
     """Return the cubic kernel (Keys 1981, equation 15) with a = -0.5."""
     x = np.abs(distance)
     return np.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
@@ -115,7 +115,7 @@ def _downscale_weights(scale: int) -> tuple[np.ndarray, int]:
     """Return the weights of HR pixels for LR pixel i, and the index of the weight for HR pixel `i * scale`."""
     centre = (scale - 1) / 2  # of the LR pixel's area, from its first HR pixel
     positions = np.arange(int(np.ceil(centre - 2 * scale)), int(np.floor(centre + 2 * scale)) + 1)
-    weights = _cubic((centre - positions) / scale)
+    weights = cubic((centre - positions) / scale)
     return (weights / weights.sum()).astype(np.float32), -int(positions[0])
 
 
@@ -124,5 +124,5 @@ def upscale_weights(scale: int, phase: int) -> tuple[np.ndarray, int]:
     """Return the weights of LR pixels for HR pixel `i * scale + phase`, and the index of the weight for LR pixel i."""
     centre = (phase + 0.5) / scale - 0.5
     positions = np.arange(-2, 3)
-    weights = _cubic(centre - positions)
+    weights = cubic(centre - positions)
     return (weights / weights.sum()).astype(np.float32), 2

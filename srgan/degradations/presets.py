@@ -1,0 +1,38 @@
+"""Recipes by name. ``params.yaml`` may hold the name or, to change it, the steps."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named recipe.
+
+    Attributes:
+        name: in ``params.yaml``.
+        description: one sentence for the docs, with the source.
+        steps: as in ``params.yaml``.
+        number: step and option that a number at the end of the name fixes, such as ``jpeg-50``.
+    """
+
+    name: str
+    description: str
+    steps: tuple[dict[str, Any], ...]
+    number: tuple[str, str] | None = None
+
+    def steps_at(self, number: float) -> tuple[dict[str, Any], ...]:
+        """Return the steps with the range of one option reduced to a number."""
+        assert self.number
+        step, key = self.number
+        return tuple(one | {key: (number, number)} if one["name"] == step else one for one in self.steps)
+
+
+BICUBIC = Preset("bicubic", "MATLAB's bicubic reduction, exact. The standard of the literature.", ({"name": "downscale"},))
+GAUSSIAN = Preset(
+    "gaussian",
+    "Bicubic reduction and Gaussian noise of each colour (DnCNN, Zhang et al. 2017).",
+    ({"name": "downscale"}, {"name": "noise", "kinds": {"gaussian": 1.0}, "sigma": (0.0, 50.0), "grey": 0.0}),
+    ("noise", "sigma"),
+)
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (BICUBIC, GAUSSIAN)}

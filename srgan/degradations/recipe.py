@@ -1,0 +1,144 @@
+"""Recipes: make the inputs of a network from original images, as a pure function of a seed.
+
+A patch of a training batch depends on the seed, the step and its index in the whole batch. So a resumed run, and processes that share a
+batch, see the inputs of one uninterrupted process.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from srgan.config import recipe as config
+from srgan.degradations.base import Batch, Drawing, Drawn, Draws
+from srgan.degradations.bicubic import bicubic_downscale
+from srgan.degradations.registry import DEGRADATIONS
+from srgan.utils.files import digest
+
+DRAWS = 512  # random numbers for one image
+STREAM = 2  # of the numbers of a training step. The positions of the patches and their colours use others
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A step of a recipe with the parameters for one image."""
+
+    place: tuple[int, ...]  # of the step in the recipe
+    name: str
+    drawn: Drawn
+
+
+Plan = list[Applied]  # all that happens to one image
+
+
+class Recipe:
+    """A recipe that is ready to use.
+
+    Args:
+        recipe: ``prepare.recipe`` of ``params.yaml``: the name of a preset, or steps.
+    """
+
+    def __init__(self, recipe: config.Recipe) -> None:
+        self.name = recipe if isinstance(recipe, str) else ""
+        self.steps = config.steps_of(recipe)
+        self.is_bicubic = self.name == "bicubic"
+
+    @property
+    def made_ahead(self) -> bool:
+        """Return whether `prepare` makes the LR images before the training. Else each step of the training makes its own."""
+        return self.is_bicubic or any(DEGRADATIONS[name].ahead for name in config.names_of(self.steps))
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of the steps, with the versions of their code."""
+        versions = {name: DEGRADATIONS[name].version for name in config.names_of(self.steps)}
+        return digest([[step.model_dump() for step in self.steps], versions])
+
+    def draw(self, state: Drawing) -> Plan:
+        """Draw the parameters for one image."""
+        return draw(self.steps, state)
+
+    def degrade(self, image: np.ndarray, scale: int, seed: Sequence[int]) -> tuple[np.ndarray, Plan]:
+        """Make the input of a network from a whole image.
+
+        Args:
+            image: `(H, W, 3)` uint8. `scale` must divide H and W.
+            scale: HR size / LR size.
+            seed: equal seeds give equal results.
+
+        Returns:
+            The LR image, `(H / scale, W / scale, 3)` uint8, and what happened to it.
+        """
+        height, width = image.shape[:2]
+        target = height // scale, width // scale
+        plan = self.draw(Drawing(Draws(np.random.default_rng(seed).random(DRAWS).tolist()), height, width, target))
+        if self.is_bicubic:
+            return bicubic_downscale(image, scale), plan
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            lr_image = apply([plan], pixels)
+        return lr_image[0].mul(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy(), plan
+
+    @torch.no_grad()
+    def degrade_patches(self, hr_patches: Tensor, scale: int, seed: int, step: int, rank: int = 0, processes: int = 1) -> Tensor:
+        """Make the LR patches of a training step.
+
+        Args:
+            hr_patches: `(N, 3, H, W)` float32 in 0..1, on any device.
+            scale: HR size / LR size.
+            seed: of the training.
+            step: of the training.
+            rank: index of this process.
+            processes: number of processes, which share the patches of the step.
+
+        Returns:
+            `(N, 3, H / scale, W / scale)` float32 in 0..1, in steps of 1/255 as in a file.
+        """
+        count, _, height, width = hr_patches.shape
+        uniforms = np.random.default_rng((seed, step, STREAM)).random((processes * count, DRAWS))[rank * count : (rank + 1) * count]
+        target = height // scale, width // scale
+        plans = [self.draw(Drawing(Draws(row), height, width, target, patch=True)) for row in uniforms.tolist()]
+        return apply(plans, hr_patches).mul(255).round_().div_(255)
+
+
+def draw(steps: Sequence[Any], state: Drawing, outer: tuple[int, ...] = ()) -> Plan:
+    """Draw the parameters of some steps for one image. `outer` is the place of the step that holds them."""
+    plan = []
+    for number, step in enumerate(steps):
+        plan += _draw_step(step, state, (*outer, number))
+    return plan
+
+
+def _draw_step(step: Any, state: Drawing, place: tuple[int, ...]) -> Plan:
+    degradation = DEGRADATIONS[step.name]
+    if not state.draws.chance(step.probability):
+        return []
+    if degradation.arrange:
+        inner = degradation.arrange(step, state)
+        return [applied for number in inner for applied in _draw_step(step.steps[number], state, (*place, number))]
+    assert degradation.draw
+    drawn = degradation.draw(step, state)
+    return [] if drawn is None else [Applied(place, step.name, drawn)]
+
+
+def apply(plans: Sequence[Plan], pixels: Tensor) -> Tensor:
+    """Change images of one size, each by its plan. All of them must end with one size.
+
+    Images whose next steps are the same share one call.
+    """
+    count, _, height, width = pixels.shape
+    batch = Batch(pixels, (height,) * count, (width,) * count)
+    waiting = [list(plan) for plan in plans]
+    while any(waiting):
+        following = {i: plan[0] for i, plan in enumerate(waiting) if plan}
+        chosen_step = min((step.place, step.name) for step in following.values())
+        chosen = [i for i, step in following.items() if (step.place, step.name) == chosen_step]
+        change = DEGRADATIONS[chosen_step[1]].apply
+        assert change
+        batch = batch.replace(chosen, change(batch.select(chosen), [following[i].drawn for i in chosen]))
+        for i in chosen:
+            waiting[i].pop(0)
+    return batch.pixels[:, :, : max(batch.heights), : max(batch.widths)]
