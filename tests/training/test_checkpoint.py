@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,16 @@ LONG = {"pretrain.steps": 100_000} | runtime("pretrain", log_every=20, validate_
 def trained_a_while(project, changes, after=19):
     """Run the command, and stop it at a checkpoint later than `after`. Return its messages and the step of its last checkpoint."""
     write_params(project, LONG | changes)
+    began, states = time.time(), project / "checkpoints" / "pretrain"  # which may hold states of an earlier run
+
+    def written(path):
+        return path.stat().st_mtime if path.exists() else 0.0
+
+    def step(path):
+        return int(path.stem[5:])
 
     def stop():
-        # A checkpoint of an earlier run may be there. Before the training handles SIGTERM it would end the tests.
-        wait_for(lambda: signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL and after < newest(project) < 100_000)
+        wait_for(lambda: any(written(path) > began and step(path) > after for path in states.glob("step-*.pt")))
         os.kill(os.getpid(), signal.SIGTERM)
 
     done = run("srgan", "pretrain", cwd=project, check=False, meanwhile=stop)
