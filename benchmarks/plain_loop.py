@@ -15,11 +15,11 @@ from srgan.config import profiles
 from srgan.config.training import Pretrain, Train
 from srgan.distributed.device import pick_device
 from srgan.losses.base import LossInputs
-from srgan.losses.perceptual import VggLoss
-from srgan.models.registry import build_discriminator, create_generator
+from srgan.losses.registry import build_loss
+from srgan.models.registry import create_discriminator, create_generator
 from srgan.models.srresnet import SRResNet
 
-PROFILES = {"srgan": "srgan-div2k", "esrgan": "esrgan-df2k"}
+PROFILES = {"srgan": "srgan-div2k", "esrgan": "esrgan-df2k", "compact": "compact-realtime"}
 SUBIMAGE = 480  # pixels of the side of the PNG files
 
 
@@ -30,14 +30,12 @@ def options_of(name: str, stage: str, batch: int, precision: str = "auto") -> Pr
 
 
 def networks(name: str, options: Pretrain | Train) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
-    """Return the generator. Add the discriminator and the VGG loss in the GAN stage. All weights are random."""
+    """Return the generator. Add the discriminator and the perceptual loss in the GAN stage. All weights are random."""
     torch.manual_seed(0)
     generator = create_generator(profiles.load(PROFILES[name]).model, scale=4)
     if not isinstance(options, Train):
         return generator, None, None
-    discriminator = build_discriminator("vgg", features=64)
-    layer, distance = ("relu5_4", "mse") if name == "srgan" else ("conv5_4", "l1")
-    return generator, discriminator, VggLoss({layer: 1.0}, distance, trained=False)
+    return generator, create_discriminator(options.discriminator), build_loss(options.losses[1], trained=False)
 
 
 class SubImages(torch.utils.data.Dataset):
@@ -112,7 +110,7 @@ class PlainLoop:
                 adversarial = (_bce(real - logits.mean(), 0) + _bce(logits - real.mean(), 1)) / 2
             else:
                 adversarial = _bce(logits, 1)
-            weights = [loss.weight for loss in options.losses]  # pixel, perceptual and adversarial loss in both profiles
+            weights = [loss.weight for loss in options.losses]  # pixel, perceptual and adversarial loss in all profiles
             loss = weights[0] * pixel + weights[1] * perceptual + weights[2] * adversarial
             loss.backward()
             self.optimizer.step()

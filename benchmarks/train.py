@@ -281,7 +281,7 @@ def main() -> None:
     if given.side:
         side(given.model, given.what, given.batch, given.folder, given.side)
         return
-    names = list(PROFILES) if given.model == "both" else [given.model]
+    names = ["srgan", "esrgan"] if given.model == "both" else [given.model]
     cuda = torch.cuda.is_available()
     batches = {name: given.batch or (16 if cuda or name == "srgan" else 4) for name in names}
     with tempfile.TemporaryDirectory() as place:
