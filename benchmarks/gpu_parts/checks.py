@@ -58,6 +58,8 @@ def tests(_: str = "") -> None:
         "gpu_parts.absent",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "no:hydra_pytest",
         "--import-mode=importlib",
     ]
     command += ["-q", "--timeout=120", "--tb=short"]
