@@ -74,7 +74,6 @@ def tests(_: str = "") -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")])}
     environment |= {
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
         "NVIDIA_TF32_OVERRIDE": "0",
     }

@@ -147,9 +147,8 @@ def _waits(name: str, stage: str, folder: Path) -> None:
         wait()
     kernels = [event for event in recorded.events() if event.device_type == torch.autograd.DeviceType.CUDA and "#" not in event.name]
     busy = sum(event.time_range.elapsed_us() for event in kernels) / 3e3
-    text = (
-        f"{len(kernels) / 3:.0f} kernels and copies, {busy:.2f} ms of work in a step of {step_ms:.2f} ms: busy {100 * busy / step_ms:.0f} %"
-    )
+    text = f"{len(kernels) / 3:.0f} kernels and copies, {busy:.2f} ms of work in a step of {step_ms:.2f} ms"
+    text += f": busy {100 * busy / step_ms:.0f} %"
     info(f"waits, {name} {stage} kernels", text, kernels=len(kernels) / 3, busy_ms=busy, step_ms=step_ms)
     if found:
         _average_without_waits(subject.trainer)
@@ -269,6 +268,10 @@ def _in_turn(name: str, stage: str, batch: int, folder: Path, peak: float, kinds
                 for _ in range(8 if CUDA else 1):
                     step()
                 wait()
+                if CUDA:  # without the workspaces that cuDNN tries in the first steps
+                    torch.cuda.reset_peak_memory_stats()
+                    step()
+                    wait()
                 memory[kind] = (torch.cuda.max_memory_allocated() - held) / 1e9 if CUDA else 0.0
                 sides[kind] = step
                 if kind == "compiled":
@@ -320,7 +323,7 @@ def real(photos: str = "") -> None:
     took = {}
     for name in ("download", "prepare", *STAGES, "export"):
         if name in STAGES and CUDA:
-            seconds = {"pretrain": 45, "train": 30}[name]
+            seconds = {"pretrain": 40, "train": 25}[name]
             params = _with_steps(params, name, round(seconds * estimate.measured_rate(params, name)))
         begin = time.perf_counter()
         importlib.import_module(f"srgan.stages.{name}").run(project, params)
