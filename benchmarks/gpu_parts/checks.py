@@ -41,6 +41,7 @@ from srgan.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 150.0  # of the tests
+MATRIX_SECONDS = 130.0  # of the combinations in one precision
 
 
 # -- the tests of the project -------------------------------------------------------------------------------------------------
@@ -167,33 +168,39 @@ def crops(_: str = "") -> None:
 
 def matrix(precision: str) -> None:
     """Train every generator against every discriminator with every adversarial loss for some steps."""
-    steps = 12 if CUDA else 3
+    steps, end = (8, time.monotonic() + MATRIX_SECONDS) if CUDA else (3, math.inf)
     store = write_store(temporary(), photographs(256)[:3])
     perceptual = itertools.cycle(("feature_matching", "vgg19"))
+    combinations = _combinations(precision)
     good, bad = 0, 0
-    for generator in GENERATORS:
-        if precision == "fp16" and not NETWORKS[GENERATORS[generator][0]].half:
-            info(f"matrix, {generator}, fp16", "left out, the network does not support float16")
-            continue
-        opponents = [(None, ""), *itertools.product(DISCRIMINATORS, ADVERSARIAL)]
-        if not CUDA:
-            opponents = [opponents[list(GENERATORS).index(generator) % len(opponents)]]
-        for discriminator, adversarial in opponents:
-            name = f"matrix, {generator} against {discriminator} {adversarial}, {precision}"
-            bad += 1
-            with attempt(name):
-                changes: dict[str, Any] = {"precision": precision, "grad_clip": 1.0, "steps": steps}
-                if discriminator:
-                    changes |= {
-                        "losses": losses(adversarial, next(perceptual)),
-                        "gradient_accumulation": 2 if discriminator == "unet" else 1,
-                    }
-                subject = build_trainer("train" if discriminator else "pretrain", generator, discriminator, store, **changes)
-                if problems := _problems(subject, steps):
-                    check(False, name, "; ".join(problems))
-                else:
-                    bad, good = bad - 1, good + 1
+    while combinations and time.monotonic() < end:
+        generator, discriminator, adversarial = combinations.pop(0)
+        name = f"matrix, {generator} against {discriminator} {adversarial}, {precision}"
+        bad += 1
+        with attempt(name):
+            changes: dict[str, Any] = {"precision": precision, "grad_clip": 1.0, "steps": steps}
+            if discriminator:
+                changes |= {"losses": losses(adversarial, next(perceptual)), "gradient_accumulation": 2 if discriminator == "unet" else 1}
+            subject = build_trainer("train" if discriminator else "pretrain", generator, discriminator, store, **changes)
+            if problems := _problems(subject, steps):
+                check(False, name, "; ".join(problems))
+            else:
+                bad, good = bad - 1, good + 1
+    if combinations:
+        info(f"matrix, {precision} rest", f"{len(combinations)} combinations left out, no time was left. The next one: {combinations[0]}")
     check(not bad and good, f"matrix, {precision}", f"{good} combinations of {steps} steps are finite and learn, {bad} do not")
+
+
+def _combinations(precision: str) -> list[tuple[str, str | None, str]]:
+    """Return generators, discriminators and adversarial losses. The first ones contain every generator with every discriminator."""
+    able = [name for name, (network, _) in GENERATORS.items() if precision != "fp16" or NETWORKS[network].half]
+    if unable := sorted(set(GENERATORS) - set(able)):
+        info(f"matrix, {precision} networks", f"{', '.join(unable)} left out, no support for float16")
+    networks = list(itertools.product(able, DISCRIMINATORS))
+    found: list[tuple[str, str | None, str]] = [(generator, None, "") for generator in able]
+    for shift in range(len(ADVERSARIAL)):
+        found += [(*pair, ADVERSARIAL[(number + shift) % len(ADVERSARIAL)]) for number, pair in enumerate(networks)]
+    return found if CUDA else found[:2] + found[len(able) : len(able) + 12 : 2]
 
 
 def _problems(subject: Trainer, steps: int) -> list[str]:
@@ -201,7 +208,7 @@ def _problems(subject: Trainer, steps: int) -> list[str]:
     found, held = [], []
     for step in range(1, steps + 1):
         subject.step(step)
-        if step in (3, steps):
+        if step in (2, steps):
             found.append(logged_values(subject))
             held.append(torch.cuda.memory_allocated() if CUDA else 0)
     problems = [f"{key} is {value}" for key, value in found[-1].items() if not math.isfinite(value)]

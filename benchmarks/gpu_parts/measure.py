@@ -59,7 +59,6 @@ def _collect() -> None:
     gc.collect()
     if CUDA:
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
 
 
 # -- the machine --------------------------------------------------------------------------------------------------------------
@@ -219,7 +218,7 @@ def speed(name: str) -> None:
     """Measure the steps of a profile and a plain loop in turn. The argument "compiled" compares `compile: true` with the usual steps."""
     with _data() as folder:
         peak = peak_tflops()
-        info(f"speed, {name} peak", f"{peak:,.1f} TFLOP/s in a large matrix product")
+        info(f"speed, {name} peak", f"{peak:,.1f} TFLOP/s")
         if name == "compiled":
             for profile, stage in (("srgan", "pretrain"), ("srgan", "train"), ("compact", "pretrain"))[: 3 if CUDA else 1]:
                 _in_turn(profile, stage, _batch_size(profile, stage), folder, peak, ("resident", "compiled"))
@@ -285,8 +284,6 @@ def _in_turn(name: str, stage: str, batch: int, folder: Path, peak: float, kinds
             ratios = "".join(f", {times[other][0] / seconds:.2f} times the speed of {other}" for other in others if kind == kinds[0])
             figures = {"ms": 1e3 * seconds, "images_per_second": batch / seconds, "tflops": rate, "memory_gb": memory[kind]}
             info(f"{label}, {kind}", text + ratios, **figures)
-    sides.clear()
-    _collect()
 
 
 def _rounds(sides: dict[str, Callable[[], None]]) -> dict[str, tuple[float, float]]:
@@ -307,7 +304,7 @@ def _rounds(sides: dict[str, Callable[[], None]]) -> dict[str, tuple[float, floa
             found[kind][1].append((time.perf_counter() - start) / counts[kind])
             wait()
             found[kind][0].append((time.perf_counter() - start) / counts[kind])
-    return {kind: (statistics.median(seconds), statistics.median(host)) for kind, (seconds, host) in found.items()}
+    return {kind: tuple(map(statistics.median, times)) for kind, times in found.items()}
 
 
 # -- a real training ----------------------------------------------------------------------------------------------------------
