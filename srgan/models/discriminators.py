@@ -1,7 +1,7 @@
 """Networks that distinguish real from generated images.
 
-The input is `(N, 3, H, W)` in 0..1. The output is logits, above 0 for a real image, and the features after each layer for feature
-matching.
+The input is `(N, 3, H, W)` in 0..1. A conditional discriminator also sees the input of the generator, in three more channels. The output
+is logits, above 0 for a real image, and the features after each layer for feature matching.
 """
 
 from itertools import pairwise
@@ -17,6 +17,23 @@ from srgan.config.networks import DiscriminatorConfig
 from srgan.models.network import Discriminator, State
 
 Output = tuple[torch.Tensor, list[torch.Tensor]]  # logits, features
+
+CONDITION = option(False, "show the discriminator the input of the generator, too (pix2pix, Isola et al. 2017)")
+
+
+def with_condition(image: torch.Tensor, lr_image: torch.Tensor) -> torch.Tensor:
+    """Return the input of a conditional discriminator (pix2pix, Isola et al. 2017, https://arxiv.org/abs/1611.07004, equation 1).
+
+    Args:
+        image: HR or SR image, `(N, 3, H, W)`.
+        lr_image: input of the generator, `(N, 3, H / scale, W / scale)`. It is enlarged bilinearly.
+
+    Returns:
+        `(N, 6, H, W)`.
+    """
+    if lr_image.shape[2:] != image.shape[2:]:
+        lr_image = functional.interpolate(lr_image, size=image.shape[2:], mode="bilinear", align_corners=False)
+    return torch.cat([image, lr_image.to(image.dtype)], dim=1)
 
 
 class VggDiscriminator(nn.Module):
@@ -65,16 +82,18 @@ class UnetDiscriminator(nn.Module):
 
     Args:
         features: channels of the first layer.
+        condition: whether it is conditional, see `with_condition`.
     """
 
-    def __init__(self, features: int = 64) -> None:
+    def __init__(self, features: int = 64, condition: bool = False) -> None:
         super().__init__()
+        self.condition = condition
         one, two, four, eight = features, 2 * features, 4 * features, 8 * features
 
         def normed(before: int, after: int, kernel: int, stride: int) -> nn.Module:
             return spectral_norm(nn.Conv2d(before, after, kernel, stride, padding=1, bias=False))
 
-        self.conv0 = nn.Conv2d(3, one, 3, padding=1)
+        self.conv0 = nn.Conv2d(6 if condition else 3, one, 3, padding=1)
         self.conv1, self.conv2, self.conv3 = normed(one, two, 4, 2), normed(two, four, 4, 2), normed(four, eight, 4, 2)
         self.conv4, self.conv5, self.conv6 = normed(eight, four, 3, 1), normed(four, two, 3, 1), normed(two, one, 3, 1)
         self.conv7, self.conv8 = normed(one, one, 3, 1), normed(one, one, 3, 1)
@@ -105,13 +124,15 @@ class PatchDiscriminator(nn.Module):
     Args:
         features: channels of the first layer. Each further layer doubles them, up to 8 x `features`.
         depth: layers with stride 2.
+        condition: whether it is conditional, see `with_condition`.
     """
 
-    def __init__(self, features: int = 64, depth: int = 3) -> None:
+    def __init__(self, features: int = 64, depth: int = 3, condition: bool = False) -> None:
         super().__init__()
+        self.condition = condition
         widths = [features * min(2**i, 8) for i in range(depth + 1)]
         # Full resolution first: a first layer with stride 2 hardly detects the grid of sub-pixel convolutions.
-        self.first = nn.Conv2d(3, features, 3, padding=1)
+        self.first = nn.Conv2d(6 if condition else 3, features, 3, padding=1)
         self.down = nn.ModuleList(spectral_norm(nn.Conv2d(before, after, 4, stride=2, padding=1)) for before, after in pairwise(widths))
         self.last = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
         self.activation = nn.LeakyReLU(0.2)
@@ -128,7 +149,7 @@ class PatchDiscriminator(nn.Module):
 
 def _detect_patch(state: State) -> dict[str, Any] | None:
     layers = {key.split(".")[1] for key in state if key.startswith("down.")}
-    return {"features": state["first.weight"].shape[0], "depth": len(layers)} if layers else None
+    return _detect_size(state["first.weight"]) | {"depth": len(layers)} if layers else None
 
 
 def _detect_vgg(state: State) -> dict[str, Any] | None:
@@ -136,7 +157,13 @@ def _detect_vgg(state: State) -> dict[str, Any] | None:
 
 
 def _detect_unet(state: State) -> dict[str, Any] | None:
-    return {"features": state["conv0.weight"].shape[0]} if "conv9.weight" in state else None
+    return _detect_size(state["conv0.weight"]) if "conv9.weight" in state else None
+
+
+def _detect_size(first: torch.Tensor) -> dict[str, Any]:
+    """Return the arguments that follow from the weights of the first layer."""
+    features, channels = first.shape[:2]
+    return {"features": features, "condition": channels == 6}
 
 
 class PatchConfig(DiscriminatorConfig):
@@ -145,6 +172,7 @@ class PatchConfig(DiscriminatorConfig):
     learning_rate: float = option(1.0e-3, "learning rate of the discriminator", gt=0)
     features: int = option(24, "channels of the first layer", ge=1)
     depth: int = option(2, "layers that halve the resolution", ge=1)
+    condition: bool = CONDITION
 
     @property
     def smallest_patch(self) -> int:
@@ -153,9 +181,15 @@ class PatchConfig(DiscriminatorConfig):
 
 
 class WholeConfig(DiscriminatorConfig):
-    """Classifies the image (``vgg``, Ledig et al. 2017) or each pixel (``unet``, Wang et al. 2021)."""
+    """Classifies the image (Ledig et al. 2017)."""
 
     features: int = option(64, "channels of the first layer", ge=1)
+
+
+class UnetConfig(WholeConfig):
+    """Classifies each pixel (Wang et al. 2021)."""
+
+    condition: bool = CONDITION
 
 
 PATCH = Discriminator(
@@ -165,7 +199,7 @@ VGG = Discriminator("vgg", VggDiscriminator, WholeConfig, _detect_vgg, "discrimi
 UNET = Discriminator(
     "unet",
     UnetDiscriminator,
-    WholeConfig,
+    UnetConfig,
     _detect_unet,
     "discriminator of Real-ESRGAN: classifies each pixel, with spectral normalization",
 )

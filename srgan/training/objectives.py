@@ -9,7 +9,7 @@ from srgan.losses.adversarial import AdversarialLoss
 from srgan.losses.base import LossInputs, LossOptions
 from srgan.losses.pixel import L1, PixelLoss
 from srgan.losses.registry import LOSSES, build_loss
-from srgan.models.discriminators import Output
+from srgan.models.discriminators import Output, with_condition
 
 
 class Objective(nn.Module):
@@ -23,11 +23,14 @@ class Objective(nn.Module):
         device_type: such as ``cpu``.
         dtype: in which the discriminator and pretrained networks compute. The losses themselves are float32.
         trained: False for random weights in pretrained networks, to measure time and memory.
+        condition: whether the discriminator is conditional and sees the LR image, too.
     """
 
-    def __init__(self, losses: Sequence[LossOptions], device_type: str, dtype: torch.dtype, trained: bool = True) -> None:
+    def __init__(
+        self, losses: Sequence[LossOptions], device_type: str, dtype: torch.dtype, trained: bool = True, condition: bool = False
+    ) -> None:
         super().__init__()
-        self.device_type, self.dtype = device_type, dtype
+        self.device_type, self.dtype, self.condition = device_type, dtype, condition
         used = [options for options in losses if options.weight or not LOSSES[options.name].pretrained]  # weight 0 loads no network
         modules = {options.name: build_loss(options, trained) for options in used}
         self.weights = {options.name: options.weight for options in used}
@@ -61,9 +64,10 @@ class Objective(nn.Module):
         """
         if discriminator is None:
             return LossInputs(sr_image, hr_image, lr_image, mean=mean)
+        real_input, fake_input = (with_condition(image, lr_image) if self.condition else image for image in (hr_image, sr_image))
         with self.autocast():
-            real = discriminator(hr_image)
-            fake = discriminator(sr_image)
+            real = discriminator(real_input)
+            fake = discriminator(fake_input)
         return LossInputs(sr_image, hr_image, lr_image, fake, real, mean)
 
     def terms(self, inputs: LossInputs) -> dict[str, Tensor]:

@@ -65,7 +65,8 @@ class Trainer:
         self.format = torch.contiguous_format if nchw else torch.channels_last
         self.sampler, self.batches = sampler, choose_sampler(sampler, self.device)
         self.validation = Validation(sampler.store.scale, self.device, scorers)
-        self.objective = self._place(Objective(options.losses, self.device.type, self.dtype, pretrained_losses))
+        condition = getattr(discriminator, "condition", False)
+        self.objective = self._place(Objective(options.losses, self.device.type, self.dtype, pretrained_losses, condition))
         self.generator = process_group.sync_batch_norm(self._place(generator).train())
         if runtime.activation_checkpointing:
             self.generator.activation_checkpointing = True

@@ -22,9 +22,18 @@ def test_the_weights_of_a_network_are_recognised_by_that_network_alone(name, con
     assert architecture_of(from_state_dict(state, "x.safetensors")) == (name, config)
 
 
-@pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_the_weights_of_a_discriminator_are_recognised_by_that_discriminator_alone(name):
-    config = {"features": 4} | ({"depth": 2} if name == "patch" else {})
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vgg", {}),
+        ("unet", {"condition": False}),
+        ("unet", {"condition": True}),
+        ("patch", {"depth": 2, "condition": False}),
+        ("patch", {"depth": 2, "condition": True}),
+    ],
+)
+def test_the_weights_of_a_discriminator_are_recognised_by_that_discriminator_alone(name, options):
+    config = {"features": 4} | options
     state = build_discriminator(name, **config).state_dict()
     assert {other: entry.detect(state) for other, entry in DISCRIMINATORS.items()} == dict.fromkeys(DISCRIMINATORS) | {name: config}
 

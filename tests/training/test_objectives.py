@@ -13,8 +13,11 @@ CPU = torch.device("cpu")
 PIXEL = LOSSES["l1"].config(name="l1", weight=0.5)
 
 
-def objective(*losses, dtype=torch.float32):
-    return Objective(losses, "cpu", dtype, trained=False)
+ADVERSARIAL = [name for name, loss in LOSSES.items() if loss.trains_discriminator]
+
+
+def objective(*losses, dtype=torch.float32, condition=False):
+    return Objective(losses, "cpu", dtype, trained=False, condition=condition)
 
 
 def gradients(network):
@@ -42,6 +45,29 @@ def test_each_registered_loss_moves_the_weights_it_should_and_no_others(name):
         assert all(map(torch.equal, gradients(generator), before))
     assert all(torch.equal(value, frozen[key]) for key, value in subject.state_dict().items())
     assert all(parameter.grad is None for parameter in subject.parameters())
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+@pytest.mark.parametrize("kind", ["patch", "unet"])
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_conditional_discriminator_also_sees_the_input(name, kind, scale):
+    torch.manual_seed(0)
+    discriminator = build_discriminator(kind, features=4, condition=True)
+    subject = objective(PIXEL, LOSSES[name].config(name=name), LOSSES["feature_matching"].config(name="feature_matching"), condition=True)
+    sr_image, hr_image = torch.rand(2, 3, 32, 32, requires_grad=True), torch.rand(2, 3, 32, 32)
+    lr_image = torch.rand(2, 3, 32 // scale, 32 // scale)
+    inputs = subject.compare(sr_image, hr_image, lr_image, discriminator)
+    other = subject.compare(sr_image, hr_image, 1 - lr_image, discriminator)
+    assert not torch.allclose(inputs.real[0], other.real[0])
+    assert not torch.allclose(inputs.fake[0], other.fake[0])
+    subject.adversarial.discriminator_loss(inputs).backward(retain_graph=True)
+    first = next(discriminator.parameters())
+    assert first.shape[1] == 6
+    assert (first.grad.abs().sum(dim=(0, 2, 3)) > 0).all()  # learns from all six channels
+    subject.total(subject.terms(inputs)).backward()
+    assert sr_image.grad.abs().sum() > 0
+    loss, pixel = subject.validate(sr_image, hr_image, lr_image, discriminator)
+    assert loss > 0.5 * pixel > 0
 
 
 def test_the_total_is_the_weighted_sum_of_the_terms():
