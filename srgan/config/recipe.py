@@ -39,6 +39,28 @@ Range = Annotated[tuple[float, float], AfterValidator(_rising)]  # lowest and hi
 Weights = Annotated[dict[str, float], AfterValidator(_some_weight)]  # kind -> weight. A draw chooses one kind
 
 
+def within(low: float, high: float) -> AfterValidator:
+    """Limit both ends of a range. It annotates a `Range`."""
+
+    def check(value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] < low or value[1] > high:
+            refuse("", f"must be a range within {low:g} and {high:g}")
+        return value
+
+    return AfterValidator(check)
+
+
+def among(*kinds: str) -> AfterValidator:
+    """Limit the kinds of weights. It annotates `Weights`."""
+
+    def check(value: dict[str, float]) -> dict[str, float]:
+        if unknown := next((kind for kind in value if kind not in kinds), ""):
+            refuse("", f"has the unknown kind {unknown}. The kinds are {', '.join(kinds)}")
+        return value
+
+    return AfterValidator(check)
+
+
 def steps_of(recipe: "str | Steps") -> Steps:
     """Return the steps of a recipe.
 

@@ -34,5 +34,10 @@ GAUSSIAN = Preset(
     ({"name": "downscale"}, {"name": "noise", "kinds": {"gaussian": 1.0}, "sigma": (0.0, 50.0), "grey": 0.0}),
     ("noise", "sigma"),
 )
+GRAYSCALE = Preset(
+    "grayscale",
+    "Bicubic reduction and three equal channels, for colourisation.",
+    ({"name": "downscale"}, {"name": "grayscale"}),
+)
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (BICUBIC, GAUSSIAN)}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (BICUBIC, GAUSSIAN, GRAYSCALE)}

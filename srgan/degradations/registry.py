@@ -1,6 +1,6 @@
 """The registry of degradations. A new degradation is one file and one line here."""
 
-from srgan.degradations import combine, noise, resize
+from srgan.degradations import chroma_shift, combine, fading, grain, grayscale, noise, posterize, resize, sharpen
 from srgan.degradations.base import Degradation
 
 DEGRADATIONS: dict[str, Degradation] = {
@@ -9,6 +9,12 @@ DEGRADATIONS: dict[str, Degradation] = {
         resize.RESIZE,
         resize.DOWNSCALE,
         noise.NOISE,
+        grain.GRAIN,
+        sharpen.SHARPEN,
+        chroma_shift.CHROMA_SHIFT,
+        posterize.POSTERIZE,
+        grayscale.GRAYSCALE,
+        fading.FADING,
         combine.SEQUENCE,
         combine.SHUFFLE,
         combine.ONE_OF,
