@@ -28,6 +28,9 @@ class Evaluate(Section):
     lpips: tuple[Literal["alex", "vgg", "squeeze"], ...] = option(
         ("alex", "squeeze"), "networks of LPIPS with available weights: alex, vgg (550 MB to download) or squeeze"
     )
+    niqe: tuple[Literal["own", "published"], ...] = option(
+        ("own",), "parameters of NIQE: own (of this project's photographs) or published (of its authors, 12 KB to download)"
+    )
 
 
 class Register(Section):

@@ -64,6 +64,7 @@ class Metric:
         score: the function of a metric that needs no weights.
         load: return the function of a metric that needs weights with its weights on the device. Raises `WeightsUnavailable`.
         lpips_network: network of an LPIPS metric. Such a metric is scored if ``evaluate.lpips`` names the network.
+        niqe_parameters: parameters of a NIQE metric. Such a metric is scored if ``evaluate.niqe`` names them.
         validation: score it at each validation of a training.
         in_cards: show it next to each image of a report.
         rank: place among the metrics that sum up a model and rank its images, from 1. 0 leaves it out.
@@ -79,6 +80,7 @@ class Metric:
     score: Scorer | None = None
     load: Callable[[torch.device], Scorer] | None = None
     lpips_network: str | None = None
+    niqe_parameters: str | None = None
     validation: bool = False
     in_cards: bool = False
     rank: int = 0

@@ -9,6 +9,7 @@ from srgan.data.download.weights import WeightsUnavailable
 from srgan.metrics.artifacts import CHECKERBOARD, COLOR_SHIFT, SHARPNESS
 from srgan.metrics.lpips import LPIPS_ALEX, LPIPS_SQUEEZE, LPIPS_VGG
 from srgan.metrics.metric import Metric, Sample, Scorer
+from srgan.metrics.niqe import NIQE, NIQE_PUBLISHED
 from srgan.metrics.psnr_ssim import PSNR_RGB, PSNR_Y, SSIM_RGB, SSIM_Y
 
 METRICS: dict[str, Metric] = {
@@ -24,6 +25,8 @@ METRICS: dict[str, Metric] = {
         COLOR_SHIFT,
         CHECKERBOARD,
         SHARPNESS,
+        NIQE,
+        NIQE_PUBLISHED,
     )
 }
 
@@ -45,14 +48,15 @@ def metrics_table() -> str:
     return "\n".join(lines)
 
 
-def select_metrics(lpips: Sequence[str] = (), validation: bool = False) -> list[Metric]:
+def select_metrics(lpips: Sequence[str] = (), niqe: Sequence[str] = ("own",), validation: bool = False) -> list[Metric]:
     """Return the metrics to score.
 
     Args:
         lpips: networks on which LPIPS is scored.
+        niqe: parameters with which NIQE is scored.
         validation: only the metrics of a training's validation.
     """
-    chosen = [metric for metric in METRICS.values() if metric.lpips_network in (None, *lpips)]
+    chosen = [metric for metric in METRICS.values() if metric.lpips_network in (None, *lpips) and metric.niqe_parameters in (None, *niqe)]
     return [metric for metric in chosen if metric.validation] if validation else chosen
 
 

@@ -50,7 +50,7 @@ def run(project: Project, params: Params) -> None:
         models = exported_models(project, params, scale).items()
         exported = {f"onnx-{precision}": Upscaler(path, threads=1).upscale for precision, path in models}
         advice = "then evaluate again with: dvc repro -sf evaluate; dvc repro"
-        scorers = open_metrics(select_metrics(params.evaluate.lpips), advice, device)
+        scorers = open_metrics(select_metrics(params.evaluate.lpips, params.evaluate.niqe), advice, device)
         test = pairs(project.prepared, "test")
         table = evaluate(test, shown | exported, scale, scorers, device)
         chosen = select_examples(table, "gan")

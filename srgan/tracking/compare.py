@@ -57,7 +57,9 @@ def compare(project: Project, params: Params, names: list[str], page: Path, chos
                 raise SrganError(f"{name}: its scale is {upscaler.scale}, the images are prepared for {scale}. Set prepare.scale")
             models[label] = upscaler.upscale
             log.info("%s: %s", label, found[label].origin)
-        scorers = open_metrics(select_metrics(params.evaluate.lpips), "the comparison is made without it", pick_device())
+        scorers = open_metrics(
+            select_metrics(params.evaluate.lpips, params.evaluate.niqe), "the comparison is made without it", pick_device()
+        )
         table = evaluate.evaluate(test, models, scale, scorers, pick_device())
         *_, main = models
         shown = examples.select_examples(table, main)

@@ -228,7 +228,11 @@ def _scores(project: Project, params: Params, manifest: dict[str, Any], contende
         else:
             tables.append(known.assign(model=role))
     log.info("test images %s: %s", manifest["test_sha256"][:16], f"scoring {', '.join(unscored)}" if unscored else "registered scores")
-    scorers = open_metrics(select_metrics(params.evaluate.lpips), "the decision is made without it", pick_device()) if unscored else None
+    scorers = (
+        open_metrics(select_metrics(params.evaluate.lpips, params.evaluate.niqe), "the decision is made without it", pick_device())
+        if unscored
+        else None
+    )
     models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=manifest["scale"])}
     tables.append(evaluate.evaluate(pairs(project.prepared, "test"), models | unscored, manifest["scale"], scorers, pick_device()))
     return pd.concat(tables, ignore_index=True)
