@@ -1,11 +1,12 @@
 """The registry of degradations. A new degradation is one file and one line here."""
 
-from srgan.degradations import chroma_shift, combine, fading, grain, grayscale, noise, posterize, resize, sharpen
+from srgan.degradations import blur, chroma_shift, combine, fading, grain, grayscale, noise, posterize, resize, sharpen
 from srgan.degradations.base import Degradation
 
 DEGRADATIONS: dict[str, Degradation] = {
     degradation.name: degradation
     for degradation in (
+        blur.BLUR,
         resize.RESIZE,
         resize.DOWNSCALE,
         noise.NOISE,
