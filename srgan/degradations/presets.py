@@ -39,5 +39,11 @@ GRAYSCALE = Preset(
     "Bicubic reduction and three equal channels, for colourisation.",
     ({"name": "downscale"}, {"name": "grayscale"}),
 )
+JPEG = Preset(
+    "jpeg",
+    "Bicubic reduction and JPEG compression of quality 10 to 95 with libjpeg's usual chroma (FBCNN, Jiang et al. 2021).",
+    ({"name": "downscale"}, {"name": "jpeg", "quality": (10, 95), "subsampling": {"4:2:0": 1.0}}),
+    ("jpeg", "quality"),
+)
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (BICUBIC, GAUSSIAN, GRAYSCALE)}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (BICUBIC, GAUSSIAN, GRAYSCALE, JPEG)}
