@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from srgan.config.base import Component, option, refuse
 from srgan.config.choice import component, entries, entry_of
+from srgan.config.yaml import to_plain
 
 STEPS = "srgan.degradations.registry:DEGRADATIONS"
 PRESETS = "srgan.degradations.presets:PRESETS"
@@ -81,6 +82,15 @@ def steps_of(recipe: "str | Steps") -> Steps:
         names = [*presets, *(f"{preset.name}-N" for preset in presets.values() if preset.number)]
         raise PydanticCustomError("literal_error", "unknown name", {"names": names})
     return TypeAdapter(Steps).validate_python(preset.steps_at(float(number)) if number else preset.steps)
+
+
+def steps_from_json(values: Any) -> Steps:
+    """Return the steps that were stored as JSON.
+
+    Raises:
+        pydantic.ValidationError: this program has no such steps or options.
+    """
+    return TypeAdapter(Steps).validate_python(to_plain(values))
 
 
 def _recipe(value: Any) -> "str | Steps":

@@ -62,6 +62,14 @@ def read_manifest(prepared: Path) -> dict[str, Any]:
     return manifest
 
 
+def recipe_of(manifest: dict[str, Any]) -> str:
+    """Return the recipe of the LR images in words, such as ``matlab`` for MATLAB's bicubic interpolation, or ``resize, noise``."""
+    recipe = manifest.get("recipe")
+    if recipe is None:
+        return str(manifest["kernel"])
+    return recipe["name"] or ", ".join(step["name"] for step in recipe["steps"])
+
+
 def images_of(prepared: Path, part: Part) -> list[dict[str, Any]]:
     """Return the manifest's records of a part, sorted by set and name."""
     found = [image for image in read_manifest(prepared)["images"] if image["part"] == part]

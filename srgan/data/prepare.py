@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from srgan.config.data import Prepare
 from srgan.data import near_duplicates
@@ -23,6 +24,7 @@ from srgan.data.names import unique_names
 from srgan.data.packed_store import StoreWriter, pack
 from srgan.data.split import split
 from srgan.degradations import bicubic
+from srgan.degradations.recipe import Recipe, describe_plan
 from srgan.images.png import encode_png
 from srgan.images.read import as_rgb, read_image
 from srgan.utils.errors import SrganError
@@ -42,6 +44,21 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Input:
+    """An LR image to make from an original.
+
+    Attributes:
+        set: name of its set in tables.
+        recipe: makes it. None stands for the data set's own LR image.
+        variant: number among those that the recipe makes of the original.
+    """
+
+    set: str
+    recipe: Recipe | None
+    variant: int = 0
+
+
+@dataclass(frozen=True)
 class _Task:
     number: int
     source: Path
@@ -51,15 +68,18 @@ class _Task:
     folder: Path  # being prepared
     scale: int
     kernel: bicubic.Kernel
-    references: Path | None  # fingerprints to compare training images with
-    lr_source: Path | None = None  # the data set's own LR image
+    seed: int
+    inputs: tuple[Input, ...]  # one for each LR image to make
+    lr_source: Path | None  # the data set's own LR image
+    references: Path | None = None  # fingerprints to compare training images with
 
     @property
     def files(self) -> list[Path]:
-        """The files to write: pixels for the store, or HR and LR as PNG."""
+        """The files to write: pixels for the store, or HR and LR images as PNG."""
         if self.part == "train":
             return [self.folder / f".{self.number}.u8"]
-        return [self.folder / self.part / self.set / kind / f"{self.name}.png" for kind in ("hr", "lr")]
+        folders = [f"{self.set}/hr", *(f"{made.set}/lr" for made in self.inputs)]
+        return [self.folder / self.part / folder / f"{self.name}.png" for folder in folders]
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,7 @@ class _Done:
     bad: str = ""  # the reason to skip the image
     pixels: str = ""  # digest
     size: tuple[int, int] = (0, 0)  # HR height and width
-    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of the PNG files of a validation or test image
+    records: list[Record] = field(default_factory=list)  # of each LR image of a validation or test image, for the manifest
     packed: Path | None = None  # for the store
     packed_sha256: str = ""
     matches: list[tuple[str, int]] = field(default_factory=list)  # references that this training image shows
@@ -86,27 +106,47 @@ def _prepare_one(task: _Task) -> _Done:
     pixels = hashlib.sha256(f"{image.shape}".encode() + image.data).hexdigest()
     if task.references and (matches := _references(task.references).find(near_duplicates.fingerprint(image), pixels)):
         return _Done(task, pixels=pixels, size=(image.shape[0], image.shape[1]), matches=matches)
-    if task.lr_source is None:
-        lr_image = bicubic.bicubic_downscale(hr_image, task.scale, task.kernel)
-    else:
-        try:
-            lr_image = read_image(task.lr_source)
-        except SrganError as error:
-            return _Done(task, bad=f"its LR image: {_reason(error, task.lr_source)}")
-        height, width = (side // task.scale for side in hr_image.shape[:2])
-        if lr_image.shape[:2] != (height, width):
-            found = f"{lr_image.shape[1]}x{lr_image.shape[0]}"
-            multiple = all(side % task.scale == 0 for side in image.shape[:2])
-            advice = "" if multiple else f": cut the HR image to a multiple of {task.scale} pixels first, then make the LR image from it"
-            return _Done(task, bad=f"its LR image has {found} pixels, at scale {task.scale} it needs {width}x{height}{advice}")
+    try:
+        made = [_make_input(task, one, hr_image, pixels) for one in task.inputs]
+    except SrganError as error:
+        return _Done(task, bad=str(error))
     size = (hr_image.shape[0], hr_image.shape[1])
     if task.part == "train":
         (packed,) = task.files
-        checksum = pack(packed, as_rgb(hr_image), as_rgb(lr_image))
+        checksum = pack(packed, as_rgb(hr_image), *(as_rgb(lr_image) for lr_image, _ in made))
         return _Done(task, pixels=pixels, size=size, packed=packed, packed_sha256=checksum)
-    hr_path, lr_path = task.files
-    digests = {"lr_sha256": _write_png(lr_path, lr_image), "hr_sha256": _write_png(hr_path, hr_image)}
-    return _Done(task, pixels=pixels, size=size, digests=digests, fingerprint=near_duplicates.fingerprint(image))
+    hr_path, *lr_paths = task.files
+    records = [{"lr_sha256": _write_png(path, lr_image)} | drawn for path, (lr_image, drawn) in zip(lr_paths, made, strict=True)]
+    hr_sha256 = _write_png(hr_path, hr_image)
+    records = [record | {"hr_sha256": hr_sha256} for record in records]
+    return _Done(task, pixels=pixels, size=size, records=records, fingerprint=near_duplicates.fingerprint(image))
+
+
+def _make_input(task: _Task, made: Input, hr_image: np.ndarray, pixels: str) -> tuple[np.ndarray, Record]:
+    """Return an LR image, and the drawn parameters for the manifest. `pixels` is the digest of the original image."""
+    if made.recipe is None:
+        return _read_lr(task, hr_image), {}
+    if made.recipe.is_bicubic:
+        return bicubic.bicubic_downscale(hr_image, task.scale, task.kernel), {}
+    torch.set_num_threads(1)  # the processes run in parallel, and a fork cannot use the threads of its parent
+    lr_image, plan = made.recipe.degrade(as_rgb(hr_image), task.scale, (task.seed, int(pixels, 16), made.variant))
+    return lr_image, {"drawn": describe_plan(plan)}
+
+
+def _read_lr(task: _Task, hr_image: np.ndarray) -> np.ndarray:
+    """Return the data set's own LR image."""
+    assert task.lr_source
+    try:
+        lr_image = read_image(task.lr_source)
+    except SrganError as error:
+        raise SrganError(f"its LR image: {_reason(error, task.lr_source)}") from error
+    height, width = (side // task.scale for side in hr_image.shape[:2])
+    if lr_image.shape[:2] != (height, width):
+        found = f"{lr_image.shape[1]}x{lr_image.shape[0]}"
+        multiple = all(side % task.scale == 0 for side in read_image(task.source).shape[:2])
+        advice = "" if multiple else f": cut the HR image to a multiple of {task.scale} pixels first, then make the LR image from it"
+        raise SrganError(f"its LR image has {found} pixels, at scale {task.scale} it needs {width}x{height}{advice}")
+    return lr_image
 
 
 def _reason(error: SrganError, path: Path) -> str:
@@ -155,7 +195,7 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
     if not isinstance(listing, dict) or "images" not in listing:
         raise SrganError(f"{raw / 'manifest.json'}: not a list of downloaded images. Make it again with: dvc repro -sf download")
     with atomic_folder(out) as folder, Workers(_prepare_one, processes) as workers:
-        manifest = _Preparation(raw, folder, options, listing["images"], listing.get("left_out", [])).make(workers.map)
+        manifest = _Preparation(raw, folder, options, listing).make(workers.map)
         write_json(folder / FILE, manifest)
     return manifest
 
@@ -169,9 +209,12 @@ class NotPrepared(SrganError):
 
 
 class _Preparation:
-    def __init__(self, raw: Path, folder: Path, options: Prepare, sources: list[Record], left_out: list[Record]) -> None:
-        self.folder, self.options, self.sources = folder, options, sources
-        self.left_out = left_out + other_scales(sources, options.scale)
+    def __init__(self, raw: Path, folder: Path, options: Prepare, listing: Record) -> None:
+        self.folder, self.options, self.sources = folder, options, listing["images"]
+        self.recipe = Recipe(options.recipe)
+        self.variants = (1 if self.recipe.is_bicubic else options.variants) if self.recipe.made_ahead else 0
+        sources = self.sources
+        self.left_out = listing.get("left_out", []) + other_scales(sources, options.scale)
         self.skipped: list[dict[str, str]] = []
         self.leaks: list[Record] = []
         self.duplicates: list[dict[str, str]] = []
@@ -182,6 +225,7 @@ class _Preparation:
         for record in sources:
             groups.setdefault(record["set"], {})[record["path"]] = record.get("name", record["path"].split("/", 2)[2])
         self.lr_images = [lr_of(record, options.scale) for record in sources]  # of the data sets
+        self._refuse_own_lr_images()
         names: dict[str, str] = {}
         for group in groups.values():
             names |= dict(zip(group, unique_names(list(group.values())), strict=True))
@@ -191,15 +235,30 @@ class _Preparation:
                 require(raw / record["path"], "download"),
                 record["set"],
                 names[record["path"]],
-                parts.get(record["path"], "test"),
+                part := parts.get(record["path"], "test"),
                 folder,
                 options.scale,
                 options.kernel,
-                None,
+                options.seed,
+                self._inputs(record["set"], part, lr_image is not None),
                 require(raw / lr_image["path"], "download") if lr_image else None,
             )
             for number, (record, lr_image) in enumerate(zip(sources, self.lr_images, strict=True))
         ]
+
+    def _refuse_own_lr_images(self) -> None:
+        """Refuse training images with LR images of their own if a recipe would replace those."""
+        for record, lr_image in zip(self.sources, self.lr_images, strict=True):
+            if lr_image and record["split"] == "train" and not self.recipe.is_bicubic:
+                raise SrganError(
+                    f"params.yaml: data set {record['set']} has LR images of its own, which prepare.recipe would replace. "
+                    "Set prepare.recipe to bicubic, or name the HR images alone with {folder: ..., hr: ...}"
+                )
+
+    def _inputs(self, set_name: str, part: Part, own: bool) -> tuple[Input, ...]:
+        """Return the LR images to make from an image. `own`: the data set has one."""
+        recipe = None if own else self.recipe
+        return tuple(Input(set_name, recipe, variant) for variant in range(self.variants if part == "train" else 1))
 
     def make(self, run: Run) -> Record:
         tasks = {part: [task for task in self.tasks if task.part == part] for part in ("train", "validation", "test")}
@@ -257,7 +316,7 @@ class _Preparation:
 
     def _pack(self, training: Iterator[_Done], results: dict[int, _Done], parts: dict[str, Part]) -> None:
         seen: dict[str, str] = {}
-        with StoreWriter(self.folder, self.options.scale) as store:
+        with StoreWriter(self.folder, self.options.scale, self.recipe, self.variants) as store:
             for done in training:
                 label = _label(done)
                 if done.matches:
@@ -278,20 +337,19 @@ class _Preparation:
         images = []
         for number, done in sorted(results.items()):
             record = self.sources[number]
-            images.append(
-                {
-                    "set": done.task.set,
-                    "name": done.task.name,
-                    "part": done.task.part,
-                    "height": done.size[0],
-                    "width": done.size[1],
-                    "source": record["path"],
-                    "source_sha256": record["sha256"],
-                    "licence": record["licence"],
-                    "own_lr": self.lr_images[number] is not None,
-                }
-                | done.digests
-            )
+            image = {
+                "name": done.task.name,
+                "part": done.task.part,
+                "height": done.size[0],
+                "width": done.size[1],
+                "source": record["path"],
+                "source_sha256": record["sha256"],
+                "licence": record["licence"],
+            }
+            if done.task.part == "train":
+                images.append({"set": done.task.set} | image | {"own_lr": self.lr_images[number] is not None})
+            for made, of_input in zip(done.task.inputs, done.records, strict=False):
+                images.append({"set": made.set} | image | {"own_lr": made.recipe is None} | of_input)
         left_out: dict[str, list[Any]] = {
             "skipped": self.skipped,
             "leaks": self.leaks,
@@ -319,17 +377,24 @@ class _Preparation:
             for image in images
             if image["part"] == "test"
         )
-        degraded = [options.scale, options.kernel]
-        return {
-            "scale": options.scale,
-            "kernel": options.kernel,
-            "seed": options.seed,
-            "validation": options.validation,
-            "test": options.test,
-            "train_sha256": digest([degraded, learned_from]),  # identifies the training data
-            "test_sha256": digest([degraded, scored]),  # identifies the test data
-            "images": images,
-        } | left_out
+        recipe = self.recipe
+        rule = options.kernel if recipe.is_bicubic else recipe.digest
+        learned_by = [rule, self.variants, options.seed] if self.variants and not recipe.is_bicubic else rule
+        scored_by = rule if recipe.is_bicubic else [rule, options.seed]
+        return (
+            {
+                "scale": options.scale,
+                "kernel": options.kernel,
+                "seed": options.seed,
+                "validation": options.validation,
+                "test": options.test,
+                "train_sha256": digest([[options.scale, learned_by], learned_from]),  # identifies the training data
+                "test_sha256": digest([[options.scale, scored_by], scored]),  # identifies the test data
+            }
+            | ({} if recipe.is_bicubic else {"recipe": recipe.describe()})
+            | {"images": images}
+            | left_out
+        )
 
 
 def _label(done: _Done) -> str:

@@ -34,6 +34,7 @@ class PatchSampler:
 
     def __init__(self, store: Store, batch_size: int, patch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
         self.store, self.batch_size, self.patch_size, self.seed = store, batch_size, patch_size, seed
+        self.rank, self.processes = rank, processes
         self._share, self._all = slice(rank * batch_size, (rank + 1) * batch_size), processes * batch_size
         self.eligible_images = [i for i, image in enumerate(store.hr) if min(image.shape[:2]) >= patch_size]
         if not self.eligible_images:
@@ -42,30 +43,57 @@ class PatchSampler:
                 f"patch_size: {patch_size} pixels is more than any training image has (at most {largest}). Lower it in params.yaml"
             )
         self._eligible = np.array(self.eligible_images)
-        self._positions = np.array([image.shape[:2] for image in store.lr])[self._eligible] - patch_size // store.scale + 1
+        lr_sizes = np.array([image.shape[:2] for image in store.hr]) // store.scale
+        self._positions = lr_sizes[self._eligible] - patch_size // store.scale + 1
 
-    def sample_positions(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return the patches of a step, `(N,)` each: image index, top and left in LR pixels, and symmetry 0..7.
+    def sample_positions(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the patches of a step, `(N,)` each: image index, top and left in LR pixels, symmetry 0..7, and LR variant.
 
-        The image is drawn first and uniformly. The position and the symmetry follow.
+        The image is drawn first and uniformly. The position, the symmetry and the variant follow.
         """
         random = np.random.default_rng((self.seed, step))
         drawn = random.integers(len(self._eligible), size=self._all)
         top, left = random.integers(self._positions[drawn]).T
-        positions = self._eligible[drawn], top, left, random.integers(8, size=self._all)
+        symmetry, variant = (random.integers(count, size=self._all) for count in (8, max(self.store.variants, 1)))
+        positions = self._eligible[drawn], top, left, symmetry, variant
         return tuple(values[self._share] for values in positions)  # type: ignore[return-value]
 
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the batch of a step, uint8: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`."""
+    def __call__(self, step: int) -> tuple[np.ndarray, ...]:
+        """Return the batch of a step, uint8: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`.
+
+        There is no LR if the store has none. `degrade` then makes it.
+        """
         scale, hr_side, lr_side = self.store.scale, self.patch_size, self.patch_size // self.store.scale
         hr_batch = np.empty((self.batch_size, hr_side, hr_side, 3), np.uint8)
         lr_batch = np.empty((self.batch_size, lr_side, lr_side, 3), np.uint8)
         positions = zip(*(values.tolist() for values in self.sample_positions(step)), strict=True)
-        for n, (image, top, left, symmetry) in enumerate(positions):
-            _dihedral(self.store.lr[image][top : top + lr_side, left : left + lr_side], symmetry, lr_batch[n])
+        for n, (image, top, left, symmetry, variant) in enumerate(positions):
+            if self.store.variants:
+                lr_image = self.store.lr_variants[image][variant]
+                _dihedral(lr_image[top : top + lr_side, left : left + lr_side], symmetry, lr_batch[n])
             top, left = top * scale, left * scale
             _dihedral(self.store.hr[image][top : top + hr_side, left : left + hr_side], symmetry, hr_batch[n])
-        return hr_batch, lr_batch
+        return (hr_batch, lr_batch) if self.store.variants else (hr_batch,)
+
+    def degrade(self, hr_patches: torch.Tensor, step: int) -> torch.Tensor:
+        """Make the LR patches of a step by the recipe of the store.
+
+        Args:
+            hr_patches: `(N, 3, patch, patch)` float32 in 0..1, on any device.
+            step: of the training.
+
+        Returns:
+            `(N, 3, patch / scale, patch / scale)` float32 in 0..1, rounded to 8 bits.
+        """
+        return self.store.recipe.degrade_patches(hr_patches, self.store.scale, self.seed, step, self.rank, self.processes)
+
+    def lr_patches(self, step: int) -> np.ndarray:
+        """Return the LR patches of a step alone, `(N, patch / scale, patch / scale, 3)` uint8."""
+        hr_batch, *lr_batch = self(step)
+        if lr_batch:
+            return lr_batch[0]
+        degraded = self.degrade(torch.from_numpy(hr_batch).permute(0, 3, 1, 2).float() / 255, step)
+        return degraded.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
     def color_gains(self, step: int, jitter: float) -> np.ndarray:
         """Return a factor for each patch and channel of a step, `(N, 3)` float32 in `1 - jitter` to 1."""
@@ -102,33 +130,40 @@ class GpuPatchSampler:
         for start in range(0, store.pixels.size, UPLOAD_BYTES):  # processes that start together must not each hold a copy in memory
             piece = slice(start, start + UPLOAD_BYTES)
             self.pixels[piece] = torch.from_numpy(np.array(store.pixels[piece]))
-        # First pixel and width of each image, HR in row 0 and LR in row 1: the LR pixels follow the HR pixels of an image.
-        hr_sizes = np.array([image.size for image in store.hr], np.int64)
+        # First pixel and width of each image, HR in row 0 and LR in row 1: the LR variants follow the HR pixels of an image.
+        hr_sizes, lr_sizes = (np.array([image.size // area for image in store.hr], np.int64) for area in (1, store.scale**2))
         widths = np.array([image.shape[1] for image in store.hr], np.int64)
         self.starts = torch.from_numpy(np.stack([store.offsets, store.offsets + hr_sizes])).to(device)
         self.widths = torch.from_numpy(np.stack([widths, widths // store.scale])).to(device)
+        self.lr_sizes = torch.from_numpy(lr_sizes).to(device)
 
     @staticmethod
     def fits(store: Store, device: torch.device) -> bool:
         """Return True if a CUDA device has room for the store: `DEVICE_SHARE` of its free memory."""
         return device.type == "cuda" and store.pixels.size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
 
-    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the batch of a step on the device, uint8: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`."""
-        image, top, left, symmetry = torch.from_numpy(np.stack(self.patches.sample_positions(step))).to(self.device, non_blocking=True)
+    def __call__(self, step: int) -> tuple[torch.Tensor, ...]:
+        """Return the batch of a step on the device, as `PatchSampler` does."""
+        positions = torch.from_numpy(np.stack(self.patches.sample_positions(step))).to(self.device, non_blocking=True)
+        image, top, left, symmetry, variant = positions
         scale, side = self.patches.store.scale, self.patches.patch_size
-        hr_batch = self._cut(0, image, top * scale, left * scale, symmetry, side)
-        return hr_batch, self._cut(1, image, top, left, symmetry, side // scale)
+        hr_batch = self._cut(self.starts[0][image], self.widths[0][image], top * scale, left * scale, symmetry, side)
+        if not self.patches.store.variants:
+            return (hr_batch,)
+        starts = self.starts[1][image] + variant * self.lr_sizes[image]
+        return hr_batch, self._cut(starts, self.widths[1][image], top, left, symmetry, side // scale)
 
-    def _cut(self, row: int, image: torch.Tensor, top: torch.Tensor, left: torch.Tensor, symmetry: torch.Tensor, side: int) -> torch.Tensor:
-        """Cut patches of HR (row 0) or LR (row 1) images in one gather. The indices include the symmetry."""
+    def _cut(
+        self, starts: torch.Tensor, widths: torch.Tensor, top: torch.Tensor, left: torch.Tensor, symmetry: torch.Tensor, side: int
+    ) -> torch.Tensor:
+        """Cut patches of images of these first pixels and widths in one gather. The indices include the symmetry."""
         line = torch.arange(side, device=self.device)
         y, x = line[None, :, None], line[None, None, :]
         symmetry = symmetry[:, None, None]
         y, x = torch.where(symmetry & 4 != 0, x, y), torch.where(symmetry & 4 != 0, y, x)
         y, x = torch.where(symmetry & 1 != 0, side - 1 - y, y), torch.where(symmetry & 2 != 0, side - 1 - x, x)
-        pixel = (top[:, None, None] + y) * self.widths[row][image][:, None, None] + left[:, None, None] + x
-        first = self.starts[row][image][:, None, None] + 3 * pixel
+        pixel = (top[:, None, None] + y) * widths[:, None, None] + left[:, None, None] + x
+        first = starts[:, None, None] + 3 * pixel
         return self.pixels[first[..., None] + torch.arange(3, device=self.device)]
 
 

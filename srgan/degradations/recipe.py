@@ -16,6 +16,7 @@ from srgan.config import recipe as config
 from srgan.degradations.base import Batch, Drawing, Drawn, Draws
 from srgan.degradations.bicubic import bicubic_downscale
 from srgan.degradations.registry import DEGRADATIONS
+from srgan.utils.errors import SrganError
 from srgan.utils.files import digest
 
 DRAWS = 512  # random numbers for one image
@@ -39,12 +40,36 @@ class Recipe:
 
     Args:
         recipe: ``prepare.recipe`` of ``params.yaml``: the name of a preset, or steps.
+        name: of the steps, to show. The default is the name of the preset.
     """
 
-    def __init__(self, recipe: config.Recipe) -> None:
-        self.name = recipe if isinstance(recipe, str) else ""
+    def __init__(self, recipe: config.Recipe, name: str = "") -> None:
+        self.name = name or (recipe if isinstance(recipe, str) else "")
         self.steps = config.steps_of(recipe)
-        self.is_bicubic = self.name == "bicubic"
+        self.is_bicubic = recipe == "bicubic"
+
+    @classmethod
+    def from_description(cls, described: Any, file: str) -> "Recipe":
+        """Return the recipe of a result of `describe`.
+
+        Args:
+            described: the result, as read from JSON.
+            file: its origin for the message.
+
+        Raises:
+            SrganError: the recipe is of another version of this program, in which its steps give other images.
+        """
+        try:
+            recipe = cls(config.steps_from_json(described["steps"]), described["name"])
+        except (KeyError, TypeError, ValueError):
+            recipe = None
+        if recipe is None or recipe.digest != described["digest"]:
+            raise SrganError(f"{file}: made with other degradations than those of this program. Make it again with: dvc repro -sf prepare")
+        return recipe
+
+    def describe(self) -> dict[str, Any]:
+        """Return the recipe as JSON can hold it: `name`, `steps` and `digest`."""
+        return {"name": self.name, "steps": [step.model_dump() for step in self.steps], "digest": self.digest}
 
     @property
     def made_ahead(self) -> bool:
@@ -102,6 +127,14 @@ class Recipe:
         target = height // scale, width // scale
         plans = [self.draw(Drawing(Draws(row), height, width, target, patch=True)) for row in uniforms.tolist()]
         return apply(plans, hr_patches).mul(255).round_().div_(255)
+
+
+BICUBIC = Recipe("bicubic")
+
+
+def describe_plan(plan: Plan) -> list[dict[str, Any]]:
+    """Return what happened to an image as JSON can hold it: for each step its `name` and parameters."""
+    return [{"name": step.name} | step.drawn for step in plan]
 
 
 def draw(steps: Sequence[Any], state: Drawing, outer: tuple[int, ...] = ()) -> Plan:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from srgan.data.download.catalog import DATA_SETS
-from srgan.data.manifest import Part
+from srgan.data.manifest import Part, recipe_of
 from srgan.data.packed_store import Store
 from srgan.evaluation.page import render
 from srgan.images.read import read_rgb
@@ -49,6 +49,7 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
     page = render(
         "data.html",
         manifest=manifest,
+        recipe=_recipe(manifest) if images else "",
         sets=sets,
         sheets=sheets,
         pairs=pairs,
@@ -58,6 +59,11 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
         own_lr=sorted({image["set"] for image in images if image.get("own_lr")}),
     )
     files.write_text(path, page.encode(errors="backslashreplace").decode())  # names of files may hold bytes that are not text
+
+
+def _recipe(manifest: dict[str, Any]) -> str:
+    recipe = recipe_of(manifest)
+    return f"recipe {recipe}" if "recipe" in manifest else f"{'MATLAB' if recipe == 'matlab' else 'Pillow'}'s bicubic"
 
 
 def _leaks(manifest: dict[str, Any], thumbnails: "_Thumbnails | None") -> list[dict[str, Any]]:
@@ -124,8 +130,10 @@ class _Thumbnails:
 
     def _read(self, image: dict[str, Any], kind: Literal["hr", "lr"]) -> np.ndarray:
         if image["part"] == "train":
-            images = self.store.hr if kind == "hr" else self.store.lr
-            return images[self.number[f"{image['set']}/{image['name']}"]]
+            number = self.number[f"{image['set']}/{image['name']}"]
+            if kind == "lr" and not self.store.variants:
+                return self.store.recipe.degrade(self.store.hr[number], self.store.scale, (number,))[0]
+            return self.store.hr[number] if kind == "hr" else self.store.lr_variants[number][0]
         return read_rgb(self.prepared / image["part"] / image["set"] / kind / f"{image['name']}.png")
 
 

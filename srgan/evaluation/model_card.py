@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from srgan.data.manifest import recipe_of
 from srgan.evaluation.page import render
 from srgan.metrics.registry import METRICS, ranking
 from srgan.training import lineage
@@ -42,7 +43,8 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
         megabytes=f"{exported['bytes'] / 1e6:.1f}",
         metadata=metadata,
         lineage=lineage.sentences(metadata),
-        kernel=manifest["kernel"],
+        recipe=escaped(recipe_of(manifest)),
+        bicubic="recipe" not in manifest,
         own_lr=escaped(", ".join(sorted(own_lr))),
         data=_data(manifest),
         models=MODELS,

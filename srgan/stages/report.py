@@ -4,7 +4,7 @@ import logging
 
 from srgan.config.project import Project
 from srgan.config.schema import Params
-from srgan.data.manifest import read_manifest
+from srgan.data.manifest import read_manifest, recipe_of
 from srgan.evaluation.evaluate import read_table
 from srgan.evaluation.history import read_history, write_loss_tables
 from srgan.evaluation.report import write_report
@@ -29,7 +29,7 @@ def run(project: Project, params: Params) -> None:
     manifest = read_manifest(project.prepared)
     training = current_training(project, params)
     costs = [benchmark.measure(path) for path in exported_models(project, params, training.scale).values()]
-    origin = mlflow_run.origin(training) | {"scored on": manifest["test_sha256"][:16], "LR images": manifest["kernel"]}
+    origin = mlflow_run.origin(training) | {"scored on": manifest["test_sha256"][:16], "LR images": recipe_of(manifest)}
     if continued := lineage.sentences(read_metadata(project.generator, made_by="train")):
         origin |= {"continued": "; ".join(continued)}
     history = read_history(training.params, project.losses)

@@ -185,13 +185,16 @@ class Trainer:
 
     def batch(self, step: int, jitter: float) -> tuple[Tensor, Tensor]:
         """Return the HR and LR patches of a step, `(N, 3, H, W)` float32 in 0..1, with their colors scaled by up to `jitter`."""
-        hr_image, lr_image = (
+        images = [
             torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2).to(torch.float32, memory_format=self.format).div_(255)
             for pixels in self.batches(step)
-        )
-        if jitter:  # linear, so the LR patch remains the downscaled HR patch
+        ]
+        if jitter:  # linear, so a bicubic LR patch remains the downscaled HR patch
             gains = torch.from_numpy(self.sampler.color_gains(step, jitter)).to(self.device, non_blocking=True)[:, :, None, None]
-            hr_image, lr_image = hr_image * gains, lr_image * gains
+            images = [image * gains for image in images]
+        if len(images) == 1:
+            images.append(self.sampler.degrade(images[0], step).to(memory_format=self.format))
+        hr_image, lr_image = images
         return hr_image, lr_image
 
     def _backward(self, hr_image: Tensor, lr_image: Tensor) -> dict[str, Tensor]:

@@ -14,9 +14,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from srgan.config.data import Prepare
 from srgan.config.schema import Params
 from srgan.config.training import Runtime, Train
 from srgan.data.sampler import DEVICE_SHARE, PatchSampler
+from srgan.degradations.recipe import Recipe
 from srgan.distributed.device import pick_device
 from srgan.models.compact import CompactConfig
 from srgan.models.registry import create_discriminator, create_generator, parameter_count
@@ -150,7 +152,7 @@ def _trainer(params: Params, stage: str) -> Trainer:
     discriminator = None
     if isinstance(options, Train):
         discriminator = create_discriminator(options.discriminator)
-    store: Any = _Noise(params.prepare.scale, 2 * options.patch_size)
+    store: Any = _Noise(params.prepare, 2 * options.patch_size)
     crops = PatchSampler(store, options.batch_size, options.patch_size, options.seed)
     return Trainer(options, getattr(params.runtime, stage), _generator(params), discriminator, crops, [], pretrained_losses=False)
 
@@ -158,11 +160,13 @@ def _trainer(params: Params, stage: str) -> Trainer:
 class _Noise:
     """Looks like a `srgan.data.packed_store.Store` of one image."""
 
-    def __init__(self, scale: int, side: int) -> None:
-        self.scale, small = scale, side // scale
-        self.pixels = np.random.default_rng(0).integers(0, 256, 3 * (side**2 + small**2), dtype=np.uint8)
+    def __init__(self, options: Prepare, side: int) -> None:
+        self.scale, small = options.scale, side // options.scale
+        self.recipe = Recipe(options.recipe)
+        self.variants = int(self.recipe.made_ahead)
+        self.pixels = np.random.default_rng(0).integers(0, 256, 3 * (side**2 + self.variants * small**2), dtype=np.uint8)
         self.hr = [self.pixels[: 3 * side**2].reshape(side, side, 3)]
-        self.lr = [self.pixels[3 * side**2 :].reshape(small, small, 3)]
+        self.lr_variants = [self.pixels[3 * side**2 :].reshape(self.variants, small, small, 3)]
         self.offsets = np.zeros(1, np.int64)
 
 

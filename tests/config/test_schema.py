@@ -111,7 +111,7 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         ("{name: feature_matching, weight: 0.5}", "{name: hinge, weight: 0.5}", "train.losses: needs exactly one adversarial loss"),
         ("{name: l1, weight: 1.0}", "{name: hinge}", "pretrain.losses: cannot have hinge, which needs a discriminator"),
         ("{name: relativistic, weight: 0.02}", "{name: relativistic, weight: -1}", "train.losses[2].weight: must be at least 0 (is -1)"),
-        ("prepare: #", "prepare: 4\nunused: #", "prepare: must be a section with the options scale, kernel"),
+        ("prepare: #", "prepare: 4\nunused: #", "prepare: must be a section with the options scale, recipe, variants, kernel"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(tmp_path, old, new, expected):

@@ -10,9 +10,10 @@ from PIL import Image
 from srgan.data.packed_store import Store, StoreWriter, pack
 from srgan.data.sampler import GpuPatchSampler, PatchSampler, PrefetchingSampler, _dihedral
 from srgan.degradations import bicubic
+from srgan.degradations.recipe import BICUBIC, Recipe
 from srgan.images.read import read_image
 from srgan.utils.errors import SrganError
-from srgan.utils.files import atomic_file, atomic_folder
+from srgan.utils.files import atomic_file, atomic_folder, sha256
 
 
 def matlab_resize(image, size, scale):
@@ -75,13 +76,15 @@ def test_downscale_refuses_sizes_that_do_not_divide():
         bicubic.bicubic_downscale(np.zeros((10, 12, 3), np.uint8), 4)
 
 
-def make_store(folder, sizes=((64, 96), (48, 48)), scale=4):
+def make_store(folder, sizes=((64, 96), (48, 48)), scale=4, recipe=BICUBIC, variants=1):
+    """A store whose variants differ in brightness, and only in it."""
     random = np.random.default_rng(2)
-    with StoreWriter(folder, scale) as writer:
+    with StoreWriter(folder, scale, recipe, variants) as writer:
         for number, (height, width) in enumerate(sizes):
             lr_image = random.integers(0, 256, (height // scale, width // scale, 3), dtype=np.uint8)
             # HR pixel (y, x) carries the value of the LR pixel it belongs to: alignment shows.
-            checksum = pack(folder / "one", lr_image.repeat(scale, 0).repeat(scale, 1), lr_image)
+            made = [lr_image + np.uint8(7 * variant) for variant in range(variants)]
+            checksum = pack(folder / "one", lr_image.repeat(scale, 0).repeat(scale, 1), *made)
             writer.add(f"own/{number}", height, width, folder / "one", checksum)
     return Store(folder)
 
@@ -104,11 +107,71 @@ def test_the_layout_is_as_documented(tmp_path):
     assert index["sha256"] == hashlib.sha256("".join(image["sha256"] for image in index["images"]).encode()).hexdigest() == store.sha256
 
 
+NOISE = Recipe("gaussian-20")
+
+
+def test_a_store_with_a_recipe_is_read_as_documented(tmp_path):
+    store = make_store(tmp_path, recipe=NOISE, variants=3)
+    index, pixels = json.loads((tmp_path / "train.json").read_text()), np.fromfile(tmp_path / "train.u8", np.uint8)
+    assert (index["version"], index["variants"], index["recipe"]["name"]) == (3, 3, "gaussian-20")
+    assert [step["name"] for step in index["recipe"]["steps"]] == ["downscale", "noise"]
+    assert store.recipe.digest == NOISE.digest
+    image = index["images"][1]
+    lr_size = image["height"] // 4 * (image["width"] // 4) * 3
+    start = image["offset"] + 16 * lr_size
+    assert np.array_equal(pixels[start : start + 3 * lr_size].reshape(3, 12, 12, 3), store.lr_variants[1])
+    joined = "".join(image["sha256"] for image in index["images"]) + NOISE.digest
+    assert store.sha256 == hashlib.sha256(joined.encode()).hexdigest()
+    store.verify()
+    assert make_store(tmp_path, recipe=Recipe("gaussian-21"), variants=3).sha256 != store.sha256
+
+
+@pytest.mark.parametrize("change", [{"digest": "0"}, {"steps": [{"name": "gone"}]}, {"steps": [{"name": "noise", "gone": 1}]}])
+def test_a_store_made_by_other_degradations_is_refused(tmp_path, change):
+    make_store(tmp_path, recipe=NOISE, variants=0)
+    index = json.loads((tmp_path / "train.json").read_text())
+    (tmp_path / "train.json").write_text(json.dumps(index | {"recipe": index["recipe"] | change}))
+    with pytest.raises(SrganError, match=r"train\.json: made with other degradations .* dvc repro -sf prepare"):
+        Store(tmp_path)
+
+
+def test_bicubic_batches_never_change(tmp_path):
+    """Digests of the first version of this sampler: a changed draw would change the weights of every bicubic training."""
+    crops, found = PatchSampler(make_store(tmp_path), 16, 32, seed=7), hashlib.sha256()
+    for step in range(5):
+        for pixels in (*crops(step), crops.color_gains(step, 0.3)):
+            found.update(pixels.tobytes())
+    assert found.hexdigest() == "578562456534d276be2df15749664c67f1dd2d8649f6dc2305847cf44a798bb2"
+    files = {"train.json": "08bd0d819203e0d2", "train.u8": "6e6744e592d02e5c"}
+    assert {name: sha256(tmp_path / name)[:16] for name in files} == files
+
+
+def test_a_variant_is_drawn_for_each_patch(tmp_path):
+    crops = PatchSampler(make_store(tmp_path, recipe=NOISE, variants=3), batch_size=64, patch_size=16, seed=7)
+    hr_crops, lr_crops = crops(1)
+    differences = lr_crops - hr_crops[:, ::4, ::4]
+    assert {tuple(np.unique(one)) for one in differences} == {(0,), (7,), (14,)}
+    resident = GpuPatchSampler(crops, torch.device("cpu"))
+    assert all(np.array_equal(ours.numpy(), theirs) for ours, theirs in zip(resident(1), (hr_crops, lr_crops), strict=True))
+
+
+def test_a_store_without_lr_images_gives_the_same_hr_patches(tmp_path):
+    with_lr = PatchSampler(make_store(tmp_path), 8, 32, seed=3)(5)
+    crops = PatchSampler(make_store(tmp_path, recipe=NOISE, variants=0), 8, 32, seed=3)
+    assert not crops.store.lr
+    for sampler in (crops, GpuPatchSampler(crops, torch.device("cpu")), PrefetchingSampler(crops, torch.device("cpu"))):
+        (hr_crops,) = sampler(5)
+        assert np.array_equal(np.asarray(hr_crops), with_lr[0])
+    noisy = crops.lr_patches(5)
+    assert noisy.shape == with_lr[1].shape
+    assert 20 < np.std(noisy.astype(float) - with_lr[1]) < 35  # of the noise, and of bicubic reduction of square blocks
+
+
 def test_a_store_of_another_version_or_misaligned_images_are_refused(tmp_path):
     make_store(tmp_path)
     index = json.loads((tmp_path / "train.json").read_text())
     (tmp_path / "train.json").write_text(json.dumps(index | {"version": 1}))
-    with pytest.raises(SrganError, match=r"store version 1, this program reads 2\. Run: dvc repro -sf prepare"):
+    with pytest.raises(SrganError, match=r"store version 1, this program reads 2 and 3\. Run: dvc repro -sf prepare"):
         Store(tmp_path)
     with StoreWriter(tmp_path, 4) as writer, pytest.raises(ValueError, match="does not hold HR 48x52"):
         pack(tmp_path / "one", np.zeros((48, 48, 3), np.uint8), np.zeros((12, 12, 3), np.uint8))
@@ -141,7 +204,7 @@ def test_every_image_place_and_turn_is_drawn(tmp_path):
     drawn = np.concatenate([np.stack(crops.sample_positions(step)) for step in range(40)], axis=1)
     assert set(drawn[0]) == {0, 1}
     assert set(drawn[3]) == set(range(8))
-    assert {(top, left) for image, top, left, _ in drawn.T if image == 1} == {(y, x) for y in range(5) for x in range(5)}
+    assert {(top, left) for image, top, left, _, _ in drawn.T if image == 1} == {(y, x) for y in range(5) for x in range(5)}
     assert set(drawn[2][drawn[0] == 0]) == set(range(17))
 
 

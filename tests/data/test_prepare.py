@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from srgan.data.packed_store import Store
 from srgan.data.prepare import NotPrepared, prepare
 from srgan.data.split import split
 from srgan.degradations import bicubic
+from srgan.degradations.registry import DEGRADATIONS
 from srgan.evaluation.data_card import write_data_card
 from srgan.evaluation.evaluate import evaluate
 from srgan.images.png import write_png
@@ -414,3 +416,78 @@ def test_a_nonsensical_number_of_processes_is_refused(folder):
     done = run("srgan", "prepare", "--processes", "0", cwd=folder, check=False)
     assert done.returncode == 2
     assert "'--processes': Input should be greater than or equal to 1" in done.stderr
+
+
+# -- recipes -----------------------------------------------------------------------------------------------------------
+
+
+NOISY = "gaussian-20"
+
+
+def test_the_inputs_of_a_recipe_are_made_once_and_depend_on_the_pixels_and_the_seed(raw, tmp_path):
+    manifest = prepare(raw, tmp_path / "out", options(recipe=NOISY))
+    (pair,) = pairs(tmp_path / "out", "test")
+    hr_image, lr_image = pair.read()
+    noise = lr_image.astype(int) - bicubic.bicubic_downscale(hr_image, 4)
+    assert 10 < noise.std() < 30
+    (record,) = (image for image in manifest["images"] if image["part"] == "test")
+    assert [step["name"] for step in record["drawn"]] == ["downscale", "noise"]
+    assert record["drawn"][1]["strength"] == 20
+    assert manifest["recipe"]["name"] == NOISY
+    again = prepare(raw, tmp_path / "again", options(recipe=NOISY), processes=3)
+    assert again == manifest
+    # Another name changes nothing. Another seed and other pixels do.
+    moved = make_raw(tmp_path / "moved", {key.replace("/t.", "/u."): value for key, value in PLAIN.items()})
+    images = [image for image in prepare(moved, tmp_path / "out", options(recipe=NOISY))["images"] if image["part"] == "test"]
+    assert (images[0]["name"], images[0]["lr_sha256"]) == ("u", record["lr_sha256"])
+    other = prepare(raw, tmp_path / "out", options(recipe=NOISY, seed=1))
+    assert other["test_sha256"] != manifest["test_sha256"]
+    assert record["lr_sha256"] not in {image.get("lr_sha256") for image in other["images"]}
+
+
+def test_the_digests_of_the_data_contain_the_recipe(raw, tmp_path):
+    recipes = ("bicubic", "gaussian-20", "gaussian-21", ({"name": "resize"}, {"name": "downscale"}))
+    made = [prepare(raw, tmp_path / "out", options(recipe=recipe)) for recipe in recipes]
+    for key in ("train_sha256", "test_sha256"):
+        assert len({manifest[key] for manifest in made}) == len(recipes)
+    assert prepare(raw, tmp_path / "out", options(recipe=NOISY, variants=9))["train_sha256"] == made[1]["train_sha256"]
+
+
+def test_the_store_of_a_recipe_has_no_lr_images(raw, tmp_path):
+    prepare(raw, tmp_path / "out", options(recipe=NOISY))
+    store = Store(tmp_path / "out")
+    assert (store.variants, store.recipe.name, store.lr) == (0, NOISY, [])
+    assert sum(image.size for image in store.hr) == store.pixels.size
+
+
+def test_variants_are_made_ahead_for_a_step_that_cannot_run_in_the_training(raw, tmp_path, monkeypatch):
+    monkeypatch.setitem(DEGRADATIONS, "noise", replace(DEGRADATIONS["noise"], ahead=True))
+    prepare(raw, tmp_path / "out", options(recipe=NOISY, variants=3))
+    store = Store(tmp_path / "out")
+    assert store.variants == 3
+    for hr_image, variants in zip(store.hr, store.lr_variants, strict=True):
+        assert len({variant.tobytes() for variant in variants}) == 3
+        small = bicubic.bicubic_downscale(hr_image, 4).astype(int)
+        assert all(10 < (variant - small).std() < 30 for variant in variants)
+    former = Store(tmp_path / "out").sha256
+    prepare(raw, tmp_path / "out", options(recipe=NOISY, variants=2, seed=0))
+    assert (Store(tmp_path / "out").variants, Store(tmp_path / "out").sha256 != former) == (2, True)
+
+
+def test_scale_1_prepares_inputs_of_the_size_of_the_original(raw, tmp_path):
+    prepare(raw, tmp_path / "out", options(scale=1))
+    store = Store(tmp_path / "out")
+    assert all(np.array_equal(lr_image, hr_image) for hr_image, lr_image in zip(store.hr, store.lr, strict=True))
+    prepare(raw, tmp_path / "out", options(scale=1, recipe=NOISY))
+    hr_image, lr_image = pairs(tmp_path / "out", "test")[0].read()
+    assert hr_image.shape == lr_image.shape
+    assert 10 < (lr_image.astype(int) - hr_image).std() < 30
+
+
+def test_own_lr_images_of_the_training_and_a_recipe_exclude_each_other(raw, tmp_path):
+    listing = json.loads((raw / "manifest.json").read_text())
+    for image in listing["images"]:
+        image["lr"] = [image | {"scale": 4}]
+    (raw / "manifest.json").write_text(json.dumps(listing))
+    with pytest.raises(SrganError, match=r"data set own has LR images of its own, which prepare\.recipe would replace"):
+        prepare(raw, tmp_path / "out", options(recipe=NOISY))

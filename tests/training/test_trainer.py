@@ -15,6 +15,7 @@ import torch
 from srgan.config import schema
 from srgan.data.manifest import Pair
 from srgan.data.sampler import PatchSampler
+from srgan.degradations.recipe import BICUBIC
 from srgan.distributed.device import pick_device, pick_precision
 from srgan.distributed.signals import Interrupted
 from srgan.images.png import write_png
@@ -30,6 +31,7 @@ from srgan.utils.errors import SrganError
 from tests.data.test_packed_store import make_store
 from tests.helpers.commands import run, start, wait_for
 from tests.helpers.project import runtime, write_params
+from tests.helpers.recipes import SECOND_ORDER
 
 
 @pytest.fixture
@@ -44,14 +46,15 @@ def world(tmp_path):
     return tmp_path, [pair]
 
 
-def trainer(world, stage, changes=None, **more):
+def trainer(world, stage, changes=None, recipe=BICUBIC, **more):
     folder, validation = world
     params = schema.load(write_params(folder, changes))
     options = getattr(params, stage)
     torch.manual_seed(options.seed)
     generator = build_generator("compact", scale=4, features=8, depth=1)
     discriminator = build_discriminator("patch", features=4, depth=2) if stage == "train" else None
-    crops = PatchSampler(make_store(folder), options.batch_size, options.patch_size, options.seed)
+    store = make_store(folder, recipe=recipe, variants=int(recipe.made_ahead))
+    crops = PatchSampler(store, options.batch_size, options.patch_size, options.seed)
     return Trainer(options, getattr(params.runtime, stage), generator, discriminator, crops, validation, **more)
 
 
@@ -62,8 +65,8 @@ def go(subject, place):
         return subject.fit(log, checkpoints)
 
 
-def fit(world, stage, folder, changes=None):
-    return go(trainer(world, stage, changes), world[0] / folder)
+def fit(world, stage, folder, changes=None, **more):
+    return go(trainer(world, stage, changes, **more), world[0] / folder)
 
 
 def interrupt(subject, place, at):
@@ -192,6 +195,25 @@ def test_a_run_interrupted_and_resumed_ends_in_the_same_weights(world, stage, st
     assert equal(fit(world, stage, "broken"), expected)
     for suffix in (".csv", "_validation.csv"):
         assert (world[0] / f"broken{suffix}").read_bytes() == (world[0] / f"straight{suffix}").read_bytes()
+
+
+def test_a_run_with_a_random_recipe_resumes_in_the_same_weights(world):
+    more = {"changes": {"train.color_jitter": 0.2}, "recipe": SECOND_ORDER}
+    expected = fit(world, "train", "straight", **more)
+    interrupt(trainer(world, "train", **more), world[0] / "broken", 3)
+    assert equal(fit(world, "train", "broken", **more), expected)
+    assert not equal(fit(world, "train", "bicubic", {"train.color_jitter": 0.2}), expected)
+
+
+def test_colors_change_before_the_recipe_which_ends_in_8_bits(world):
+    subject = trainer(world, "train", recipe=SECOND_ORDER)
+    (hr_image, lr_image), (plain, _) = subject.batch(3, jitter=0.5), subject.batch(3, jitter=0)
+    gains = torch.from_numpy(subject.sampler.color_gains(3, 0.5))[:, :, None, None]
+    assert torch.equal(hr_image, plain * gains)
+    assert torch.equal(lr_image, SECOND_ORDER.degrade_patches(hr_image, 4, subject.options.seed, 3))
+    assert torch.equal((lr_image * 255).round() / 255, lr_image)
+    assert torch.equal(subject.batch(0, jitter=0)[1], subject.batch(0, jitter=0)[1])
+    assert not torch.equal(subject.batch(4, jitter=0)[1], lr_image)
 
 
 def test_batch_normalisation_is_averaged_and_resumed(world):
