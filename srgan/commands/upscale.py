@@ -62,6 +62,14 @@ def upscale(
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
     lossless: Annotated[bool, typer.Option("--lossless", help="Write WebP and AVIF without loss.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="In a folder, write results that exist already again.")] = False,
+    hints: Annotated[
+        str | None,
+        typer.Option(
+            parser=str,
+            metavar="PATH",
+            help="For a model that colorizes: strokes of color on a transparent image of the same size, which the result follows.",
+        ),
+    ] = None,
     no_provenance: Annotated[bool, typer.Option("--no-provenance", help="Do not name the model in the result's XMP.")] = False,
 ) -> None:
     """Upscale images with an exported model."""
@@ -73,6 +81,8 @@ def upscale(
     project, settings = Project(), Options(outscale, quality, lossless, not no_provenance)
     ending = f".{suffix}" if suffix else None
     one = _one_file(inputs, output)
+    if hints and not one:
+        raise SrganError("--hints: fits one image. Name one image and one file for the result")
     if one and ending and output != "-":
         _check_format(output, ending)
     jobs = [] if one else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
@@ -85,7 +95,7 @@ def upscale(
         upscaler = Upscaler(path, provider, strict_provider, tile)
         log.info("x%d by %s on %s", upscaler.scale, upscaler.path.name, upscaler.provider)
         if one:
-            batch.run_one(upscaler, inputs[0], output, settings, ending or ".png")
+            batch.run_one(upscaler, inputs[0], output, settings, ending or ".png", hints)
             return
         failures = batch.run(upscaler, jobs, settings, overwrite)
     if failures:

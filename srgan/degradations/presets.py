@@ -45,5 +45,10 @@ JPEG = Preset(
     ({"name": "downscale"}, {"name": "jpeg", "quality": (10, 95), "subsampling": {"4:2:0": 1.0}}),
     ("jpeg", "quality"),
 )
+GRAYSCALE_HINTS = Preset(
+    "grayscale-hints",
+    "As grayscale, with up to eight hints of colour in an image (Zhang et al. 2017, https://arxiv.org/abs/1705.02999).",
+    ({"name": "downscale"}, {"name": "grayscale", "hints": (0, 8)}),
+)
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (BICUBIC, GAUSSIAN, GRAYSCALE, JPEG)}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (BICUBIC, GAUSSIAN, GRAYSCALE, GRAYSCALE_HINTS, JPEG)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from srgan.export.onnx import export_onnx, file_name
 from srgan.models import pretrained
-from srgan.models.checkpoints import from_state_dict, save_generator
+from srgan.models.checkpoints import restore, save_generator
 from srgan.models.network import Generator
 from srgan.models.registry import architecture_of
 from srgan.models.weights_file import read_metadata
@@ -69,6 +69,7 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
     mixed.load_state_dict(
         {key: value.lerp(state[key], alpha) if value.is_floating_point() else value for key, value in mixed.state_dict().items()}
     )
+    mixed.keep_luma = mixed.keep_luma and other.keep_luma
     metadata = {key: value for key, value in ours.items() if theirs.get(key) == value}
     shares = ((ours, 1 - alpha), (theirs, alpha))
     metadata["sr.objective"] = "gan" if any(share and known.get("sr.objective") != "psnr" for known, share in shares) else "psnr"
@@ -80,4 +81,4 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
 def _opened(path: Path) -> tuple[Generator, dict[str, str]]:
     state = pretrained.read_json_or_none(path)
     metadata = read_metadata(path, "train") if path.suffix == ".safetensors" else {}
-    return from_state_dict(state, path).eval(), metadata
+    return restore(state, metadata, path), metadata

@@ -82,7 +82,8 @@ def export_onnx(path: Path, model: Generator, metadata: dict[str, str], optimize
 def contract_metadata(model: Generator) -> dict[str, str]:
     """Return the `sr.*` entries that follow from the network alone."""
     arch, config = architecture_of(model)
-    return {
+    colours = {"sr.color_out": "RGB", "sr.keep_luma": "1"} if model.keep_luma else {}
+    return colours | {
         "sr.contract": str(CONTRACT),
         "sr.scale": str(model.scale),
         "sr.arch": arch,

@@ -246,7 +246,7 @@ def _image(answer: DecodedImage | SrganError | Lost, name: str) -> DecodedImage:
     return answer
 
 
-def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suffix: str = ".png") -> None:
+def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suffix: str = ".png", hints: str | None = None) -> None:
     """Upscale one image with a progress bar.
 
     Args:
@@ -255,6 +255,7 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
         output: a file whose suffix names the format, or ``-`` for the standard output.
         options: how the result is written.
         suffix: suffix of the format on the standard output.
+        hints: file of colour hints, see `upscale_file`.
     """
     name = "standard input" if source == STREAM else source
     image: Path | io.BytesIO = Path(source)
@@ -279,7 +280,7 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
         target = Path(output)
         if output == STREAM:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"result{suffix}"
-        width, height = upscale_file(upscaler, image, target, options, format_of(target), show, decoded)
+        width, height = upscale_file(upscaler, image, target, options, format_of(target), show, decoded, hints)
         if output == STREAM:
             with target.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)

@@ -20,11 +20,15 @@ class Contract:
         scale: size of the output / size of the input.
         tile_overlap: input pixels around a pixel that its result depends on, in each direction.
         memory_per_pixel: bytes of activations for each pixel of the input.
+        adds_colour: the result of a grey image has colours.
+        follows_hints: colours in the input are hints for the colours of the result.
     """
 
     scale: int
     tile_overlap: int
     memory_per_pixel: float
+    adds_colour: bool = False
+    follows_hints: bool = False
 
 
 def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
@@ -58,7 +62,8 @@ def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
                 "export the model again: srgan export CHECKPOINT"
             )
     needed = number("sr.memory_per_pixel", 1, 10**9) if "sr.memory_per_pixel" in metadata else DEFAULT_BYTES_PER_PIXEL
-    return Contract(number("sr.scale", 1, 16), number("sr.tile_overlap", 0, 4096), needed)
+    colour = metadata.get("sr.color_out") == "RGB", metadata.get("sr.hints") == "1"
+    return Contract(number("sr.scale", 1, 16), number("sr.tile_overlap", 0, 4096), needed, *colour)
 
 
 def shortened(text: str | None) -> str:

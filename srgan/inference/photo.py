@@ -4,7 +4,7 @@
 
 ========================  ==========================================================================================
 colours                   keep the colour space of the file and its ICC profile
-greyscale, 1 bit          greyscale. WebP and AVIF have none and get sRGB
+greyscale, 1 bit          greyscale. WebP and AVIF have none and get sRGB. A model that colourizes gives RGB
 palette                   RGB
 CMYK, LAB                 sRGB
 16 bits a channel         16 bits in PNG and TIFF. The other formats get 8 bits
@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from srgan.images.alpha import fill_transparent, upscale_alpha
+from srgan.images.hints import paint_hints, to_grey
 from srgan.images.metadata import collect
 from srgan.images.read import DecodedImage, as_rgb, composite_on_white, open_image, to_uint8
 from srgan.images.write import (
@@ -39,9 +40,12 @@ from srgan.images.write import (
     write,
 )
 from srgan.inference.upscaler import Upscaler
+from srgan.utils.errors import SrganError
 from srgan.utils.files import scratch_file
 
 log = logging.getLogger(__name__)
+
+HINTS = "grayscale-hints"  # the recipe that trains with hints
 
 OnTile = Callable[[int, int], None]  # gets the number of finished tiles and of all tiles
 
@@ -54,6 +58,7 @@ def upscale_file(
     file_format: str | None = None,
     on_tile: OnTile = lambda done, total: None,
     decoded: DecodedImage | None = None,
+    hints: str | Path | None = None,
 ) -> tuple[int, int]:
     """Upscale an image file with its metadata.
 
@@ -67,12 +72,14 @@ def upscale_file(
         file_format: a value of `srgan.images.suffixes.FORMATS`. Default: by the suffix of `target`.
         on_tile: is called after the image is decoded and after each tile.
         decoded: the result of `open_image` for `source`. Default: it is decoded here.
+        hints: strokes of colour for a model that colourizes, see `srgan.images.hints.paint_hints`.
 
     Returns:
         Width and height of the result.
 
     Raises:
-        SrganError: `source` is not a readable image, or the format of `target` is unknown or cannot hold the result.
+        SrganError: `source` is not a readable image, the format of `target` is unknown or cannot hold the result, or the hints do not
+            fit the image or the model.
 
     Example:
         >>> from pathlib import Path
@@ -81,7 +88,13 @@ def upscale_file(
         (48, 32)
     """
     file_format = file_format or format_of(target)
-    image = _in_fitting_colours(decoded or open_image(source), file_format)
+    image = _in_fitting_colours(decoded or open_image(source), file_format, upscaler.adds_colour)
+    if upscaler.adds_colour:
+        image = to_grey(image)  # the tint of a scan would be taken as a hint
+    if hints and not upscaler.follows_hints:
+        raise SrganError(f"{upscaler.path}: was not trained with colour hints. Leave out --hints, or train with prepare.recipe: {HINTS}")
+    if hints:
+        image = paint_hints(image, hints)
     height, width = (side * upscaler.scale for side in image.pixels.shape[:2])
     factor = (options.outscale or upscaler.scale) / upscaler.scale
     size = max(round(width * factor), 1), max(round(height * factor), 1)
@@ -101,7 +114,7 @@ def upscale_file(
     return size
 
 
-def _in_fitting_colours(image: DecodedImage, file_format: str) -> DecodedImage:
+def _in_fitting_colours(image: DecodedImage, file_format: str, colourized: bool) -> DecodedImage:
     """Return the image with a colour profile that fits the result, or with sRGB pixels and no profile.
 
     Grey pixels become sRGB tones if the result is coloured, or if their profile is one for colours.
@@ -110,7 +123,7 @@ def _in_fitting_colours(image: DecodedImage, file_format: str) -> DecodedImage:
     if not profile:
         return image
     grey = image.pixels.ndim == 2
-    space, wanted = profile[16:20], b"GRAY" if grey and not _coloured(image, file_format) else b"RGB "
+    space, wanted = profile[16:20], b"GRAY" if grey and not (colourized or _coloured(image, file_format)) else b"RGB "
     if space == wanted:
         return image
     if grey and space in (b"GRAY", b"RGB "):
@@ -153,7 +166,7 @@ def _upscale(raw: Path, upscaler: Upscaler, image: DecodedImage, file_format: st
     if alpha is not None:
         pixels = fill_transparent(pixels, alpha)
         alpha = to_uint8(alpha) if dtype == np.uint8 else alpha
-    coloured, opaque = _coloured(image, file_format), file_format in OPAQUE_FORMATS
+    coloured, opaque = upscaler.adds_colour or _coloured(image, file_format), file_format in OPAQUE_FORMATS
     channels = (3 if coloured else 1) + (alpha is not None and not opaque)
     total, tile, top = upscaler.tile_count(pixels), 0, 0
 

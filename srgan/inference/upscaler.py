@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from srgan.images.alpha import WHITE, fill_transparent, from_unit_range, upscale_alpha
+from srgan.images.hints import LUMA
 from srgan.inference import tiling
 from srgan.inference.backends import free_on_gpu, is_out_of_memory, open_model
 from srgan.inference.contract import check_digest, read_contract
@@ -17,7 +18,6 @@ from srgan.utils.files import require, sha256
 
 MAX_BYTES_PER_TILE = 800e6  # of activations on the CPU
 MIN_TILE, MAX_TILE = 32, 512  # LR pixels of a tile's side: larger tiles gain nothing
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class Upscaler:
         sha256: digest of the file.
         metadata: the `sr.*` entries of the file.
         provider: what actually runs the model, such as ``CPUExecutionProvider``.
+        adds_colour: the model colourizes. The result of a grey image then has three channels.
+        follows_hints: such a model takes colours in its input as hints.
 
     Raises:
         SrganError: the file is missing, is not a model of contract 1 or is damaged (its SHA-256 differs from the one in
@@ -71,6 +73,7 @@ class Upscaler:
         self.provider, self.metadata = self._engine.provider, self._engine.metadata
         self._contract = read_contract(self.path, self.metadata)
         self.scale, self.halo = self._contract.scale, self._contract.tile_overlap
+        self.adds_colour, self.follows_hints = self._contract.adds_colour, self._contract.follows_hints
         if tile is not None and tile < MIN_TILE:
             raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours. Use at least {MIN_TILE}")
         self.tile = tile or self._affordable_tile()
@@ -85,7 +88,7 @@ class Upscaler:
             image: sRGB, `(H, W)` grey, `(H, W, 3)` or `(H, W, 4)` with alpha. The type is uint8, uint16, or float32 in 0..1.
 
         Returns:
-            `(scale * H, scale * W, ...)` of the same type.
+            `(scale * H, scale * W, ...)` of the same type. A model that colourizes returns three channels for a grey image.
 
         Raises:
             SrganError: the image has another shape or type, or even small tiles exceed the memory.
@@ -144,7 +147,7 @@ class Upscaler:
         colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB) if grey else pixels
         tensor = np.ascontiguousarray(colours.transpose(2, 0, 1)[None], dtype=np.float32)
         output = self._finite(np.divide(tensor, WHITE[pixels.dtype], out=tensor), number, image)[0].transpose(1, 2, 0)
-        result = np.clip(output @ LUMA if grey else output, 0, 1)
+        result = np.clip(output @ LUMA if grey and not self.adds_colour else output, 0, 1)
         # White paper stays white. Networks turn it slightly grey at the border of an image.
         white = (pixels if grey else pixels.min(axis=2)) >= WHITE[pixels.dtype]
         if white.any():

@@ -16,6 +16,7 @@ from srgan.models.weights_file import DIGEST, damage, digest_of, read_metadata
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_file
 
+KEEP_LUMA = "sr.keep_luma"  # entry of a generator that changes only colours
 MAX_USUAL_SIZE = 1024  # channels or blocks. Files that claim more are checked before memory is allocated.
 
 
@@ -32,6 +33,7 @@ def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str])
         >>> save_generator("mine.safetensors", build_generator("compact", scale=2, features=8, depth=1), {"sr.name": "mine"})
     """
     state = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
+    metadata = metadata | ({KEEP_LUMA: "1"} if getattr(model, "keep_luma", False) else {})
     plain = memoryview(save(state))
     metadata = metadata | {DIGEST: digest_of(plain[8 + int.from_bytes(plain[:8], "little") :], metadata)}
     with atomic_file(path) as temporary:
@@ -65,7 +67,14 @@ def load_generator(path: str | Path, made_by: str = "train") -> tuple[Generator,
         state = load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise SrganError(f"{path}: not a readable safetensors file ({error}). Write it again with: dvc repro -sf {made_by}") from error
-    return from_state_dict(state, path).eval(), metadata
+    return restore(state, metadata, path), metadata
+
+
+def restore(state: dict[str, Tensor], metadata: dict[str, str], path: str | Path) -> Generator:
+    """Return the generator of a file in evaluation mode, from its weights and the metadata of its header. See `from_state_dict`."""
+    model = from_state_dict(state, path).eval()
+    model.keep_luma = metadata.get(KEEP_LUMA) == "1"
+    return model
 
 
 def from_state_dict(state: dict[str, Tensor], path: str | Path) -> Generator:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from srgan.config.base import Component
 from srgan.config.networks import DiscriminatorConfig
+from srgan.models.luma import keep_luma
 
 State = dict[str, Tensor]
 Detect = Callable[[State], dict[str, Any] | None]
@@ -23,6 +24,12 @@ class Generator(nn.Module):
     scale: int  # HR size / LR size
     optimize_graph = True  # False: compute the layers as they are written, slower
     activation_checkpointing = False  # recompute activations in the backward pass, if the network supports it
+    keep_luma = False  # the output gets the luma of the input, so that only colours change. It needs scale 1
+
+    def __call__(self, lr_image: Tensor) -> Tensor:
+        """Return the output of `forward`, with the luma of the input if `keep_luma` is set."""
+        output = super().__call__(lr_image)
+        return keep_luma(output, lr_image) if self.keep_luma else output
 
     @property
     def receptive_field(self) -> int:
