@@ -14,7 +14,7 @@ from srgan.degradations.colours import luma
 
 # What a full cast does to red, green and blue: factor of white, addition to black, exponent of the tones between.
 _CASTS = {
-    "yellow": ((1.0, 0.92, 0.60), (0.03, 0.02, 0.0), (1.0, 1.08, 1.5)),  # the paper and the gelatine turn yellow
+    "yellow": ((1.0, 0.90, 0.65), (0.07, 0.03, 0.0), (0.9, 1.05, 1.35)),  # the paper and the gelatine turn yellow
     "red": ((1.0, 0.82, 0.78), (0.14, 0.0, 0.02), (0.8, 1.1, 1.1)),  # the cyan dye of a colour print fades first
     "blue": ((0.9, 0.95, 1.0), (0.0, 0.02, 0.06), (1.1, 1.05, 0.95)),
 }

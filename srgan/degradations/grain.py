@@ -13,8 +13,8 @@ from srgan.degradations.filters import gaussians, separable
 class GrainOptions(StepOptions):
     """Film grain: correlated, equal in the three colours and strongest at middle grey."""
 
-    sigma: Annotated[Range, within(0, 128)] = option((3.0, 20.0), "standard deviation at middle grey in levels of 255")
-    size: Annotated[Range, within(0, 8)] = option((0.4, 1.2), "size of the grains: standard deviation of a Gaussian in pixels")
+    sigma: Annotated[Range, within(0, 128)] = option((2.0, 15.0), "standard deviation at middle grey in levels of 255")
+    size: Annotated[Range, within(0, 8)] = option((0.4, 1.0), "size of the grains: standard deviation of a Gaussian in pixels")
 
 
 def _draw(options: GrainOptions, state: Drawing) -> Drawn:

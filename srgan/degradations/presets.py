@@ -50,5 +50,27 @@ GRAYSCALE_HINTS = Preset(
     "As grayscale, with up to eight hints of colour in an image (Zhang et al. 2017, https://arxiv.org/abs/1705.02999).",
     ({"name": "downscale"}, {"name": "grayscale", "hints": (0, 8)}),
 )
+OLD_PHOTO = Preset(
+    "old-photo",
+    "A scan of an old print: film grain, fading and damage of the print, blur of the scanner, bicubic reduction and JPEG.",
+    (
+        {"name": "grain", "probability": 0.8, "sigma": (2.0, 12.0)},
+        {"name": "fading", "probability": 0.9},
+        {"name": "scratches", "probability": 0.8},
+        {"name": "blur", "probability": 0.7, "sigma": (0.3, 1.5)},
+        {"name": "downscale"},
+        {"name": "jpeg", "probability": 0.8, "quality": (50, 95)},
+    ),
+)
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (BICUBIC, GAUSSIAN, GRAYSCALE, GRAYSCALE_HINTS, JPEG)}
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        BICUBIC,
+        GAUSSIAN,
+        JPEG,
+        GRAYSCALE,
+        GRAYSCALE_HINTS,
+        OLD_PHOTO,
+    )
+}

@@ -1,6 +1,6 @@
 """The registry of degradations. A new degradation is one file and one line here."""
 
-from srgan.degradations import blur, chroma_shift, combine, fading, grain, grayscale, jpeg, noise, posterize, resize, sharpen
+from srgan.degradations import blur, chroma_shift, combine, fading, grain, grayscale, jpeg, noise, posterize, resize, scratches, sharpen
 from srgan.degradations.base import Degradation
 
 DEGRADATIONS: dict[str, Degradation] = {
@@ -16,6 +16,7 @@ DEGRADATIONS: dict[str, Degradation] = {
         posterize.POSTERIZE,
         grayscale.GRAYSCALE,
         fading.FADING,
+        scratches.SCRATCHES,
         jpeg.JPEG,
         combine.SEQUENCE,
         combine.SHUFFLE,
