@@ -36,7 +36,6 @@ from srgan.evaluation.evaluate import evaluate
 from srgan.inference.torch_upscale import upscale
 from srgan.inference.upscaler import Upscaler
 from srgan.models.checkpoints import load_generator
-from srgan.training.trainer import Trainer
 from srgan.tuning import estimate
 from train import Ours, flops, make_data
 
@@ -149,18 +148,8 @@ def _waits(name: str, stage: str, folder: Path) -> None:
     text = f"{len(kernels) / 3:.0f} kernels and copies, {busy:.2f} ms of work in a step of {step_ms:.2f} ms"
     text += f": busy {100 * busy / step_ms:.0f} %"
     info(f"waits, {name} {stage} kernels", text, kernels=len(kernels) / 3, busy_ms=busy, step_ms=step_ms)
-    if found:
-        _average_without_waits(subject.trainer)
-        info(f"waits, {name} {stage} average without waits", f"{milliseconds(ten, 5) / 10:.2f} ms a step instead of {step_ms:.2f} ms")
     table = recorded.key_averages().table(sort_by="self_cuda_time_total", row_limit=30, max_name_column_width=60)
     save_text(f"profile-{name}-{stage}.txt", table)
-
-
-def _average_without_waits(trainer: Trainer) -> None:
-    """Replace `AveragedModel.update_parameters`, which copies a counter to the device and waits, by the same average of the floats."""
-    models = trainer.ema.module, trainer.generator
-    ours, theirs = ([value.detach() for value in model.state_dict().values() if value.is_floating_point()] for model in models)
-    trainer.ema.update_parameters = lambda _: torch._foreach_lerp_(ours, theirs, 1 - trainer.options.ema)
 
 
 def graph(_: str = "") -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from srgan.config.training import Optimization, Pretrain, StageRuntime, Train
 from srgan.data.manifest import Pair
@@ -17,6 +16,7 @@ from srgan.distributed.signals import Interrupted, stop_signals
 from srgan.metrics.metric import Scorer
 from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
 from srgan.training.diagnostics import DIVERGENCE_RATIO, DivergenceCheck, image_metrics
+from srgan.training.ema import MovingAverage
 from srgan.training.logger import SilentLog, TrainingLog
 from srgan.training.model_selection import ModelSelection, Weights
 from srgan.training.objectives import Objective
@@ -70,8 +70,7 @@ class Trainer:
         self.generator = process_group.sync_batch_norm(self._place(generator).train())
         if runtime.activation_checkpointing:
             self.generator.activation_checkpointing = True
-        # The statistics of batch normalization are averaged too, because those of the last batches fit other weights.
-        self.ema = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(options.ema), use_buffers=True)
+        self.ema = MovingAverage(self.generator, options.ema)
         accumulation = options.gradient_accumulation
         self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, accumulation, self.dtype, options.compile)}
         self.discriminator = None
@@ -176,7 +175,8 @@ class Trainer:
                     values[key] = values.get(key, 0) + value.detach() / parts
         for name, network in self.networks.items():
             values[f"gradient_{name}"] = network.finish_step(self.options.grad_clip)
-        self.ema.update_parameters(self.generator)
+        self.ema.update()
+        self.ema.n_averaged += 1
         values = process_group.all_reduce_mean(values)
         self.divergence.update(step, values, values[f"loss_{self.objective.pixel}"])
         for key, value in values.items():

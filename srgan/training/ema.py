@@ -1,0 +1,59 @@
+"""The exponential moving average of a network, which is validated and exported."""
+
+import copy
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage(nn.Module):
+    """A copy of a network whose parameters and buffers are exponential moving averages.
+
+    The values and the keys of the state dict equal those of `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn` and
+    `use_buffers`. That class copies its counter to the device in each update and waits. This class never waits.
+
+    The statistics of batch normalization are averaged as well, because those of the last batches fit other weights.
+
+    Args:
+        model: the network, on its device.
+        decay: of the average per update. 0: the copy equals the network.
+    """
+
+    n_averaged: Tensor
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(model)
+        self.decay = decay
+        self.register_buffer("n_averaged", torch.tensor(0))  # number of updates, on the host
+        groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for average, value in zip(_tensors(self.module), _tensors(model), strict=True):
+            ours, theirs = groups.setdefault(value.dtype, ([], []))
+            ours.append(average)
+            theirs.append(value)
+        self._groups = list(groups.values())
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Add the present values of the network to the average, on the device. The caller then adds 1 to `n_averaged`.
+
+        The first update copies them.
+        """
+        for ours, theirs in self._groups:
+            if self.n_averaged == 0:
+                torch._foreach_copy_(ours, theirs)
+            elif ours[0].is_floating_point():
+                torch._foreach_lerp_(ours, theirs, 1 - self.decay)
+            else:  # counters of batch normalization: many tensors of one number
+                mean = _flat(ours) * self.decay + _flat(theirs) * (1 - self.decay)
+                parts = mean.to(ours[0].dtype).split([value.numel() for value in ours])
+                torch._foreach_copy_(ours, [part.view_as(value) for part, value in zip(parts, ours, strict=True)])
+
+
+def _tensors(model: nn.Module) -> itertools.chain[Tensor]:
+    return itertools.chain(model.parameters(), model.buffers())
+
+
+def _flat(values: list[Tensor]) -> Tensor:
+    return torch.cat([value.reshape(-1) for value in values])
