@@ -7,6 +7,7 @@ import torch
 
 from srgan.data.download.weights import WeightsUnavailable
 from srgan.metrics.artifacts import CHECKERBOARD, COLOR_SHIFT, SHARPNESS
+from srgan.metrics.color import CIEDE2000, COLORFULNESS
 from srgan.metrics.lpips import LPIPS_ALEX, LPIPS_SQUEEZE, LPIPS_VGG
 from srgan.metrics.metric import Metric, Sample, Scorer
 from srgan.metrics.niqe import NIQE, NIQE_PUBLISHED
@@ -25,6 +26,8 @@ METRICS: dict[str, Metric] = {
         COLOR_SHIFT,
         CHECKERBOARD,
         SHARPNESS,
+        CIEDE2000,
+        COLORFULNESS,
         NIQE,
         NIQE_PUBLISHED,
     )
