@@ -13,12 +13,13 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from srgan.config import recorded, schema
+from srgan.metrics.registry import METRICS
 from tests.helpers.commands import environment, run
 from tests.helpers.project import make_project, write_params
 
 STAGES = ["download", "prepare", "pretrain", "train", "export", "evaluate", "report", "register"]
 
-FIGURES = ["psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips", "lpips_vgg", "lpips_squeeze", "color_shift", "checkerboard", "sharpness"]
+FIGURES = list(METRICS)
 
 
 def ran(output):
