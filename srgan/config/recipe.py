@@ -1,6 +1,7 @@
 """The options of recipes: how the input of a network is made from an original image."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, PlainSerializer, PlainValidator, TypeAdapter
@@ -106,13 +107,19 @@ def check_order(steps: Steps) -> None:
     """Refuse steps that cannot follow each other. Each degradation states what it cannot follow."""
     if not steps:
         refuse("", "must have at least one step")
-    before: list[str] = []
-    for number, step in enumerate(steps):
-        if problem := entry_of(STEPS, step.name).problem(step, before):
-            refuse(str(number), problem)
-        before.append(step.name)
+    _check_after((), steps, ordered=True)
     if "resize" in names_of(steps) and "downscale" not in names_of(steps):
         refuse("", "has a step resize and no step downscale after it, which reduces the image to the size of the LR image")
+
+
+def _check_after(before: Sequence[str], steps: Steps, ordered: bool, place: str = "") -> None:
+    """Refuse steps that cannot follow the steps `before`, and, if they are `ordered`, each other. `place` is a path for the error."""
+    for number, step in enumerate(steps):
+        here = f"{place}{number}"
+        if problem := entry_of(STEPS, step.name).problem(step, before):
+            refuse(here, problem)
+        _check_after(before, getattr(step, "steps", ()), step.name == "sequence", f"{here}.steps.")
+        before = (*before, *names_of((step,))) if ordered else before
 
 
 def names_of(steps: Steps) -> list[str]:

@@ -88,16 +88,29 @@ class Batch:
     heights: tuple[int, ...]
     widths: tuple[int, ...]
 
+    @classmethod
+    def of(cls, images: "Sequence[tuple[Batch, int]]") -> "Batch":
+        """Return a batch of images that are the n-th of other batches."""
+        first = images[0][0]
+        if all(batch is first for batch, _ in images):
+            return first.select([number for _, number in images])
+        heights = tuple(batch.heights[number] for batch, number in images)
+        widths = tuple(batch.widths[number] for batch, number in images)
+        pixels = first.pixels.new_zeros(len(images), first.pixels.shape[1], max(heights), max(widths))
+        for place, (batch, number), height, width in zip(pixels, images, heights, widths, strict=True):
+            place[:, :height, :width] = batch.pixels[number, :, :height, :width]
+        return cls(pixels, heights, widths)
+
     def select(self, chosen: Sequence[int]) -> "Batch":
         """Return some of the images."""
-        if len(chosen) == len(self.heights):
+        if list(chosen) == list(range(len(self.heights))):
             return self
         heights, widths = tuple(self.heights[i] for i in chosen), tuple(self.widths[i] for i in chosen)
         return Batch(self.pixels[list(chosen), :, : max(heights), : max(widths)], heights, widths)
 
     def replace(self, chosen: Sequence[int], part: "Batch") -> "Batch":
         """Return the images with some of them replaced by those of `part`."""
-        if len(chosen) == len(self.heights):
+        if list(chosen) == list(range(len(self.heights))):
             return part
         heights, widths = list(self.heights), list(self.widths)
         for i, height, width in zip(chosen, part.heights, part.widths, strict=True):
@@ -148,12 +161,20 @@ def column(values: Sequence[float], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)[:, None, None, None]
 
 
-def random_field(batch: Batch, seeds: Sequence[int], channels: int = 3) -> Tensor:
-    """Return a standard normal field per image, `(N, channels, H, W)` float32. It depends on its seed and the size of its image alone."""
+def random_field(batch: Batch, seeds: Sequence[int], channels: int = 3, grey: Sequence[bool] = ()) -> Tensor:
+    """Return a standard normal field per image, `(N, channels, H, W)` float32. It depends on its seed and the size of its image alone.
+
+    Args:
+        batch: the images.
+        seeds: of the images.
+        channels: of the field.
+        grey: of each image, whether its channels are equal.
+    """
     field = batch.pixels.new_zeros(len(seeds), channels, *batch.pixels.shape[2:])
     generator = torch.Generator(field.device)
-    for one, seed, height, width in zip(field, seeds, batch.heights, batch.widths, strict=True):
-        one[:, :height, :width] = torch.randn(channels, height, width, generator=generator.manual_seed(seed), device=field.device)
+    planes = [1 if equal else channels for equal in grey] or [channels] * len(seeds)
+    for one, seed, count, height, width in zip(field, seeds, planes, batch.heights, batch.widths, strict=True):
+        one[:, :height, :width] = torch.randn(count, height, width, generator=generator.manual_seed(seed), device=field.device)
     return field
 
 

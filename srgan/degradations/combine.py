@@ -1,7 +1,10 @@
 """Steps that hold other steps."""
 
+import itertools
+
 from srgan.config.base import option
-from srgan.config.recipe import StepOptions, Steps
+from srgan.config.choice import entry_of
+from srgan.config.recipe import STEPS, StepOptions, Steps
 from srgan.degradations.base import Degradation, Drawing
 
 
@@ -17,7 +20,13 @@ def _in_order(options: CombinedOptions, state: Drawing) -> list[int]:
 
 
 def _shuffled(options: CombinedOptions, state: Drawing) -> list[int]:
-    return state.draws.order(len(options.steps))
+    """Return a random order. Two steps of which one cannot follow the other change places (BSRGAN, section 3.4)."""
+    order = state.draws.order(len(options.steps))
+    names = [step.name for step in options.steps]
+    for place, later in itertools.combinations(range(len(order)), 2):
+        if entry_of(STEPS, names[order[later]]).problem(options.steps[order[later]], [names[order[place]]]):
+            order[place], order[later] = order[later], order[place]
+    return order
 
 
 def _one(options: CombinedOptions, state: Drawing) -> list[int]:

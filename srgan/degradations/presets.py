@@ -63,12 +63,82 @@ OLD_PHOTO = Preset(
     ),
 )
 
+# The weights, ranges and probabilities of options/train_realesrgan_x4plus.yml of Real-ESRGAN. Its resizes are not antialiased.
+_KERNELS = {
+    "isotropic": 0.405,
+    "anisotropic": 0.225,
+    "generalized_isotropic": 0.108,
+    "generalized_anisotropic": 0.027,
+    "plateau_isotropic": 0.108,
+    "plateau_anisotropic": 0.027,
+    "sinc": 0.1,
+}
+_MODES = {"area": 1.0, "bilinear": 1.0, "bicubic": 1.0}
+_QUALITY = {"name": "jpeg", "quality": (30, 95), "subsampling": {"4:2:0": 1.0}}
+REALESRGAN = Preset(
+    "realesrgan",
+    "Blur, resize, noise and JPEG twice, then ringing (Real-ESRGAN, Wang et al. 2021, with the settings of its published training).",
+    (
+        {"name": "blur", "kinds": _KERNELS, "size": (7, 21), "sigma": (0.2, 3.0)},
+        {"name": "resize", "directions": {"up": 0.2, "down": 0.7, "keep": 0.1}, "factor": (0.15, 1.5), "antialias": False},
+        {"name": "noise", "sigma": (1.0, 30.0), "scale": (0.05, 3.0), "grey": 0.4},
+        _QUALITY,
+        {"name": "blur", "probability": 0.8, "kinds": _KERNELS, "size": (7, 21), "sigma": (0.2, 1.5)},
+        {
+            "name": "resize",
+            "directions": {"up": 0.3, "down": 0.4, "keep": 0.3},
+            "factor": (0.3, 1.2),
+            "relative_to": "lr_image",
+            "antialias": False,
+        },
+        {"name": "noise", "sigma": (1.0, 25.0), "scale": (0.05, 2.5), "grey": 0.4},
+        {
+            "name": "shuffle",
+            "steps": (
+                {
+                    "name": "sequence",
+                    "steps": (
+                        {"name": "downscale", "modes": _MODES, "antialias": False},
+                        {"name": "blur", "probability": 0.8, "kinds": {"sinc": 1.0}, "size": (7, 21)},
+                    ),
+                },
+                _QUALITY,
+            ),
+        },
+    ),
+)
+# The settings of utils_blindsr.py of BSRGAN for x4. The nearest-neighbour reduction by a shifted kernel is left out.
+_BSRGAN_BLUR = {"name": "blur", "kinds": {"isotropic": 0.5, "anisotropic": 0.5}, "size": (7, 25), "sigma": (0.1, 2.8)}
+BSRGAN = Preset(
+    "bsrgan",
+    "Blur, resize, noise of several kinds and JPEG in random order, then JPEG (BSRGAN, Zhang et al. 2021).",
+    (
+        {"name": "resize", "probability": 0.25, "directions": {"down": 1.0}, "factor": (0.5, 0.5), "antialias": False},
+        {
+            "name": "shuffle",
+            "steps": (
+                _BSRGAN_BLUR,
+                _BSRGAN_BLUR,
+                {"name": "resize", "probability": 0.75, "directions": {"down": 1.0}, "factor": (0.125, 1.0), "antialias": False},
+                {"name": "downscale", "modes": _MODES, "antialias": False},
+                {"name": "noise", "kinds": {"gaussian": 1.0}, "sigma": (2.0, 25.0), "grey": 0.4, "correlated": 0.33},
+                _QUALITY | {"probability": 0.9},
+                {"name": "noise", "probability": 0.25, "kinds": {"sensor": 1.0}},
+            ),
+        },
+        _QUALITY,
+    ),
+)
+
+        OLD_PHOTO,
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
         BICUBIC,
         GAUSSIAN,
         JPEG,
+        REALESRGAN,
+        BSRGAN,
         GRAYSCALE,
         GRAYSCALE_HINTS,
         OLD_PHOTO,

@@ -4,7 +4,7 @@ A patch of a training batch depends on the seed, the step and its index in the w
 batch, see the inputs of one uninterrupted process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from srgan.utils.files import digest
 
 DRAWS = 512  # random numbers for one image
 STREAM = 2  # of the numbers of a training step. The positions of the patches and their colours use others
+
+CALL_PIXELS = 20_000  # empty pixels of a canvas that cost as much as another call
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Recipe:
         plan = self.draw(Drawing(Draws(np.random.default_rng(seed).random(DRAWS).tolist()), height, width, target))
         if self.is_bicubic:
             return bicubic_downscale(image, scale), plan
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+        pixels = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32, order="C"))[None] / 255
         with torch.inference_mode():
             lr_image = apply([plan], pixels)
         return lr_image[0].mul(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy(), plan
@@ -160,18 +162,43 @@ def _draw_step(step: Any, state: Drawing, place: tuple[int, ...]) -> Plan:
 def apply(plans: Sequence[Plan], pixels: Tensor) -> Tensor:
     """Change images of one size, each by its plan. All of them must end with one size.
 
-    Images whose next steps are the same share one call.
+    Images whose next steps are the same share a call. On a CPU, images of very different sizes do not: their canvas would be mostly empty.
     """
     count, _, height, width = pixels.shape
     batch = Batch(pixels, (height,) * count, (width,) * count)
+    images = [(batch, i) for i in range(count)]
     waiting = [list(plan) for plan in plans]
     while any(waiting):
-        following = {i: plan[0] for i, plan in enumerate(waiting) if plan}
-        chosen_step = min((step.place, step.name) for step in following.values())
-        chosen = [i for i, step in following.items() if (step.place, step.name) == chosen_step]
-        change = DEGRADATIONS[chosen_step[1]].apply
+        following = {i: plan.pop(0) for i, plan in _next_steps(waiting).items()}
+        change = DEGRADATIONS[next(iter(following.values())).name].apply
         assert change
-        batch = batch.replace(chosen, change(batch.select(chosen), [following[i].drawn for i in chosen]))
-        for i in chosen:
-            waiting[i].pop(0)
-    return batch.pixels[:, :, : max(batch.heights), : max(batch.widths)]
+        for group in _groups(images, list(following)):
+            changed = change(Batch.of([images[i] for i in group]), [following[i].drawn for i in group])
+            for number, i in enumerate(group):
+                images[i] = changed, number
+    return Batch.of(images).pixels
+
+
+def _next_steps(waiting: Sequence[Plan]) -> dict[int, Plan]:
+    """Return the plans of the images whose next step comes first in the recipe."""
+    places = {i: plan[0].place for i, plan in enumerate(waiting) if plan}
+    first = min(places.values())
+    return {i: waiting[i] for i, place in places.items() if place == first}
+
+
+def _groups(images: Sequence[tuple[Batch, int]], chosen: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the images that share a canvas."""
+    if images[0][0].pixels.device.type != "cpu":  # where a call costs more than an empty canvas
+        yield list(chosen)
+        return
+    sizes = {i: (batch.heights[number], batch.widths[number]) for i in chosen for batch, number in [images[i]]}
+    group: list[int] = []
+    height = width = used = 0
+    for i in sorted(chosen, key=lambda i: sizes[i][0] * sizes[i][1]):
+        height, width = max(height, sizes[i][0]), max(width, sizes[i][1])
+        used += sizes[i][0] * sizes[i][1]
+        if group and height * width * (len(group) + 1) > used + CALL_PIXELS:
+            yield group
+            group, (height, width), used = [], sizes[i], sizes[i][0] * sizes[i][1]
+        group.append(i)
+    yield group

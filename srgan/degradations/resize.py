@@ -1,87 +1,133 @@
 """Resize: to any size by area, bilinear or bicubic interpolation, and to the size of the LR image."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from srgan.config.base import option
-from srgan.config.recipe import Range, StepOptions, Weights
+from srgan.config.recipe import Range, StepOptions, Weights, among, within
 from srgan.degradations.base import Batch, Degradation, Drawing, Drawn
 from srgan.degradations.bicubic import cubic
 
 MIN_SIDE = 4  # pixels of the smallest side after a resize
+BLOCK = 256  # new rows or columns that one product of matrices makes. It bounds memory and time of large images
+CACHE_BYTES = 64_000_000  # of weights
+
+Modes = Annotated[Weights, among("area", "bilinear", "bicubic")]
+ANTIALIAS = "whether reductions by bilinear and bicubic interpolation are antialiased"
 
 
 class ResizeOptions(StepOptions):
     """Resize by a random factor and a random interpolation."""
 
-    directions: Weights = option({"up": 0.2, "down": 0.7, "keep": 0.1}, "weights of enlarging, reducing and keeping the size")
-    factor: Range = option((0.15, 1.5), "smallest and largest factor")
-    modes: Weights = option({"area": 1.0, "bilinear": 1.0, "bicubic": 1.0}, "weights of the interpolations")
+    directions: Annotated[Weights, among("up", "down", "keep")] = option(
+        {"up": 0.2, "down": 0.7, "keep": 0.1}, "weights of enlarging, reducing and keeping the size"
+    )
+    factor: Annotated[Range, within(0.01, 10)] = option((0.15, 1.5), "smallest and largest factor")
+    relative_to: Literal["image", "lr_image"] = option("image", "size that the factor multiplies")
+    modes: Modes = option({"area": 1.0, "bilinear": 1.0, "bicubic": 1.0}, "weights of the interpolations")
+    antialias: bool = option(True, ANTIALIAS)
 
 
 class DownscaleOptions(StepOptions):
     """Resize to the size of the LR image."""
 
-    modes: Weights = option({"bicubic": 1.0}, "weights of the interpolations: area, bilinear and bicubic")
+    modes: Modes = option({"bicubic": 1.0}, "weights of the interpolations: area, bilinear and bicubic")
+    antialias: bool = option(True, ANTIALIAS)
 
 
 def _draw_resize(options: ResizeOptions, state: Drawing) -> Drawn | None:
     direction = state.draws.choose(options.directions)
     low, high = options.factor
-    low, high = (max(low, 1.0), high) if direction == "up" else (low, min(high, 1.0))
+    low, high = (max(low, 1.0), max(high, 1.0)) if direction == "up" else (min(low, 1.0), min(high, 1.0))
     factor, mode = state.draws.uniform(low, high), state.draws.choose(options.modes)
-    if direction == "keep":
-        return None
-    return _to_size(state, mode, round(state.height * factor), round(state.width * factor))
+    factor = 1.0 if direction == "keep" else factor
+    height, width = (state.height, state.width) if options.relative_to == "image" else state.target
+    return _to_size(state, mode, options.antialias, max(round(height * factor), MIN_SIDE), max(round(width * factor), MIN_SIDE))
 
 
 def _draw_downscale(options: DownscaleOptions, state: Drawing) -> Drawn | None:
-    mode = state.draws.choose(options.modes)
-    return None if (state.height, state.width) == state.target else _to_size(state, mode, *state.target)
+    return _to_size(state, state.draws.choose(options.modes), options.antialias, *state.target)
 
 
-def _to_size(state: Drawing, mode: str, height: int, width: int) -> Drawn:
-    state.height, state.width = max(height, MIN_SIDE), max(width, MIN_SIDE)
-    return {"mode": mode, "height": state.height, "width": state.width}
+def _to_size(state: Drawing, mode: str, antialias: bool, height: int, width: int) -> Drawn | None:
+    if (height, width) == (state.height, state.width):
+        return None
+    state.height, state.width = height, width
+    return {"mode": mode, "height": height, "width": width} | ({} if antialias else {"antialias": False})
 
 
 def resize(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
-    """Resize each image to its `height` and `width` with its `mode`. Reductions are antialiased."""
+    """Resize each image to its `height` and `width` with its `mode`."""
     heights, widths = tuple(one["height"] for one in drawn), tuple(one["width"] for one in drawn)
-    modes = [one["mode"] for one in drawn]
-    pixels = batch.pixels
-    rows = _matrices(batch.heights, heights, modes, pixels.shape[2]).to(pixels.device, non_blocking=True)
-    columns = _matrices(batch.widths, widths, modes, pixels.shape[3]).to(pixels.device, non_blocking=True)
-    # What lies outside an image has weight 0. It may be anything but infinite or NaN.
-    resized = rows[:, None] @ pixels @ columns[:, None].mT
-    return Batch(resized.clamp_(0, 1), heights, widths)
+    kinds = [(one["mode"], one.get("antialias", True)) for one in drawn]
+    pixels = _along(batch.pixels.mT, batch.widths, widths, kinds).mT
+    pixels = _along(pixels, batch.heights, heights, kinds)
+    return Batch(pixels.clamp(0, 1), heights, widths)
 
 
-def _matrices(before: Sequence[int], after: Sequence[int], modes: Sequence[str], size: int) -> Tensor:
-    """Return the weights of all images, `(N, max(after), size)` float32."""
-    matrices = torch.zeros(len(before), max(after), size)
-    for matrix, old, new, mode in zip(matrices, before, after, modes, strict=True):
-        matrix[:new, :old] = _weights(old, new, mode)
-    return matrices
+def _along(pixels: Tensor, before: Sequence[int], after: Sequence[int], kinds: Sequence[tuple[str, bool]]) -> Tensor:
+    """Resize the rows of images."""
+    parts = []
+    for start in range(0, max(after), BLOCK):
+        stop = min(start + BLOCK, max(after))
+        blocks = [_BLOCKS(old, new, *kind, start) for old, new, kind in zip(before, after, kinds, strict=True)]
+        low, high = min(first for first, _ in blocks), max(first + weights.shape[1] for first, weights in blocks)
+        matrices = torch.zeros(len(blocks), stop - start, high - low)
+        for matrix, (first, weights) in zip(matrices, blocks, strict=True):
+            matrix[: weights.shape[0], first - low : first - low + weights.shape[1]] = weights
+        # What is outside an image has weight 0. It may be anything but infinite or NaN.
+        parts.append(matrices[:, None].to(pixels.device, non_blocking=True) @ pixels[:, :, low:high])
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
 
-def _weights(old: int, new: int, mode: str) -> Tensor:
-    """Return the weights of the old pixels for each new pixel, `(new, old)`. Borders are mirrored, and the edge pixel is repeated."""
+class _BlockCache:
+    """The weights of blocks, with a bound on their bytes. The longest unused are dropped first."""
+
+    def __init__(self) -> None:
+        self.blocks: OrderedDict[tuple[int, int, str, bool, int], tuple[int, Tensor]] = OrderedDict()
+        self.bytes = 0
+
+    def __call__(self, old: int, new: int, mode: str, antialias: bool, start: int) -> tuple[int, Tensor]:
+        key = old, new, mode, antialias, start
+        if key in self.blocks:
+            self.blocks.move_to_end(key)
+            return self.blocks[key]
+        found = self.blocks[key] = _weights(*key)
+        self.bytes += found[1].nbytes
+        while self.bytes > CACHE_BYTES:
+            self.bytes -= self.blocks.popitem(last=False)[1][1].nbytes
+        return found
+
+
+_BLOCKS = _BlockCache()
+
+
+def _weights(old: int, new: int, mode: str, antialias: bool, start: int) -> tuple[int, Tensor]:
+    """Return the weights of old pixels for the new pixels of a block, and the first of the old.
+
+    Borders are mirrored, and the edge pixel is repeated.
+    """
     kernel, support = _KERNELS[mode]
     ratio = old / new
-    width = ratio if mode == "area" else max(ratio, 1.0)  # wider against aliasing
-    centres = (np.arange(new) + 0.5) * ratio - 0.5
+    width = ratio if mode == "area" else max(ratio, 1.0) if antialias else 1.0  # wider against aliasing
+    centres = (np.arange(start, min(start + BLOCK, new)) + 0.5) * ratio - 0.5
+    if not len(centres):
+        return 0, torch.zeros(0, 1)
     first = np.floor(centres - support * width - 0.5).astype(int) + 1
     positions = first[:, None] + np.arange(int(np.ceil(2 * support * width)) + 1)
     weights = kernel(np.abs(centres[:, None] - positions), width)
     weights /= weights.sum(1, keepdims=True)
     inside = positions % (2 * old)
-    matrix = np.zeros((new, old), np.float32)
-    np.add.at(matrix, (np.arange(new)[:, None], np.minimum(inside, 2 * old - 1 - inside)), weights)
-    return torch.from_numpy(matrix)
+    inside = np.minimum(inside, 2 * old - 1 - inside)
+    low = int(inside.min())
+    matrix = np.zeros((len(centres), int(inside.max()) + 1 - low), np.float32)
+    np.add.at(matrix, (np.arange(len(centres))[:, None], inside - low), weights)
+    return low, torch.from_numpy(matrix)
 
 
 def _area(distance: np.ndarray, width: float) -> np.ndarray:
