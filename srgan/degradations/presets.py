@@ -130,7 +130,6 @@ BSRGAN = Preset(
     ),
 )
 
-        OLD_PHOTO,
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
