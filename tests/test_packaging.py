@@ -38,7 +38,7 @@ def _imported(folder):
 @pytest.mark.parametrize("folder", ["srgan", "pipelines", "tests"])
 def test_what_is_imported_is_declared(folder):
     extras = PYPROJECT["optional-dependencies"]
-    declared = _names(PYPROJECT["dependencies"]) | _names(extras["test"] if folder == "tests" else extras["openvino"])
+    declared = _names(PYPROJECT["dependencies"]) | _names(extras["test"] if folder == "tests" else extras["openvino"] + extras["video"])
     distributions = packages_distributions()
     undeclared = {}
     for name, path in _imported(folder).items():

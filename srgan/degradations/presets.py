@@ -62,6 +62,11 @@ OLD_PHOTO = Preset(
         {"name": "jpeg", "probability": 0.8, "quality": (50, 95)},
     ),
 )
+CODEC = Preset(
+    "codec",
+    "Bicubic reduction and compression as a video frame. `prepare` makes the inputs before the training.",
+    ({"name": "downscale"}, {"name": "codec"}),
+)
 
 # The weights, ranges and probabilities of options/train_realesrgan_x4plus.yml of Real-ESRGAN. Its resizes are not antialiased.
 _KERNELS = {
@@ -141,5 +146,6 @@ PRESETS: dict[str, Preset] = {
         GRAYSCALE,
         GRAYSCALE_HINTS,
         OLD_PHOTO,
+        CODEC,
     )
 }

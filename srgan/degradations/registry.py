@@ -1,6 +1,21 @@
 """The registry of degradations. A new degradation is one file and one line here."""
 
-from srgan.degradations import blur, chroma_shift, combine, fading, grain, grayscale, jpeg, noise, posterize, resize, scratches, sharpen
+from srgan.degradations import (
+    blur,
+    chroma_shift,
+    codec,
+    combine,
+    fading,
+    grain,
+    grayscale,
+    jpeg,
+    noise,
+    posterize,
+    resize,
+    scratches,
+    sharpen,
+    webp,
+)
 from srgan.degradations.base import Degradation
 
 DEGRADATIONS: dict[str, Degradation] = {
@@ -18,6 +33,8 @@ DEGRADATIONS: dict[str, Degradation] = {
         fading.FADING,
         scratches.SCRATCHES,
         jpeg.JPEG,
+        webp.WEBP,
+        codec.CODEC,
         combine.SEQUENCE,
         combine.SHUFFLE,
         combine.ONE_OF,

@@ -1,20 +1,17 @@
 """JPEG as tensors against libjpeg, on photographs."""
 
-import importlib.util
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from pydantic import TypeAdapter
 
 from srgan.config import recipe as config
-from srgan.degradations.base import Batch, Drawing, Draws
+from srgan.degradations.base import Drawing, Draws
 from srgan.degradations.jpeg import JPEG, compress
 from srgan.degradations.recipe import Recipe
-from srgan.images.read import read_rgb
+from tests.helpers.degradations import batch_of, images_of, photograph
 
 PILLOWS = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 
@@ -22,8 +19,7 @@ PILLOWS = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 @pytest.fixture(scope="module")
 def photographs():
     """Crops of photographs with odd sizes, and one of whole blocks."""
-    folder = Path(importlib.util.find_spec("skimage").origin).parent / "data"  # importing it takes seconds
-    cat, cup = read_rgb(folder / "chelsea.png"), read_rgb(folder / "coffee.png")
+    cat, cup = photograph("chelsea"), photograph("coffee")
     return [cat[20:221, 100:303], cup[:96, 200:328], cup[150:283, 250:387], cat[100:109, 200:207]]
 
 
@@ -35,19 +31,6 @@ def libjpeg(image, quality, subsampling):
     file = io.BytesIO()
     Image.fromarray(image).save(file, "jpeg", quality=quality, subsampling=PILLOWS[subsampling])
     return np.array(Image.open(file))
-
-
-def batch_of(images):
-    heights, widths = zip(*(image.shape[:2] for image in images), strict=True)
-    pixels = torch.full((len(images), 3, max(heights), max(widths)), 0.7)  # anything may stand outside the images
-    for one, image in zip(pixels, images, strict=True):
-        one[:, : image.shape[0], : image.shape[1]] = torch.from_numpy(image.copy()).permute(2, 0, 1) / 255
-    return Batch(pixels, heights, widths)
-
-
-def images_of(batch):
-    levels = batch.pixels.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
-    return [one[:height, :width] for one, height, width in zip(levels, batch.heights, batch.widths, strict=True)]
 
 
 @pytest.mark.parametrize("subsampling", PILLOWS)
