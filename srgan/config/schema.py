@@ -46,12 +46,13 @@ class Params(Section):
             refuse("data.test", "needs a data set, or prepare.test a share above 0")
         network = entry_of(NETWORKS, self.model.name)
         if self.prepare.scale not in network.scales:
-            *scales, last = network.scales
-            refuse("prepare.scale", f"must be {', '.join(map(str, scales))} or {last} for {self.model.name}")
+            *scales, last = map(str, network.scales)
+            refuse("prepare.scale", f"must be {' or '.join([', '.join(scales), last] if scales else [last])} for {self.model.name}")
         for stage in ("pretrain", "train"):
-            multiple = self.prepare.scale * network.multiple_of
+            padded = network.patch_multiple(self.model)
+            multiple = self.prepare.scale * padded
             if getattr(self, stage).patch_size % multiple:
-                of = "" if network.multiple_of == 1 else f" times {network.multiple_of}, for {self.model.name}"
+                of = "" if padded == 1 else f" times {padded}, for {self.model.name}"
                 refuse(f"{stage}.patch_size", f"must be a multiple of prepare.scale ({self.prepare.scale}){of}")
             if getattr(self, stage).precision == "fp16" and not network.half:
                 refuse(f"{stage}.precision", f"fp16 is not supported by {self.model.name}")

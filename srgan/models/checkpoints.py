@@ -94,7 +94,8 @@ def from_state_dict(state: dict[str, Tensor], path: str | Path) -> Generator:
             raise SrganError(f"{path}: looks like {network.name}, but its weights have other names or shapes ({error})") from error
         if config is not None:
             try:
-                if max(value for value in config.values() if isinstance(value, int)) > MAX_USUAL_SIZE:
+                sizes = [size for value in config.values() for size in (value if isinstance(value, tuple) else (value,))]
+                if max(size for size in sizes if isinstance(size, int)) > MAX_USUAL_SIZE:
                     with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # no memory, but seconds to import
                         network.factory(**config).load_state_dict(state)
                 model = network.factory(**config)

@@ -1,12 +1,13 @@
 """A plain stack of convolutions for everyday hardware."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option
+from srgan.models.layers import pass_image_on, unshuffle
 from srgan.models.network import Generator, Network, State
 
 
@@ -17,21 +18,26 @@ class Compact(Generator):
     with its code), with the sub-pixel convolution of Shi et al. 2016 (https://arxiv.org/abs/1609.05158, section 3). It has no batch
     normalisation and no operation at HR resolution. Its key names (``body.N``) are those of third-party checkpoints.
 
+    Plain convolutions at full resolution are slow at scale 1. A pixel unshuffle before the first convolution turns blocks of pixels into
+    channels, so that the body works at a half or a quarter of the resolution (FFDNet: Zhang et al. 2018,
+    https://arxiv.org/abs/1710.04026, section III-B).
+
     Args:
         scale: HR size / LR size.
         features: channels of the body.
         depth: convolutions of the body, between the first and the last.
+        unshuffle: side of the blocks of pixels that become channels. 1 keeps the resolution, as in third-party checkpoints.
 
     Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
     """
 
-    def __init__(self, scale: int, features: int = 64, depth: int = 16) -> None:
+    def __init__(self, scale: int, features: int = 64, depth: int = 16, *, unshuffle: int = 1) -> None:
         super().__init__()
-        self.scale, self.features, self.depth = scale, features, depth
-        layers: list[nn.Module] = [nn.Conv2d(3, features, 3, padding=1), nn.PReLU(features)]
+        self.scale, self.features, self.depth, self.unshuffle = scale, features, depth, unshuffle
+        layers: list[nn.Module] = [nn.Conv2d(3 * unshuffle**2, features, 3, padding=1), nn.PReLU(features)]
         for _ in range(depth):
             layers += [nn.Conv2d(features, features, 3, padding=1), nn.PReLU(features)]
-        layers.append(nn.Conv2d(features, 3 * scale**2, 3, padding=1))
+        layers.append(nn.Conv2d(features, 3 * (scale * unshuffle) ** 2, 3, padding=1))
         self.body = nn.ModuleList(layers)
         self._initialise()
 
@@ -47,11 +53,13 @@ class Compact(Generator):
         for layer in convolutions:
             nn.init.kaiming_normal_(layer.weight, a=0.25)
             layer.get_parameter("bias").zero_()
+        if self.unshuffle > 1:
+            convolutions[-1].weight *= 0.1  # the network begins close to nearest-neighbour interpolation
+            return
         if self.features < 3:
             return
         for layer in convolutions[:-1]:
-            layer.weight[:3] = 0
-            layer.weight[range(3), range(3), 1, 1] = 1
+            pass_image_on(layer)
         # Sub-pixel i of s is (i + 1/2) / s - 1/2 from the centre of the pixel. Its bilinear weights on the left, middle, right pixel:
         offset = (torch.arange(self.scale) + 0.5) / self.scale - 0.5
         taps = torch.stack([(-offset).clamp(min=0), 1 - offset.abs(), offset.clamp(min=0)], dim=1)
@@ -64,16 +72,25 @@ class Compact(Generator):
             last.weight[colour * self.scale**2 : (colour + 1) * self.scale**2, colour] = bilinear
 
     @property
+    def multiple_of(self) -> int:
+        """Return the multiple of LR pixels to which the input is padded."""
+        return self.unshuffle
+
+    @property
     def receptive_field(self) -> int:
         """Return the LR pixels in each direction on which an output pixel depends."""
-        return self.depth + 2
+        return (self.depth + 2) * self.unshuffle + self.unshuffle - 1
 
     def forward(self, lr_image: torch.Tensor) -> torch.Tensor:
         """Upscale by `scale`."""
-        features = lr_image
+        features = unshuffle(lr_image, self.unshuffle)
         for layer in self.body:
             features = layer(features)
-        return functional.pixel_shuffle(features, self.scale) + functional.interpolate(lr_image, scale_factor=self.scale, mode="nearest")
+        if self.scale * self.unshuffle > 1:
+            features = functional.pixel_shuffle(features, self.scale * self.unshuffle)
+        if self.unshuffle > 1:
+            features = features[..., : self.scale * lr_image.shape[2], : self.scale * lr_image.shape[3]]
+        return features + (functional.interpolate(lr_image, scale_factor=self.scale, mode="nearest") if self.scale > 1 else lr_image)
 
 
 def _detect(state: State) -> dict[str, Any] | None:
@@ -81,8 +98,11 @@ def _detect(state: State) -> dict[str, Any] | None:
     if not convolutions or "body.0.weight" not in state:
         return None
     last = max(int(key.split(".")[1]) for key in convolutions)
-    scale = round((state[f"body.{last}.weight"].shape[0] / 3) ** 0.5)
-    return {"scale": scale, "features": state["body.0.weight"].shape[0], "depth": len(convolutions) - 2}
+    features, channels = state["body.0.weight"].shape[:2]
+    unshuffle = round((channels / 3) ** 0.5)
+    scale = round((state[f"body.{last}.weight"].shape[0] / 3) ** 0.5 / unshuffle)
+    config = {"scale": scale, "features": features, "depth": len(convolutions) - 2}
+    return config | ({"unshuffle": unshuffle} if unshuffle > 1 else {})
 
 
 class CompactConfig(Component):
@@ -90,6 +110,7 @@ class CompactConfig(Component):
 
     features: int = option(32, "channels of the body", ge=1)
     depth: int = option(8, "convolutions of the body", ge=0)
+    unshuffle: Literal[1, 2, 4] = option(1, "side of the blocks of pixels that become channels. 2 computes at half the resolution")
 
 
 COMPACT_NETWORK = Network(
@@ -98,5 +119,6 @@ COMPACT_NETWORK = Network(
     CompactConfig,
     _detect,
     "compact network of Real-ESRGAN (SRVGG): convolutions and one pixel shuffle, added to nearest-neighbor interpolation",
-    scales=(2, 3, 4, 5, 6, 7, 8),
+    scales=(1, 2, 3, 4, 5, 6, 7, 8),
+    multiple_of=lambda options: options.unshuffle,
 )

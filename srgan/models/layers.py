@@ -15,11 +15,40 @@ _TRANSPOSED = {2: (4, 1), 3: (9, 3)}  # step -> kernel, padding
 
 
 def upsampling_steps(scale: int) -> list[int]:
-    """Return the factors of a scale: 2 and 2 for 4, 3 for 3."""
-    steps = [2] * int(math.log2(scale)) if scale & (scale - 1) == 0 else [scale]
-    if scale < 2 or steps[0] not in (2, 3):
-        raise ValueError(f"no upsampling by {scale}. Possible scales are 2, 3, 4 and 8")
-    return steps
+    """Return the factors of a scale: 2 and 2 for 4, 3 for 3, none for 1."""
+    if scale not in (1, 2, 3, 4, 8):
+        raise ValueError(f"no upsampling by {scale}. Possible scales are 1, 2, 3, 4 and 8")
+    return [3] if scale == 3 else [2] * int(math.log2(scale))
+
+
+def unshuffle(image: torch.Tensor, step: int) -> torch.Tensor:
+    """Turn blocks of pixels into channels. The last row and column are repeated until `step` divides both sides.
+
+    This equals `torch.nn.functional.pixel_unshuffle` of the padded image. As a convolution with one weight of 1 for each channel, the ONNX
+    graph has sizes that runtimes can infer.
+
+    Args:
+        image: `(N, C, H, W)`.
+        step: side of the blocks.
+
+    Returns:
+        `(N, C * step**2, ceil(H / step), ceil(W / step))`.
+    """
+    if step == 1:
+        return image
+    padded = functional.pad(image, (0, step - 1, 0, step - 1), mode="replicate")
+    channels = image.shape[1]
+    weight = torch.eye(step**2, dtype=image.dtype, device=image.device).reshape(step**2, 1, step, step).repeat(channels, 1, 1, 1)
+    return functional.conv2d(padded, weight, stride=step, groups=channels)
+
+
+@torch.no_grad()
+def pass_image_on(convolution: nn.Conv2d, channels: int = 3) -> None:
+    """Let the first channels of a convolution return its first inputs unchanged. So an untrained network can begin with its input."""
+    convolution.weight[:channels] = 0
+    convolution.get_parameter("bias")[:channels] = 0
+    middle = convolution.kernel_size[0] // 2
+    convolution.weight[range(channels), range(channels), middle, middle] = 1
 
 
 def upsampler(name: Upsampling, features: int, step: int) -> nn.Sequential:

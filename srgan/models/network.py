@@ -32,6 +32,11 @@ class Generator(nn.Module):
         return keep_luma(output, lr_image) if self.keep_luma else output
 
     @property
+    def multiple_of(self) -> int:
+        """Return the number of LR pixels to a multiple of which the network pads its input. Tiles begin at such multiples."""
+        return 1
+
+    @property
     def receptive_field(self) -> int:
         """Return the LR pixels in each direction on which an output pixel depends."""
         raise AttributeError(f"{type(self).__name__} has no receptive_field")
@@ -49,7 +54,7 @@ class Network:
         description: sentence for the docs.
         scales: HR size / LR size that it supports.
         purpose: task that it is made for.
-        multiple_of: its input is padded inside the network to a multiple of this number of pixels.
+        multiple_of: its input is padded inside the network to a multiple of this number of pixels, or a function of its options.
         half: float16 has enough range for its activations.
         activation_checkpointing: it supports the attribute of this name, which saves memory and costs time in training.
         convert_keys: rename the keys of third-party checkpoints, given the state dict and the scale, if that is known.
@@ -62,10 +67,14 @@ class Network:
     description: str
     scales: tuple[int, ...]
     purpose: Literal["super-resolution", "restoration", "colorization"] = "super-resolution"
-    multiple_of: int = 1
+    multiple_of: int | Callable[[Any], int] = 1
     half: bool = True
     activation_checkpointing: bool = False
     convert_keys: Callable[[State, int | None], State] | None = None
+
+    def patch_multiple(self, options: Component) -> int:
+        """Return the multiple of pixels that the LR patches of this network should have."""
+        return self.multiple_of(options) if callable(self.multiple_of) else self.multiple_of
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from srgan.config.base import Component, options_of
 from srgan.config.networks import DiscriminatorConfig
 from srgan.models.compact import COMPACT_NETWORK
 from srgan.models.discriminators import PATCH, UNET, VGG
+from srgan.models.nafnet import NAFNET_NETWORK
 from srgan.models.network import Discriminator, Generator, Network
 from srgan.models.rrdb import RRDB_NETWORK
 from srgan.models.srcnn import SRCNN_NETWORK
@@ -22,6 +23,7 @@ NETWORKS: dict[str, Network] = {
         SRRESNET_NETWORK,
         RRDB_NETWORK,
         SRCNN_NETWORK,
+        NAFNET_NETWORK,
     )
 }
 
@@ -94,9 +96,15 @@ def create_discriminator(config: DiscriminatorConfig) -> nn.Module:
 
 
 def architecture_of(model: nn.Module) -> tuple[str, dict[str, Any]]:
-    """Return the name of a generator and the arguments of `build_generator` that build it."""
+    """Return the name of a generator and the arguments of `build_generator` that build it.
+
+    A keyword-only argument with its default is left out. So an option that a network gets later does not change the descriptions of files.
+    """
     name = next(network.name for network in NETWORKS.values() if type(model) is network.factory)
-    return name, {key: getattr(model, key) for key in inspect.signature(type(model)).parameters}
+    parameters = inspect.signature(type(model)).parameters.items()
+    return name, {
+        key: value for key, found in parameters if (value := getattr(model, key)) != found.default or found.kind != found.KEYWORD_ONLY
+    }
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -105,7 +113,10 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def networks_table(scale: int = 4) -> str:
-    """Return a Markdown table of the generators for the docs. Sizes are those of the default arguments of the factory."""
+    """Return a Markdown table of the generators for the docs, at `scale` or the first scale of the network.
+
+    Sizes are those of the default arguments of the factory.
+    """
     lines = [
         f"| `model.name` | architecture | size | weights at x{scale} | receptive field at x{scale} | scales |",
         "|---|---|---|---|---|---|",
@@ -113,10 +124,11 @@ def networks_table(scale: int = 4) -> str:
     for network in NETWORKS.values():
         options = {key: value.default for key, value in inspect.signature(network.factory).parameters.items() if key != "scale"}
         size = " ".join(f"`{key}: {value}`" for key, value in options.items())
-        model = network.factory(scale=scale)
-        weights, reach = parameter_count(model) / 1e6, model.receptive_field
+        at = scale if scale in network.scales else network.scales[0]
+        model, other = network.factory(scale=at), "" if at == scale else f" (x{at})"
+        weights, reach = f"{parameter_count(model) / 1e6:.2f} M{other}", f"{model.receptive_field} pixels{other}"
         scales = ", ".join(map(str, network.scales))
-        lines.append(f"| `{network.name}` | {network.description} | {size} | {weights:.2f} M | {reach} pixels | {scales} |")
+        lines.append(f"| `{network.name}` | {network.description} | {size} | {weights} | {reach} | {scales} |")
     return "\n".join(lines)
 
 

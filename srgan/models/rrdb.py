@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from srgan.config.base import Component, option
-from srgan.models.layers import upsampling_steps
+from srgan.models.layers import pass_image_on, upsampling_steps
 from srgan.models.network import Generator, Network, State
 from srgan.utils.errors import SrganError
 
@@ -52,10 +52,11 @@ class RRDB(Generator):
 
     RRDBNet, the generator of ESRGAN (Wang et al. 2018, https://arxiv.org/abs/1809.00219, section 3.1 and figure 4) has 23 blocks of 64
     channels and a growth of 32. These are 16.70 million weights at x4. The key names are those of third-party checkpoints (``conv_first``,
-    ``body.N.rdbM.convK``, ``conv_body``, ``conv_up1``, ...). A single step by 3 has the name ``conv_up_x3``, as its shape is that of 2.
+    ``body.N.rdbM.convK``, ``conv_body``, ``conv_up1``, ...). A single step by 3 has the name ``conv_up_x3``, as its shape is that of 2. At
+    scale 1 there is no upsampling, as in third-party checkpoints, and the network begins with its input.
 
     Args:
-        scale: HR size / LR size: 2, 3, 4 or 8.
+        scale: HR size / LR size: 1, 2, 3, 4 or 8.
         features: channels.
         growth: channels that each convolution of a dense block adds.
         depth: blocks.
@@ -79,6 +80,20 @@ class RRDB(Generator):
                 nn.init.kaiming_normal_(block.weight)
                 block.weight.data *= 0.1
                 nn.init.zeros_(block.get_parameter("bias"))
+        if scale == 1 and features >= 3:
+            self._pass_image_on()
+
+    @torch.no_grad()
+    def _pass_image_on(self) -> None:
+        """Let the first three channels pass the image on, as in `Compact`: the blocks add nothing to them and the rest adds little."""
+        pass_image_on(self.conv_first)
+        self.conv_body.weight[:3] = 0
+        self.conv_body.get_parameter("bias")[:3] = 0
+        pass_image_on(self.conv_hr)
+        self.conv_last.weight *= 0.1
+        self.conv_last.get_parameter("bias").zero_()
+        self.conv_last.weight[:, :3] = 0
+        self.conv_last.weight[range(3), range(3), 1, 1] = 1
 
     @property
     def receptive_field(self) -> int:
@@ -176,7 +191,7 @@ RRDB_NETWORK = Network(
     RRDBConfig,
     _detect,
     "generator of ESRGAN: residual-in-residual dense blocks",
-    scales=(2, 3, 4, 8),
+    scales=(1, 2, 3, 4, 8),
     activation_checkpointing=True,
     convert_keys=_convert_keys,
 )

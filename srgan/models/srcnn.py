@@ -16,7 +16,8 @@ class SRCNN(Generator):
     """Three convolutions on the bicubic interpolation of the input.
 
     SRCNN 9-1-5 (Dong et al. 2014, https://arxiv.org/abs/1501.00092, sections 3.1 and 4.1, on RGB as in section 4.5). All convolutions run
-    at HR resolution, so the network is slow for its size. It has no residual connection, so it first learns to copy its input.
+    at HR resolution, so the network is slow for its size. It has no residual connection, so it first learns to copy its input. Only at
+    scale 1, where the input is close to the result, it is added to its input.
 
     Args:
         scale: HR size / LR size.
@@ -37,13 +38,17 @@ class SRCNN(Generator):
     @property
     def receptive_field(self) -> int:
         """Return the LR pixels in each direction on which an output pixel depends."""
-        return 2 + -(-6 // self.scale)
+        return 6 if self.scale == 1 else 2 + -(-6 // self.scale)
 
     def forward(self, lr_image: torch.Tensor) -> torch.Tensor:
         """Upscale by `scale`."""
+        if self.scale == 1:
+            return lr_image + self._convolutions(lr_image)
         padded = functional.pad(lr_image, (2, 2, 2, 2), mode="replicate")
         kernels = self.get_buffer("bicubic").to(padded.dtype).repeat(3, 1, 1, 1)  # each colour channel separately
-        image = functional.pixel_shuffle(functional.conv2d(padded, kernels, groups=3), self.scale)
+        return self._convolutions(functional.pixel_shuffle(functional.conv2d(padded, kernels, groups=3), self.scale))
+
+    def _convolutions(self, image: torch.Tensor) -> torch.Tensor:
         hidden = functional.relu(self.conv2(functional.relu(self.conv1(image))))
         return self.conv3(hidden)
 
@@ -72,5 +77,5 @@ SRCNN_NETWORK = Network(
     SRCNNConfig,
     _detect,
     "9-1-5 convolutions on the bicubic image",
-    scales=(2, 3, 4, 5, 6, 7, 8),
+    scales=(1, 2, 3, 4, 5, 6, 7, 8),
 )

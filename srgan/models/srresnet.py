@@ -33,20 +33,23 @@ class SRResNet(Generator):
     """Residual blocks at LR resolution and upsampling in steps, between two 9x9 convolutions.
 
     SRResNet, the generator of SRGAN (Ledig et al. 2017, https://arxiv.org/abs/1609.04802, section 2.1 and figure 4) has 16 blocks of 64
-    channels with batch normalisation and PReLU. These are 1.55 million weights at x4.
+    channels with batch normalisation and PReLU. These are 1.55 million weights at x4. At scale 1 there is no upsampling, and the result is
+    added to the input.
 
     Args:
-        scale: HR size / LR size: 2, 3, 4 or 8.
+        scale: HR size / LR size: 1, 2, 3, 4 or 8.
         features: channels.
         depth: residual blocks.
-        upsampling: ``pixelshuffle`` (as in the paper), ``nearest`` or ``transposed``, see `srgan.models.layers.upsampler`.
+        upsampling: ``pixelshuffle`` (as in the paper), ``nearest`` or ``transposed``, see `srgan.models.layers.upsampler`. Has no
+            effect at scale 1.
 
     Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
     """
 
     def __init__(self, scale: int, features: int = 64, depth: int = 16, upsampling: Upsampling = "pixelshuffle") -> None:
         super().__init__()
-        self.scale, self.features, self.depth, self.upsampling = scale, features, depth, upsampling
+        self.scale, self.features, self.depth = scale, features, depth
+        self.upsampling: Upsampling = upsampling if scale > 1 else "pixelshuffle"  # so that equal networks have equal descriptions
         self.head = nn.Sequential(nn.Conv2d(3, features, 9, padding=4), nn.PReLU())
         self.body = nn.Sequential(*(_Block(features) for _ in range(depth)))
         self.conv = nn.Conv2d(features, features, 3, padding=1)
@@ -66,6 +69,8 @@ class SRResNet(Generator):
         """Upscale by `scale`."""
         first = self.head(lr_image)
         features = first + self.norm(self.conv(self.body(first)))
+        if self.scale == 1:
+            return lr_image + self.tail(features)
         *before, last = (layers for layers in self.up if isinstance(layers, nn.Sequential))
         for upsampling in before:
             features = upsampling(features)
@@ -87,7 +92,7 @@ def _detect(state: State) -> dict[str, Any] | None:
         "scale": math.prod(int(up[2]) for up in ups),
         "features": state["head.0.weight"].shape[0],
         "depth": len(blocks),
-        "upsampling": ups[0][1],
+        "upsampling": ups[0][1] if ups else "pixelshuffle",
     }
 
 
@@ -105,5 +110,5 @@ SRRESNET_NETWORK = Network(
     SRResNetConfig,
     _detect,
     "generator of SRGAN: residual blocks with batch normalization",
-    scales=(2, 3, 4, 8),
+    scales=(1, 2, 3, 4, 8),
 )

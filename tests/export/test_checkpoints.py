@@ -77,7 +77,7 @@ def test_what_is_no_checkpoint_is_told(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "y.safetensors")
     for arguments, message in (
         (["x.pth"], "x.pth: not a checkpoint of plain tensors"),
-        (["y.safetensors"], "y.safetensors: holds no network of compact, srresnet, rrdb, srcnn"),
+        (["y.safetensors"], "y.safetensors: holds no network of compact, srresnet, rrdb, srcnn, nafnet"),
         (["z.pth"], "z.pth: no such file of weights"),
         (["--plain"], "--plain is for a checkpoint"),
     ):
@@ -87,7 +87,9 @@ def test_what_is_no_checkpoint_is_told(tmp_path):
 
 
 # It knows no RRDB of x3: it takes each upsampling as one by two.
-@pytest.mark.parametrize(("name", "scale"), [("compact", 2), ("compact", 3), ("compact", 4), ("rrdb", 2), ("rrdb", 4)])
+@pytest.mark.parametrize(
+    ("name", "scale"), [("compact", 1), ("compact", 2), ("compact", 3), ("compact", 4), ("rrdb", 1), ("rrdb", 2), ("rrdb", 4)]
+)
 def test_spandrel_opens_our_weights_with_zero_difference(tmp_path, name, scale):
     spandrel = pytest.importorskip("spandrel")
     config = {"compact": {"features": 16, "depth": 4}, "rrdb": {"features": 16, "growth": 32, "depth": 2}}[name]

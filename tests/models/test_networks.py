@@ -29,17 +29,21 @@ def test_compact_starts_as_bilinear_enlargement(scale):
 
 SMALL = {
     "compact": {"features": 8, "depth": 1},
+    "compact-unshuffle": {"features": 8, "depth": 1, "unshuffle": 2},
     "srresnet": {"features": 8, "depth": 1, "upsampling": "pixelshuffle"},
     "srresnet-nearest": {"features": 8, "depth": 1, "upsampling": "nearest"},
     "srresnet-transposed": {"features": 8, "depth": 1, "upsampling": "transposed"},
     "rrdb": {"features": 8, "growth": 4, "depth": 1},
     "srcnn": {"features": 8},
+    "nafnet": {"width": 4, "encoder_blocks": (1, 0), "middle_blocks": 1, "decoder_blocks": (1, 2)},
+    "nafnet-unshuffle": {"width": 4, "encoder_blocks": (1,), "middle_blocks": 1, "decoder_blocks": (0,), "unshuffle": 2},
 }
-SCALES = {"compact": (2, 3, 4), "srcnn": (2, 3, 4)}
+SCALES = {"compact": (1, 2, 3, 4), "compact-unshuffle": (1, 2), "srcnn": (1, 2, 3, 4), "nafnet": (1,), "nafnet-unshuffle": (1,)}
+SCALES |= {"srresnet-nearest": (2, 3, 4, 8), "srresnet-transposed": (2, 3, 4, 8)}
 
 
 @pytest.fixture(
-    params=[(name, scale) for name in SMALL for scale in SCALES.get(name, (2, 3, 4, 8))], ids=lambda pair: f"{pair[0]}-x{pair[1]}"
+    params=[(name, scale) for name in SMALL for scale in SCALES.get(name, (1, 2, 3, 4, 8))], ids=lambda pair: f"{pair[0]}-x{pair[1]}"
 )
 def network(request):
     """Each network at each scale, its name and what it was built of."""
@@ -70,12 +74,12 @@ def test_what_an_output_depends_on_is_the_receptive_field(network):
     model, reach, scale = model.double(), model.receptive_field, config["scale"]
     for weight in model.parameters():  # some begin with zeros
         weight.data += 0.1 * torch.rand_like(weight)
-    middle = reach + 3
-    image = torch.rand(1, 3, 2 * middle + 1, 2 * middle + 1, dtype=torch.double, requires_grad=True)
-    inside = slice(scale * middle, scale * middle + scale)
-    model(image)[0, :, inside, inside].sum().backward()  # of the LR pixel in the middle
-    rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
-    seen = max(middle - int(rows.min()), int(rows.max()) - middle)
+    seen = 0
+    for middle in range(reach + 3, reach + 3 + model.multiple_of):  # the position in a block of pixels counts
+        image = torch.rand(1, 3, 2 * middle + 1, 9, dtype=torch.double, requires_grad=True)
+        model(image)[0, :, scale * middle : scale * middle + scale, 4 * scale].sum().backward()  # of the LR pixel in the middle
+        rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
+        seen = max(seen, middle - int(rows.min()), int(rows.max()) - middle)
     assert seen == reach or (name == "srcnn" and seen == reach - 1)  # of bicubic's five taps one is always zero
 
 
@@ -142,6 +146,28 @@ def test_recomputed_blocks_give_the_same_gradients():
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("name", ["compact", "compact-unshuffle", "srresnet", "rrdb", "srcnn", "nafnet", "nafnet-unshuffle"])
+def test_an_untrained_network_at_scale_one_begins_near_its_input(name):
+    torch.manual_seed(0)
+    model = build_generator(name.split("-")[0], scale=1, **SMALL[name]).eval()
+    image = torch.rand(1, 3, 24, 24)
+    assert (model(image) - image).square().mean() < 0.2 * image.var()
+
+
+def test_local_channel_attention_is_that_of_nafnet_within_its_window():
+    spandrel = pytest.importorskip("spandrel")
+    torch.manual_seed(0)
+    config = {"width": 4, "encoder_blocks": (1, 1), "middle_blocks": 2, "decoder_blocks": (1, 1)}
+    model = build_generator("nafnet", scale=1, **config)
+    for weight in model.parameters():  # beta and gamma begin with zeros
+        weight.data += 0.1 * torch.rand_like(weight)
+    published = {key.replace("local_sca", "sca"): value for key, value in model.state_dict().items()}
+    theirs = spandrel.ModelLoader(device="cpu").load_from_state_dict(published).model.eval()
+    image = torch.rand(1, 3, 4, 4)  # each window covers all of it
+    with torch.inference_mode():
+        assert torch.allclose(model.eval()(image), theirs(image), atol=1e-6)
+
+
 def test_srcnn_works_on_the_bicubic_image():
     model = build_generator("srcnn", scale=4)
     seen = []
@@ -182,7 +208,7 @@ def test_files_that_are_no_generator_are_told_by_name(tmp_path):
     with pytest.raises(SrganError, match="not a readable safetensors file"):
         load_generator(path, made_by="pretrain")
     save_generator(path, torch.nn.Linear(2, 2), {})
-    with pytest.raises(SrganError, match="holds no network of compact, srresnet, rrdb, srcnn"):
+    with pytest.raises(SrganError, match="holds no network of compact, srresnet, rrdb, srcnn, nafnet"):
         load_generator(path, made_by="pretrain")
 
 
@@ -234,7 +260,7 @@ def published(state):
     return renamed
 
 
-@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -250,7 +276,7 @@ def test_community_checkpoints_of_rrdb_can_be_trained_on(tmp_path, scale, wrap):
     torch.manual_seed(0)
     config = {"scale": scale, "features": 8, "growth": 4, "depth": 2}
     theirs, ours = (build_generator("rrdb", **config) for _ in range(2))
-    torch.save(wrap(theirs.state_dict(), {2: 1, 4: 2, 8: 3}[scale]), tmp_path / "x.pth")
+    torch.save(wrap(theirs.state_dict(), {1: 0, 2: 1, 4: 2, 8: 3}[scale]), tmp_path / "x.pth")
     load_pretrained(tmp_path / "x.pth", ours)
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
 
@@ -284,7 +310,11 @@ def test_a_start_that_does_not_fit_is_told(tmp_path):
         load_pretrained(path, model)
     once = {key: value for key, value in build_generator("rrdb", scale=2, features=8, depth=1).state_dict().items() if "up" not in key}
     torch.save(once, path)
-    with pytest.raises(SrganError, match="no upsampling by 1"):
+    with pytest.raises(SrganError, match=r"holds rrdb .'scale': 1.* but params.yaml names compact"):
+        load_pretrained(path, model)
+    published = {"intro.weight": torch.zeros(8, 3, 3, 3), "middle_blks.0.sca.1.weight": torch.zeros(8, 8, 1, 1)}
+    torch.save(published, path)
+    with pytest.raises(SrganError, match="a NAFNet whose channel attention averages over the whole image"):
         load_pretrained(path, model)
     torch.save(model, path)  # a pickled object: code
     with pytest.raises(SrganError, match="A file that contains code is not opened"):

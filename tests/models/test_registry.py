@@ -6,20 +6,28 @@ from srgan.models.registry import DISCRIMINATORS, NETWORKS, architecture_of, bui
 from tests.helpers.project import ROOT
 
 NETWORK_OPTIONS = {  # small ones
-    "compact": [{"features": 8, "depth": 1}, {"features": 3, "depth": 0}],
+    "compact": [{"features": 8, "depth": 1}, {"features": 3, "depth": 0}, {"features": 8, "depth": 1, "unshuffle": 2}],
     "srresnet": [{"features": 8, "depth": 1, "upsampling": kind} for kind in ("pixelshuffle", "nearest", "transposed")],
     "rrdb": [{"features": 8, "growth": 4, "depth": 1}],
     "srcnn": [{"features": 8}],
+    "nafnet": [
+        {"width": 4, "encoder_blocks": (1, 0), "middle_blocks": 1, "decoder_blocks": (2, 1)},
+        {"width": 4, "encoder_blocks": (1,), "middle_blocks": 2, "decoder_blocks": (1,), "unshuffle": 4},
+    ],
 }
 BUILDS = [(name, {"scale": scale} | options) for name, network in NETWORKS.items() for scale in network.scales
-          for options in NETWORK_OPTIONS.get(name, [{}])]  # fmt: skip
+          for options in NETWORK_OPTIONS.get(name, [{}])
+          if scale > 1 or options.get("upsampling", "pixelshuffle") == "pixelshuffle"]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "config"), BUILDS, ids=str)
 def test_the_weights_of_a_network_are_recognised_by_that_network_alone(name, config):
     state = NETWORKS[name].factory(**config).state_dict()
     assert {other: network.detect(state) for other, network in NETWORKS.items()} == dict.fromkeys(NETWORKS) | {name: config}
-    assert architecture_of(from_state_dict(state, "x.safetensors")) == (name, config)
+    model = from_state_dict(state, "x.safetensors")
+    assert architecture_of(model) == (name, config)
+    options = NETWORKS[name].config(name=name, **{key: value for key, value in config.items() if key != "scale"})
+    assert NETWORKS[name].patch_multiple(options) == model.multiple_of
 
 
 @pytest.mark.parametrize(

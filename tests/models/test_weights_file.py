@@ -57,7 +57,7 @@ def test_a_tensor_that_shows_one_number_many_times_is_not_spread_out(tmp_path):
         ({"model.0.weight": torch.zeros(1), "model.1.sub.x.weight": torch.zeros(1)}, "not weights of a known network"),
         ({"model.0.weight": torch.zeros(1), "model.1.sub.0.weight": torch.zeros(1)}, "not weights of a known network"),
         ({"body.0.weight": torch.zeros(1), "body.x.weight": torch.zeros(1, 1, 1, 1)}, "looks like compact, but"),
-        ({"head.0.weight": torch.zeros(1), "tail.weight": torch.zeros(1)}, "looks like srresnet, but"),
+        ({"head.0.weight": torch.zeros(1), "tail.weight": torch.zeros(1)}, "looks like srresnet"),
         ({"bicubic": torch.tensor(1.0), "conv3.weight": torch.zeros(1)}, "looks like srcnn, but"),
         ({"conv_first.weight": torch.zeros(4, 3, 3, 3), "body.0.rdb1.conv1.weight": torch.tensor(1.0)}, "looks like rrdb, but"),
         # A network of these sizes would take 360 GB.
