@@ -40,9 +40,13 @@ class _Absent(MetaPathFinder, Loader):
 
 
 def replace_absent() -> set[str]:
-    """Replace the packages of `OPTIONAL` that are not installed. Return their names."""
-    absent = {name for name in OPTIONAL if importlib.util.find_spec(name) is None}
-    sys.meta_path.append(_Absent(absent))
+    """Replace the packages of `OPTIONAL` that are not installed. Return their names.
+
+    The project has a folder ``mlflow``, which Python finds as a package without a file.
+    """
+    found = {name: importlib.util.find_spec(name) for name in OPTIONAL}
+    absent = {name for name, spec in found.items() if spec is None or spec.origin is None}
+    sys.meta_path.insert(0, _Absent(absent))
     return absent
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import yaml
 
 from srgan.export import onnx
 from srgan.models.registry import build_generator
-from tests.helpers.commands import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,9 +79,8 @@ def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path
     for name in ("config", ".gitignore"):
         shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
     write_params(folder, changes)
-    run("git", "init", "-q", cwd=folder)
-    run("git", "add", ".", cwd=folder)
-    run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start", cwd=folder)
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
     return folder
 
 
