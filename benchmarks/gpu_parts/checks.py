@@ -244,7 +244,7 @@ def reference(_: str = "") -> None:
     """Compare losses and gradient norms of the first steps with those of the CPU in float32.
 
     In half precision only the first step counts. Its updates turn the signs of small gradients into full steps of Adam. So the second
-    gradient of a discriminator in bf16 differs by 1 to 43 % from that in float32 even on one CPU, and the first one by at most 3.8 % with this seed.
+    gradient of a discriminator in bf16 differs by up to 43 % from that in float32 even on one CPU. The first one differs by 3.8 % there.
     """
     store = write_store(temporary(), photographs(256)[:2])
     if CUDA:
