@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import srgan
 from srgan.commands.main import main
 from srgan.config import profiles, schema
+from srgan.degradations.recipe import Recipe
+from srgan.degradations.registry import DEGRADATIONS
 from srgan.losses.registry import LOSSES
 from srgan.metrics.metric import Sample
 from srgan.metrics.registry import METRICS, metrics_table, open_metrics, score, select_metrics
 from srgan.models.registry import NETWORKS
 from srgan.training.objectives import Objective
 from tests.data.test_layouts import picture
-from tests.helpers.project import ROOT, write_params
+from tests.helpers.project import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 SECTIONS = {part.partition("\n")[0]: part for part in PAGE.split("\n## ")[1:]}
@@ -119,14 +120,15 @@ def test_a_metric_is_scored_and_has_a_column(monkeypatch):
     assert metric.description in metrics_table()
 
 
-def test_own_degraded_images_are_trained_on(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "photos").mkdir()
-    for number in range(6):
-        Image.fromarray(picture(number)).save(f"photos/{number}.png")
-    exec(compile(code("A degradation"), "degraded.py", "exec"), {})
-    assert "train: [degraded]" in code("A degradation", "yaml")
-    write_params(tmp_path, {"data.train": ["degraded"], "prepare.validation": 0.2})
-    main(["download"])
-    main(["prepare", "--processes", "1"])
-    assert "(degraded: LR images of the data set)" in (tmp_path / "reports/data.html").read_text()
+def test_a_degradation_is_a_step_of_a_recipe(tmp_path, monkeypatch):
+    gamma = load("A degradation", monkeypatch).GAMMA
+    monkeypatch.setitem(DEGRADATIONS, gamma.name, gamma)
+    (tmp_path / "params.yaml").write_text(code("A degradation", "yaml"))
+    recipe = Recipe(schema.load(tmp_path / "params.yaml").prepare.recipe)
+    image = np.full((32, 32, 3), 100, np.uint8)
+    results = [recipe.degrade(image, 4, (seed,)) for seed in range(8)]
+    for lr_image, plan in results:
+        exponent = next((step.drawn["exponent"] for step in plan if step.name == "gamma"), 1.0)
+        assert lr_image.shape == (8, 8, 3)
+        assert np.abs(lr_image - 255 * (100 / 255) ** exponent).max() < 1
+    assert {len(plan) for _, plan in results} == {1, 2}  # its probability is a half

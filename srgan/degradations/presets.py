@@ -1,5 +1,6 @@
 """Recipes by name. ``params.yaml`` may hold the name or, to change it, the steps."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,3 +150,17 @@ PRESETS: dict[str, Preset] = {
         CODEC,
     )
 }
+
+
+def presets_table() -> str:
+    """Return a Markdown table of the presets, for the docs."""
+    lines = ["| recipe | LR images | steps | two draws at x2 |", "|---|---|---|---|"]
+    for preset in PRESETS.values():
+        number = f"<br>`{preset.name}-N`: {preset.number[1]} N" if preset.number else ""
+        example = f"![{preset.name}](images/degradations/preset-{preset.name}.webp)"
+        lines.append(f"| `{preset.name}`{number} | {preset.description} | {_names(preset.steps)} | {example} |")
+    return "\n".join(lines)
+
+
+def _names(steps: Iterable[dict[str, Any]]) -> str:
+    return ", ".join(f"`{step['name']}`" + (f" ({_names(step['steps'])})" if "steps" in step else "") for step in steps)

@@ -1,5 +1,7 @@
 """The registry of degradations. A new degradation is one file and one line here."""
 
+from typing import Any
+
 from srgan.degradations import (
     blur,
     chroma_shift,
@@ -40,3 +42,25 @@ DEGRADATIONS: dict[str, Degradation] = {
         combine.ONE_OF,
     )
 }
+
+
+def degradations_table() -> str:
+    """Return a Markdown table of the degradations with the defaults of their options, for the docs."""
+    lines = ["| `name` | step | options | two draws |", "|---|---|---|---|"]
+    for degradation in DEGRADATIONS.values():
+        fields = {key: field.default for key, field in degradation.config.model_fields.items() if key not in ("name", "probability")}
+        options = "<br>".join(f"`{key}`{_default(value)}" for key, value in fields.items())
+        example = f"![{degradation.name}](images/degradations/{degradation.name}.webp)" if degradation.draw else ""
+        lines.append(f"| `{degradation.name}` | {degradation.description} | {options} | {example} |")
+    return "\n".join(lines)
+
+
+def _default(value: Any) -> str:
+    match value:
+        case (low, high):
+            return f" {low:g} to {high:g}"
+        case dict():
+            return " " + ", ".join(value)
+        case bool() | int() | float() | str():
+            return f" {str(value).lower()}"
+    return ""
