@@ -52,5 +52,5 @@ def _chosen(path: Path) -> list[str]:
     from srgan.config.data import OwnSet
 
     data = schema.load(path).data
-    places = [entry.folder if isinstance(entry, OwnSet) else entry for entry in (*data.train, *data.test)]
+    places = [entry.folder if isinstance(entry, OwnSet) else entry for entry in (*data.sets("train"), *data.sets("test"))]
     return list(dict.fromkeys(places))

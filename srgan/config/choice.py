@@ -130,7 +130,13 @@ def section_of(field: FieldInfo, value: Any) -> type[Section] | None:
     """Return the section that a field, or each item of its list, holds for a value of ``params.yaml``. None means a scalar."""
     if choice := choice_of(field):
         return choice.components().get(value.get("name")) if isinstance(value, dict) else None
-    return next((part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, Section)), None)
+    given = value.keys() if isinstance(value, dict) else set()
+    return max(sections_of(field), key=lambda kind: len(given & kind.model_fields.keys()), default=None)
+
+
+def sections_of(field: FieldInfo) -> list[type[Section]]:
+    """Return the sections that a field, or an item of its list, may hold."""
+    return [part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, Section)]
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

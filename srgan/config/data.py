@@ -43,33 +43,70 @@ def _entry(value: Any) -> str | OwnSet:
     return value
 
 
-def _dump(entry: str | OwnSet) -> str | dict[str, str]:
-    return entry.model_dump() if isinstance(entry, OwnSet) else entry
+def _dump(entry: "str | OwnSet | RecipeSet") -> str | dict[str, Any]:
+    return entry if isinstance(entry, str) else entry.model_dump()
 
 
 # Not a plain union: pydantic would report an error for each of its kinds, and warn of an entry with its address when it is written.
 Entry = Annotated[str | OwnSet, PlainValidator(_entry, json_schema_input_type=str | OwnSet), PlainSerializer(_dump)]
 
 
+class RecipeSet(Section):
+    """A test set that is scored under a recipe of its own."""
+
+    FLOW: ClassVar[bool] = True
+    set: Entry = option(..., "data set, as in another entry")
+    recipe: Recipe = option(..., "preset or list of steps that make its LR images, in place of prepare.recipe")
+    name: str = option("", "name of the recipe in tables. Empty stands for the preset, or for the steps")
+
+    @model_validator(mode="after")
+    def _check(self) -> "RecipeSet":
+        if not re.fullmatch(r"\w[\w.-]*", self.label):
+            refuse("name", "may hold letters, digits, '_', '.' and '-' only, and begins with a letter or digit")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Return the name of the recipe. In tables it follows that of the set: ``b100+jpeg-50``."""
+        return self.name or (self.recipe if isinstance(self.recipe, str) else "-".join(step.name for step in self.recipe))
+
+
+def _test_entry(value: Any) -> str | OwnSet | RecipeSet:
+    if isinstance(value, RecipeSet):
+        return value
+    return RecipeSet.model_validate(value) if isinstance(value, dict) and "set" in value else _entry(value)
+
+
+TestEntry = Annotated[
+    str | OwnSet | RecipeSet, PlainValidator(_test_entry, json_schema_input_type=str | OwnSet | RecipeSet), PlainSerializer(_dump)
+]
+
+
 class Data(Section):
     """The data sets to download: names from ``srgan data list``, folders, archives, and addresses of archives or images.
 
-    An entry is text, or ``{folder: ..., name: ..., hr: ..., lr: ...}``, see `OwnSet`.
+    An entry is text, or ``{folder: ..., name: ..., hr: ..., lr: ...}``, see `OwnSet`. One of `test` may have a recipe, see `RecipeSet`.
     """
 
     train: tuple[Entry, ...] = option(("sample",), "data sets to train on, without their test images", min_length=1)
-    test: tuple[Entry, ...] = option(("sample",), "data sets to evaluate on")
+    test: tuple[TestEntry, ...] = option(("sample",), "data sets to evaluate on")
 
     @model_validator(mode="after")
     def _check(self) -> "Data":
         for key in ("train", "test"):
-            if len(set(getattr(self, key))) < len(getattr(self, key)):
+            entries = [(entry.set, entry.label) if isinstance(entry, RecipeSet) else entry for entry in getattr(self, key)]
+            if len(set(entries)) < len(entries):
                 refuse(key, "names a data set twice")
         return self
 
-    def names(self, split: Literal["train", "test"]) -> list[str]:
-        """The data sets of a split as they may be shown: the user's names for them, or the paths, without passwords and tokens."""
+    def sets(self, split: Literal["train", "test"]) -> tuple[str | OwnSet, ...]:
+        """Return the data sets of a split, each once."""
         entries = self.train if split == "train" else self.test
+        return tuple(dict.fromkeys(entry.set if isinstance(entry, RecipeSet) else entry for entry in entries))
+
+    def names(self, split: Literal["train", "test"]) -> list[str]:
+        """Return the data sets of a split as they may be shown: the user's names for them, or the paths, without passwords and tokens."""
+        entries = self.sets(split)
         return [without_secrets((entry.name or entry.folder) if isinstance(entry, OwnSet) else entry) for entry in entries]
 
 

@@ -5,7 +5,7 @@ import json
 from pydantic.fields import FieldInfo
 
 from srgan.config.base import Component, Section
-from srgan.config.choice import choice_of, section_of
+from srgan.config.choice import choice_of, sections_of
 from srgan.config.render import scalar
 from srgan.config.schema import Params
 
@@ -28,8 +28,11 @@ def reference() -> str:
         "`srgan params update` adds the missing options to a file.",
     ]
     seen: dict[str, str] = {}
-    for name, field in Params.model_fields.items():
-        lines += ["", f"## {name}", "", _sentence(field.description), *_field(field, name, seen)]
+    fields = Params.model_fields
+    # The steps of recipes have their tables at prepare.recipe, not at the test sets that may have a recipe too.
+    tables = {name: _field(fields[name], name, seen) for name in sorted(fields, key=lambda name: name != "prepare")}
+    for name, field in fields.items():
+        lines += ["", f"## {name}", "", _sentence(field.description), *tables[name]]
     return "\n".join(lines) + "\n"
 
 
@@ -42,10 +45,10 @@ def _field(field: FieldInfo, place: str, seen: dict[str, str]) -> list[str]:
             kinds.setdefault(kind, []).append(f"`{name}`")
         tables = {f": name {' or '.join(names)}": kind for kind, names in kinds.items()}
     else:
-        section = section_of(field, {})
-        tables = {"": section} if section else {}
+        sections = sections_of(field)
+        tables = {"": next((kind for kind in sections if seen.get(_key({"": kind}), place) == place), sections[0])} if sections else {}
     lines = []
-    known = seen.setdefault(str(list(tables.items())), place)
+    known = seen.setdefault(_key(tables), place)
     if tables and known != place:
         return ["", f"### {place}", "", f"The options are those of `{known}`."]
     for title, kind in tables.items():
@@ -55,6 +58,10 @@ def _field(field: FieldInfo, place: str, seen: dict[str, str]) -> list[str]:
             lines += ["", _sentence((kind.__doc__ or "").splitlines()[0])]
         lines += _table(kind, place, seen)
     return lines
+
+
+def _key(tables: dict[str, type[Section]]) -> str:
+    return str(list(tables.items()))
 
 
 def _table(section: type[Section], place: str, seen: dict[str, str]) -> list[str]:

@@ -130,9 +130,9 @@ def settings(values: Any) -> dict[str, Any]:
 
 
 def _item(value: Any) -> str:
-    if isinstance(value, dict):  # an `OwnSet`
-        return "{" + ", ".join(f"{key}: {inner}" for key, inner in value.items() if inner) + "}"
-    return str(value)
+    if isinstance(value, dict):  # an `OwnSet`, a `RecipeSet` or a step of a recipe
+        return "{" + ", ".join(f"{key}: {_item(inner)}" for key, inner in value.items() if inner) + "}"
+    return f"[{', '.join(map(_item, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 def flatten(params: Section | dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import urllib.parse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from srgan.config.data import OwnSet
+from srgan.config.data import Data, OwnSet, RecipeSet
 from srgan.config.yaml import nearest
 from srgan.data.download.archives import is_archive
 from srgan.data.download.catalog import DATA_SETS, DataSet, File, Source, Split
@@ -46,6 +47,23 @@ def choose(entries: Sequence[str | OwnSet], split: Split, root: Path = Path()) -
     hint = "Give one a name of its own: {folder: ..., name: ...}"
     _refuse_twins([entry.name for entry in chosen], "data sets", hint)
     return chosen
+
+
+def inputs_of_test_sets(data: Data, root: Path = Path()) -> list[dict[str, Any]]:
+    """Return how the inputs of the test sets are made, if a set has a recipe of its own.
+
+    Returns:
+        For each entry of ``data.test`` the name of its data set (`set`), its name in tables (`name`) and its recipe as in ``params.yaml``
+        (`recipe`, None for ``prepare.recipe``). Empty if no entry has a recipe.
+    """
+    found = []
+    for entry in data.test:
+        recipe = entry.model_dump()["recipe"] if isinstance(entry, RecipeSet) else None
+        (chosen,) = choose((entry.set if isinstance(entry, RecipeSet) else entry,), "test", root)
+        name = f"{chosen.name}+{entry.label}" if isinstance(entry, RecipeSet) else chosen.name
+        found.append({"set": chosen.name, "name": name, "recipe": recipe})
+    unique = {each["name"]: each for each in found}  # addresses of single images form one set
+    return list(unique.values()) if any(isinstance(entry, RecipeSet) for entry in data.test) else []
 
 
 def _of_catalogue(name: str, split: Split) -> DataSet:

@@ -1,7 +1,8 @@
 """Read the prepared folder.
 
 Layout: ``manifest.json``, ``train.u8`` and ``train.json`` (see `srgan.data.packed_store`), and ``{validation,test}/SET/{hr,lr}/NAME.png``.
-Training images are in the store only.
+Training images are in the store only. A test set under a recipe of its own has a folder ``SET+RECIPE/lr``, and the originals are in
+``SET/hr``.
 """
 
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ def pairs(prepared: Path, part: Literal["validation", "test"]) -> list[Pair]:
     found = []
     for image in images_of(prepared, part):
         set_name, name = (plain_name(image[key], f"{prepared / FILE}: {key}") for key in ("set", "name"))
-        folder, file = prepared / part / set_name, f"{name}.png"
+        original = plain_name(image.get("original", set_name), f"{prepared / FILE}: original")
+        folder, file = prepared / part, f"{name}.png"
         digests = image.get("hr_sha256", ""), image.get("lr_sha256", "")  # former versions wrote no digest of the HR image
-        found.append(Pair(set_name, name, folder / "hr" / file, folder / "lr" / file, *digests))
+        found.append(Pair(set_name, name, folder / original / "hr" / file, folder / set_name / "lr" / file, *digests))
     return found

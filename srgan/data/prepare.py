@@ -6,7 +6,6 @@ depend on the number of processes. Memory holds a few images only.
 
 import hashlib
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -14,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from srgan.config.data import Prepare
 from srgan.data import near_duplicates
+from srgan.data.inputs import Input, Record, digest_of_pixels, make_input, reason, recipes_of_test_sets, variants
 from srgan.data.layouts import lr_of, other_scales
 from srgan.data.manifest import FILE, Part
 from srgan.data.names import unique_names
 from srgan.data.packed_store import StoreWriter, pack
 from srgan.data.split import split
-from srgan.degradations import bicubic
-from srgan.degradations.recipe import Recipe, describe_plan
+from srgan.degradations.bicubic import modcrop
+from srgan.degradations.recipe import Recipe
 from srgan.images.png import encode_png
 from srgan.images.read import as_rgb, read_image
 from srgan.utils.errors import SrganError
@@ -37,25 +36,7 @@ BENCHMARKS = Path(__file__).with_name("benchmarks.npz")  # fingerprints of Set5,
 
 log = logging.getLogger(__name__)
 
-Record = dict[str, Any]
-
-
 # -- one image, in a worker process -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Input:
-    """An LR image to make from an original.
-
-    Attributes:
-        set: name of its set in tables.
-        recipe: makes it. None stands for the data set's own LR image.
-        variant: number among those that the recipe makes of the original.
-    """
-
-    set: str
-    recipe: Recipe | None
-    variant: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,11 +47,8 @@ class _Task:
     name: str
     part: Part
     folder: Path  # being prepared
-    scale: int
-    kernel: bicubic.Kernel
-    seed: int
-    inputs: tuple[Input, ...]  # one for each LR image to make
-    lr_source: Path | None  # the data set's own LR image
+    options: Prepare
+    inputs: tuple[Input, ...]  # the LR images to make
     references: Path | None = None  # fingerprints to compare training images with
 
     @property
@@ -99,15 +77,15 @@ def _prepare_one(task: _Task) -> _Done:
     try:
         image = read_image(task.source)
     except SrganError as error:
-        return _Done(task, bad=_reason(error, task.source))
-    hr_image = bicubic.modcrop(image, task.scale)
+        return _Done(task, bad=reason(error, task.source))
+    hr_image = modcrop(image, task.options.scale)
     if min(hr_image.shape[:2]) < MIN_SIDE:
         return _Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {MIN_SIDE}x{MIN_SIDE}")
-    pixels = hashlib.sha256(f"{image.shape}".encode() + image.data).hexdigest()
+    pixels = digest_of_pixels(image)
     if task.references and (matches := _references(task.references).find(near_duplicates.fingerprint(image), pixels)):
         return _Done(task, pixels=pixels, size=(image.shape[0], image.shape[1]), matches=matches)
     try:
-        made = [_make_input(task, one, hr_image, pixels) for one in task.inputs]
+        made = [make_input(one, image, pixels, task.options) for one in task.inputs]
     except SrganError as error:
         return _Done(task, bad=str(error))
     size = (hr_image.shape[0], hr_image.shape[1])
@@ -120,38 +98,6 @@ def _prepare_one(task: _Task) -> _Done:
     hr_sha256 = _write_png(hr_path, hr_image)
     records = [record | {"hr_sha256": hr_sha256} for record in records]
     return _Done(task, pixels=pixels, size=size, records=records, fingerprint=near_duplicates.fingerprint(image))
-
-
-def _make_input(task: _Task, made: Input, hr_image: np.ndarray, pixels: str) -> tuple[np.ndarray, Record]:
-    """Return an LR image, and the drawn parameters for the manifest. `pixels` is the digest of the original image."""
-    if made.recipe is None:
-        return _read_lr(task, hr_image), {}
-    if made.recipe.is_bicubic:
-        return bicubic.bicubic_downscale(hr_image, task.scale, task.kernel), {}
-    torch.set_num_threads(1)  # the processes run in parallel, and a fork cannot use the threads of its parent
-    lr_image, plan = made.recipe.degrade(as_rgb(hr_image), task.scale, (task.seed, int(pixels, 16), made.variant))
-    return lr_image, {"drawn": describe_plan(plan)}
-
-
-def _read_lr(task: _Task, hr_image: np.ndarray) -> np.ndarray:
-    """Return the data set's own LR image."""
-    assert task.lr_source
-    try:
-        lr_image = read_image(task.lr_source)
-    except SrganError as error:
-        raise SrganError(f"its LR image: {_reason(error, task.lr_source)}") from error
-    height, width = (side // task.scale for side in hr_image.shape[:2])
-    if lr_image.shape[:2] != (height, width):
-        found = f"{lr_image.shape[1]}x{lr_image.shape[0]}"
-        multiple = all(side % task.scale == 0 for side in read_image(task.source).shape[:2])
-        advice = "" if multiple else f": cut the HR image to a multiple of {task.scale} pixels first, then make the LR image from it"
-        raise SrganError(f"its LR image has {found} pixels, at scale {task.scale} it needs {width}x{height}{advice}")
-    return lr_image
-
-
-def _reason(error: SrganError, path: Path) -> str:
-    """Return an error without the path before it and the advice after it."""
-    return re.split("[.;] ", str(error).removeprefix(f"{path}: "))[0]
 
 
 def _write_png(path: Path, image: np.ndarray) -> str:
@@ -211,8 +157,8 @@ class NotPrepared(SrganError):
 class _Preparation:
     def __init__(self, raw: Path, folder: Path, options: Prepare, listing: Record) -> None:
         self.folder, self.options, self.sources = folder, options, listing["images"]
-        self.recipe = Recipe(options.recipe)
-        self.variants = (1 if self.recipe.is_bicubic else options.variants) if self.recipe.made_ahead else 0
+        self.recipe, self.variants = Recipe(options.recipe), variants(options)
+        self.test_inputs = recipes_of_test_sets(listing.get("inputs", []), raw / "manifest.json")
         sources = self.sources
         self.left_out = listing.get("left_out", []) + other_scales(sources, options.scale)
         self.skipped: list[dict[str, str]] = []
@@ -237,11 +183,8 @@ class _Preparation:
                 names[record["path"]],
                 part := parts.get(record["path"], "test"),
                 folder,
-                options.scale,
-                options.kernel,
-                options.seed,
-                self._inputs(record["set"], part, lr_image is not None),
-                require(raw / lr_image["path"], "download") if lr_image else None,
+                options,
+                self._inputs(record, part, require(raw / lr_image["path"], "download") if lr_image else None),
             )
             for number, (record, lr_image) in enumerate(zip(sources, self.lr_images, strict=True))
         ]
@@ -255,10 +198,13 @@ class _Preparation:
                     "Set prepare.recipe to bicubic, or name the HR images alone with {folder: ..., hr: ...}"
                 )
 
-    def _inputs(self, set_name: str, part: Part, own: bool) -> tuple[Input, ...]:
-        """Return the LR images to make from an image. `own`: the data set has one."""
-        recipe = None if own else self.recipe
-        return tuple(Input(set_name, recipe, variant) for variant in range(self.variants if part == "train" else 1))
+    def _inputs(self, record: Record, part: Part, own: Path | None) -> tuple[Input, ...]:
+        """Return the LR images to make from an image. `own` is that of the data set."""
+        name = record["set"]
+        if part == "train":
+            return tuple(Input(name, self.recipe, own, variant) for variant in range(self.variants))
+        made = self.test_inputs.get(name) if record["split"] == "test" else None
+        return tuple(Input(of, recipe or self.recipe, None if recipe else own) for of, recipe in made or [(name, None)])
 
     def make(self, run: Run) -> Record:
         tasks = {part: [task for task in self.tasks if task.part == part] for part in ("train", "validation", "test")}
@@ -349,7 +295,8 @@ class _Preparation:
             if done.task.part == "train":
                 images.append({"set": done.task.set} | image | {"own_lr": self.lr_images[number] is not None})
             for made, of_input in zip(done.task.inputs, done.records, strict=False):
-                images.append({"set": made.set} | image | {"own_lr": made.recipe is None} | of_input)
+                original = {} if made.set == done.task.set else {"original": done.task.set}
+                images.append({"set": made.set} | original | image | {"own_lr": made.source is not None} | of_input)
         left_out: dict[str, list[Any]] = {
             "skipped": self.skipped,
             "leaks": self.leaks,
@@ -370,17 +317,19 @@ class _Preparation:
                 message = f"no {part} image is left ({why}{len(self.skipped)} cannot be used). Name more data in params.yaml"
                 raise NotPrepared(message, left_out)
         given = {record["path"]: [lr_image["sha256"]] for record, lr_image in zip(self.sources, self.lr_images, strict=True) if lr_image}
+        recipes = {name: made for inputs in self.test_inputs.values() for name, made in inputs if made}  # of the test sets that have one
         learned_from = sorted(image["source_sha256"] for image in images if image["part"] == "train")
         learned_from += sorted(given[image["source"]][0] for image in images if image["part"] == "train" and image["source"] in given)
         scored = sorted(
-            [image["set"], image["name"], image["source_sha256"], *given.get(image["source"], [])]
+            [image["set"], image["name"], image["source_sha256"]]
+            + ([_rule(recipes[image["set"]], options)] if image["set"] in recipes else given.get(image["source"], []))
             for image in images
             if image["part"] == "test"
         )
         recipe = self.recipe
-        rule = options.kernel if recipe.is_bicubic else recipe.digest
-        learned_by = [rule, self.variants, options.seed] if self.variants and not recipe.is_bicubic else rule
-        scored_by = rule if recipe.is_bicubic else [rule, options.seed]
+        learned_by = (
+            options.kernel if recipe.is_bicubic else [recipe.digest, options.seed, self.variants] if self.variants else recipe.digest
+        )
         return (
             {
                 "scale": options.scale,
@@ -389,12 +338,18 @@ class _Preparation:
                 "validation": options.validation,
                 "test": options.test,
                 "train_sha256": digest([[options.scale, learned_by], learned_from]),  # identifies the training data
-                "test_sha256": digest([[options.scale, scored_by], scored]),  # identifies the test data
+                "test_sha256": digest([[options.scale, _rule(recipe, options)], scored]),  # identifies the test data
             }
             | ({} if recipe.is_bicubic else {"recipe": recipe.describe()})
+            | ({"test_recipes": {name: made.describe() for name, made in recipes.items()}} if recipes else {})
             | {"images": images}
             | left_out
         )
+
+
+def _rule(recipe: Recipe, options: Prepare) -> Any:
+    """Return how a recipe makes images ahead, for digests."""
+    return options.kernel if recipe.is_bicubic else [recipe.digest, options.seed]
 
 
 def _label(done: _Done) -> str:

@@ -5,13 +5,16 @@ from typing import Any
 
 from srgan.config.project import Project
 from srgan.config.schema import Params
-from srgan.data.choice import choose
+from srgan.data.choice import choose, inputs_of_test_sets
 from srgan.data.download import datasets
+from srgan.data.download.catalog import Split
 from srgan.data.download.checksums import Checksums
 from srgan.data.left_out import LeftOut, described
 from srgan.data.walk import OTHER_SPLIT
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_folder, write_json
+
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +23,7 @@ def run(project: Project, params: Params) -> None:
     """Download the chosen data sets and verify them.
 
     Layout: ``{train,test}/SET/FILE``. ``manifest.json`` has the keys `images`, a record for each image, and `left_out`, the skipped files.
+    If a test set has a recipe, `inputs` has the result of `srgan.data.choice.inputs_of_test_sets`.
 
     Args:
         project: the files.
@@ -27,7 +31,8 @@ def run(project: Project, params: Params) -> None:
     """
     images, rows, checksums = [], [], Checksums(project.checksums)
     content: dict[str, dict[str, set[str]]] = {"train": {}, "test": {}}
-    chosen = {"train": choose(params.data.train, "train", project.root), "test": choose(params.data.test, "test", project.root)}
+    chosen = {split: choose(params.data.sets(split), split, project.root) for split in SPLITS}
+    inputs = inputs_of_test_sets(params.data, project.root)
     in_both = {entry.name for entry in chosen["train"]} & {entry.name for entry in chosen["test"]}
     with atomic_folder(project.raw) as folder:
         for split, entries in chosen.items():
@@ -48,7 +53,7 @@ def run(project: Project, params: Params) -> None:
                     f"params.yaml: data: {name} is in train and test, and has no folders train and test that separate its images. "
                     "Name it under train alone and hold a share of it out with prepare.test"
                 )
-        write_json(folder / "manifest.json", {"images": images, "left_out": rows})
+        write_json(folder / "manifest.json", {"images": images, "left_out": rows} | ({"inputs": inputs} if inputs else {}))
     checksums.save()
 
 

@@ -242,10 +242,14 @@ def _send_system_metrics(client: MlflowClient, run_id: str, stage: str, path: Pa
 
 
 def _flat_scores(scores: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, float]:
-    """Return metrics such as ``sample/psnr_y`` for the GAN and ``sample/bicubic/psnr_y`` for other models."""
+    """Return metrics such as ``sample/psnr_y`` for the GAN and ``sample/bicubic/psnr_y`` for other models.
+
+    A set with a recipe, ``b100+jpeg-50``, becomes ``b100 jpeg-50``: MLflow allows no ``+``.
+    """
     flat = {}
     for set_name, models in scores.items():
         for model, values in models.items():
+            set_name = set_name.replace("+", " ")
             prefix = set_name if model == "gan" else f"{set_name}/{model}"
             flat |= {f"{prefix}/{name}": value for name, value in values.items() if value is not None}
     return flat

@@ -8,6 +8,7 @@ from srgan.config.schema import Params
 from srgan.data.choice import choose
 from srgan.data.download import places
 from srgan.data.download.catalog import DataSet, Split
+from srgan.data.inputs import variants
 from srgan.data.manifest import FILE
 from srgan.data.walk import images_below, of_split
 from srgan.models.registry import create_discriminator, create_generator, parameter_count
@@ -51,7 +52,7 @@ def _of_images(project: Project, params: Params) -> tuple[float, float, list[str
     """Return the bytes of the downloaded and the prepared images, or None if other data sets or none were downloaded."""
     raw = project.raw
     listing = files.read_json_or_none(raw / FILE)
-    named = {entry.name for split, _ in _SPLITS for entry in choose(getattr(params.data, split), split, project.root)}
+    named = {entry.name for split, _ in _SPLITS for entry in choose(params.data.sets(split), split, project.root)}
     if not isinstance(listing, dict) or {record["set"] for record in listing.get("images", [])} != named:
         return None
     prepared = 0.0
@@ -62,7 +63,7 @@ def _of_images(project: Project, params: Params) -> tuple[float, float, list[str
                 prepared += path.stat().st_size  # PNG again, with a small LR image
             else:
                 with Image.open(path) as image:
-                    prepared += 3 * image.width * image.height * (1 + params.prepare.scale**-2)
+                    prepared += 3 * image.width * image.height * (1 + variants(params.prepare) * params.prepare.scale**-2)
         except Exception:  # a damaged file, which may raise nearly anything: `prepare` skips it
             continue
     return sum(path.stat().st_size for path in raw.rglob("*") if path.is_file()), prepared, []
@@ -73,7 +74,7 @@ def _of_names(project: Project, params: Params) -> tuple[float, float, list[str]
     images = prepared = 0.0
     unknown = []
     for split, factor in _SPLITS:
-        for entry in choose(getattr(params.data, split), split, project.root):
+        for entry in choose(params.data.sets(split), split, project.root):
             size = _stated(entry, split)
             if not size:
                 unknown.append(entry.name)

@@ -13,8 +13,8 @@ def test_a_profile_can_be_run(name, tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(profiles.read(name))
     loaded = schema.load(path)
-    for split, names in (("train", loaded.data.train), ("test", loaded.data.test)):
-        assert choose(names, split)
+    for split in ("train", "test"):
+        assert choose(loaded.data.sets(split), split)
     head = profiles.read(name).split("\n\n")[0]
     assert "Cost:" in head or "minutes" in head
 

@@ -102,6 +102,22 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         ("max_unreadable: 0", "max_unreadable: -1", "prepare.max_unreadable: must be at least 0 (is -1)"),
         ("test: [sample]", "test: []", "data.test: needs a data set, or prepare.test a share above 0"),
         ("train: [sample]", "train: [sample, sample]", "data.train: names a data set twice"),
+        ("test: [sample]", "test: [{set: sample, recipe: jpg}]", "data.test[0].recipe: 'jpg' is not one of bicubic"),
+        ("test: [sample]", "test: [{set: sample}]", "data.test[0].recipe: is missing"),
+        (
+            "test: [sample]",
+            "test: [{set: sample, recepie: bicubic, recipe: bicubic}]",
+            "data.test[0].recepie: unknown option; did you mean recipe?",
+        ),
+        ("test: [sample]", "test: [{set: {foldr: x}, recipe: bicubic}]", "data.test[0].set.foldr: unknown option; did you mean folder?"),
+        ("test: [sample]", "test: [{set: x, recipe: bicubic, name: a+b}]", "data.test[0].name: may hold letters, digits"),
+        (
+            "test: [sample]",
+            "test: [{set: x, recipe: [{name: noise, probabilty: 1}]}]",
+            "recipe[0].probabilty: unknown option; did you mean probability?",
+        ),
+        ("test: [sample]", "test: [{set: x, recipe: bicubic}, {set: x, recipe: bicubic}]", "data.test: names a data set twice"),
+        ("train: [sample]", "train: [{set: x, recipe: bicubic}]", "data.train[0].set: unknown option"),
         (
             "{name: feature_matching, weight: 0.5}",
             "{name: l1, weight: 0.5}",

@@ -484,6 +484,38 @@ def test_scale_1_prepares_inputs_of_the_size_of_the_original(raw, tmp_path):
     assert 10 < (lr_image.astype(int) - hr_image).std() < 30
 
 
+def with_inputs(raw, *inputs):
+    """What `download` adds for test sets with recipes of their own."""
+    listing = json.loads((raw / "manifest.json").read_text())
+    rows = [{"set": "own", "name": f"own+{recipe}" if recipe else "own", "recipe": recipe} for recipe in inputs]
+    (raw / "manifest.json").write_text(json.dumps(listing | {"inputs": rows}))
+    return raw
+
+
+def test_a_test_set_is_prepared_under_several_recipes(raw, tmp_path):
+    plain = prepare(raw, tmp_path / "plain", options())
+    manifest = prepare(with_inputs(raw, None, "gaussian-20", "gaussian-40"), tmp_path / "out", options())
+    first, weak, strong = pairs(tmp_path / "out", "test")
+    assert [pair.set for pair in (first, weak, strong)] == ["own", "own+gaussian-20", "own+gaussian-40"]
+    assert first.hr == weak.hr == strong.hr  # one original
+    hr_image, small = first.read()
+    assert np.array_equal(small, bicubic.bicubic_downscale(hr_image, 4))
+    assert 10 < (weak.read()[1] - small.astype(float)).std() < 25 < (strong.read()[1] - small.astype(float)).std()
+    assert manifest["test_recipes"].keys() == {"own+gaussian-20", "own+gaussian-40"}
+    assert [image["drawn"][1]["strength"] for image in manifest["images"] if "drawn" in image] == [20, 40]
+    assert manifest["train_sha256"] == plain["train_sha256"]
+    for name in ("train.json", "train.u8"):
+        assert sha256(tmp_path / "out" / name) == sha256(tmp_path / "plain" / name)
+    fewer = prepare(with_inputs(raw, "gaussian-40"), tmp_path / "out", options())
+    assert [pair.set for pair in pairs(tmp_path / "out", "test")] == ["own+gaussian-40"]
+    assert len({plain["test_sha256"], manifest["test_sha256"], fewer["test_sha256"]}) == 3
+
+
+def test_recipes_of_test_sets_that_this_program_lacks_are_refused(raw, tmp_path):
+    with pytest.raises(SrganError, match=r"raw/manifest\.json: the recipes of the test sets are not valid.* dvc repro -sf download"):
+        prepare(with_inputs(raw, "gone-7"), tmp_path / "out", options())
+
+
 def test_own_lr_images_of_the_training_and_a_recipe_exclude_each_other(raw, tmp_path):
     listing = json.loads((raw / "manifest.json").read_text())
     for image in listing["images"]:

@@ -53,8 +53,8 @@ class Parameters(Target):
         refused: SrganError | None = None
         try:
             loaded = schema.load(path)
-            for split, names in (("train", loaded.data.train), ("test", loaded.data.test)):
-                choose(names, split)  # type: ignore[arg-type]
+            for split in ("train", "test"):
+                choose(loaded.data.sets(split), split)
             schema.flatten(loaded)
         except SrganError as error:
             refused = error
