@@ -117,15 +117,16 @@ def test_another_set_to_score_with_trains_nothing_anew(copy_of_project):
         image.crop((100, 100, 260, 220)).resize((200, 150)).save(folder / "NA.png")
     run("git", "add", "dvc.lock", cwd=copy_of_project)
     run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "before", cwd=copy_of_project)
-    write_params(copy_of_project, {"data.test": ["sample", "007"]})
+    write_params(copy_of_project, {"data.test": ["sample", "007", {"set": "007", "recipe": "gaussian-25"}]})
     for stage in ("download", "prepare"):
         run("srgan", stage, cwd=copy_of_project)
     assert not {"pretrain", "train"} & set(json.loads(run("dvc", "status", "--json", cwd=copy_of_project).stdout))
     for stage in ("evaluate", "report"):
         run("srgan", stage, cwd=copy_of_project)
-    assert set(json.loads((copy_of_project / "reports" / "metrics.json").read_text())) == {"sample", "007"}
+    assert set(json.loads((copy_of_project / "reports" / "metrics.json").read_text())) == {"sample", "007", "007+gaussian-25"}
     page = (copy_of_project / "reports" / "report.html").read_text()
     assert 'id="007/NA"' in page
+    assert 'id="007+gaussian-25/NA"' in page
     changes = json.loads(run("dvc", "metrics", "diff", "--json", "HEAD", cwd=copy_of_project).stdout)
     assert "007.gan.psnr_y" in str(changes)
     assert "sample.gan.psnr_y" not in str(changes)
@@ -133,6 +134,11 @@ def test_another_set_to_score_with_trains_nothing_anew(copy_of_project):
     html = (copy_of_project / "dvc_plots" / "index.html").read_text()
     assert "PSNR-Y of the GAN on the test images" in html
     assert '"NA"' in html
+    write_params(copy_of_project, {"data.test": ["sample"], "prepare.recipe": "gaussian"})
+    assert set(json.loads(run("dvc", "status", "--json", cwd=copy_of_project).stdout)) >= {"download", "prepare"}
+    for stage in ("download", "prepare"):
+        run("srgan", stage, cwd=copy_of_project)
+    assert {"pretrain", "train"} <= set(json.loads(run("dvc", "status", "--json", cwd=copy_of_project).stdout))
 
 
 def test_the_champion_is_scored_beside(copy_of_project):
