@@ -135,6 +135,9 @@ class Train(Optimization):
     )
     discriminator: Discriminator = option({"name": "patch"}, "discriminator")
     psnr_guard: float = option(2.5, "PSNR-Y in dB that the best weights may lose against the pixel stage in validation", ge=0)
+    hatch_guard: float = option(
+        0.5, "levels of 255 that the hatch of the best weights may rise above the pixel stage's in validation", ge=0
+    )
 
     @model_validator(mode="after")
     def _check_patch(self) -> "Train":

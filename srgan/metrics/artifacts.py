@@ -86,7 +86,7 @@ COLOR_SHIFT = Metric(
 CHECKERBOARD = Metric(
     "checkerboard",
     "checkerboard",
-    "strength of a grid with a period of `scale` pixels, in levels of 255 (photographs: about 0.01, visible: above 1)",
+    "strength of a grid with a period of `scale` pixels, in levels of 255 (photographs: about 0.01, visible in flat regions: above 0.2)",
     better="lower",
     digits=3,
     needs=("sr",),

@@ -8,6 +8,7 @@ import torch
 from srgan.data.download.weights import WeightsUnavailable
 from srgan.metrics.artifacts import CHECKERBOARD, COLOR_SHIFT, SHARPNESS
 from srgan.metrics.color import CIEDE2000, COLORFULNESS
+from srgan.metrics.hatch import HATCH
 from srgan.metrics.lpips import LPIPS_ALEX, LPIPS_SQUEEZE, LPIPS_VGG
 from srgan.metrics.metric import Metric, Sample, Scorer
 from srgan.metrics.niqe import NIQE, NIQE_PUBLISHED
@@ -25,6 +26,7 @@ METRICS: dict[str, Metric] = {
         LPIPS_SQUEEZE,
         COLOR_SHIFT,
         CHECKERBOARD,
+        HATCH,
         SHARPNESS,
         CIEDE2000,
         COLORFULNESS,

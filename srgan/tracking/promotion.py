@@ -179,6 +179,7 @@ def check_rules(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict
         ("psnr_y", rules.max_psnr_y_drop),
         ("color_shift", rules.max_color_shift_rise),
         ("checkerboard", rules.max_checkerboard_rise),
+        ("hatch", rules.max_hatch_rise),
     ):
         better = METRICS[metric].higher_is_better
         worse = float((better(theirs[metric]) - better(ours[metric])).mean())
@@ -218,7 +219,7 @@ def _scores(project: Project, params: Params, manifest: dict[str, Any], contende
     tables, unscored = [], {}
     for role, found in contenders.items():
         known = registry.scores(project, found, manifest["test_sha256"])
-        if known is None or known[needed].isna().any():
+        if known is None or known[[needed, "hatch"]].isna().any(axis=None):  # former versions measured no hatch
             upscaler = Upscaler(files[role], provider="auto", threads=1)
             if upscaler.scale != manifest["scale"]:
                 raise SrganError(

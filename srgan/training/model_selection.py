@@ -8,20 +8,24 @@ from torch import Tensor
 Weights = dict[str, Tensor]
 Row = Mapping[str, float]
 
+HATCH_GUARD = 0.5  # levels. The default is no part of the identity, so that checkpoints of former versions fit
+
 
 class ModelSelection:
     """Keeps the weights with the best validation.
 
     The pixel stage selects by PSNR. The GAN stage selects by LPIPS, or by the loss where LPIPS is not measured. There the PSNR must stay
-    within `psnr_guard` of the start, because a low LPIPS alone allows false detail.
+    within `psnr_guard` of the start, because a low LPIPS alone allows false detail. The hatch must stay within `hatch_guard`, because
+    LPIPS hardly measures a faint pattern in flat regions.
 
     Args:
         criterion: the metric that decides.
         psnr_guard: dB of PSNR-Y that the best weights may lose. Not used if PSNR decides.
+        hatch_guard: levels that the hatch of the best weights may rise. Not used if PSNR decides.
     """
 
-    def __init__(self, criterion: Literal["PSNR", "LPIPS", "loss"], psnr_guard: float = 0.0) -> None:
-        self.criterion, self.psnr_guard = criterion, psnr_guard
+    def __init__(self, criterion: Literal["PSNR", "LPIPS", "loss"], psnr_guard: float = 0.0, hatch_guard: float = HATCH_GUARD) -> None:
+        self.criterion, self.psnr_guard, self.hatch_guard = criterion, psnr_guard, hatch_guard
         self.best: dict[str, Any] | None = None  # step, score and weights
 
     def score(self, row: Row, start: Row) -> tuple[float, float]:
@@ -29,14 +33,17 @@ class ModelSelection:
 
         Args:
             row: metrics of the validation.
-            start: metrics of the validation before the first step.
+            start: metrics of the validation before the first step. A run of a former version has no hatch there.
         """
         psnr = row["val_psnr_y"]
         if self.criterion == "PSNR":
             return 1.0, psnr
-        if psnr < start["val_psnr_y"] - self.psnr_guard:
+        if psnr < start["val_psnr_y"] - self.psnr_guard or self._hatched(row, start):
             return 0.0, psnr
         return 1.0, -row["val_lpips" if self.criterion == "LPIPS" else "val_loss"]
+
+    def _hatched(self, row: Row, start: Row) -> bool:
+        return {"val_hatch"} <= row.keys() & start.keys() and row["val_hatch"] > start["val_hatch"] + self.hatch_guard
 
     @property
     def needs_rescoring(self) -> bool:
@@ -64,4 +71,4 @@ class ModelSelection:
 
     def identity(self) -> list[str | float]:
         """Return the criterion, for the comparison with that of a checkpoint."""
-        return [self.criterion, self.psnr_guard]
+        return [self.criterion, self.psnr_guard, *([self.hatch_guard] if self.hatch_guard != HATCH_GUARD else [])]

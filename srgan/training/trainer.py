@@ -82,7 +82,9 @@ class Trainer:
             self.networks["discriminator"] = OptimizedNetwork(
                 self.discriminator, options.discriminator.learning_rate, accumulation, self.dtype
             )
-            self.selection = ModelSelection("LPIPS" if "lpips" in self.validation.scorers else "loss", options.psnr_guard)
+            self.selection = ModelSelection(
+                "LPIPS" if "lpips" in self.validation.scorers else "loss", options.psnr_guard, options.hatch_guard
+            )
         # The progress. The checkpoint contains all of it.
         self.history: list[Row] = []  # of the losses
         self.scores: list[Row] = []  # of the validations, first that of the state before the first step

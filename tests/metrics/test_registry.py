@@ -27,7 +27,7 @@ def test_metrics_that_share_a_comparison_compute_it_once(monkeypatch):
 
 def test_lpips_is_scored_on_the_networks_that_are_named():
     assert [metric.name for metric in select_metrics(["squeeze"]) if metric.lpips_network] == ["lpips_squeeze"]
-    assert [metric.name for metric in select_metrics(["alex"], validation=True)] == ["psnr_y", "ssim_y", "lpips"]
+    assert [metric.name for metric in select_metrics(["alex"], validation=True)] == ["psnr_y", "ssim_y", "lpips", "hatch"]
     assert ranking() == ["lpips", "psnr_y"]
 
 

@@ -421,7 +421,9 @@ def test_results_are_pushed_and_a_remote_that_is_gone_loses_nothing(here, tmp_pa
 
 
 def test_the_loop_refreshes_trains_promotes_and_is_idle_when_nothing_is_new(server, here):
-    write_params(here, {f"promote.{rule}": 50.0 for rule in ("max_psnr_y_drop", "max_color_shift_rise", "max_checkerboard_rise")})
+    write_params(
+        here, {f"promote.{rule}": 50.0 for rule in ("max_psnr_y_drop", "max_color_shift_rise", "max_checkerboard_rise", "max_hatch_rise")}
+    )
     state = refresh(return_state=True)
     assert state.name == "Promoted", state
     assert state.message.startswith("data unchanged; ran: register; version 1 of srgan-x4: promoted: the first champion")

@@ -183,7 +183,7 @@ def test_curves_are_tables_with_a_row_per_logged_step(project):
         assert [int(row["step"]) for row in rows] == [2, 4, 6]
         assert all(value for row in rows for value in row.values())  # an empty cell breaks a plotted line
         scores = pd.read_csv(project / "reports" / f"{stage}_validation.csv")
-        assert list(scores.columns) == ["step", "val_psnr_y", "val_ssim_y", "val_loss", "gap"]
+        assert list(scores.columns) == ["step", "val_psnr_y", "val_ssim_y", "val_hatch", "val_loss", "gap"]
         assert list(scores["step"]) == [0, 3, 6]
 
 

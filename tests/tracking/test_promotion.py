@@ -65,6 +65,7 @@ def test_better_by_more_than_chance_is_better():
         ({"psnr_y": -0.6}, {}, TAGS, "psnr_y"),
         ({"color_shift": 0.6}, {}, TAGS, "color_shift"),
         ({"checkerboard": 1.1}, {}, TAGS, "checkerboard"),
+        ({"hatch": 0.6}, {}, TAGS, "hatch"),
         ({}, {"seconds_per_megapixel": 1.6}, TAGS, "seconds_per_megapixel"),
         ({}, {"megabytes": 4.1}, TAGS, "megabytes"),
         ({}, {}, {}, "onnx_parity"),
@@ -96,7 +97,7 @@ def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, mon
     monkeypatch.chdir(copy_of_project)
     folder = copy_of_project
     loose = {"promote.metric": "psnr_y", "promote.max_psnr_y_drop": 40.0, "promote.max_checkerboard_rise": 100.0}
-    loose |= {"promote.max_color_shift_rise": 200.0, "promote.max_time_ratio": 50.0}
+    loose |= {"promote.max_hatch_rise": 100.0, "promote.max_color_shift_rise": 200.0, "promote.max_time_ratio": 50.0}
     write_params(folder, loose)
     assert "nothing" not in run("srgan", "promote", "--dry-run", cwd=folder).stdout
     page = (folder / "reports" / "promotion.md").read_text()

@@ -29,6 +29,24 @@ def test_the_gan_stage_selects_the_lowest_value_among_those_near_the_start(crite
     assert score(27.5, 0.3) > score(27.0, 0.1)  # if all are, the nearest
 
 
+def test_weights_with_a_hatch_are_not_selected_in_the_gan_stage():
+    start = START | {"val_hatch": 0.1}
+    subject = ModelSelection("LPIPS", psnr_guard=2.0, hatch_guard=0.5)
+
+    def score(hatch, lpips, start=start):
+        return subject.score({"val_psnr_y": 29.0, "val_lpips": lpips, "val_hatch": hatch}, start)
+
+    assert score(0.5, 0.3) > score(0.7, 0.1)
+    assert score(0.5, 0.2) > score(0.0, 0.3)
+    assert score(0.7, 0.1, START) > score(0.0, 0.3, START)  # a run that began without the metric
+    assert ModelSelection("PSNR").score({"val_psnr_y": 29.0, "val_hatch": 3.0}, start) == (1.0, 29.0)
+
+
+def test_only_a_changed_guard_makes_another_identity():
+    assert ModelSelection("LPIPS", 2.0).identity() == ["LPIPS", 2.0]
+    assert ModelSelection("LPIPS", 2.0, 0.2).identity() == ["LPIPS", 2.0, 0.2]
+
+
 def test_only_the_loss_is_scored_again_because_the_discriminator_changes():
     rescored = []
 

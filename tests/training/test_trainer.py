@@ -415,7 +415,7 @@ def test_each_validation_leaves_its_scores_and_pictures(world):
     with (world[0] / "x_validation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["0", "3", "6"]
-    assert set(rows[0]) == {"step", "val_psnr_y", "val_ssim_y", "val_loss", "gap"}
+    assert set(rows[0]) == {"step", "val_psnr_y", "val_ssim_y", "val_hatch", "val_loss", "gap"}
     assert [path.name for path in sorted((world[0] / "x" / "pictures").iterdir())] == [f"step-{n:08d}.png" for n in (0, 3, 6)]
     picture = read_image(world[0] / "x_validation.png")
     assert picture.shape[1] == 4 * (3 * 32 + 6) - 6  # LR, bicubic, SR, HR
