@@ -71,6 +71,8 @@ def export_onnx(path: Path, model: Generator, metadata: dict[str, str], optimize
         '2x-mine-compact-fp32.onnx'
     """
     proto = _to_proto(model, optimize_graph)
+    if model.multiple_of > 1:
+        _state_size(proto, model.scale)
     proto = _clean(proto, contract_metadata(model) | {"sr.memory_per_pixel": str(memory_per_pixel(proto))} | metadata)
     with atomic_file(path) as temporary:
         onnx.save_model(proto, temporary, save_as_external_data=False)
@@ -180,6 +182,21 @@ def _leaky(proto: onnx.ModelProto) -> onnx.ModelProto:
     for name in weights.keys() - used:
         proto.graph.initializer.remove(weights[name])
     return proto
+
+
+def _state_size(proto: onnx.ModelProto, scale: int) -> None:
+    """Append a reshape to the size of the output, since shape inference cannot compute the size of a crop."""
+    graph = proto.graph
+    for node in graph.node:
+        node.output[:] = ["cropped" if name == "output" else name for name in node.output]
+    graph.initializer.append(onnx.helper.make_tensor("size_factors", onnx.TensorProto.INT64, [4], [1, 1, scale, scale]))
+    graph.node.extend(
+        [
+            onnx.helper.make_node("Shape", ["input"], ["input_size"], "input_size"),
+            onnx.helper.make_node("Mul", ["input_size", "size_factors"], ["output_size"], "output_size"),
+            onnx.helper.make_node("Reshape", ["cropped", "output_size"], ["output"], "state_size"),
+        ]
+    )
 
 
 def _clean(proto: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:

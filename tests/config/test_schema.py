@@ -153,7 +153,7 @@ def test_all_errors_of_a_file_are_reported_at_once_with_their_lines(tmp_path):
 def test_networks_that_double_take_no_scale_of_five(tmp_path):
     changes = {"model": {"name": "rrdb", "features": 8, "growth": 4, "depth": 1}, "prepare.scale": 5}
     changes |= {"pretrain.patch_size": 100, "train.patch_size": 100}
-    with pytest.raises(SrganError, match=r"prepare.scale: must be 2, 3, 4 or 8 for rrdb \(is 5\)"):
+    with pytest.raises(SrganError, match=r"prepare.scale: must be 1, 2, 3, 4 or 8 for rrdb \(is 5\)"):
         schema.load(write_params(tmp_path, changes))
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+import srgan.utils.compat  # noqa: F401 (spandrel imports torchvision)
 from srgan.degradations import bicubic as degrade
 from srgan.inference.torch_upscale import upscale
 from srgan.models import layers
