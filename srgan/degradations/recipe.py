@@ -79,6 +79,21 @@ class Recipe:
         return self.is_bicubic or any(DEGRADATIONS[name].ahead for name in config.names_of(self.steps))
 
     @property
+    def removes_colour(self) -> bool:
+        """Return whether every input is grey, so that the network learns to add colours."""
+        return any(step.name == "grayscale" and getattr(step, "probability", 1) == 1 for step in self.steps)
+
+    @property
+    def keeps_luma(self) -> bool:
+        """Return whether an input of the size of the original has its luma, so that only its colours are missing."""
+        return self.removes_colour and set(config.names_of(self.steps)) <= {"grayscale", "downscale"}
+
+    @property
+    def gives_hints(self) -> bool:
+        """Return whether inputs without colours have hints of them."""
+        return self.removes_colour and any(getattr(step, "hints", (0, 0))[1] > 0 for step in self.steps)
+
+    @property
     def digest(self) -> str:
         """Return a digest of the steps, with the versions of their code."""
         versions = {name: DEGRADATIONS[name].version for name in config.names_of(self.steps)}

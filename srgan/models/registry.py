@@ -83,9 +83,17 @@ def build_discriminator(name: str, **config: Any) -> nn.Module:
     return DISCRIMINATORS[name].factory(**config)
 
 
-def create_generator(config: Component, scale: int) -> nn.Module:
-    """Return the generator of a section ``model`` of ``params.yaml`` with random weights."""
-    return build_generator(config.name, scale=scale, **options_of(config))
+def create_generator(config: Component, scale: int, keep_luma: bool = False) -> Generator:
+    """Return the generator of a section ``model`` of ``params.yaml`` with random weights.
+
+    Args:
+        config: the section.
+        scale: HR size / LR size.
+        keep_luma: the network adds colours alone, see `srgan.models.luma.keep_luma`. Only with scale 1.
+    """
+    generator = build_generator(config.name, scale=scale, **options_of(config))
+    generator.keep_luma = keep_luma and scale == 1
+    return generator
 
 
 def create_discriminator(config: DiscriminatorConfig) -> nn.Module:

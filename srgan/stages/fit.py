@@ -18,10 +18,13 @@ from srgan.config.training import Pretrain, StageRuntime, Train
 from srgan.data.manifest import images_of, pairs
 from srgan.data.packed_store import Store, Verification
 from srgan.data.sampler import PatchSampler
+from srgan.degradations.recipe import Recipe
 from srgan.distributed import launch, process_group
 from srgan.distributed.device import pick_device
+from srgan.metrics.color import CIEDE2000
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
 from srgan.models.checkpoints import save_generator
+from srgan.models.network import Generator
 from srgan.models.registry import parameter_count
 from srgan.tracking import mlflow_run
 from srgan.tracking.training_record import TrainingRecord, current_training
@@ -48,7 +51,7 @@ class Networks:
         earlier: lineage of the weights that the stage starts from.
     """
 
-    generator: nn.Module
+    generator: Generator
     discriminator: nn.Module | None = None
     earlier: tuple[dict[str, Any], ...] = ()
 
@@ -83,7 +86,10 @@ def fit(
         store = Store(project.prepared)
         sampler = PatchSampler(store, options.batch_size, options.patch_size, options.seed, process_group.rank(), process_group.size())
         otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
-        scorers = open_metrics(select_metrics(["alex"] if options.lpips else [], validation=True), otherwise, pick_device())
+        metrics = select_metrics(["alex"] if options.lpips else [], validation=True)
+        if networks.generator.keep_luma:
+            metrics.append(CIEDE2000)
+        scorers = open_metrics(metrics, otherwise, pick_device())
         found = process_group.all_gather([set(scorers)])
         for name in [name for name in scorers if not all(name in names for names in found)]:
             log.warning("%s is unavailable on other machines; %s", METRICS[name].label, otherwise)
@@ -121,9 +127,17 @@ def fit(
             logger = TrainingLog(project.losses[stage], options.steps, stage, training.folders[stage] / "pictures")
             trained = trainer.fit(logger, SharedCheckpoints(checkpoints), Verification(store).check)
             metadata |= lineage.metadata([*networks.earlier, *checkpoints.about["lineage"]])
-            save_generator(out, trained, metadata | {"sr.train_data_sha256": training.data_sha256})
+            metadata |= {"sr.train_data_sha256": training.data_sha256} | _colour_metadata(store.recipe)
+            save_generator(out, trained, metadata)
         unedited("; the checkpoint is kept: with the old values that takes seconds")
         checkpoints.finish()  # last, so that a process that is killed before need not train again
+
+
+def _colour_metadata(recipe: Recipe) -> dict[str, str]:
+    """Return the `sr.*` entries of a model that colourizes."""
+    if not recipe.removes_colour:
+        return {}
+    return {"sr.color_out": "RGB"} | ({"sr.hints": "1"} if recipe.gives_hints else {})
 
 
 def describe_run(project: Project, params: Params, stage: str, training: TrainingRecord) -> dict[str, Any]:

@@ -14,17 +14,19 @@ HATCH_GUARD = 0.5  # levels. The default is no part of the identity, so that che
 class ModelSelection:
     """Keeps the weights with the best validation.
 
-    The pixel stage selects by PSNR. The GAN stage selects by LPIPS, or by the loss where LPIPS is not measured. There the PSNR must stay
-    within `psnr_guard` of the start, because a low LPIPS alone allows false detail. The hatch must stay within `hatch_guard`, because
-    LPIPS hardly measures a faint pattern in flat regions.
+    The pixel stage selects by PSNR, or by CIEDE2000 if the network changes colours alone. The GAN stage selects by LPIPS, or by the loss
+    where LPIPS is not measured. There the PSNR must stay within `psnr_guard` of the start, because a low LPIPS alone allows false detail.
+    The hatch must stay within `hatch_guard`, because LPIPS hardly measures a faint pattern in flat regions.
 
     Args:
         criterion: the metric that decides.
-        psnr_guard: dB of PSNR-Y that the best weights may lose. Not used if PSNR decides.
-        hatch_guard: levels that the hatch of the best weights may rise. Not used if PSNR decides.
+        psnr_guard: dB of PSNR-Y that the best weights may lose. Not used in the pixel stage.
+        hatch_guard: levels that the hatch of the best weights may rise. Not used in the pixel stage.
     """
 
-    def __init__(self, criterion: Literal["PSNR", "LPIPS", "loss"], psnr_guard: float = 0.0, hatch_guard: float = HATCH_GUARD) -> None:
+    def __init__(
+        self, criterion: Literal["PSNR", "CIEDE2000", "LPIPS", "loss"], psnr_guard: float = 0.0, hatch_guard: float = HATCH_GUARD
+    ) -> None:
         self.criterion, self.psnr_guard, self.hatch_guard = criterion, psnr_guard, hatch_guard
         self.best: dict[str, Any] | None = None  # step, score and weights
 
@@ -38,6 +40,8 @@ class ModelSelection:
         psnr = row["val_psnr_y"]
         if self.criterion == "PSNR":
             return 1.0, psnr
+        if self.criterion == "CIEDE2000":
+            return 1.0, -row["val_ciede2000"]
         if psnr < start["val_psnr_y"] - self.psnr_guard or self._hatched(row, start):
             return 0.0, psnr
         return 1.0, -row["val_lpips" if self.criterion == "LPIPS" else "val_loss"]

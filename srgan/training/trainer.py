@@ -74,7 +74,7 @@ class Trainer:
         accumulation = options.gradient_accumulation
         self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, accumulation, self.dtype, options.compile)}
         self.discriminator = None
-        self.selection = ModelSelection("PSNR")
+        self.selection = ModelSelection("CIEDE2000" if "ciede2000" in self.validation.scorers else "PSNR")
         if isinstance(options, Train):
             assert discriminator is not None
             self.discriminator = process_group.sync_batch_norm(self._place(discriminator).train())

@@ -143,7 +143,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _generator(params: Params) -> torch.nn.Module:
-    return create_generator(params.model, params.prepare.scale)
+    return create_generator(params.model, params.prepare.scale, Recipe(params.prepare.recipe).keeps_luma)
 
 
 def _trainer(params: Params, stage: str) -> Trainer:

@@ -42,3 +42,16 @@ def test_hints_differ_between_patches_and_a_patch_smaller_than_a_hint_is_one():
 def test_hints_that_make_no_sense_are_refused(options):
     with pytest.raises(ValidationError):
         steps(**options)
+
+
+def test_a_recipe_knows_whether_only_colours_are_missing():
+    def known(recipe):
+        recipe = Recipe(recipe)
+        return recipe.removes_colour, recipe.keeps_luma, recipe.gives_hints
+
+    assert known("bicubic") == known("gaussian") == (False, False, False)
+    assert known("grayscale") == (True, True, False)
+    assert known("grayscale-hints") == (True, True, True)
+    assert known(steps(probability=0.5)) == (False, False, False)
+    noisy = TypeAdapter(config.Recipe).validate_python([{"name": "downscale"}, {"name": "grayscale"}, {"name": "noise"}])
+    assert known(noisy) == (True, False, False)

@@ -17,6 +17,14 @@ def test_the_pixel_stage_selects_the_highest_psnr():
     assert subject.best == {"step": 2, "merit": [1.0, 25.0], "weights": {"w": torch.tensor(2.0)}}
 
 
+def test_the_pixel_stage_of_a_colorization_selects_the_lowest_colour_difference():
+    subject = ModelSelection("CIEDE2000")
+    for step, difference in ((0, 1.0), (1, 9.0), (2, 8.0), (3, 8.5)):
+        row = {"step": step, "val_psnr_y": 58.0 + step, "val_ciede2000": difference}  # the luma is that of the input
+        subject.offer(row, START, {"w": torch.tensor(float(step))}, unused)
+    assert subject.best["step"] == 2
+
+
 @pytest.mark.parametrize(("criterion", "key"), [("LPIPS", "val_lpips"), ("loss", "val_loss")])
 def test_the_gan_stage_selects_the_lowest_value_among_those_near_the_start(criterion, key):
     subject = ModelSelection(criterion, psnr_guard=2.0)
