@@ -24,12 +24,12 @@ _PICTURE = (3.0, 10.0)  # size of the whole picture that a patch of a training i
 class FadingOptions(StepOptions):
     """Raised black, lowered contrast, a colour cast and uneven light."""
 
-    black: Annotated[Range, within(0, 1)] = option((0.0, 0.25), "level of black after the fading")
-    white: Annotated[Range, within(0, 1)] = option((0.75, 1.0), "level of white after the fading")
+    black: Annotated[Range, within(0, 1)] = option((0.0, 0.2), "level of black after the fading")
+    white: Annotated[Range, within(0, 1)] = option((0.8, 1.0), "level of white after the fading")
     saturation: Annotated[Range, within(0, 1)] = option((0.4, 1.0), "saturation that is left. 0 is a grey image")
     casts: Annotated[Weights, among(*_CASTS)] = option({"yellow": 0.6, "red": 0.3, "blue": 0.1}, "weights of the colour casts")
-    cast: Annotated[Range, within(0, 1)] = option((0.0, 1.0), "strength of the colour cast")
-    vignette: Annotated[Range, within(-1, 1)] = option((-0.3, 0.4), "darkening of the corners. Corners fade to white below 0")
+    cast: Annotated[Range, within(0, 1)] = option((0.0, 0.8), "strength of the colour cast")
+    vignette: Annotated[Range, within(-1, 1)] = option((-0.3, 0.3), "darkening of the corners. Corners fade to white below 0")
 
 
 def _draw(options: FadingOptions, state: Drawing) -> Drawn:

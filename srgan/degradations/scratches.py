@@ -22,6 +22,7 @@ Span = tuple[float, float]
 _FINE = 2  # lines are drawn at twice the size and averaged, so that a width may be half a pixel
 _SHIFT = 4  # binary digits of the coordinates that OpenCV takes, after the point
 _ROUGH = 1.6  # pixels between the random numbers that make edges rough
+_BRANCH = (0.1, 0.6)  # length of a branch, of the line that it begins on
 _WEAR = 6  # pixels between the random numbers that make lines patchy, at size 1
 
 
@@ -111,11 +112,9 @@ def damage(drawn: Drawn, height: int, width: int) -> np.ndarray:
 def _roughen(rng: np.random.Generator, masks: np.ndarray, size: float) -> None:
     """Displace lines and specks by noise, so that their edges look torn, and make them patchy."""
     height, width = masks.shape[1:]
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    rough = 0.4 * size**0.5
-    rows += rough * _noise(rng, _ROUGH, height, width)
-    columns += rough * _noise(rng, _ROUGH, height, width)
-    wear = np.clip(1.1 + 0.4 * _noise(rng, _WEAR * size, height, width) + 0.2 * _noise(rng, _ROUGH, height, width), 0, 1)
+    rough, also_rough = (_noise(rng, _ROUGH, height, width) for _ in range(2))
+    rows, columns = np.mgrid[:height, :width].astype(np.float32) + 0.4 * size**0.5 * np.stack([rough, also_rough])
+    wear = np.clip(1.1 + 0.4 * _noise(rng, _WEAR * size, height, width) + 0.2 * rough, 0, 1)
     for mask in masks:
         mask[:] = cv2.remap(mask, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) * wear
 
@@ -139,25 +138,29 @@ class _Line:
 
 
 def _lines(rng: np.random.Generator, family: Lines, number: float, size: float, height: int, width: int) -> Iterator[_Line]:
-    """Yield the lines of a family that cross the image."""
+    """Yield the lines of a family that may cross the image."""
     starts = _places(rng, number, size, family.lengths[1] * size, height, width)
-    headings = rng.uniform(0, 2 * math.pi, len(starts))
-    paths = _paths(rng, family, starts, headings, _log_uniform(rng, family.lengths, len(starts)) * size, size)
-    for parents in (True, False):
-        kept = [path for path in paths if (path.max(0) >= -4).all() and (path.min(0) <= (width + 4, height + 4)).all()]
-        share = 1.0 if parents else 0.5  # of the width. Branches are thinner
-        for path, wide in zip(kept, _log_uniform(rng, family.widths, len(kept)) * size * share, strict=True):
+    lengths = _log_uniform(rng, family.lengths, len(starts)) * size
+    reach = lengths[:, None] * (1 + _BRANCH[1])
+    near = ((starts > -reach) & (starts - (width, height) < reach)).all(1)
+    starts, lengths = starts[near], lengths[near]
+    stems = _paths(rng, family, starts, rng.uniform(0, 2 * math.pi, len(starts)), lengths, size)
+    for paths, thickness in ((stems, size), (_branches(rng, family, stems, size), size / 2)):
+        crossing = [path for path in paths if (path.max(0) >= -4).all() and (path.min(0) <= (width + 4, height + 4)).all()]
+        for path, wide in zip(crossing, _log_uniform(rng, family.widths, len(crossing)) * thickness, strict=True):
             yield _Line(path, wide, rng.uniform(*family.opacities), rng.random() < family.bright, family.split)
-        counts = rng.poisson(family.branches, len(paths))
-        stems = [path for path, count in zip(paths, counts, strict=True) for _ in range(count)]
-        if not parents or not stems:
-            return
-        places = [int(rng.integers(len(path) - 1)) for path in stems]
-        starts = np.array([path[place] for path, place in zip(stems, places, strict=True)])
-        directions = np.array([path[place + 1] - path[place] for path, place in zip(stems, places, strict=True)])
-        headings = np.arctan2(directions[:, 1], directions[:, 0]) + rng.uniform(0.5, 1.3, len(stems)) * rng.choice([-1, 1], len(stems))
-        lengths = np.array([len(path) for path in stems]) * family.step * size * rng.uniform(0.1, 0.6, len(stems))
-        paths = _paths(rng, family, starts, headings, lengths, size)
+
+
+def _branches(rng: np.random.Generator, family: Lines, stems: list[np.ndarray], size: float) -> list[np.ndarray]:
+    """Return lines that begin on others, to either side."""
+    stems = [path for path, count in zip(stems, rng.poisson(family.branches, len(stems)), strict=True) for _ in range(count)]
+    if not stems:
+        return []
+    places = rng.integers([len(path) - 1 for path in stems])
+    starts, following = (np.array([path[place + i] for path, place in zip(stems, places, strict=True)]) for i in (0, 1))
+    headings = np.arctan2(*(following - starts).T[::-1]) + rng.uniform(0.5, 1.3, len(stems)) * rng.choice([-1, 1], len(stems))
+    lengths = np.array([len(path) for path in stems]) * family.step * size * rng.uniform(*_BRANCH, len(stems))
+    return _paths(rng, family, starts, headings, lengths, size)
 
 
 def _paths(
@@ -180,9 +183,11 @@ def _specks(rng: np.random.Generator, number: float, size: float, height: int, w
 
 def _stains(rng: np.random.Generator, number: float, size: float, height: int, width: int) -> np.ndarray:
     """Return the strength of the stains, `(height, width)` float32 in 0..255: even, with a strong rim."""
+    places = _places(rng, number, size, 80 * size, height, width)
+    if not len(places):
+        return np.zeros((height, width), np.float32)
     edge = math.ceil(8 * size)
     layer = np.zeros((height + 2 * edge, width + 2 * edge), np.float32)
-    places = _places(rng, number, size, 80 * size, height, width)
     for outline in _outlines(rng, places, _log_uniform(rng, (8, 60), len(places)) * size, 48, 0.5):
         cv2.fillPoly(layer, [_fixed((outline + edge) / _FINE)], rng.uniform(40, 255), cv2.LINE_8, _SHIFT)
     soft, softer = (cv2.GaussianBlur(layer, (0, 0), sigma * size) for sigma in (0.8, 3))
