@@ -31,7 +31,7 @@ def load_recipe(given: str) -> Any:
         steps_of(given)
     except PydanticCustomError as error:
         names = (error.context or {}).get("names", [])
-        raise SrganError(f"{given}: no recipe has this name{yaml.nearest(given, names)}. A file with steps ends in .yaml") from error
+        raise SrganError(f"{given}: neither a recipe nor a .yaml file of steps{yaml.nearest(given, names)}") from error
     return given
 
 

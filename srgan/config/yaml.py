@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
@@ -36,6 +36,23 @@ def read(path: Path, hint: str) -> CommentedMap:
     Raises:
         SrganError: the file is missing, not UTF-8, not YAML, names a key twice, or is no mapping.
     """
+    root = _load(path, hint)
+    if root is None:
+        raise SrganError(f"{path}: is empty. Write the default options with: srgan profile use demo")
+    if not isinstance(root, CommentedMap):
+        raise SrganError(f"{path}: must hold sections such as 'data:' and 'train:'. Write an example with: srgan profile use demo")
+    return root
+
+
+def read_list(path: Path, hint: str) -> CommentedSeq:
+    """Read a file whose top level is a list. Arguments and errors are those of `read`."""
+    root = _load(path, hint)
+    if not isinstance(root, CommentedSeq):
+        raise SrganError(f"{path}: must hold a list. {hint}")
+    return root
+
+
+def _load(path: Path, hint: str) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -54,10 +71,6 @@ def read(path: Path, hint: str) -> CommentedMap:
         Exception
     ) as error:  # such as a number of thousands of digits, an impossible date, or _ alone, which ruamel.yaml takes for a number
         raise SrganError(f"{path}: not valid YAML: {(str(error) or type(error).__name__).splitlines()[0].partition(';')[0]}") from error
-    if root is None:
-        raise SrganError(f"{path}: is empty. Write the default options with: srgan profile use demo")
-    if not isinstance(root, CommentedMap):
-        raise SrganError(f"{path}: must hold sections such as 'data:' and 'train:'. Write an example with: srgan profile use demo")
     return root
 
 
@@ -77,7 +90,7 @@ def _problem(error: MarkedYAMLError, text: str) -> str:
     return f"not valid YAML: {problem}"
 
 
-def plain(root: CommentedMap, path: Path) -> dict[str, Any]:
+def plain(root: CommentedMap | CommentedSeq, path: Path) -> Any:
     """Return a file's content in Python's own types, see `to_plain`.
 
     Args:
@@ -119,7 +132,7 @@ def to_plain(value: Any) -> Any:
     return convert(value)
 
 
-def line_of(root: CommentedMap, keys: Keys) -> int:
+def line_of(root: CommentedMap | CommentedSeq, keys: Keys) -> int:
     """Return the line, from 1, of the value that `keys` lead to, or of the nearest enclosing one in the file."""
     node, line = root, 1
     for key in keys:

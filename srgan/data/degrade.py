@@ -1,19 +1,17 @@
 """`srgan degrade`: HR/LR pairs from image files."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
+from srgan.config.data import Prepare
+from srgan.data.inputs import Input, Record, digest_of_pixels, make_input
 from srgan.data.names import unique_names
 from srgan.degradations.bicubic import modcrop
-from srgan.degradations.recipe import Recipe, describe_plan
+from srgan.degradations.recipe import Recipe
 from srgan.images.png import write_png
-from srgan.images.read import as_rgb, read_image
+from srgan.images.read import read_image
 from srgan.images.search import find_images
 from srgan.utils.errors import SrganError
 from srgan.utils.files import write_json
@@ -55,7 +53,7 @@ def plan(inputs: list[str], folder: Path) -> list[Job]:
 def write_pairs(jobs: Sequence[Job], folder: Path, recipe: Recipe, scale: int, seed: int) -> list[str]:
     """Write ``HR/*.png``, ``LR/*.png`` and their list. A bad file does not stop the others.
 
-    An LR image depends on its original, the recipe, the scale and the seed, and on no other image.
+    The pairs are those of the stage `prepare`. An LR image depends on its original, the recipe, the scale and the seed alone.
 
     Args:
         jobs: the result of `plan`.
@@ -69,9 +67,11 @@ def write_pairs(jobs: Sequence[Job], folder: Path, recipe: Recipe, scale: int, s
     """
     recipe.check_packages()
 
-    def make(job: Job) -> dict[str, Any] | SrganError:
+    options = Prepare(scale=scale, seed=seed)
+
+    def make(job: Job) -> Record | SrganError:
         try:
-            return _write_pair(job, recipe, scale, seed)
+            return _write_pair(job, recipe, options)
         except SrganError as error:
             return error
 
@@ -93,15 +93,13 @@ def write_pairs(jobs: Sequence[Job], folder: Path, recipe: Recipe, scale: int, s
     return failures
 
 
-def _write_pair(job: Job, recipe: Recipe, scale: int, seed: int) -> dict[str, Any]:
-    torch.set_num_threads(1)  # the processes run in parallel, and a fork cannot use the threads of its parent
+def _write_pair(job: Job, recipe: Recipe, options: Prepare) -> Record:
     image = read_image(job.source)
     height, width = image.shape[:2]
-    if min(height, width) < MIN_SIDE * scale:
-        raise SrganError(f"{job.source}: has {width}x{height} pixels, and scale {scale} needs {MIN_SIDE * scale} a side")
-    digest = hashlib.sha256(f"{image.shape}".encode() + image.data).hexdigest()
-    hr_image = as_rgb(modcrop(image, scale))
-    lr_image, plan = recipe.degrade(hr_image, scale, (seed, int(digest, 16), 0))  # as `prepare` draws
-    write_png(job.hr, hr_image)
+    needed = MIN_SIDE * options.scale
+    if min(height, width) < needed:
+        raise SrganError(f"{job.source}: has {width}x{height} pixels, and scale {options.scale} needs {needed} a side. Remove the file")
+    lr_image, drawn = make_input(Input("", recipe), image, digest_of_pixels(image), options)
+    write_png(job.hr, modcrop(image, options.scale))
     write_png(job.lr, lr_image)
-    return {"name": job.hr.name, "source": str(job.source), "drawn": describe_plan(plan)}
+    return {"name": job.hr.name, "source": str(job.source)} | drawn

@@ -159,6 +159,8 @@ class _Preparation:
         self.folder, self.options, self.sources = folder, options, listing["images"]
         self.recipe, self.variants = Recipe(options.recipe), variants(options)
         self.test_inputs = recipes_of_test_sets(listing.get("inputs", []), raw / "manifest.json")
+        for recipe in (self.recipe, *(recipe for made in self.test_inputs.values() for _, recipe in made if recipe)):
+            recipe.check_packages()
         sources = self.sources
         self.left_out = listing.get("left_out", []) + other_scales(sources, options.scale)
         self.skipped: list[dict[str, str]] = []

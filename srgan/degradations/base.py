@@ -191,6 +191,7 @@ class Degradation:
         arrange: of a step that holds others: return the positions of those that follow, in order. It has no `draw` and no `apply`.
         version: raised when the results change, so that stages run again.
         ahead: needs libraries on the CPU and whole images. `prepare` then makes variants of each image before the training.
+        package: that must be installed for it, and that the project does not always install.
         not_after: names of steps that may not come before, with the reason.
     """
 
@@ -202,6 +203,7 @@ class Degradation:
     arrange: Callable[[Any, Drawing], list[int]] | None = None
     version: int = 1
     ahead: bool = False
+    package: str = ""
     not_after: dict[str, str] = field(default_factory=dict)
 
     def problem(self, options: StepOptions, before: Sequence[str]) -> str:

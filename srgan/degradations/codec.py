@@ -9,7 +9,6 @@ from srgan.config.base import option
 from srgan.config.recipe import Range, StepOptions, Weights, among, within
 from srgan.degradations.base import Batch, Degradation, Drawing, Drawn
 from srgan.degradations.by_image import by_image
-from srgan.utils.errors import SrganError
 
 MAX_FRAMES = 3
 MAX_MOTION = 2  # pixels between two frames, in each direction
@@ -54,11 +53,9 @@ def _coded(image: np.ndarray, drawn: Drawn) -> np.ndarray:
 
 def _through_video(frames: list[np.ndarray], codec: str, strength: int) -> np.ndarray:
     """Return the last frame after encoding and decoding all of them."""
-    try:
-        import av
-        from av.video.reformatter import Interpolation
-    except ImportError as error:
-        raise SrganError("the step codec needs the package av. Install it with: pip install av") from error
+    import av  # an optional package, see `Recipe.check_packages`
+    from av.video.reformatter import Interpolation
+
     # Without all of these, FFmpeg rounds down: the image would become darker by a level.
     exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
     encoder_name, decoder_name, settings = CODECS[codec]
@@ -83,4 +80,12 @@ def _apply(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
     return by_image(batch, drawn, _coded)
 
 
-CODEC = Degradation("codec", "Compression as a frame of a video by H.264, HEVC or MPEG-4.", CodecOptions, _draw, _apply, ahead=True)
+CODEC = Degradation(
+    "codec",
+    "Compression as a frame of a video by H.264, HEVC or MPEG-4.",
+    CodecOptions,
+    _draw,
+    _apply,
+    ahead=True,
+    package="av",
+)

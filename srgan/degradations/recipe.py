@@ -4,6 +4,7 @@ A patch of a training batch depends on the seed, the step and its index in the w
 batch, see the inputs of one uninterrupted process.
 """
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +99,17 @@ class Recipe:
         """Return a digest of the steps, with the versions of their code."""
         versions = {name: DEGRADATIONS[name].version for name in config.names_of(self.steps)}
         return digest([[step.model_dump() for step in self.steps], versions])
+
+    def check_packages(self) -> None:
+        """Check that the packages of all steps are installed.
+
+        Raises:
+            SrganError: one is missing. The message names the command that installs it.
+        """
+        for name in config.names_of(self.steps):
+            package = DEGRADATIONS[name].package
+            if package and importlib.util.find_spec(package) is None:
+                raise SrganError(f"the step {name} needs the package {package}. Install it with: pip install {package}")
 
     def draw(self, state: Drawing) -> Plan:
         """Draw the parameters for one image."""
