@@ -13,9 +13,10 @@ STRENGTH = ("algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "
 def add_provenance(packet: Packet, metadata: dict[str, str], digest: str, former: bytes = b"") -> None:
     """Add the model to a packet. The other properties stay.
 
-    ``Iptc4xmpExt:DigitalSourceType`` becomes ``compositeWithTrainedAlgorithmicMedia`` for a GAN, which adds detail. It becomes
-    ``algorithmicallyEnhanced`` for a model with pixel losses only. ``AISystemUsed`` and ``AISystemVersionUsed`` name model, version and
-    digest (IPTC Photo Metadata Standard 2025.1). A stronger source type of the image, such as ``trainedAlgorithmicMedia``, is kept.
+    ``Iptc4xmpExt:DigitalSourceType`` becomes ``compositeWithTrainedAlgorithmicMedia`` for a GAN, which adds detail, and for a model that
+    adds colours. It becomes ``algorithmicallyEnhanced`` for other models with pixel losses only. ``AISystemUsed`` and
+    ``AISystemVersionUsed`` name model, version and digest (IPTC Photo Metadata Standard 2025.1). A stronger source type of the image, such
+    as ``trainedAlgorithmicMedia``, is kept.
 
     Args:
         packet: is changed.
@@ -27,7 +28,7 @@ def add_provenance(packet: Packet, metadata: dict[str, str], digest: str, former
     def taken(name: str) -> list[str]:
         return [value.strip() for value in packet.remove(lambda address, other: (address, other) == (EXT, name)) if value.strip()]
 
-    kind = STRENGTH[metadata.get("sr.objective") != "psnr"]
+    kind = STRENGTH[metadata.get("sr.objective") != "psnr" or "sr.color_out" in metadata]
     kinds = [re.split(r"[/:]", value.rstrip("/"))[-1] for value in taken("DigitalSourceType")]
     kinds += [name for name in STRENGTH if re.search(rf"(?<![A-Za-z]){name}".encode(), former.replace(b"\0", b""))]
     kind = max([kind, *kinds], key=lambda name: STRENGTH.index(name) if name in STRENGTH else -1)

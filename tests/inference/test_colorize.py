@@ -29,7 +29,7 @@ def colorizer(tmp_path_factory):
             weight.mul_(3)
     generator.keep_luma = True
     path = tmp_path_factory.mktemp("colour") / file_name(1, "t", "compact")
-    export_onnx(path, generator, {"sr.name": "t", "sr.objective": "gan", "sr.hints": "1"})
+    export_onnx(path, generator, {"sr.name": "t", "sr.objective": "psnr", "sr.hints": "1"})
     return path
 
 
@@ -84,6 +84,12 @@ def test_every_kind_of_grey_photograph_becomes_a_colour_photograph(colorizer, tm
         shown = np.ones(grey.shape, bool) if source.alpha is None else source.alpha > 0
         assert luma_difference(result.pixels[shown], grey[shown]) <= 1
         assert mode == "1" or np.ptp(result.pixels[shown], axis=1).mean() > 10  # black and white take no colour
+
+
+def test_the_result_states_that_its_colours_are_generated(colorizer, tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "in.png")
+    upscale_file(Upscaler(colorizer), tmp_path / "in.png", tmp_path / "out.png")
+    assert b"compositeWithTrainedAlgorithmicMedia" in open_image(tmp_path / "out.png").xmp
 
 
 def test_a_tint_has_no_influence(colorizer, tmp_path):
