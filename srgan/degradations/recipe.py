@@ -21,6 +21,7 @@ from srgan.utils.errors import SrganError
 from srgan.utils.files import digest
 
 DRAWS = 512  # random numbers for one image
+MAX_SHOWN_VALUES = 3  # of a list of drawn parameters, in words
 STREAM = 2  # of the numbers of a training step. The positions of the patches and their colours use others
 
 CALL_PIXELS = 20_000  # empty pixels of a canvas that cost as much as another call
@@ -62,6 +63,8 @@ class Recipe:
         Raises:
             SrganError: the recipe is of another version of this program, in which its steps give other images.
         """
+        if described == BICUBIC.describe():
+            return BICUBIC
         try:
             recipe = cls(config.steps_from_json(described["steps"]), described["name"])
         except (KeyError, TypeError, ValueError):
@@ -164,6 +167,30 @@ BICUBIC = Recipe("bicubic")
 def describe_plan(plan: Plan) -> list[dict[str, Any]]:
     """Return what happened to an image as JSON can hold it: for each step its `name` and parameters."""
     return [{"name": step.name} | step.drawn for step in plan]
+
+
+def in_words(described: Sequence[dict[str, Any]]) -> str:
+    """Return a result of `describe_plan` in words, such as ``downscale: bicubic, 120x80; noise: gaussian, strength 12.3``."""
+    steps = []
+    for step in described:
+        words = [_in_words(key, value) for key, value in step.items() if key not in ("name", "seed", "height", "width")]
+        if "height" in step:
+            words.append(f"{step['width']}x{step['height']}")
+        steps.append(": ".join(filter(None, (step["name"], ", ".join(filter(None, words))))))
+    return "; ".join(steps) or "unchanged"
+
+
+def _in_words(key: str, value: Any) -> str:
+    """Return a drawn parameter in words. Nothing stands for 0, which changes nothing, and for long lists."""
+    if isinstance(value, str):
+        return value
+    if value is True:
+        return key
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if not any(numbers) or len(numbers) > MAX_SHOWN_VALUES:
+        return ""
+    shown = dict.fromkeys(f"{one:.3g}" for one in numbers)  # equal numbers once
+    return f"{key} {' / '.join(shown)}"
 
 
 def draw(steps: Sequence[Any], state: Drawing, outer: tuple[int, ...] = ()) -> Plan:

@@ -10,7 +10,9 @@ import numpy as np
 from srgan.data.download.catalog import DATA_SETS
 from srgan.data.manifest import Part, recipe_of
 from srgan.data.packed_store import Store
+from srgan.degradations.recipe import Recipe, in_words
 from srgan.evaluation.page import render
+from srgan.evaluation.recipe_sheet import MAX_RECIPES, ORIGINALS, Sheet, make_sheet
 from srgan.images.read import read_rgb
 from srgan.utils import files
 from srgan.utils.errors import SrganError
@@ -39,19 +41,28 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
     for image in images:
         groups.setdefault((image["part"], image["set"]), []).append(image)
     sets = [_summary(group) for (part, _), group in sorted(groups.items(), key=lambda item: PARTS.index(item[0][0]))]
-    sheets, pairs = {}, {}
+    sheets, pairs, counts = {}, {}, {}
     for part in PARTS:
         if thumbnails is None:
             break
         of_part = [image for image in images if image["part"] == part]
-        sheets[part] = [(f"{image['set']}/{image['name']}", thumbnails.hr(image)) for image in _evenly(of_part, MAX_THUMBNAILS)]
-        pairs[part] = [(f"{image['set']}/{image['name']}", *thumbnails.pair(image)) for image in _evenly(of_part, MAX_PAIRS)]
+        originals = list({_label(image): image for image in of_part}.values())  # a test set may have rows under several recipes
+        counts[part] = len(originals)
+        sheets[part] = [(_label(image), thumbnails.hr(image)) for image in _evenly(originals, MAX_THUMBNAILS)]
+        with_lr = of_part if part != "train" or thumbnails.store.variants else []
+        pairs[part] = [
+            (f"{image['set']}/{image['name']}", in_words(image["drawn"]) if "drawn" in image else "", *thumbnails.pair(image))
+            for image in _evenly(with_lr, MAX_PAIRS)
+        ]
     page = render(
         "data.html",
         manifest=manifest,
         recipe=_recipe(manifest) if images else "",
         sets=sets,
         sheets=sheets,
+        counts=counts,
+        recipes=_recipe_sheets(manifest, thumbnails) if thumbnails else [],
+        unseen=list(manifest.get("test_recipes", {}))[MAX_RECIPES - ("recipe" in manifest) :],
         pairs=pairs,
         leaks=_leaks(manifest, thumbnails),
         citations={name: DATA_SETS[name] for name in dict.fromkeys(entry["set"] for entry in sets) if name in DATA_SETS},
@@ -66,9 +77,32 @@ def _recipe(manifest: dict[str, Any]) -> str:
     return f"recipe {recipe}" if "recipe" in manifest else f"{'MATLAB' if recipe == 'matlab' else 'Pillow'}'s bicubic"
 
 
+def _recipe_sheets(manifest: dict[str, Any], thumbnails: "_Thumbnails") -> list[Sheet]:
+    """Return the sheets of the recipe of the training and of those of the test sets, except of bicubic."""
+
+    def originals(images: list[dict[str, Any]]) -> list[tuple[str, np.ndarray]]:
+        return [(_label(image), thumbnails.hr_image(image)) for image in _evenly(images, ORIGINALS)]
+
+    scale, seed, images, sheets = manifest["scale"], manifest["seed"], manifest["images"], []
+    if "recipe" in manifest:
+        chosen = originals([image for image in images if image["part"] == "train"])
+        sheets.append(make_sheet(f"Recipe of the training: {recipe_of(manifest)}", thumbnails.store.recipe, chosen, scale, seed))
+    for name, described in manifest.get("test_recipes", {}).items():
+        chosen = originals([image for image in images if image["set"] == name])
+        recipe = Recipe.from_description(described, "manifest.json")
+        if len(sheets) < MAX_RECIPES and chosen and not recipe.is_bicubic:
+            sheets.append(make_sheet(f"Recipe of the test set {name}", recipe, chosen, scale, seed))
+    return sheets
+
+
+def _label(image: dict[str, Any]) -> str:
+    """Return the name of an original."""
+    return f"{image.get('original', image['set'])}/{image['name']}"
+
+
 def _leaks(manifest: dict[str, Any], thumbnails: "_Thumbnails | None") -> list[dict[str, Any]]:
     """Return the records of the left-out training images, with thumbnails for the first of them."""
-    held_out = {f"{image['set']}/{image['name']}": image for image in manifest["images"] if image["part"] != "train"}
+    held_out = {_label(image): image for image in manifest["images"] if image["part"] != "train"}
     leaks = []
     for number, leak in enumerate(manifest["leaks"]):
         thumbnail = original = ""
@@ -108,7 +142,10 @@ class _Thumbnails:
         self.number = {name: number for number, name in enumerate(self.store.names)}
 
     def hr(self, image: dict[str, Any]) -> str:
-        return _jpeg(_shrunk(self._read(image, "hr")))
+        return _jpeg(_shrunk(self.hr_image(image)))
+
+    def hr_image(self, image: dict[str, Any]) -> np.ndarray:
+        return self._read(image, "hr")
 
     def raw_file(self, source: str) -> str:
         try:
@@ -130,11 +167,10 @@ class _Thumbnails:
 
     def _read(self, image: dict[str, Any], kind: Literal["hr", "lr"]) -> np.ndarray:
         if image["part"] == "train":
-            number = self.number[f"{image['set']}/{image['name']}"]
-            if kind == "lr" and not self.store.variants:
-                return self.store.recipe.degrade(self.store.hr[number], self.store.scale, (number,))[0]
+            number = self.number[_label(image)]
             return self.store.hr[number] if kind == "hr" else self.store.lr_variants[number][0]
-        return read_rgb(self.prepared / image["part"] / image["set"] / kind / f"{image['name']}.png")
+        folder = image.get("original", image["set"]) if kind == "hr" else image["set"]
+        return read_rgb(self.prepared / image["part"] / folder / kind / f"{image['name']}.png")
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:

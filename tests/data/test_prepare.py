@@ -511,6 +511,26 @@ def test_a_test_set_is_prepared_under_several_recipes(raw, tmp_path):
     assert len({plain["test_sha256"], manifest["test_sha256"], fewer["test_sha256"]}) == 3
 
 
+def test_the_card_shows_what_each_recipe_makes_of_originals_and_how(raw, tmp_path):
+    raw = with_inputs(raw, "bicubic", "gaussian", "gaussian-40")
+    manifest = prepare(raw, tmp_path / "out", options(recipe=({"name": "resize"}, {"name": "downscale"}, {"name": "noise"})))
+    write_data_card(tmp_path / "card.html", manifest, tmp_path / "out", raw)
+    card = (tmp_path / "card.html").read_text()
+    for shown in (
+        "recipe resize, downscale, noise, 1/4 of the size",
+        "Recipe of the training: resize, downscale, noise",
+        "Recipe of the test set own+gaussian-40",
+        "Test: 1 image<",  # of three rows
+        "noise: gaussian, strength 40",
+        "{name: noise, kinds: {gaussian: 1.0}, sigma: [40.0, 40.0], grey: 0.0}",
+    ):
+        assert shown in card, shown
+    assert "Recipe of the test set own+bicubic" not in card  # it makes one input, which is a pair of the page
+    assert card.count("data:image/png;base64,") == 9 * (2 + 1 + 1)  # two training images and the test image twice
+    assert card.count('alt="own/t, input 8"') == 2
+    assert len(card) < 1_000_000
+
+
 def test_recipes_of_test_sets_that_this_program_lacks_are_refused(raw, tmp_path):
     with pytest.raises(SrganError, match=r"raw/manifest\.json: the recipes of the test sets are not valid.* dvc repro -sf download"):
         prepare(with_inputs(raw, "gone-7"), tmp_path / "out", options())
