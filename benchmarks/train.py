@@ -62,12 +62,12 @@ def make_data(folder: Path) -> None:
 class Ours:
     """The trainer of the project, with batches of the store or with one repeated batch."""
 
-    def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool, precision: str = "auto") -> None:
+    def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool, precision: str = "auto", **runtime: bool) -> None:
         options = options_of(name, stage, batch, precision)
         generator, discriminator, _ = networks(name, options)
         self.trainer = Trainer(
             options,
-            StageRuntime(),
+            StageRuntime(**runtime),
             generator,
             discriminator,
             PatchSampler(Store(folder), batch, options.patch_size, 0),

@@ -36,26 +36,29 @@ class DivergenceCheck:
 
     def __init__(self, device: torch.device) -> None:
         self.loss_ema = torch.tensor(0.0, device=device)  # moving average of the pixel loss
+        self.number = torch.tensor(0, device=device)  # of the step that `update` checks. The caller sets it
         self.step = torch.tensor(0, device=device)  # the first step that has diverged, or 0
 
-    def update(self, step: int, values: Mapping[str, Tensor], pixel_loss: Tensor) -> None:
+    def update(self, values: Mapping[str, Tensor], pixel_loss: Tensor) -> None:
         """Check a step: it has diverged if a value is not finite, or the pixel loss is far above its moving average.
 
+        All numbers are tensors that stay in place, so a CUDA graph may contain the check.
+
         Args:
-            step: its number.
             values: everything that is logged, as scalars.
             pixel_loss: of the step.
         """
         diverged = ~torch.isfinite(torch.stack(list(values.values()))).all()
-        if step > WARMUP_STEPS:
-            diverged |= (self.loss_ema > 0) & (pixel_loss > DIVERGENCE_RATIO * self.loss_ema)
-        self.step = torch.where(diverged & (self.step == 0), step, self.step)
-        mean = self.loss_ema + (pixel_loss - self.loss_ema) * max(1 / step, 1 - LOSS_EMA_DECAY)  # the plain mean of the first steps
-        self.loss_ema = torch.where(self.loss_ema == 0, pixel_loss, mean)
+        diverged |= (self.number > WARMUP_STEPS) & (self.loss_ema > 0) & (pixel_loss > DIVERGENCE_RATIO * self.loss_ema)
+        self.step.copy_(torch.where(diverged & (self.step == 0), self.number, self.step))
+        share = (1 / self.number).clamp(min=1 - LOSS_EMA_DECAY)  # the plain mean of the first steps
+        mean = self.loss_ema + (pixel_loss - self.loss_ema) * share
+        self.loss_ema.copy_(torch.where(self.loss_ema == 0, pixel_loss, mean))
 
     def restore(self, loss_ema: Tensor) -> None:
         """Continue with a moving average of a checkpoint."""
-        self.loss_ema, self.step = loss_ema.to(self.loss_ema.device), torch.zeros_like(self.step)
+        self.loss_ema.copy_(loss_ema)
+        self.step.zero_()
 
 
 class TrainingMonitor:

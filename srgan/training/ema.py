@@ -27,6 +27,8 @@ class MovingAverage(nn.Module):
         self.module = copy.deepcopy(model)
         self.decay = decay
         self.register_buffer("n_averaged", torch.tensor(0))  # number of updates, on the host
+        self.begun = False  # whether that number is above 0
+        self.register_load_state_dict_post_hook(_restore_begun)
         groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
         for average, value in zip(_tensors(self.module), _tensors(model), strict=True):
             ours, theirs = groups.setdefault(value.dtype, ([], []))
@@ -41,7 +43,7 @@ class MovingAverage(nn.Module):
         The first update copies them.
         """
         for ours, theirs in self._groups:
-            if self.n_averaged == 0:
+            if not self.begun:
                 torch._foreach_copy_(ours, theirs)
             elif ours[0].is_floating_point():
                 torch._foreach_lerp_(ours, theirs, 1 - self.decay)
@@ -49,6 +51,7 @@ class MovingAverage(nn.Module):
                 mean = _flat(ours) * self.decay + _flat(theirs) * (1 - self.decay)
                 parts = mean.to(ours[0].dtype).split([value.numel() for value in ours])
                 torch._foreach_copy_(ours, [part.view_as(value) for part, value in zip(parts, ours, strict=True)])
+        self.begun = True
 
 
 def _tensors(model: nn.Module) -> itertools.chain[Tensor]:
@@ -57,3 +60,7 @@ def _tensors(model: nn.Module) -> itertools.chain[Tensor]:
 
 def _flat(values: list[Tensor]) -> Tensor:
     return torch.cat([value.reshape(-1) for value in values])
+
+
+def _restore_begun(average: MovingAverage, _: object) -> None:
+    average.begun = bool(average.n_averaged)

@@ -1,5 +1,6 @@
 """A network together with its optimizer and its gradient scaler."""
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 from srgan.distributed import process_group
 
 BETAS = (0.9, 0.99)  # of Adam, as in the released training code of ESRGAN
+
+# The steps before the capture of a CUDA graph run without it.
+warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
 
 
 class OptimizedNetwork:
@@ -21,21 +25,33 @@ class OptimizedNetwork:
         max_lr: the highest learning rate.
         accumulation: gradient accumulation steps.
         dtype: in which the convolutions compute.
+        graphed: whether a CUDA graph contains the updates. It reads the learning rate from a tensor.
         compiled: whether `torch.compile` translates the network.
     """
 
-    def __init__(self, model: nn.Module, max_lr: float, accumulation: int, dtype: torch.dtype, compiled: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, max_lr: float, accumulation: int, dtype: torch.dtype, graphed: bool = False, compiled: bool = False
+    ) -> None:
         self.max_lr, self.accumulation = max_lr, accumulation
         self.parallel = process_group.data_parallel(model)
         self.forward = torch.compile(self.parallel) if compiled else self.parallel
         self.parameters = list(model.parameters())
         self.optimizer = torch.optim.Adam(self.parameters, lr=max_lr, betas=BETAS, fused=True)
         self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=dtype is torch.float16)
+        self.learning_rate = max_lr
+        self.rate = torch.tensor(max_lr, device=self.parameters[0].device) if graphed else None
 
-    def start_step(self, learning_rate: float) -> None:
-        """Set the learning rate and clear the gradients."""
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set the learning rate of the next updates."""
+        self.learning_rate = learning_rate
+        if self.rate is not None:
+            self.rate.fill_(learning_rate)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate if self.rate is None else self.rate
+            group["capturable"] = self.rate is not None
+
+    def zero_grad(self) -> None:
+        """Clear the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
     def accumulate(self, last: bool) -> AbstractContextManager[Any]:
@@ -71,11 +87,15 @@ class OptimizedNetwork:
         return self.scaler.is_enabled() and self.scaler.get_scale() < 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimizer and of the scaler."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        """Return the state of the optimizer and of the scaler. It is the same with and without a CUDA graph."""
+        optimizer = self.optimizer.state_dict()
+        for group in optimizer["param_groups"]:
+            group |= {"lr": self.learning_rate, "capturable": False}
+        return {"optimizer": optimizer, "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the result of `state_dict`."""
         self.optimizer.load_state_dict(state["optimizer"])
+        self.learning_rate = self.optimizer.param_groups[0]["lr"]
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])

@@ -1,13 +1,13 @@
 """The training loop of both stages: pixel losses alone, then with a discriminator. `Trainer.fit` and `Trainer.step` read top to bottom."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from srgan.config.training import Optimization, Pretrain, StageRuntime, Train
+from srgan.config.training import Pretrain, StageRuntime, Train
 from srgan.data.manifest import Pair
 from srgan.data.sampler import PatchSampler, choose_sampler
 from srgan.distributed import process_group
@@ -15,9 +15,11 @@ from srgan.distributed.device import pick_device, pick_precision
 from srgan.distributed.signals import Interrupted, stop_signals
 from srgan.metrics.metric import Scorer
 from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
+from srgan.training.cuda_graph import graphed_step
 from srgan.training.diagnostics import DIVERGENCE_RATIO, DivergenceCheck, image_metrics
 from srgan.training.ema import MovingAverage
 from srgan.training.logger import SilentLog, TrainingLog
+from srgan.training.memory import memory_advice
 from srgan.training.model_selection import ModelSelection, Weights
 from srgan.training.objectives import Objective
 from srgan.training.optimization import OptimizedNetwork
@@ -71,17 +73,16 @@ class Trainer:
         if runtime.activation_checkpointing:
             self.generator.activation_checkpointing = True
         self.ema = MovingAverage(self.generator, options.ema)
-        accumulation = options.gradient_accumulation
-        self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, accumulation, self.dtype, options.compile)}
+        self.graph = graphed_step(self._update, self.device, self.dtype, options, runtime)
+        common = options.gradient_accumulation, self.dtype, self.graph is not None
+        self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, *common, options.compile)}
         self.discriminator = None
         self.selection = ModelSelection("CIEDE2000" if "ciede2000" in self.validation.scorers else "PSNR")
         if isinstance(options, Train):
             assert discriminator is not None
             self.discriminator = process_group.sync_batch_norm(self._place(discriminator).train())
             # Not compiled: two losses flow back through it, which compiled code does not allow.
-            self.networks["discriminator"] = OptimizedNetwork(
-                self.discriminator, options.discriminator.learning_rate, accumulation, self.dtype
-            )
+            self.networks["discriminator"] = OptimizedNetwork(self.discriminator, options.discriminator.learning_rate, *common)
             self.selection = ModelSelection(
                 "LPIPS" if "lpips" in self.validation.scorers else "loss", options.psnr_guard, options.hatch_guard
             )
@@ -121,7 +122,7 @@ class Trainer:
             Interrupted: SIGTERM or Ctrl-C arrived. A checkpoint is written first.
         """
         steps, runtime = self.options.steps, self.runtime
-        with stop_signals() as stop_signal, _memory_advice(self.options):
+        with stop_signals() as stop_signal, memory_advice(self.options):
             step = self._start(log, checkpoints)
             try:
                 while True:
@@ -165,25 +166,37 @@ class Trainer:
         """Update every network once. The logged values stay on the device, in `running_sums`."""
         torch.backends.cudnn.benchmark = True
         for network in self.networks.values():
-            network.start_step(learning_rate(step, self.options, network.max_lr) * self.lr_factor)
+            network.set_learning_rate(learning_rate(step, self.options, network.max_lr) * self.lr_factor)
+        self.divergence.number.fill_(step)
+        values, *self.last_batch = (self.graph or self._update)(*self.batch(step, self.options.color_jitter))
+        self.ema.n_averaged += 1
+        self.running_sums |= {key: torch.zeros_like(value) for key, value in values.items() if key not in self.running_sums}
+        torch._foreach_add_([self.running_sums[key] for key in values], list(values.values()))
+        self.steps_since_log += 1
+
+    def _update(self, hr_image: Tensor, lr_image: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Update every network once with a batch. Keep the rules of `srgan.training.cuda_graph.GraphedStep`.
+
+        Returns:
+            The values to log, and SR and HR images.
+        """
+        for network in self.networks.values():
+            network.zero_grad()
         values: dict[str, Tensor] = {}
         parts = self.options.gradient_accumulation
-        batch = self.batch(step, self.options.color_jitter)
-        for part, (hr_image, lr_image) in enumerate(zip(*(images.chunk(parts) for images in batch), strict=True), 1):
+        for part, (hr_part, lr_part) in enumerate(zip(hr_image.chunk(parts), lr_image.chunk(parts), strict=True), 1):
             with ExitStack() as contexts:
                 for network in self.networks.values():
                     contexts.enter_context(network.accumulate(last=part == parts))
-                for key, value in self._backward(hr_image, lr_image).items():
+                found, sr_part = self._backward(hr_part, lr_part)
+                for key, value in found.items():
                     values[key] = values.get(key, 0) + value.detach() / parts
         for name, network in self.networks.items():
             values[f"gradient_{name}"] = network.finish_step(self.options.grad_clip)
         self.ema.update()
-        self.ema.n_averaged += 1
         values = process_group.all_reduce_mean(values)
-        self.divergence.update(step, values, values[f"loss_{self.objective.pixel}"])
-        for key, value in values.items():
-            self.running_sums[key] = self.running_sums.get(key, 0) + value
-        self.steps_since_log += 1
+        self.divergence.update(values, values[f"loss_{self.objective.pixel}"])
+        return values, sr_part, hr_part
 
     def batch(self, step: int, jitter: float) -> tuple[Tensor, Tensor]:
         """Return the HR and LR patches of a step, `(N, 3, H, W)` float32 in 0..1, with their colors scaled by up to `jitter`."""
@@ -199,8 +212,8 @@ class Trainer:
         hr_image, lr_image = images
         return hr_image, lr_image
 
-    def _backward(self, hr_image: Tensor, lr_image: Tensor) -> dict[str, Tensor]:
-        """Add the gradients of both networks, from one pass through each. Returns the values to log."""
+    def _backward(self, hr_image: Tensor, lr_image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Add the gradients of both networks, from one pass through each. Returns the values to log, and the SR images."""
         objective, generator, discriminator = self.objective, self.networks["generator"], self.networks.get("discriminator")
         with objective.autocast():
             sr_image = generator.forward(lr_image)
@@ -216,8 +229,7 @@ class Trainer:
         if discriminator:
             assert objective.adversarial
             values["real_accuracy"], values["fake_accuracy"] = objective.adversarial.accuracy(inputs)
-        self.last_batch = sr_image.detach(), hr_image
-        return {f"loss_{name}": term for name, term in terms.items()} | values
+        return {f"loss_{name}": term for name, term in terms.items()} | values, sr_image.detach()
 
     # -- around the loop ------------------------------------------------------------------------------------------------
 
@@ -349,7 +361,7 @@ class Trainer:
             "scores": self.scores,
             "sums": self.running_sums,
             "window": self.steps_since_log,
-            "level": self.divergence.loss_ema,
+            "level": self.divergence.loss_ema.clone(),
             "rate_factor": self.lr_factor,
             "rollbacks": self.rollbacks,
             "best": self.selection.best,
@@ -359,6 +371,8 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the result of `state_dict`."""
+        if self.graph:
+            self.graph.forget()
         self.generator.load_state_dict(state["generator"])
         self.ema.load_state_dict(state["ema"])
         if self.discriminator:
@@ -369,7 +383,7 @@ class Trainer:
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
         self.history, self.scores, self.steps_since_log = state["rows"], state["scores"], state["window"]
-        self.running_sums = {key: value.to(self.device) for key, value in state["sums"].items()}
+        self.running_sums = {key: value.to(self.device, copy=True) for key, value in state["sums"].items()}
         self.divergence.restore(state["level"])
         self.lr_factor, self.rollbacks, self.selection.best = state["rate_factor"], state["rollbacks"], state["best"]
         self.world_size, self.pending_validation = state.get("world", 1), None  # not in the oldest checkpoints
@@ -380,20 +394,3 @@ class Trainer:
             self.divergence.restore(torch.zeros_like(state["level"]))
             if state["judged"] != self.selection.identity():
                 self.selection.best = None
-
-
-@contextmanager
-def _memory_advice(options: Optimization) -> Iterator[None]:
-    """Turn an error about too little memory, of the device or the machine, into one that names the keys to change."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        known = ("out of memory", "can't allocate memory", "not enough memory")
-        if isinstance(error, RuntimeError) and not any(words in str(error) for words in known):
-            raise
-        at_once, side = options.batch_size // options.gradient_accumulation, options.patch_size
-        raise SrganError(
-            f"out of memory with {at_once} patches of {side}x{side} at a time: in params.yaml raise gradient_accumulation (is "
-            f"{options.gradient_accumulation}), or lower batch_size or patch_size. If it happens in a validation, "
-            "leave the largest images out of the data"
-        ) from error
