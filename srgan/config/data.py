@@ -19,6 +19,7 @@ class OwnSet(Section):
     name: str = option("", "name of the data set. Empty stands for the last part of folder")
     hr: str = option("", "folder of the HR images inside folder. '.' stands for all images and empty for a search by names")
     lr: str = option("", "folder of the LR images inside folder. Empty stands for a search by names or, if hr is given, for none")
+    reference: bool = option(True, "false for test images without originals. They are the inputs and scored by reference-free metrics")
 
     @model_validator(mode="after")
     def _check(self) -> "OwnSet":
@@ -26,6 +27,8 @@ class OwnSet(Section):
             refuse("name", "may hold letters, digits, '_', '.' and '-' only, and begins with a letter or digit")
         if self.lr and not self.hr:
             refuse("lr", "needs hr too, the folder of the HR images")
+        if self.hr and not self.reference:
+            refuse("reference", "false is for a folder whose images are all inputs, so it cannot have hr and lr")
         for key in ("hr", "lr"):
             parts = getattr(self, key).split("/")
             if (parts[0] == "" and parts != [""]) or ".." in parts:
@@ -65,6 +68,12 @@ class RecipeSet(Section):
             refuse("name", "may hold letters, digits, '_', '.' and '-' only, and begins with a letter or digit")
         return self
 
+    @model_validator(mode="after")
+    def _check_set(self) -> "RecipeSet":
+        if isinstance(self.set, OwnSet) and not self.set.reference:
+            refuse("set", "has no originals, of which a recipe could make inputs")
+        return self
+
     @property
     def label(self) -> str:
         """Return the name of the recipe. In tables it follows that of the set: ``b100+jpeg-50``."""
@@ -97,6 +106,8 @@ class Data(Section):
             entries = [(entry.set, entry.label) if isinstance(entry, RecipeSet) else entry for entry in getattr(self, key)]
             if len(set(entries)) < len(entries):
                 refuse(key, "names a data set twice")
+        if any(isinstance(entry, OwnSet) and not entry.reference for entry in self.train):
+            refuse("train", "has images without originals (reference: false), which only data.test may have")
         return self
 
     def sets(self, split: Literal["train", "test"]) -> tuple[str | OwnSet, ...]:

@@ -104,7 +104,7 @@ def _own(given: OwnSet, split: Split, root: Path) -> DataSet:
 def _described(given: OwnSet, root: Path, **origin: object) -> DataSet:
     name = given.name or _label(given.folder, root)
     hr, lr = (safe_path(PurePosixPath(folder).as_posix()) if folder else "" for folder in (given.hr, given.lr))  # as in data/raw
-    return replace(DataSet(name, f"the user's {without_secrets(given.folder)}", OWN, hr=hr, lr=lr), **origin)  # type: ignore[arg-type]
+    return replace(DataSet(name, f"the user's {without_secrets(given.folder)}", OWN, hr=hr, lr=lr, reference=given.reference), **origin)  # type: ignore[arg-type]
 
 
 def _is_image_address(name: str) -> bool:

@@ -204,8 +204,8 @@ def describe_images(entry: DataSet, folder: Path, described: dict[str, File], le
         SrganError: an image has no partner or several, or the images look like unnamed pairs.
     """
     paths = [path.relative_to(folder).as_posix() for path in images_below(folder)]
-    pairs, outside = find_pairs(paths, entry.hr, entry.lr)
-    if not (entry.counts or entry.hr or any(pair.lr for pair in pairs)):
+    pairs, outside = find_pairs(paths, entry.hr, entry.lr) if entry.reference else ([Pair(path, path) for path in paths], [])
+    if entry.reference and not (entry.counts or entry.hr or any(pair.lr for pair in pairs)):
         refuse_unnamed_pairs(folder, paths, str(entry.folder or "..."))
     for path in outside:
         left_out.add("outside of the folders that params.yaml names as hr and lr", path)
@@ -219,6 +219,8 @@ def describe_images(entry: DataSet, folder: Path, described: dict[str, File], le
             "group": file.group,
             "licence": file.licence or entry.licence,
         }
+        if not entry.reference:
+            record["reference"] = False
         if pair.lr:
             lr_images = [{"file": path, "sha256": sha256(folder / path), "scale": scale} for scale, path in sorted(pair.lr.items())]
             record |= {"name": pair.name, "lr": lr_images}

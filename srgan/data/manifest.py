@@ -22,7 +22,7 @@ Part = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Pair:
-    """An HR image and the LR image of the same scene, as files.
+    """The LR image of a scene and its HR image, as files. A test image of the user's may have no HR image: then `hr` is None.
 
     Example:
         >>> from pathlib import Path
@@ -33,22 +33,32 @@ class Pair:
 
     set: str
     name: str
-    hr: Path
+    hr: Path | None
     lr: Path
     hr_sha256: str = ""  # of the file, empty if unknown
     lr_sha256: str = ""
+    grey_input: bool = False  # the LR image is the greyscale version of the original, and no more is changed
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the HR image, `(H, W)` or `(H, W, 3)`, and the LR image, `(H / scale, W / scale, 3)`, both uint8.
 
         Raises:
-            SrganError: a file is missing or damaged.
+            SrganError: a file is missing or damaged, or there is no HR image.
         """
-        for path, expected in ((self.hr, self.hr_sha256), (self.lr, self.lr_sha256)):
-            if expected and sha256(require(path, "prepare")) != expected:
-                advice = "Restore it with: dvc checkout --force prepare, or make it again with: dvc repro -sf prepare"
-                raise SrganError(f"{path}: damaged, its SHA-256 differs from the manifest. {advice}")
-        return read_image(self.hr), read_rgb(self.lr)
+        if self.hr is None:
+            raise SrganError(f"{self.set}/{self.name}: has no original")
+        return read_image(_verified(self.hr, self.hr_sha256)), self.read_lr()
+
+    def read_lr(self) -> np.ndarray:
+        """Return the LR image alone. Raises `SrganError` if it is missing or damaged."""
+        return read_rgb(_verified(self.lr, self.lr_sha256))
+
+
+def _verified(path: Path, expected: str) -> Path:
+    if expected and sha256(require(path, "prepare")) != expected:
+        advice = "Restore it with: dvc checkout --force prepare, or make it again with: dvc repro -sf prepare"
+        raise SrganError(f"{path}: damaged, its SHA-256 differs from the manifest. {advice}")
+    return path
 
 
 def read_manifest(prepared: Path) -> dict[str, Any]:
@@ -78,12 +88,20 @@ def images_of(prepared: Path, part: Part) -> list[dict[str, Any]]:
 
 
 def pairs(prepared: Path, part: Literal["validation", "test"]) -> list[Pair]:
-    """Return the HR/LR pairs of a part, sorted by set and name."""
-    found = []
+    """Return the HR/LR pairs of a part, sorted by set and name. Test images without an original have no HR image."""
+    manifest, found = read_manifest(prepared), []
     for image in images_of(prepared, part):
         set_name, name = (plain_name(image[key], f"{prepared / FILE}: {key}") for key in ("set", "name"))
         original = plain_name(image.get("original", set_name), f"{prepared / FILE}: original")
         folder, file = prepared / part, f"{name}.png"
         digests = image.get("hr_sha256", ""), image.get("lr_sha256", "")  # former versions wrote no digest of the HR image
-        found.append(Pair(set_name, name, folder / original / "hr" / file, folder / set_name / "lr" / file, *digests))
+        hr = folder / original / "hr" / file if image.get("reference", True) else None
+        lr = folder / set_name / "lr" / file
+        found.append(Pair(set_name, name, hr, lr, *digests, _is_grey_input(manifest, image)))
     return found
+
+
+def _is_grey_input(manifest: dict[str, Any], image: dict[str, Any]) -> bool:
+    recipe = manifest.get("test_recipes", {}).get(image["set"]) if image["part"] == "test" else None
+    recipe = recipe or manifest.get("recipe") or {"steps": []}
+    return not image.get("own_lr") and [step["name"] for step in recipe["steps"]] == ["grayscale"]

@@ -49,6 +49,7 @@ class _Task:
     folder: Path  # being prepared
     options: Prepare
     inputs: tuple[Input, ...]  # the LR images to make
+    reference: bool = True  # False for an image without an original, which is the input itself
     references: Path | None = None  # fingerprints to compare training images with
 
     @property
@@ -56,7 +57,7 @@ class _Task:
         """The files to write: pixels for the store, or HR and LR images as PNG."""
         if self.part == "train":
             return [self.folder / f".{self.number}.u8"]
-        folders = [f"{self.set}/hr", *(f"{made.set}/lr" for made in self.inputs)]
+        folders = [*([f"{self.set}/hr"] if self.reference else []), *(f"{made.set}/lr" for made in self.inputs)]
         return [self.folder / self.part / folder / f"{self.name}.png" for folder in folders]
 
 
@@ -78,6 +79,8 @@ def _prepare_one(task: _Task) -> _Done:
         image = read_image(task.source)
     except SrganError as error:
         return _Done(task, bad=reason(error, task.source))
+    if not task.reference:
+        return _prepare_input(task, image)
     hr_image = modcrop(image, task.options.scale)
     if min(hr_image.shape[:2]) < MIN_SIDE:
         return _Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {MIN_SIDE}x{MIN_SIDE}")
@@ -98,6 +101,16 @@ def _prepare_one(task: _Task) -> _Done:
     hr_sha256 = _write_png(hr_path, hr_image)
     records = [record | {"hr_sha256": hr_sha256} for record in records]
     return _Done(task, pixels=pixels, size=size, records=records, fingerprint=near_duplicates.fingerprint(image))
+
+
+def _prepare_input(task: _Task, image: np.ndarray) -> _Done:
+    """Write a test image without an original."""
+    size = (image.shape[0] * task.options.scale, image.shape[1] * task.options.scale)
+    if min(size) < MIN_SIDE:
+        return _Done(task, bad=f"{image.shape[1]}x{image.shape[0]} pixels, the output would be smaller than {MIN_SIDE}x{MIN_SIDE}")
+    records = [{"lr_sha256": _write_png(task.files[0], image), "reference": False}]
+    fingerprint = near_duplicates.fingerprint(image)
+    return _Done(task, pixels=digest_of_pixels(image), size=size, records=records, fingerprint=fingerprint)
 
 
 def _write_png(path: Path, image: np.ndarray) -> str:
@@ -187,6 +200,7 @@ class _Preparation:
                 folder,
                 options,
                 self._inputs(record, part, require(raw / lr_image["path"], "download") if lr_image else None),
+                record.get("reference", True),
             )
             for number, (record, lr_image) in enumerate(zip(sources, self.lr_images, strict=True))
         ]
@@ -325,6 +339,7 @@ class _Preparation:
         scored = sorted(
             [image["set"], image["name"], image["source_sha256"]]
             + ([_rule(recipes[image["set"]], options)] if image["set"] in recipes else given.get(image["source"], []))
+            + ([] if image.get("reference", True) else ["no original"])
             for image in images
             if image["part"] == "test"
         )

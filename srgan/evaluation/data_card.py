@@ -49,7 +49,7 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
         originals = list({_label(image): image for image in of_part}.values())  # a test set may have rows under several recipes
         counts[part] = len(originals)
         sheets[part] = [(_label(image), thumbnails.hr(image)) for image in _evenly(originals, MAX_THUMBNAILS)]
-        with_lr = of_part if part != "train" or thumbnails.store.variants else []
+        with_lr = [image for image in of_part if image.get("reference", True)] if part != "train" or thumbnails.store.variants else []
         pairs[part] = [
             (f"{image['set']}/{image['name']}", in_words(image["drawn"]) if "drawn" in image else "", *thumbnails.pair(image))
             for image in _evenly(with_lr, MAX_PAIRS)
@@ -142,7 +142,7 @@ class _Thumbnails:
         self.number = {name: number for number, name in enumerate(self.store.names)}
 
     def hr(self, image: dict[str, Any]) -> str:
-        return _jpeg(_shrunk(self.hr_image(image)))
+        return _jpeg(_shrunk(self._read(image, "hr" if image.get("reference", True) else "lr")))
 
     def hr_image(self, image: dict[str, Any]) -> np.ndarray:
         return self._read(image, "hr")

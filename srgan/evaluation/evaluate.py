@@ -30,7 +30,7 @@ def evaluate(
     """Score every model on every pair, one image per core. The result does not depend on the number of cores.
 
     Args:
-        pairs: LR images and their ground truth.
+        pairs: LR images and their ground truth. Images without it get the metrics that need none.
         models: functions by the name in the table.
         scale: HR size / LR size. PSNR and SSIM cut a border of this width.
         scorers: see `srgan.metrics.registry.open_metrics`. By default all metrics that need no weights.
@@ -52,12 +52,12 @@ def evaluate(
     others = {name: scorer for name, scorer in chosen.items() if name not in on_device}
 
     def rows(pair: Pair) -> list[dict[str, Any]]:
-        hr_image, lr_image = pair.read()
+        hr_image, lr_image = pair.read() if pair.hr else (None, pair.read_lr())
         found = []
         for name, upscale in models.items():
             with lock:
                 sr_image = upscale(lr_image)
-            sample = Sample(sr_image, hr_image, lr_image, scale)
+            sample = Sample(sr_image, hr_image, lr_image, scale, pair.grey_input)
             row: dict[str, Any] = {"set": pair.set, "model": name, "image": pair.name} | score(sample, others)
             with lock:
                 row |= score(sample, on_device)

@@ -23,26 +23,32 @@ MAX_SIDE = 1000  # pixels: of a larger image the report shows a region
 def select_examples(table: pd.DataFrame, model: str, count: int = MAX_EXAMPLES) -> list[tuple[str, str]]:
     """Return set and name of the images to show: all of a small set or the worst ones and a spread of the rest.
 
-    The worst images have the highest LPIPS. Without LPIPS they have the smallest gain in PSNR-Y over bicubic.
+    The worst images have the highest LPIPS. Without LPIPS they have the smallest gain in PSNR-Y over bicubic. Without an original they
+    have the highest NIQE.
 
     Args:
         table: see `srgan.evaluation.evaluate.evaluate`.
         model: name of the model.
         count: images, shared evenly by the sets.
     """
-    rows = table[table["model"] == model].set_index(["set", "image"])
-    quality = -rows["lpips"]
-    if quality.isna().any():
-        quality = rows["psnr_y"] - table[table["model"] == "bicubic"].set_index(["set", "image"])["psnr_y"]
     sets = list(dict.fromkeys(table["set"]))
     share = max(count // len(sets), 2)
     chosen = []
     for name in sets:
-        order = [(name, image) for image in quality[name].sort_values(kind="stable").index]
+        quality = _quality(table[table["set"] == name], model)
+        order = [(name, image) for image in quality.sort_values(kind="stable").index]
         rest = order[share // 2 :]
         evenly = np.linspace(0, len(rest) - 1, min(share - share // 2, len(rest))).round().astype(int)
         chosen += order[: share // 2] + [rest[at] for at in evenly]
     return sorted(chosen)
+
+
+def _quality(of_set: pd.DataFrame, model: str) -> pd.Series:
+    """Return a figure for each image of a set that is higher for a better result."""
+    rows = of_set[of_set["model"] == model].set_index("image")
+    baseline = of_set[of_set["model"] == "bicubic"].set_index("image")
+    found = (-rows["lpips"], rows["psnr_y"] - baseline["psnr_y"], -rows["niqe"])
+    return next((quality for quality in found if not quality.isna().any()), found[-1])
 
 
 def write_examples(
@@ -51,11 +57,13 @@ def write_examples(
     """Write the results of each model for some images.
 
     Args:
-        folder: replaced as a whole. ``SET/IMAGE/VIEW.png`` for each model and for ``original``, lossless, a region of large images.
+        folder: replaced as a whole. ``SET/IMAGE/VIEW.png`` for each model and for ``original``, lossless, a region of large images. An
+            image without an original has ``input`` in its place, in the size of the results.
             ``index.json`` lists them: `set`, `image`, `height` and `width` of the image, `top` and `left` of the region, `views`.
         comparison: an image with a row of regions for each example.
         pairs: images to show.
-        models: models to show, bicubic first. The region is the one with the largest error of bicubic.
+        models: models to show, bicubic first. The region is the one with the largest error of bicubic, or without an original the one
+            where bicubic differs most from the last model.
         table: see `srgan.evaluation.evaluate.evaluate`.
         device: where the models compute.
     """
@@ -65,15 +73,20 @@ def write_examples(
     with atomic_folder(folder) as new, Progress("images", len(pairs), "image") as progress, image_workers(len(pairs)) as pool:
 
         def draw(pair: Pair) -> tuple[dict[str, Any], np.ndarray]:
-            hr_image, lr_image = pair.read()
-            hr_image = as_rgb(hr_image)
+            lr_image = pair.read_lr()
             with lock:
-                views = {name: upscale(lr_image) for name, upscale in models.items()} | {"original": hr_image}
-            baseline = next(iter(views.values()))
+                results = {name: upscale(lr_image) for name, upscale in models.items()}
+            baseline, *_, compared = results[next(iter(results))], *results.values()
+            if pair.hr:
+                compared = as_rgb(pair.read()[0])
+                views = results | {"original": compared}
+            else:
+                scale = len(compared) // len(lr_image)
+                views = {"input": lr_image.repeat(scale, 0).repeat(scale, 1)} | results
             of_pair = {name: captions[pair.set, pair.name, name] for name in models}
-            row = visualize.comparison_row(pair.name, views, of_pair, baseline, hr_image)
-            height, width = hr_image.shape[:2]
-            top, left = visualize.worst_region(baseline, hr_image, MAX_SIDE) if max(height, width) > MAX_SIDE else (0, 0)
+            row = visualize.comparison_row(pair.name, views, of_pair, baseline, compared)
+            height, width = compared.shape[:2]
+            top, left = visualize.worst_region(baseline, compared, MAX_SIDE) if max(height, width) > MAX_SIDE else (0, 0)
             place = new / pair.set / pair.name
             place.mkdir(parents=True)
             for name, view in views.items():
@@ -90,5 +103,7 @@ def write_examples(
 
 
 def _caption(row: Any) -> str:
+    if not np.isfinite(row.psnr_y):
+        return f"NIQE {row.niqe:.2f}" if np.isfinite(row.niqe) else ""
     lpips = f"  LPIPS {row.lpips:.3f}" if np.isfinite(row.lpips) else ""
     return f"{row.psnr_y:.2f} dB{lpips}"

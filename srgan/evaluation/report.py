@@ -138,11 +138,15 @@ def _cards(folder: Path, rows: list[dict[str, Any]], columns: list[str]) -> tupl
     for record in index:
         place, models = folder / record["set"] / record["image"], by_image[record["set"], record["image"]]
         views = [{"name": view, "source": _data_uri(place / f"{view}.png", lossless)} for view in record["views"]]
-        with Image.open(place / "original.png") as original:
-            shown = original.height, original.width
+        with Image.open(place / f"{record['views'][-1]}.png") as view:
+            shown = view.height, view.width
         card_columns = [name for name in columns if METRICS[name].in_cards]
         quality = _sort_keys(models, [name for name in ranking() if name in columns])
-        cards.append(record | {"views": views, "shown": shown, "rows": models, "columns": card_columns, "quality": quality})
+        has_original = "original" in record["views"]
+        cards.append(
+            record
+            | {"has_original": has_original, "views": views, "shown": shown, "rows": models, "columns": card_columns, "quality": quality}
+        )
     return cards, "without loss" if lossless else f"as JPEG of quality {JPEG_QUALITY}"
 
 

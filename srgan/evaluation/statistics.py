@@ -8,6 +8,7 @@ import pandas as pd
 from srgan.metrics.registry import METRICS, ranking
 
 BOOTSTRAP_SAMPLES = 9999
+REFERENCE_FREE = "niqe", "hatch"  # metrics that sum up a set without originals
 EXAMPLES = 3  # names of the worst and of the best images in a list
 
 Summary = dict[str, dict[str, dict[str, float | None]]]
@@ -91,12 +92,13 @@ def summary_sentences(statistics: dict[str, Any], main: str) -> list[str]:
     for set_name, models in statistics.items():
         for reference, values in models[main]["against"].items():
             parts = []
-            for name in [name for name in ranking() if name in values]:
+            for name in [name for name in ranking() if name in values] or [name for name in REFERENCE_FREE if name in values]:
                 metric, found = METRICS[name], values[name]
                 sure = "" if found["low"] is None else " (not certain)" if found["low"] <= 0 <= found["high"] else ""
                 value = f"{metric.text(found['difference'], sign=True)} {metric.unit}".strip()
                 parts.append(f"{metric.label} {value}{sure}, better on {found['wins']} of {models[main]['images']}")
-            sentences.append(f"{main} against {reference} on {set_name}: {'; '.join(parts)}.")
+            if parts:
+                sentences.append(f"{main} against {reference} on {set_name}: {'; '.join(parts)}.")
     return sentences
 
 

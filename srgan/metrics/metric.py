@@ -23,12 +23,14 @@ class Sample:
         hr_image: ground truth in the size of `sr_image`, `(..., 3)` or greyscale without the last axis. None if there is none.
         lr_image: input of the network, `(H, W, 3)`. None if it is unknown.
         scale: HR size / LR size.
+        grey_input: the input is the greyscale version of the original, and no more is changed.
     """
 
     sr_image: np.ndarray
     hr_image: np.ndarray | None = None
     lr_image: np.ndarray | None = None
     scale: int = 1
+    grey_input: bool = False
     _results: dict[Callable[["Sample"], Any], Any] = field(default_factory=dict, repr=False)
 
     @cached_property

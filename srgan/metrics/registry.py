@@ -8,6 +8,7 @@ import torch
 from srgan.data.download.weights import WeightsUnavailable
 from srgan.metrics.artifacts import CHECKERBOARD, COLOR_SHIFT, SHARPNESS
 from srgan.metrics.color import CIEDE2000, COLORFULNESS
+from srgan.metrics.consistency import CONSISTENCY, INPUT_COLOR_SHIFT
 from srgan.metrics.hatch import HATCH
 from srgan.metrics.lpips import LPIPS_ALEX, LPIPS_SQUEEZE, LPIPS_VGG
 from srgan.metrics.metric import Metric, Sample, Scorer
@@ -30,6 +31,8 @@ METRICS: dict[str, Metric] = {
         SHARPNESS,
         CIEDE2000,
         COLORFULNESS,
+        CONSISTENCY,
+        INPUT_COLOR_SHIFT,
         NIQE,
         NIQE_PUBLISHED,
     )

@@ -217,8 +217,13 @@ def _scores(project: Project, params: Params, manifest: dict[str, Any], contende
     """Return the scores of the contenders and of bicubic for each image."""
     needed = params.promote.metric
     tables, unscored = [], {}
+    test = [pair for pair in pairs(project.prepared, "test") if pair.hr]
+    if not test:
+        raise SrganError("the rules of a promotion need test images with originals. Add a set to data.test in params.yaml")
+    sets = {pair.set for pair in test}
     for role, found in contenders.items():
         known = registry.scores(project, found, manifest["test_sha256"])
+        known = None if known is None else known[known["set"].isin(sets)]
         if known is None or known[[needed, "hatch"]].isna().any(axis=None):  # former versions measured no hatch
             upscaler = Upscaler(files[role], provider="auto", threads=1)
             if upscaler.scale != manifest["scale"]:
@@ -235,7 +240,7 @@ def _scores(project: Project, params: Params, manifest: dict[str, Any], contende
         else None
     )
     models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=manifest["scale"])}
-    tables.append(evaluate.evaluate(pairs(project.prepared, "test"), models | unscored, manifest["scale"], scorers, pick_device()))
+    tables.append(evaluate.evaluate(test, models | unscored, manifest["scale"], scorers, pick_device()))
     return pd.concat(tables, ignore_index=True)
 
 

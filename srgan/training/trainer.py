@@ -237,7 +237,7 @@ class Trainer:
         """Resume, or prepare the first step. Returns the number of steps that are done."""
         step = checkpoints.resume(self.load_state_dict)
         if not step and not self.scores:  # so a setup that cannot validate or write fails now, not hours later
-            self.score(sorted(self.pairs, key=lambda pair: pair.hr.stat().st_size)[-REHEARSAL_IMAGES:])()
+            self.score(sorted(self.pairs, key=lambda pair: (pair.hr or pair.lr).stat().st_size)[-REHEARSAL_IMAGES:])()
             checkpoints.save(0, self.state_dict())
         elif self.continues:  # a diverging run returns to it
             checkpoints.save(step, self.state_dict())

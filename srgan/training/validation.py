@@ -63,7 +63,7 @@ class Validation:
             pair = pairs[number]
             original, lr_image = pair.read()
             sr_image = upscale(model, lr_image)
-            sample = Sample(sr_image, original, lr_image, self.scale)
+            sample = Sample(sr_image, original, lr_image, self.scale, pair.grey_input)
             whole, pixel = self._loss_by_tiles(loss, sr_image, sample.hr_rgb, lr_image)
             on_device = score(sample, {name: scorer for name, scorer in self.scorers.items() if METRICS[name].load})
             arguments = number, pair.name, sample, whole, pixel, on_device

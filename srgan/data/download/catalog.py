@@ -67,6 +67,7 @@ class DataSet:
     folder: Path | None = None  # the user's own folder of images
     hr: str = ""  # its subfolder of HR images, if the user names one
     lr: str = ""  # its subfolder of LR images
+    reference: bool = True  # False for images without originals, which are inputs themselves
 
     @property
     def size(self) -> int:

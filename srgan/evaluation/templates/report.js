@@ -53,14 +53,14 @@ class Card {
     const models = names.filter((name) => name !== "original");
     const main = this.element.querySelector(".error");
     const shown = models.includes(document.body.dataset.main) ? document.body.dataset.main : models[models.length - 1];
-    const chosen = { left: models[0], middle: shown, right: "original" };
+    const chosen = main ? { left: models[0], middle: shown, right: "original" } : { left: "input", middle: models[1], right: shown };
     for (const pick of this.element.querySelectorAll(".pick")) {
-      pick.append(...names.map((name) => new Option(name)), ...models.map((name) => new Option(`error of ${name}`)));
+      pick.append(...names.map((name) => new Option(name)), ...(main ? models : []).map((name) => new Option(`error of ${name}`)));
       pick.value = chosen[pick.dataset.part];
       pick.addEventListener("change", () => this.show(pick.dataset.part, pick.value));
       this.show(pick.dataset.part, pick.value);
     }
-    this.error(shown).then((source) => (main.querySelector("img").src = source));
+    if (main) this.error(shown).then((source) => (main.querySelector("img").src = source));
   }
 
   error(name) {
@@ -103,7 +103,7 @@ class Card {
 
   // Return the zoom at which a pixel of the image is a pixel of the page.
   oneToOne() {
-    const image = this.images.get("original");
+    const image = this.images.values().next().value;
     return (image.naturalWidth || 1) / (this.stage.clientWidth || 1);
   }
 
@@ -191,8 +191,8 @@ class Card {
       const zooms = { in: () => this.zoom * 1.5, out: () => this.zoom / 1.5, fit: () => 1, one: () => this.oneToOne() };
       button.addEventListener("click", () => this.zoomTo(zooms[button.dataset.zoom]()));
     }
-    const original = this.images.get("original");
-    if (!original.complete) original.addEventListener("load", () => this.move());
+    const image = this.images.values().next().value;
+    if (!image.complete) image.addEventListener("load", () => this.move());
     new ResizeObserver(() => this.move()).observe(this.stage);
   }
 }
