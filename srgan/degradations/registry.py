@@ -51,14 +51,16 @@ def degradations_table() -> str:
         fields = {key: field.default for key, field in degradation.config.model_fields.items() if key not in ("name", "probability")}
         options = "<br>".join(f"`{key}`{_default(value)}" for key, value in fields.items())
         example = f"![{degradation.name}](images/degradations/{degradation.name}.webp)" if degradation.draw else ""
-        lines.append(f"| `{degradation.name}` | {degradation.description} | {options} | {example} |")
+        needs = f" Needs `pip install {degradation.package}`." if degradation.package else ""
+        notes = needs + (" Made by `prepare` before the training." if degradation.ahead else "")
+        lines.append(f"| `{degradation.name}` | {degradation.description}{notes} | {options} | {example} |")
     return "\n".join(lines)
 
 
 def _default(value: Any) -> str:
     match value:
         case (low, high):
-            return f" {low:g} to {high:g}"
+            return f" {low:g} to {high:g}" if low < high else f" {low:g}"
         case dict():
             return " " + ", ".join(value)
         case bool() | int() | float() | str():

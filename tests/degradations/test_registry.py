@@ -27,6 +27,8 @@ def photographs():
 
 
 def drawn_for(degradation, number, patch=False):
+    if degradation.package:
+        pytest.importorskip(degradation.package)
     height, width = SIZES[number]
     options = degradation.config(name=degradation.name)
     state = Drawing(Draws(np.random.default_rng(number).random(DRAWS).tolist()), height, width, (height // 2, width // 2), patch)
