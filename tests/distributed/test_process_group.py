@@ -20,6 +20,7 @@ from tests.data.test_packed_store import make_store
 from tests.helpers import together
 from tests.helpers.commands import environment, wait_for
 from tests.helpers.project import ROOT, runtime, write_params
+from tests.helpers.recipes import SECOND_ORDER
 from tests.training.test_trainer import newest
 
 
@@ -59,9 +60,10 @@ def free_port() -> int:
 
 
 def test_two_processes_do_what_one_does_with_twice_the_batch(tmp_path):
-    (tmp_path / "alone").mkdir()
-    make_store(tmp_path)
-    make_store(tmp_path / "alone")
+    for folder in (tmp_path, tmp_path / "alone"):
+        (folder / "recipe").mkdir(parents=True)
+        make_store(folder)
+        make_store(folder / "recipe", recipe=SECOND_ORDER, variants=0)
     processes = ranks(2, "steps", tmp_path)
     alone = {name: together.train(tmp_path / "alone", 4, kind) for name, kind in together.KINDS.items()}
     for process in processes:

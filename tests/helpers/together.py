@@ -1,7 +1,8 @@
 """Trains a little, alone or as one of several processes.
 
 `python -m tests.helpers.together steps FOLDER` takes `STEPS` steps of each kind and writes the results to `RANK.json`.
-`python -m tests.helpers.together fit FOLDER [STOP]` trains with checkpoints until the parameters' last step or an interrupt.
+`python -m tests.helpers.together fit FOLDER [STOP [SIGNAL]]` trains with checkpoints until the parameters' last step or a signal, and
+writes the weights to `weights.pt`.
 """
 
 import json
@@ -28,7 +29,8 @@ STEPS = 20
 RELATIVISTIC = {"network": "compact", "opponent": "patch", "adversarial": "relativistic"}
 BATCH_NORM = {"network": "srresnet", "opponent": "vgg", "adversarial": "vanilla"}
 IN_PARTS = {"network": "rrdb", "opponent": "unet", "adversarial": "hinge", "accumulate": 2, "recompute": True}
-KINDS = {"relativistic": RELATIVISTIC, "batch norm": BATCH_NORM, "in parts": IN_PARTS}
+RECIPE = RELATIVISTIC | {"store": "recipe"}
+KINDS = {"relativistic": RELATIVISTIC, "batch norm": BATCH_NORM, "in parts": IN_PARTS, "random recipe": RECIPE}
 
 GENERATORS = {
     "compact": {"features": 8, "depth": 1},
@@ -60,7 +62,8 @@ def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[
     torch.manual_seed(0)
     generator = build_generator(name, scale=4, **GENERATORS[name])
     discriminator = build_discriminator(str(kind["opponent"]), features=4)
-    crops = PatchSampler(Store(folder), batch, options.patch_size, options.seed, process_group.rank(), process_group.size())
+    store = Store(folder / str(kind.get("store", "")))
+    crops = PatchSampler(store, batch, options.patch_size, options.seed, process_group.rank(), process_group.size())
     subject = Trainer(options, params.runtime.train, generator, discriminator, crops, [])
     rows = []
     for step in range(1, STEPS + 1):
@@ -75,7 +78,7 @@ def steps(folder: Path) -> None:
     result = {}
     own = folder / str(process_group.rank())
     own.mkdir()
-    for file in folder.glob("train.*"):
+    for file in (*folder.glob("train.*"), folder / "recipe"):
         (own / file.name).symlink_to(file)
     for name, kind in KINDS.items():
         rows, weights = train(own, 2, kind)
@@ -83,8 +86,8 @@ def steps(folder: Path) -> None:
     (folder / f"{process_group.rank()}.json").write_text(json.dumps(result))
 
 
-def fit(folder: Path, stop_after: int = 0) -> torch.nn.Module:
-    """The first stage of a tiny network; interrupted at a step, unless that is 0."""
+def fit(folder: Path, stop_after: int = 0, number: int = signal.SIGTERM) -> torch.nn.Module:
+    """The first stage of a tiny network. It receives a signal at a step, unless that is 0."""
     params = schema.load(folder / "params.yaml")
     options = params.pretrain
     torch.manual_seed(0)
@@ -94,15 +97,17 @@ def fit(folder: Path, stop_after: int = 0) -> torch.nn.Module:
     subject = Trainer(options, params.runtime.pretrain, generator, None, crops, [pair])
     step = subject.step
     # To one of them alone: the others are to stop at the same step.
-    subject.step = lambda number: (
-        os.kill(os.getpid(), signal.SIGTERM) if number == stop_after and process_group.rank() == 0 else None,
-        step(number),
+    subject.step = lambda current: (
+        os.kill(os.getpid(), number) if current == stop_after and process_group.rank() == 0 else None,
+        step(current),
     )
     if process_group.rank():
         return subject.fit(SilentLog(), SharedCheckpoints(None))
     log = TrainingLog(folder / "losses.csv", options.steps, "pretrain", folder / "pictures")
     with Checkpoints(folder / "checkpoints", "s", params.runtime.pretrain.checkpoint_every) as own:
-        return subject.fit(log, SharedCheckpoints(own))
+        trained = subject.fit(log, SharedCheckpoints(own))
+        torch.save(trained.state_dict(), folder / "weights.pt")
+        return trained
 
 
 def main() -> None:

@@ -29,8 +29,9 @@ from srgan.training.schedules import learning_rate
 from srgan.training.trainer import Trainer
 from srgan.utils.errors import SrganError
 from tests.data.test_packed_store import make_store
-from tests.helpers.commands import run, start, wait_for
-from tests.helpers.project import runtime, write_params
+from tests.helpers import together
+from tests.helpers.commands import environment, run, start, wait_for
+from tests.helpers.project import ROOT, runtime, write_params
 from tests.helpers.recipes import SECOND_ORDER
 
 
@@ -203,6 +204,33 @@ def test_a_run_with_a_random_recipe_resumes_in_the_same_weights(world):
     interrupt(trainer(world, "train", **more), world[0] / "broken", 3)
     assert equal(fit(world, "train", "broken", **more), expected)
     assert not equal(fit(world, "train", "bicubic", {"train.color_jitter": 0.2}), expected)
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_killed_at_random_steps_a_run_with_a_random_recipe_ends_in_the_same_weights(world, kills):
+    folder, (pair,) = world
+    changes = {"pretrain.steps": 20, "pretrain.color_jitter": 0.2} | runtime("pretrain", checkpoint_every=2, validate_every=10)
+    steps = sorted(np.random.default_rng().choice(np.arange(3, 20), kills, replace=False).tolist())
+    for name in ("straight", "killed"):
+        (folder / name).mkdir()
+        make_store(folder / name, recipe=SECOND_ORDER, variants=0)
+        write_params(folder / name, changes)
+        for file in (pair.hr, pair.lr):
+            shutil.copy(file, folder / name)
+
+    def train(name, *stop):
+        command = [sys.executable, "-m", together.__name__, "fit", folder / name, *stop]
+        return subprocess.run(list(map(str, command)), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+
+    with ThreadPoolExecutor(2) as both:
+        straight = both.submit(train, "straight")
+        for step in steps:
+            assert train("killed", step, int(signal.SIGKILL)).returncode == -signal.SIGKILL
+        done = train("killed")
+        assert (straight.result().returncode, done.returncode) == (0, 0), done.stderr
+    assert "resumes after step" in done.stderr
+    expected, found = (torch.load(folder / name / "weights.pt") for name in ("straight", "killed"))
+    assert all(torch.equal(found[key], value) for key, value in expected.items()), steps
 
 
 def test_colors_change_before_the_recipe_which_ends_in_8_bits(world):
