@@ -168,9 +168,11 @@ def _biases(table: dict[str, tuple[int, int]], kinds: Sequence[str], like: Tenso
 
 def _mean(chroma: Tensor, rows: _Axis, columns: _Axis, width: int, bias: Tensor) -> Tensor:
     """Return the samples of chroma block by block: the mean of 1, 2 or 4 pixels each, as integers."""
-    places = [_to_blocks(row, column, width) for row in (rows.first, rows.second) for column in (columns.first, columns.second)]
-    total = sum((_at(chroma, place) for place in places[1:]), start=_at(chroma, places[0]))
-    return (total + bias.tile(1, BLOCK**2 // 2)[:, None, None, None]).mul_(1 / 4).floor_()
+    first, *others = (_to_blocks(row, column, width) for row in (rows.first, rows.second) for column in (columns.first, columns.second))
+    total = _at(chroma, first).add_(bias.tile(1, BLOCK**2 // 2)[:, None, None, None])
+    for place in others:
+        total.add_(_at(chroma, place))
+    return total.mul_(1 / 4).floor_()
 
 
 def _code(blocks: Tensor, tables: Tensor) -> Tensor:
@@ -208,7 +210,7 @@ def _rgb(luma: Tensor, chroma: Tensor) -> Tensor:
     """Return colours in 0..1 from luma and chroma around 0."""
     factors = chroma.new_tensor(TO_RGB)
     change = (factors @ chroma.flatten(2)).add_(ONE // 2).mul_(1 / ONE).floor_().unflatten(2, chroma.shape[2:])
-    return (luma + 128 + change).clamp_(0, 255).div_(255)
+    return change.add_(luma).add_(128).clamp_(0, 255).div_(255)
 
 
 @functools.cache
