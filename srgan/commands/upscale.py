@@ -29,7 +29,8 @@ app = typer.Typer()
 log = logging.getLogger(__name__)
 
 
-@app.command(epilog=EPILOG)
+@app.command("enhance", epilog=EPILOG.replace("srgan upscale", "srgan enhance"), help="Restore images: a second name of `srgan upscale`.")
+@app.command("upscale", epilog=EPILOG)
 def upscale(
     inputs: Annotated[
         list[str], typer.Argument(parser=str, metavar="INPUT", help="Files, folders, patterns such as 'a/**/*.jpg', or - for stdin.")

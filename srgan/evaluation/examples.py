@@ -13,6 +13,7 @@ from srgan.evaluation.evaluate import CPU, Upscale, device_lock, image_workers
 from srgan.images import visualize
 from srgan.images.png import encode_png
 from srgan.images.read import as_rgb
+from srgan.tasks import baseline_in
 from srgan.utils.files import atomic_folder, write_json
 from srgan.utils.progress import Progress
 
@@ -23,8 +24,8 @@ MAX_SIDE = 1000  # pixels: of a larger image the report shows a region
 def select_examples(table: pd.DataFrame, model: str, count: int = MAX_EXAMPLES) -> list[tuple[str, str]]:
     """Return set and name of the images to show: all of a small set or the worst ones and a spread of the rest.
 
-    The worst images have the highest LPIPS. Without LPIPS they have the smallest gain in PSNR-Y over bicubic. Without an original they
-    have the highest NIQE.
+    The worst images have the highest LPIPS. Without LPIPS they have the smallest gain in PSNR-Y over the baseline. Without an original
+    they have the highest NIQE.
 
     Args:
         table: see `srgan.evaluation.evaluate.evaluate`.
@@ -46,7 +47,7 @@ def select_examples(table: pd.DataFrame, model: str, count: int = MAX_EXAMPLES) 
 def _quality(of_set: pd.DataFrame, model: str) -> pd.Series:
     """Return a figure for each image of a set that is higher for a better result."""
     rows = of_set[of_set["model"] == model].set_index("image")
-    baseline = of_set[of_set["model"] == "bicubic"].set_index("image")
+    baseline = of_set[of_set["model"] == baseline_in(of_set["model"])].set_index("image")
     found = (-rows["lpips"], rows["psnr_y"] - baseline["psnr_y"], -rows["niqe"])
     return next((quality for quality in found if not quality.isna().any()), found[-1])
 
@@ -62,8 +63,8 @@ def write_examples(
             ``index.json`` lists them: `set`, `image`, `height` and `width` of the image, `top` and `left` of the region, `views`.
         comparison: an image with a row of regions for each example.
         pairs: images to show.
-        models: models to show, bicubic first. The region is the one with the largest error of bicubic, or without an original the one
-            where bicubic differs most from the last model.
+        models: models to show, the baseline first. The region is the one with the largest error of the baseline, or without an original
+            the one where the baseline differs most from the last model.
         table: see `srgan.evaluation.evaluate.evaluate`.
         device: where the models compute.
     """

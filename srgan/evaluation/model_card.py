@@ -8,9 +8,10 @@ from typing import Any
 from srgan.data.manifest import recipe_of
 from srgan.evaluation.page import render
 from srgan.metrics.registry import METRICS, ranking
+from srgan.tasks import task_of_manifest
 from srgan.training import lineage
 
-MODELS = ("bicubic", "pretrained", "gan")  # columns of the tables
+MODELS = ("pretrained", "gan")  # columns of the tables, after the baseline
 _PARTS = ("train", "validation", "test")
 
 
@@ -28,13 +29,16 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
         statistics: see `srgan.evaluation.statistics.model_statistics`.
         exported: content of ``reports/export.json``.
     """
+    task = task_of_manifest(manifest)
+    models = (task.baseline, *MODELS)
     config = json.loads(metadata["sr.arch_config"])
     own_lr = {image["set"] for image in manifest["images"] if image["part"] == "train" and image.get("own_lr")}
     return render(
         "model_card.md",
         autoescape=False,
         name=escaped(metadata["sr.name"]),
-        scale=metadata["sr.scale"],
+        scale=int(metadata["sr.scale"]),
+        task=task,
         arch=metadata["sr.arch"],
         config=", ".join(f"{key} {value}" for key, value in config.items()),
         gan=metadata.get("sr.objective") == "gan",
@@ -47,8 +51,8 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
         bicubic="recipe" not in manifest,
         own_lr=escaped(", ".join(sorted(own_lr))),
         data=_data(manifest),
-        models=MODELS,
-        scores={escaped(name): _scores(models) for name, models in statistics.items()},
+        models=models,
+        scores={escaped(name): _scores(of_set, models) for name, of_set in statistics.items()},
         worst=_worst(statistics),
     )
 
@@ -63,10 +67,10 @@ def _data(manifest: dict[str, Any]) -> list[tuple[str, str, int, str]]:
     return rows
 
 
-def _scores(models: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return the title of each metric and its value for each of `MODELS`."""
-    scored = [metric for name, metric in METRICS.items() if name in models["gan"]["figures"]]
-    return [(metric.title, [_cell(metric.name, models[model]["figures"]) for model in MODELS]) for metric in scored]
+def _scores(of_set: dict[str, Any], models: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    """Return the title of each metric and its value for each of the models."""
+    scored = [metric for name, metric in METRICS.items() if name in of_set["gan"]["figures"]]
+    return [(metric.title, [_cell(metric.name, of_set[model]["figures"]) for model in models]) for metric in scored]
 
 
 def _cell(name: str, values: dict[str, Any]) -> str:

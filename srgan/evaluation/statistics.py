@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from srgan.metrics.registry import METRICS, ranking
+from srgan.tasks import BASELINES
 
 BOOTSTRAP_SAMPLES = 9999
 REFERENCE_FREE = "niqe", "hatch"  # metrics that sum up a set without originals
@@ -24,7 +25,7 @@ def summarise(table: pd.DataFrame) -> Summary:
     return result
 
 
-def model_statistics(table: pd.DataFrame, references: tuple[str, ...] = ("bicubic", "champion")) -> dict[str, Any]:
+def model_statistics(table: pd.DataFrame, references: tuple[str, ...] = (*BASELINES, "champion")) -> dict[str, Any]:
     """Return means with confidence intervals, worst and best images and paired differences.
 
     Intervals contain the mean with 95 % probability by bootstrap over the images (Efron and Tibshirani 1993, chapter 13). A

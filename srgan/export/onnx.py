@@ -96,6 +96,7 @@ def contract_metadata(model: Generator) -> dict[str, str]:
         "sr.tile_overlap": str(model.receptive_field),
         "sr.precision": "fp32",
         "sr.tool_version": __version__,
+        **({"sr.multiple_of": str(model.multiple_of)} if model.multiple_of > 1 else {}),
     }
 
 

@@ -20,6 +20,7 @@ class Contract:
         scale: size of the output / size of the input.
         tile_overlap: input pixels around a pixel that its result depends on, in each direction.
         memory_per_pixel: bytes of activations for each pixel of the input.
+        multiple_of: pixels to a multiple of which the model pads its input. Tiles begin at such multiples.
         adds_colour: the result of a grey image has colours.
         follows_hints: colours in the input are hints for the colours of the result.
     """
@@ -29,6 +30,7 @@ class Contract:
     memory_per_pixel: float
     adds_colour: bool = False
     follows_hints: bool = False
+    multiple_of: int = 1
 
 
 def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
@@ -63,7 +65,8 @@ def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
             )
     needed = number("sr.memory_per_pixel", 1, 10**9) if "sr.memory_per_pixel" in metadata else DEFAULT_BYTES_PER_PIXEL
     colour = metadata.get("sr.color_out") == "RGB", metadata.get("sr.hints") == "1"
-    return Contract(number("sr.scale", 1, 16), number("sr.tile_overlap", 0, 4096), needed, *colour)
+    multiple_of = number("sr.multiple_of", 1, 256) if "sr.multiple_of" in metadata else 1
+    return Contract(number("sr.scale", 1, 16), number("sr.tile_overlap", 0, 4096), needed, *colour, multiple_of=multiple_of)
 
 
 def shortened(text: str | None) -> str:

@@ -9,7 +9,7 @@ BLEND_MARGIN, BLEND_WIDTH = 24, 16  # pixels that are cut and blended where a ti
 Upscale = Callable[[np.ndarray], np.ndarray]
 
 
-def upscale_strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int) -> Iterator[np.ndarray]:
+def upscale_strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int, multiple_of: int = 1) -> Iterator[np.ndarray]:
     """Upscale an image from top to bottom, in strips of its full width.
 
     All tiles of an image have one shape. If a tile holds at least four times `halo`, only the part whose receptive field is within
@@ -21,6 +21,8 @@ def upscale_strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, h
         scale: the factor of `upscale`.
         tile: side of the tiles, in pixels of `image`. An image with no more pixels than a tile is upscaled as a whole.
         halo: pixels around a pixel that its result depends on, in each direction.
+        multiple_of: pixels to a multiple of which `upscale` pads its input, by repeating the last row and column. All tiles begin at
+            such multiples. Else the blocks of pixels of the network would be others than in the whole image.
 
     Yields:
         `(h, scale * W, channels)`, together `(scale * H, scale * W, channels)`.
@@ -29,8 +31,18 @@ def upscale_strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, h
     if height * width <= tile * tile:
         yield upscale(image)
         return
+    missing = [(0, -side % multiple_of) for side in (height, width)]
+    padded = np.pad(image, [*missing, *[(0, 0)] * (image.ndim - 2)], mode="edge") if multiple_of > 1 else image
+    left = height * scale
+    for strip in _strips(upscale, padded, scale, tile // multiple_of * multiple_of or tile, halo, multiple_of):
+        yield strip[: max(left, 0), : width * scale]
+        left -= len(strip)
+
+
+def _strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int, multiple_of: int) -> Iterator[np.ndarray]:
+    height, width = image.shape[:2]
     margin, ramp = _overlap(tile, halo)
-    rows, columns = _starts(height, tile, margin, ramp), _starts(width, tile, margin, ramp)
+    rows, columns = (_starts(side, tile, margin, ramp, multiple_of) for side in (height, width))
     above = None
     for index, top in enumerate(rows):
         band = _band(upscale, image[top : top + tile], columns, scale, tile, margin, ramp)
@@ -45,9 +57,9 @@ def upscale_strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, h
         yield band[begin:end]
 
 
-def upscale_tiled(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int) -> np.ndarray:
+def upscale_tiled(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int, multiple_of: int = 1) -> np.ndarray:
     """Return the strips of `upscale_strips` as one array, `(scale * H, scale * W, channels)`."""
-    strips = upscale_strips(upscale, image, scale, tile, halo)
+    strips = upscale_strips(upscale, image, scale, tile, halo, multiple_of)
     first = next(strips)
     if len(first) == len(image) * scale:
         return first
@@ -59,12 +71,14 @@ def upscale_tiled(upscale: Upscale, image: np.ndarray, scale: int, tile: int, ha
     return result
 
 
-def tile_count(height: int, width: int, tile: int, halo: int) -> int:
+def tile_count(height: int, width: int, tile: int, halo: int, multiple_of: int = 1) -> int:
     """Return the number of tiles of an image of this size."""
     if height * width <= tile * tile:
         return 1
+    height, width = (side + -side % multiple_of for side in (height, width))
+    tile = tile // multiple_of * multiple_of or tile
     margin, ramp = _overlap(tile, halo)
-    return len(_starts(height, tile, margin, ramp)) * len(_starts(width, tile, margin, ramp))
+    return math.prod(len(_starts(side, tile, margin, ramp, multiple_of)) for side in (height, width))
 
 
 def _overlap(tile: int, halo: int) -> tuple[int, int]:
@@ -72,11 +86,12 @@ def _overlap(tile: int, halo: int) -> tuple[int, int]:
     return (halo, 0) if tile >= 4 * halo else (min(BLEND_MARGIN, tile // 6), min(BLEND_WIDTH, tile // 6))
 
 
-def _starts(length: int, tile: int, margin: int, ramp: int) -> list[int]:
+def _starts(length: int, tile: int, margin: int, ramp: int, multiple_of: int) -> list[int]:
     """Return where the tiles of a row or column begin. The last one is moved inwards to keep the size."""
     if length <= tile:
         return [0]
     step = tile - 2 * margin - ramp
+    step = step // multiple_of * multiple_of or step
     return [min(number * step, length - tile) for number in range(math.ceil((length - tile) / step) + 1)]
 
 

@@ -29,4 +29,4 @@ def upscale(model: Any, lr_image: np.ndarray, tile: int = TILE) -> np.ndarray:
         sr_image = model(pixels)[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
         return sr_image.permute(1, 2, 0).cpu().numpy()
 
-    return upscale_tiled(run, lr_image, model.scale, tile, model.receptive_field)
+    return upscale_tiled(run, lr_image, model.scale, tile, model.receptive_field, getattr(model, "multiple_of", 1))

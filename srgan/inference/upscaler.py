@@ -125,14 +125,14 @@ class Upscaler:
 
         height, width = image.shape[:2]
         left = height * self.scale
-        for strip in tiling.upscale_strips(piece, self._padded(image), self.scale, self.tile, self.halo):
+        for strip in tiling.upscale_strips(piece, self._padded(image), self.scale, self.tile, self.halo, self._contract.multiple_of):
             yield strip[: max(left, 0), : width * self.scale]
             left -= len(strip)
 
     def tile_count(self, image: np.ndarray) -> int:
         """Return the number of tiles of an image."""
         height, width = self._padded(image).shape[:2]
-        return tiling.tile_count(height, width, self.tile, self.halo)
+        return tiling.tile_count(height, width, self.tile, self.halo, self._contract.multiple_of)
 
     def _padded(self, image: np.ndarray) -> np.ndarray:
         """Pad an image to at least one tile if the provider compiles each shape, which costs more than the pixels."""
@@ -209,7 +209,10 @@ class Upscaler:
         def smaller(piece: np.ndarray) -> np.ndarray:
             return self.run(np.ascontiguousarray(piece.transpose(2, 0, 1)[None]))[0].transpose(1, 2, 0)
 
-        images = [tiling.upscale_tiled(smaller, image.transpose(1, 2, 0), self.scale, self.tile, self.halo) for image in tensor]
+        images = [
+            tiling.upscale_tiled(smaller, image.transpose(1, 2, 0), self.scale, self.tile, self.halo, self._contract.multiple_of)
+            for image in tensor
+        ]
         return np.stack(images).transpose(0, 3, 1, 2)
 
     def _checked(self, output: np.ndarray, tensor: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ from pathlib import Path
 from srgan.config.project import Project, registered_name
 from srgan.config.schema import Params
 from srgan.data.manifest import pairs, read_manifest
-from srgan.degradations.bicubic import bicubic_upscale
 from srgan.distributed.device import pick_device
 from srgan.evaluation.evaluate import Upscale, evaluate
 from srgan.evaluation.examples import select_examples, write_examples
@@ -18,6 +17,7 @@ from srgan.inference.torch_upscale import upscale
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.registry import open_metrics, select_metrics
 from srgan.models.checkpoints import load_generator
+from srgan.tasks import task_of_manifest
 from srgan.tracking import mlflow_run, registry
 from srgan.tracking.training_record import current_training
 from srgan.utils.errors import SrganError
@@ -27,19 +27,20 @@ log = logging.getLogger(__name__)
 
 
 def run(project: Project, params: Params) -> None:
-    """Score bicubic, both generators, the champion and the exported models on the test images.
+    """Score the baseline, both generators, the champion and the exported models on the test images.
 
     Args:
         project: the files.
         params: the whole configuration.
     """
-    scale = read_manifest(project.prepared)["scale"]
+    manifest = read_manifest(project.prepared)
+    scale, task = manifest["scale"], task_of_manifest(manifest)
     training = current_training(project, params)
     device = pick_device()
     pretrained, _ = load_generator(project.pretrained, made_by="pretrain")
     gan, _ = load_generator(project.generator, made_by="train")
     shown: dict[str, Upscale] = {
-        "bicubic": partial(bicubic_upscale, scale=scale),
+        task.baseline: partial(task.baseline_image, scale=scale),
         "pretrained": partial(upscale, pretrained.to(device)),
         "gan": partial(upscale, gan.to(device)),
     }

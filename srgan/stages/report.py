@@ -11,6 +11,7 @@ from srgan.evaluation.report import write_report
 from srgan.export.onnx import exported_models
 from srgan.inference import benchmark
 from srgan.models.weights_file import read_metadata
+from srgan.tasks import task_of_manifest
 from srgan.tracking import mlflow_run
 from srgan.tracking.training_record import current_training
 from srgan.training import lineage
@@ -37,7 +38,7 @@ def run(project: Project, params: Params) -> None:
         write_loss_tables(folder, history)
     write_report(
         project.report,
-        f"{training.name}: super-resolution x{training.scale}",
+        f"{training.name}: {task_of_manifest(manifest).heading(training.scale)}",
         "gan",
         read_table(require(project.scores, "evaluate")),
         read_json(project.statistics, made_by="evaluate"),

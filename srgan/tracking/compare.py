@@ -9,13 +9,13 @@ from pathlib import Path
 from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.data.manifest import pairs, read_manifest
-from srgan.degradations.bicubic import bicubic_upscale
 from srgan.distributed.device import pick_device
 from srgan.evaluation import evaluate, examples
 from srgan.evaluation.report import write_report
 from srgan.evaluation.statistics import model_statistics, summarise, text_table
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.registry import open_metrics, select_metrics
+from srgan.tasks import task_of_manifest
 from srgan.tracking import find_run
 from srgan.tracking.training_record import current_training
 from srgan.utils import git
@@ -38,7 +38,7 @@ def compare(project: Project, params: Params, names: list[str], page: Path, chos
         SrganError: a run is not found, its scale differs, or no test images are prepared.
     """
     manifest = read_manifest(project.prepared)
-    scale = manifest["scale"]
+    scale, task = manifest["scale"], task_of_manifest(manifest)
     if find_run.WORKSPACE in names:
         current_training(project, params)  # an error if its model was not trained with params.yaml
     test = [pair for pair in pairs(project.prepared, "test") if chosen in (None, pair.set)]
@@ -46,7 +46,7 @@ def compare(project: Project, params: Params, names: list[str], page: Path, chos
         sets = ", ".join(dict.fromkeys(pair.set for pair in pairs(project.prepared, "test")))
         raise SrganError(f"no test images of '{chosen}' are prepared, only of {sets}. Add the set to data.test in params.yaml")
     with tempfile.TemporaryDirectory() as folder:
-        models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=scale)}
+        models: dict[str, evaluate.Upscale] = {task.baseline: partial(task.baseline_image, scale=scale)}
         found = {}
         for number, name in enumerate(names):
             label = re.sub(r"[^\w.@-]+", "-", name).strip("-") or str(number)
@@ -67,7 +67,7 @@ def compare(project: Project, params: Params, names: list[str], page: Path, chos
         drawn = [pair for pair in test if (pair.set, pair.name) in shown]
         examples.write_examples(pictures, Path(folder) / "comparison.png", drawn, models, table, pick_device())
         first = next(iter(found))
-        statistics = model_statistics(table, ("bicubic", first) if len(found) > 1 else ("bicubic",))
+        statistics = model_statistics(table, (task.baseline, first) if len(found) > 1 else (task.baseline,))
         origin = {label: run.origin for label, run in found.items()}
         origin |= {"compared at revision": git.revision(project.root) or "none", "scored on": manifest["test_sha256"][:16]}
         histories = {label: run.history for label, run in found.items()}

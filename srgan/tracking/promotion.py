@@ -15,7 +15,6 @@ from srgan.config.delivery import Promote
 from srgan.config.project import Project, registered_name
 from srgan.config.schema import Params
 from srgan.data.manifest import pairs, read_manifest
-from srgan.degradations.bicubic import bicubic_upscale
 from srgan.distributed.device import pick_device
 from srgan.evaluation import evaluate, statistics
 from srgan.evaluation.model_card import escaped
@@ -23,6 +22,7 @@ from srgan.export.onnx import TOLERANCE
 from srgan.inference import benchmark
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
+from srgan.tasks import baseline_in, task_of_manifest
 from srgan.tracking import champions, registry
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_json_or_none, write_text
@@ -115,7 +115,11 @@ def promote(project: Project, params: Params, dry: bool = False, force: str = ""
         verdict, reason = "held", "; ".join(f"{check.name}: {check.found}, required: {check.wanted}" for check in failed)
     else:
         verdict = "promoted"
-        reason = "better than the champion by every rule" if champion else "the first champion: better than bicubic by every rule"
+        reason = (
+            "better than the champion by every rule"
+            if champion
+            else f"the first champion: better than {_in_words(baseline_in(table['model']))} by every rule"
+        )
     decision = Decision(name, *numbers, verdict, reason, tuple(checks), dry, note)
     if not dry:
         if verdict == "promoted":
@@ -123,6 +127,10 @@ def promote(project: Project, params: Params, dry: bool = False, force: str = ""
         registry.tag(project, name, challenger.version, decision_tags(decision))
     write_text(project.promotion, page(decision, table))
     return decision
+
+
+def _in_words(baseline: str) -> str:
+    return "the input" if baseline == "input" else baseline
 
 
 def _foreign(project: Project, name: str, challenger: Any) -> str:
@@ -163,14 +171,14 @@ def check_rules(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict
     """Return the conditions in order of importance.
 
     Args:
-        table: scores for each image, with the models `challenger`, `bicubic` and, if there is one, `champion`.
+        table: scores for each image, with the models `challenger`, the baseline and, if there is one, `champion`.
         cost: time and size of both files, see `srgan.inference.benchmark.measure`.
         tags: tags of the challenger's version.
         rules: limits of the parameters.
     """
     by_model = {str(model): rows.set_index(["set", "image"])[list(METRICS)] for model, rows in table.groupby("model")}
     ours = by_model[CHALLENGER]
-    role = CHAMPION if CHAMPION in by_model else "bicubic"
+    role = CHAMPION if CHAMPION in by_model else baseline_in(by_model)
     theirs = by_model[role].loc[ours.index]
     checks = []
     if role == CHAMPION:
@@ -214,7 +222,7 @@ def _primary(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> Check:
 
 
 def _scores(project: Project, params: Params, manifest: dict[str, Any], contenders: dict[str, Any], files: dict[str, Path]) -> pd.DataFrame:
-    """Return the scores of the contenders and of bicubic for each image."""
+    """Return the scores of the contenders and of the baseline for each image."""
     needed = params.promote.metric
     tables, unscored = [], {}
     test = [pair for pair in pairs(project.prepared, "test") if pair.hr]
@@ -239,7 +247,8 @@ def _scores(project: Project, params: Params, manifest: dict[str, Any], contende
         if unscored
         else None
     )
-    models: dict[str, evaluate.Upscale] = {"bicubic": partial(bicubic_upscale, scale=manifest["scale"])}
+    task = task_of_manifest(manifest)
+    models: dict[str, evaluate.Upscale] = {task.baseline: partial(task.baseline_image, scale=manifest["scale"])}
     tables.append(evaluate.evaluate(test, models | unscored, manifest["scale"], scorers, pick_device()))
     return pd.concat(tables, ignore_index=True)
 
@@ -260,7 +269,7 @@ def decision_tags(decision: Decision) -> dict[str, str]:
 
 def page(decision: Decision, table: pd.DataFrame) -> str:
     """Return the decision as a page of Markdown."""
-    against = f"version {decision.champion}" if decision.champion else "none yet, bicubic takes its place"
+    against = f"version {decision.champion}" if decision.champion else f"none yet, {_in_words(baseline_in(table['model']))} takes its place"
     lines = [
         f"# {decision.model}: version {decision.challenger} {'would be ' if decision.dry else ''}{decision.verdict}",
         "",

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from srgan.data.manifest import Pair
-from srgan.degradations.bicubic import bicubic_upscale
 from srgan.distributed import process_group
 from srgan.images import visualize
 from srgan.inference.torch_upscale import upscale
 from srgan.metrics.metric import Sample, Scorer
 from srgan.metrics.registry import METRICS, open_metrics, score, select_metrics
+from srgan.tasks import RESTORATION, SUPER_RESOLUTION
 
 SHOWN_IMAGES = 3  # in the comparison image of each validation
 LOSS_TILE = 256  # largest side in HR pixels of the tiles that the losses compare. It bounds the memory of VGG and of the discriminator
 
-Scores = tuple[dict[str, float], list[np.ndarray]]  # means over the images, comparison rows (LR, bicubic, SR, HR)
+Scores = tuple[dict[str, float], list[np.ndarray]]  # means over the images, comparison rows (input, baseline, result, original)
 LossFunction = Callable[[Tensor, Tensor, Tensor], tuple[float, float]]  # SR, HR, LR image -> loss of the generator, pixel loss
 
 
@@ -91,10 +91,11 @@ class Validation:
         caption = f"{others['psnr_y']:.2f} dB" + (f"  LPIPS {on_device['lpips']:.3f}" if "lpips" in on_device else "")
         strip = None
         if number < SHOWN_IMAGES:
-            bicubic = bicubic_upscale(sample.lr_image, self.scale)
-            nearest = sample.lr_image.repeat(self.scale, 0).repeat(self.scale, 1)
-            shown = {"LR": nearest, "bicubic": bicubic, "SR": sample.sr_image, "HR": sample.hr_rgb}
-            strip = visualize.comparison_row(name, shown, {"SR": caption}, bicubic, sample.hr_rgb)
+            task = SUPER_RESOLUTION if self.scale > 1 else RESTORATION
+            baseline = task.baseline_image(sample.lr_image, self.scale)
+            nearest = {"LR": sample.lr_image.repeat(self.scale, 0).repeat(self.scale, 1)} if self.scale > 1 else {}
+            shown = nearest | {task.baseline: baseline, task.result: sample.sr_image, "HR": sample.hr_rgb}
+            strip = visualize.comparison_row(name, shown, {task.result: caption}, baseline, sample.hr_rgb)
         return _Scored(number, row, pixel, strip)
 
     def _tensor(self, image: np.ndarray) -> Tensor:

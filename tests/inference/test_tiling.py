@@ -22,8 +22,9 @@ def test_every_pixel_comes_out_once_and_in_its_place(seed):
         seen.append(piece.shape)
         return nearest(scale)(piece)
 
-    assert np.array_equal(tiling.upscale_tiled(upscale, image, scale, tile, halo), nearest(scale)(image))
-    assert len(seen) == tiling.tile_count(*size, tile, halo)
+    grid = tile, halo, 1 + seed % 3
+    assert np.array_equal(tiling.upscale_tiled(upscale, image, scale, *grid), nearest(scale)(image))
+    assert len(seen) == tiling.tile_count(*size, *grid)
     assert len(set(seen)) == 1  # one shape, so that no engine compiles twice
     assert seen[0][0] * seen[0][1] <= tile * tile
 
@@ -35,19 +36,30 @@ def test_strips_come_from_top_to_bottom_and_no_larger_than_a_tile_is_high():
     assert np.array_equal(np.concatenate(strips), nearest(2)(image))
 
 
-@pytest.mark.parametrize("name", ["srresnet", "compact"])
+EXACT = {
+    "srresnet": {"scale": 2, "features": 8, "depth": 2, "upsampling": "pixelshuffle"},
+    "compact": {"scale": 2, "features": 8, "depth": 3},
+    "compact-x1": {"scale": 1, "features": 8, "depth": 1, "unshuffle": 4},
+    "nafnet-x1": {"scale": 1, "width": 4, "encoder_blocks": (0, 1), "middle_blocks": 1, "decoder_blocks": (0, 0)},
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
 def test_tiles_that_see_enough_give_the_whole_image(name):
     torch.manual_seed(0)
-    config = {"srresnet": {"features": 8, "depth": 2, "upsampling": "pixelshuffle"}, "compact": {"features": 8, "depth": 3}}[name]
-    network = build_generator(name, scale=2, **config).eval()
-    image = np.random.default_rng(0).random((70, 83, 3), dtype=np.float32)
+    network = build_generator(name.removesuffix("-x1"), **EXACT[name]).eval()
+    for weight in network.parameters():
+        weight.data += 0.1 * (weight == 0)  # some parts begin turned off
+    reach, multiple = network.receptive_field, network.multiple_of
+    image = np.random.default_rng(0).random((4 * reach + 19, 4 * reach + 33, 3), dtype=np.float32)
 
     @torch.inference_mode()
     def upscale(piece):
         return network(torch.from_numpy(piece.copy()).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
 
-    for tile in (4 * network.receptive_field, 69):
-        difference = np.abs(tiling.upscale_tiled(upscale, image, 2, tile, network.receptive_field) - upscale(image))
+    for tile in (4 * reach + multiple - 1, 4 * reach + 15):
+        assert tiling.tile_count(*image.shape[:2], tile, reach, multiple) > 1
+        difference = np.abs(tiling.upscale_tiled(upscale, image, network.scale, tile, reach, multiple) - upscale(image))
         assert difference.max() < 1e-5
 
 
