@@ -28,7 +28,7 @@ class Input:
         set: name of its set in tables.
         recipe: makes it.
         source: the data set's own LR image, which is used in place of the recipe.
-        variant: number among those that the recipe makes of the original.
+        variant: index among the LR images of one original.
     """
 
     set: str

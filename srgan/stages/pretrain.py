@@ -7,8 +7,7 @@ import torch
 
 from srgan.config.project import Project
 from srgan.config.schema import Params
-from srgan.data.manifest import read_manifest
-from srgan.degradations.recipe import Recipe
+from srgan.data.packed_store import Store
 from srgan.models.checkpoints import load_pretrained
 from srgan.models.registry import create_generator
 from srgan.stages.fit import Networks, accept_edits, fit
@@ -27,8 +26,8 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     """
     options = params.pretrain
     torch.manual_seed(options.seed)
-    scale = read_manifest(project.prepared)["scale"]
-    generator = create_generator(params.model, scale, Recipe(params.prepare.recipe).keeps_luma)
+    store = Store(project.prepared)  # has the recipe of the data, which params.yaml may no longer name
+    generator = create_generator(params.model, store.scale, store.recipe.keeps_luma)
     if options.pretrained != "scratch":
         load_pretrained(project.resolve(options.pretrained), generator)
         log.info("pretrain: starts from %s", options.pretrained)

@@ -221,7 +221,7 @@ def batch_of(folder, step):
     return PatchSampler(Store(folder), 4, 16, 1)(step)
 
 
-@pytest.mark.parametrize(("scale", "patch"), [(2, 34), (3, 15), (4, 16), (8, 48)])
+@pytest.mark.parametrize(("scale", "patch"), [(1, 16), (2, 34), (3, 15), (4, 16), (8, 48)])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_crops_cut_on_the_device_are_the_same(tmp_path, scale, patch, device):
     if device == "cuda" and not torch.cuda.is_available():
