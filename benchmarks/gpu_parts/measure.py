@@ -44,17 +44,20 @@ STAGES = ("pretrain", "train")
 
 
 @contextlib.contextmanager
-def _data() -> Iterator[Path]:
+def data() -> Iterator[Path]:
+    """Return a folder with noise images within the block."""
     with tempfile.TemporaryDirectory() as folder:
         make_data(Path(folder))
         yield Path(folder)
 
 
-def _batch_size(name: str, stage: str) -> int:
+def batch_size(name: str, stage: str) -> int:
+    """Return the batch size of a profile."""
     return getattr(profiles.load(PROFILES[name]), stage).batch_size if CUDA else 1
 
 
-def _collect() -> None:
+def collect() -> None:
+    """Give unused memory back to the device."""
     gc.collect()
     if CUDA:
         torch.cuda.empty_cache()
@@ -107,20 +110,19 @@ def machine(_: str = "") -> None:
 # -- inside a step ------------------------------------------------------------------------------------------------------------
 
 
-def waits(_: str = "") -> None:
+def waits(name: str) -> None:
     """Count the host's waits for the device in a step, and its kernels."""
     if needs_cuda("waits"):
         return
-    with _data() as folder:
-        for name in NAMES:
-            for stage in STAGES:
-                with attempt(f"waits, {name} {stage}"):
-                    _waits(name, stage, folder)
-                _collect()
+    with data() as folder:
+        for stage in STAGES:
+            with attempt(f"waits, {name} {stage}"):
+                _waits(name, stage, folder)
+            collect()
 
 
 def _waits(name: str, stage: str, folder: Path) -> None:
-    subject = Ours(name, stage, _batch_size(name, stage), folder, loading=True)
+    subject = Ours(name, stage, batch_size(name, stage), folder, loading=True)
     subject.done = 50  # past the warm-up of the divergence check
     for _ in range(6):
         subject.step()
@@ -152,75 +154,27 @@ def _waits(name: str, stage: str, folder: Path) -> None:
     save_text(f"profile-{name}-{stage}.txt", table)
 
 
-def graph(_: str = "") -> None:
-    """Measure the cost of kernel launches: both passes of a step as usual and as one CUDA graph. The trainer uses no graphs."""
-    if needs_cuda("graph"):
-        return
-    with _data() as folder:
-        for name in NAMES:
-            for stage in STAGES:
-                with attempt(f"graph, {name} {stage}"):
-                    _graph(name, stage, folder)
-                _collect()
-
-
-def _graph(name: str, stage: str, folder: Path) -> None:
-    trainer = Ours(name, stage, _batch_size(name, stage), folder, loading=False).trainer
-    torch.backends.cudnn.benchmark = True
-    hr_image, lr_image = trainer.batch(1, jitter=0)
-
-    def passes() -> None:
-        for network in trainer.networks.values():
-            for weight in network.parameters:
-                weight.grad = None
-        trainer._backward(hr_image, lr_image)
-
-    def norms() -> dict[str, float]:
-        return {
-            name: float(nn.utils.get_total_norm([weight.grad for weight in network.parameters if weight.grad is not None]))
-            for name, network in trainer.networks.items()
-        }
-
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(5):
-            passes()
-    torch.cuda.current_stream().wait_stream(stream)
-    usual = milliseconds(passes, 20)
-    expected = norms()
-    captured = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(captured):
-        passes()
-    replayed = milliseconds(captured.replay, 20)
-    found = norms()
-    off = max(abs(found[key] / expected[key] - 1) for key in expected)
-    check(off < 0.05, f"graph, {name} {stage} gradients", f"norms {found} and {expected} without a graph")
-    text = f"forward and backward pass {usual:.2f} ms, {replayed:.2f} ms as a graph: launches cost {100 * (1 - replayed / usual):.0f} %"
-    info(f"graph, {name} {stage}", text, usual_ms=usual, graph_ms=replayed)
-
-
 # -- speed --------------------------------------------------------------------------------------------------------------------
 
 
 def speed(name: str) -> None:
     """Measure the steps of a profile and a plain loop in turn. The argument "compiled" compares `compile: true` with the usual steps."""
-    with _data() as folder:
+    with data() as folder:
         peak = peak_tflops()
         info(f"speed, {name} peak", f"{peak:,.1f} TFLOP/s")
         if name == "compiled":
             for profile, stage in (("srgan", "pretrain"), ("srgan", "train"), ("compact", "pretrain"))[: 3 if CUDA else 1]:
-                _in_turn(profile, stage, _batch_size(profile, stage), folder, peak, ("resident", "compiled"))
+                _in_turn(profile, stage, batch_size(profile, stage), folder, peak, ("resident", "compiled"))
             return
         for stage in STAGES:
-            batch = _batch_size(name, stage)
+            batch = batch_size(name, stage)
             _in_turn(name, stage, batch, folder, peak, ("resident", "pinned", "plain float32", "plain bf16")[: None if CUDA else 3])
             if CUDA:
                 for factor in (4, 16) if name == "srgan" else (4,):
                     _in_turn(name, stage, factor * batch, folder, peak, ("resident", "plain bf16"))
 
 
-def _side(kind: str, name: str, stage: str, batch: int, folder: Path) -> Callable[[], None]:
+def side(kind: str, name: str, stage: str, batch: int, folder: Path) -> Callable[[], None]:
     """Return a step of the trainer, or of the plain loop with a fixed batch."""
     if kind.startswith("plain"):
         plain = PlainLoop(name, stage, batch, folder, loading=False)
@@ -232,7 +186,7 @@ def _side(kind: str, name: str, stage: str, batch: int, folder: Path) -> Callabl
                 plain.step()
 
         return mixed
-    ours = Ours(name, stage, batch, folder, loading=True)
+    ours = Ours(name, stage, batch, folder, loading=True, cuda_graph=kind == "graph")
     if kind == "pinned":
         ours.trainer.batches = PrefetchingSampler(ours.trainer.sampler, ours.trainer.device)
     if kind == "compiled":
@@ -250,9 +204,9 @@ def _in_turn(name: str, stage: str, batch: int, folder: Path, peak: float, kinds
         work = flops(name, stage, batch, folder)
         for kind in kinds:
             with attempt(f"{label}, {kind}"):
-                _collect()
+                collect()
                 held, begin = torch.cuda.memory_allocated() if CUDA else 0, time.perf_counter()
-                step = _side(kind, name, stage, batch, folder)
+                step = side(kind, name, stage, batch, folder)
                 for _ in range(8 if CUDA else 1):
                     step()
                 wait()
@@ -264,7 +218,7 @@ def _in_turn(name: str, stage: str, batch: int, folder: Path, peak: float, kinds
                 sides[kind] = step
                 if kind == "compiled":
                     info(f"{label}, compilation", f"{time.perf_counter() - begin:.0f} s")
-        times = _rounds(sides)
+        times = rounds(sides)
         for kind, (seconds, host) in times.items():
             rate = work / seconds / 1e12
             text = f"{1e3 * seconds:.2f} ms (host {1e3 * host:.2f}), {batch / seconds:,.0f} images/s, {rate:.1f} TFLOP/s, "
@@ -275,15 +229,15 @@ def _in_turn(name: str, stage: str, batch: int, folder: Path, peak: float, kinds
             info(f"{label}, {kind}", text + ratios, **figures)
 
 
-def _rounds(sides: dict[str, Callable[[], None]]) -> dict[str, tuple[float, float]]:
-    """Return the median seconds of a step and of its host part. The sides take turns."""
+def rounds(sides: dict[str, Callable[[], None]], length: float = 0.3) -> dict[str, tuple[float, float]]:
+    """Return the median seconds of a step and of its host part. The sides take turns of `length` seconds."""
     counts, found = {}, {kind: ([], []) for kind in sides}
     for kind, step in sides.items():
         wait()
         start = time.perf_counter()
         step()
         wait()
-        counts[kind] = max(1, min(100, int(0.3 / (time.perf_counter() - start))))
+        counts[kind] = max(1, min(100, int(length / (time.perf_counter() - start))))
     for _ in range(5 if CUDA else 1):
         for kind, step in sides.items():
             wait()
