@@ -30,7 +30,6 @@ from srgan.data.packed_store import Store
 from srgan.data.sampler import PrefetchingSampler
 from srgan.training import cuda_graph
 from srgan.training.trainer import Trainer
-from tests.helpers.recorded_graph import RecordedGraphs
 
 STEPS = 20
 KINDS = (
@@ -45,6 +44,8 @@ def graph_step(what: str) -> None:
     """Check the results of captured steps, or measure their speed."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not CUDA:  # to test the script
+        from tests.helpers.recorded_graph import RecordedGraphs
+
         cuda_graph.CudaGraphs, cuda_graph.obstacle = RecordedGraphs, lambda *_: ""  # type: ignore[assignment,misc]
     if what == "speed":
         _speed()
