@@ -181,12 +181,14 @@ def in_words(described: Sequence[dict[str, Any]]) -> str:
 
 
 def _in_words(key: str, value: Any) -> str:
-    """Return a drawn parameter in words. Nothing stands for 0, which changes nothing, and for long lists."""
+    """Return a drawn parameter in words. Nothing stands for 0, which changes nothing, and for long lists. Lists of lists are counted."""
     if isinstance(value, str):
         return value
     if value is True:
         return key
     numbers = value if isinstance(value, list | tuple) else [value]
+    if numbers and isinstance(numbers[0], list):
+        numbers = [len(numbers)]
     if not any(numbers) or len(numbers) > MAX_SHOWN_VALUES:
         return ""
     shown = dict.fromkeys(f"{one:.3g}" for one in numbers)  # equal numbers once

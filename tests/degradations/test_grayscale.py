@@ -4,7 +4,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from srgan.config import recipe as config
-from srgan.degradations.recipe import Recipe
+from srgan.degradations.recipe import Recipe, describe_plan, in_words
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
 
@@ -26,6 +26,11 @@ def test_hints_are_squares_that_keep_their_colours():
     assert np.array_equal(found[~shown], grey[~shown])
     assert np.ptp(grey, axis=2).max() == 0
     assert np.abs(found @ [0.299, 0.587, 0.114] - grey[..., 0]).max() < 0.51  # the luma of an input is grey everywhere
+
+
+def test_hints_are_counted_in_words():
+    _, plan = Recipe(steps(hints=(3, 3))).degrade(IMAGE, 1, (1, 2))
+    assert in_words(describe_plan(plan)).endswith("grayscale: hints 3")
 
 
 def test_hints_differ_between_patches_and_a_patch_smaller_than_a_hint_is_one():
