@@ -146,9 +146,19 @@ def _lines(rng: np.random.Generator, family: Lines, number: float, size: float, 
     starts, lengths = starts[near], lengths[near]
     stems = _paths(rng, family, starts, rng.uniform(0, 2 * math.pi, len(starts)), lengths, size)
     for paths, thickness in ((stems, size), (_branches(rng, family, stems, size), size / 2)):
-        crossing = [path for path in paths if (path.max(0) >= -4).all() and (path.min(0) <= (width + 4, height + 4)).all()]
+        crossing = _crossing(paths, family.widths[1] * size, height, width)
         for path, wide in zip(crossing, _log_uniform(rng, family.widths, len(crossing)) * thickness, strict=True):
             yield _Line(path, wide, rng.uniform(*family.opacities), rng.random() < family.bright, family.split)
+
+
+def _crossing(paths: list[np.ndarray], margin: float, height: int, width: int) -> list[np.ndarray]:
+    """Return the paths whose bounding box meets the image and a margin around it."""
+    if not paths:
+        return []
+    points, firsts = np.concatenate(paths), np.cumsum([0, *(len(path) for path in paths[:-1])])
+    low, high = np.minimum.reduceat(points, firsts), np.maximum.reduceat(points, firsts)
+    meets = np.all((high >= -margin) & (low - (width, height) <= margin), axis=1)
+    return [path for path, meeting in zip(paths, meets, strict=True) if meeting]
 
 
 def _branches(rng: np.random.Generator, family: Lines, stems: list[np.ndarray], size: float) -> list[np.ndarray]:
