@@ -1,9 +1,13 @@
 """The parts of a degradation: the images it changes, the random draws and its entry in the registry."""
 
+import functools
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,6 +127,10 @@ class Batch:
             pixels[indices, :, :rows, :columns] = source[:, :, :rows, :columns]
         return Batch(pixels, tuple(heights), tuple(widths))
 
+    def planes(self, number: int) -> np.ndarray:
+        """Return an image without what is outside it, `(3, height, width)`. It shares the memory of the batch, which is on the CPU."""
+        return self.pixels[number, :, : self.heights[number], : self.widths[number]].numpy()
+
     def with_pixels(self, pixels: Tensor) -> "Batch":
         """Return the batch with other pixels of the same sizes."""
         return replace(self, pixels=pixels)
@@ -176,6 +184,21 @@ def random_field(batch: Batch, seeds: Sequence[int], channels: int = 3, grey: Se
     for one, seed, count, height, width in zip(field, seeds, planes, batch.heights, batch.widths, strict=True):
         one[:, :height, :width] = torch.randn(count, height, width, generator=generator.manual_seed(seed), device=field.device)
     return field
+
+
+def for_each(count: int, work: Callable[[int], object]) -> None:
+    """Call `work` with 0 to `count` - 1 in as many threads as torch uses. The work has to release Python's lock, as OpenCV does."""
+    threads = min(torch.get_num_threads(), count)
+    others = [_pool(os.getpid()).submit(lambda first: [work(i) for i in range(first, count, threads)], n) for n in range(1, threads)]
+    for i in range(0, count, max(threads, 1)):
+        work(i)
+    for other in others:
+        other.result()
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:  # a forked process has no threads of its parent
+    return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="degradations")
 
 
 @dataclass(frozen=True)

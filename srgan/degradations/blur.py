@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from srgan.config.base import option
 from srgan.config.recipe import Range, StepOptions, Weights, among, within
-from srgan.degradations.base import Batch, Degradation, Drawing, Drawn
+from srgan.degradations.base import Batch, Degradation, Drawing, Drawn, for_each
 
 NEGLIGIBLE = 1e-5  # sum of the outer weights of a kernel that are left out. It changes a pixel by less than 0.003 levels of 255
 KINDS = (
@@ -152,20 +152,22 @@ def _apply(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
 
 def _on_cpu(batch: Batch, all_kernels: np.ndarray) -> Tensor:
     # OpenCV is faster than torch here: 0.4 ms against 1.5 ms for a patch of 96 and a kernel of 21, and a kernel of rank 1 takes 0.1 ms.
-    blurred = torch.zeros(batch.pixels.shape)
+    blurred = batch.with_pixels(torch.zeros(batch.pixels.shape))
     middle = all_kernels.shape[1] // 2
     rows, columns = all_kernels.sum(2), all_kernels.sum(1)
     separable = np.abs(all_kernels - rows[:, :, None] * columns[:, None]).max((1, 2)) < NEGLIGIBLE / all_kernels[0].size
-    for i, half in enumerate(_halves(all_kernels)):
-        inside = slice(middle - half, middle + half + 1)
-        kernel, across, down = all_kernels[i, inside, inside], columns[i, inside], rows[i, inside]
-        height, width = batch.heights[i], batch.widths[i]
-        for plane, result in zip(batch.pixels[i, :, :height, :width].numpy(), blurred[i, :, :height, :width].numpy(), strict=True):
+    halves = _halves(all_kernels)
+
+    def blur(i: int) -> None:
+        inside = slice(middle - halves[i], middle + halves[i] + 1)
+        for plane, result in zip(batch.planes(i), blurred.planes(i), strict=True):
             if separable[i]:
-                cv2.sepFilter2D(plane, -1, across, down, dst=result, borderType=cv2.BORDER_REFLECT)
+                cv2.sepFilter2D(plane, -1, columns[i, inside], rows[i, inside], dst=result, borderType=cv2.BORDER_REFLECT)
             else:
-                cv2.filter2D(plane, -1, kernel, dst=result, borderType=cv2.BORDER_REFLECT)
-    return blurred
+                cv2.filter2D(plane, -1, all_kernels[i, inside, inside], dst=result, borderType=cv2.BORDER_REFLECT)
+
+    for_each(len(halves), blur)
+    return blurred.pixels
 
 
 def _on_device(batch: Batch, all_kernels: np.ndarray) -> Tensor:

@@ -5,18 +5,25 @@ import math
 from collections.abc import Sequence
 from typing import Annotated
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from srgan.config.base import option
 from srgan.config.recipe import Range, StepOptions, Weights, among, within
-from srgan.degradations.base import Batch, Degradation, Drawing, Drawn
+from srgan.degradations.base import Batch, Degradation, Drawing, Drawn, for_each
 
 BLOCK = 8  # side of the blocks
 UNIT = 16  # side of the largest coded unit: 2 x 2 blocks of luma and one of each chroma
 
 # Rows and columns of pixels for each sample of chroma
 SUBSAMPLING = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2)}
+SAMPLING_FACTORS = {
+    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+}
 # What libjpeg adds before it rounds down, in even and in odd columns (jcsample.c and jdsample.c). The sum has 4 and 16 parts.
 MEAN_BIAS = {"4:4:4": (0, 0), "4:2:2": (0, 2), "4:2:0": (1, 2)}
 UPSAMPLING_BIAS = {"4:4:4": (0, 0), "4:2:2": (4, 8), "4:2:0": (8, 7)}
@@ -232,4 +239,24 @@ def _tables(quality: int) -> Tensor:
     return torch.tensor(TABLES).mul_(percent).add_(50).div_(100, rounding_mode="floor").clamp_(1, 255).float()
 
 
-JPEG = Degradation("jpeg", "JPEG compression at a random quality, as libjpeg does it (ITU-T T.81).", JpegOptions, _draw, compress)
+def _apply(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
+    return _by_libjpeg(batch, drawn) if batch.pixels.device.type == "cpu" else compress(batch, drawn)
+
+
+def _by_libjpeg(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
+    """Return what libjpeg makes of the images. On a CPU it takes a fifth of the time of `compress`."""
+    decoded = batch.with_pixels(torch.zeros(batch.pixels.shape))
+
+    def code(i: int) -> None:
+        (top, left), settings = drawn[i]["shift"], [cv2.IMWRITE_JPEG_QUALITY, drawn[i]["quality"]]
+        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLING_FACTORS[drawn[i]["subsampling"]]]
+        levels = cv2.convertScaleAbs(cv2.merge(batch.planes(i)[::-1]), alpha=255)  # OpenCV's colours are BGR
+        levels = cv2.copyMakeBorder(levels, top, 0, left, 0, cv2.BORDER_REPLICATE)
+        image = cv2.imdecode(cv2.imencode(".jpg", levels, settings)[1], cv2.IMREAD_COLOR)
+        np.divide(image[top:, left:, ::-1].transpose(2, 0, 1), np.float32(255), out=decoded.planes(i))
+
+    for_each(len(drawn), code)
+    return decoded
+
+
+JPEG = Degradation("jpeg", "JPEG compression at a random quality, as libjpeg does it (ITU-T T.81).", JpegOptions, _draw, _apply)

@@ -4,13 +4,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from srgan.config.base import option
 from srgan.config.recipe import Range, StepOptions, Weights, among, within
-from srgan.degradations.base import Batch, Degradation, Drawing, Drawn
+from srgan.degradations.base import Batch, Degradation, Drawing, Drawn, for_each
 from srgan.degradations.bicubic import cubic
 
 MIN_SIDE = 4  # pixels of the smallest side after a resize
@@ -18,7 +19,7 @@ BLOCK = 256  # new rows or columns that one product of matrices makes. It bounds
 CACHE_BYTES = 64_000_000  # of weights
 
 Modes = Annotated[Weights, among("area", "bilinear", "bicubic")]
-ANTIALIAS = "whether reductions by bilinear and bicubic interpolation are antialiased"
+ANTIALIAS = "whether reductions are antialiased, as in MATLAB. Else bilinear and bicubic are those of OpenCV and PyTorch"
 
 
 class ResizeOptions(StepOptions):
@@ -65,9 +66,31 @@ def resize(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
     """Resize each image to its `height` and `width` with its `mode`."""
     heights, widths = tuple(one["height"] for one in drawn), tuple(one["width"] for one in drawn)
     kinds = [(one["mode"], one.get("antialias", True)) for one in drawn]
-    pixels = _along(batch.pixels.mT, batch.widths, widths, kinds).mT
-    pixels = _along(pixels, batch.heights, heights, kinds)
-    return Batch(pixels.clamp(0, 1), heights, widths)
+    if batch.pixels.device.type == "cpu" and not any(antialias for _, antialias in kinds):
+        pixels = _by_opencv(batch, heights, widths, [mode for mode, _ in kinds])
+    else:
+        pixels = _along(batch.pixels.mT, batch.widths, widths, kinds).mT
+        pixels = _along(pixels, batch.heights, heights, kinds)
+    return Batch(pixels.clamp_(0, 1), heights, widths)
+
+
+def _by_opencv(batch: Batch, heights: Sequence[int], widths: Sequence[int], modes: Sequence[str]) -> Tensor:
+    """Resize each image by OpenCV, which takes a tenth of the time of matrices for patches."""
+    resized = Batch(torch.zeros(len(heights), 3, max(heights), max(widths)), tuple(heights), tuple(widths))
+
+    def one(i: int) -> None:
+        old, new = (batch.heights[i], batch.widths[i]), (heights[i], widths[i])
+        if modes[i] == "area" and any(after > before for before, after in zip(old, new, strict=True)):
+            # OpenCV's area is bilinear there.
+            part = Batch(batch.pixels[i : i + 1, :, : old[0], : old[1]], old[:1], old[1:])
+            across = _along(part.pixels.mT, old[1:], new[1:], [("area", False)]).mT
+            resized.pixels[i, :, : new[0], : new[1]] = _along(across, old[:1], new[:1], [("area", False)])[0]
+            return
+        for plane, result in zip(batch.planes(i), resized.planes(i), strict=True):
+            cv2.resize(plane, new[::-1], dst=result, interpolation=_OPENCV[modes[i]])
+
+    for_each(len(heights), one)
+    return resized.pixels
 
 
 def _along(pixels: Tensor, before: Sequence[int], after: Sequence[int], kinds: Sequence[tuple[str, bool]]) -> Tensor:
@@ -110,9 +133,9 @@ _BLOCKS = _BlockCache()
 def _weights(old: int, new: int, mode: str, antialias: bool, start: int) -> tuple[int, Tensor]:
     """Return the weights of old pixels for the new pixels of a block, and the first of the old.
 
-    Borders are mirrored, and the edge pixel is repeated.
+    Borders are mirrored if the resize is antialiased. Else the edge pixel is repeated.
     """
-    kernel, support = _KERNELS[mode]
+    kernel, support = _KERNELS[mode if antialias or mode != "bicubic" else "sharp_bicubic"]
     ratio = old / new
     width = ratio if mode == "area" else max(ratio, 1.0) if antialias else 1.0  # wider against aliasing
     centres = (np.arange(start, min(start + BLOCK, new)) + 0.5) * ratio - 0.5
@@ -123,7 +146,7 @@ def _weights(old: int, new: int, mode: str, antialias: bool, start: int) -> tupl
     weights = kernel(np.abs(centres[:, None] - positions), width)
     weights /= weights.sum(1, keepdims=True)
     inside = positions % (2 * old)
-    inside = np.minimum(inside, 2 * old - 1 - inside)
+    inside = np.minimum(inside, 2 * old - 1 - inside) if antialias else positions.clip(0, old - 1)
     low = int(inside.min())
     matrix = np.zeros((len(centres), int(inside.max()) + 1 - low), np.float32)
     np.add.at(matrix, (np.arange(len(centres))[:, None], inside - low), weights)
@@ -143,8 +166,21 @@ def _bicubic(distance: np.ndarray, width: float) -> np.ndarray:
     return cubic(distance / width)
 
 
+def _sharp_bicubic(distance: np.ndarray, width: float) -> np.ndarray:
+    """Return the cubic kernel with a = -0.75, as in OpenCV and torch."""
+    x = distance
+    near, far = 1.25 * x**3 - 2.25 * x**2 + 1, -0.75 * (x**3 - 5 * x**2 + 8 * x - 4)
+    return np.where(x <= 1, near, np.where(x < 2, far, 0))
+
+
 Kernel = Callable[[np.ndarray, float], np.ndarray]  # of the distance and the width in old pixels
-_KERNELS: dict[str, tuple[Kernel, float]] = {"area": (_area, 0.5), "bilinear": (_bilinear, 1.0), "bicubic": (_bicubic, 2.0)}
+_KERNELS: dict[str, tuple[Kernel, float]] = {
+    "area": (_area, 0.5),
+    "bilinear": (_bilinear, 1.0),
+    "bicubic": (_bicubic, 2.0),
+    "sharp_bicubic": (_sharp_bicubic, 2.0),
+}
+_OPENCV = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 
 RESIZE = Degradation(
     "resize",

@@ -13,7 +13,7 @@ SIZES = [(40, 40), (40, 17), (17, 40), (40, 61), (31, 30), (12, 48)]
 
 
 def reference(line, new, mode, antialias):
-    """Return a resized line. Each new pixel is the weighted mean of the old ones around its centre, with mirrored ends."""
+    """Return a resized line. Each new pixel is the weighted mean of the old ones around its centre, with mirrored or repeated ends."""
     old, ratio = len(line), len(line) / new
     width = max(ratio, 1.0) if antialias else 1.0
     result = np.zeros(new)
@@ -27,9 +27,12 @@ def reference(line, new, mode, antialias):
                 weight = max(0.0, 1 - distance / width)
             else:
                 x = distance / width
-                weight = 1.5 * x**3 - 2.5 * x**2 + 1 if x <= 1 else max(-0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, -1) if x < 2 else 0.0
+                a = -0.5 if antialias else -0.75
+                near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * (x**3 - 5 * x**2 + 8 * x - 4)
+                weight = near if x <= 1 else far if x < 2 else 0.0
             mirrored = position % (2 * old)
-            result[n] += weight * line[min(mirrored, 2 * old - 1 - mirrored)]
+            inside = min(mirrored, 2 * old - 1 - mirrored) if antialias else min(max(position, 0), old - 1)
+            result[n] += weight * line[inside]
             total += weight
         result[n] /= total
     return result

@@ -1,0 +1,137 @@
+"""Measure degradations: ``python benchmarks/degrade.py`` (two minutes on two cores).
+
+The inputs of a training step are made by the recipe `realesrgan` from 8 patches of 96 pixels. The other side applies the same drawn
+parameters image by image with OpenCV, NumPy and Pillow. Its time contains no draws. Both sides and the pre-training step of the compact
+network (64 channels, 10 layers, fp32) run alternately in one run, and the median counts. The last lines are ``ratio NAME VALUE`` (above
+1: this project is faster) and ``value NAME VALUE``.
+
+    --profile    only print where the time of our side is spent
+"""
+
+import argparse
+import cProfile
+import io
+import pstats
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from data import in_turn, photograph
+from srgan.config.training import Pretrain, StageRuntime
+from srgan.data.packed_store import Store, StoreWriter, pack
+from srgan.data.sampler import PatchSampler
+from srgan.degradations.base import Drawing, Draws
+from srgan.degradations.bicubic import bicubic_downscale
+from srgan.degradations.blur import kernels
+from srgan.degradations.recipe import Plan, Recipe
+from srgan.models.compact import Compact
+from srgan.training.trainer import Trainer
+from srgan.utils import machine
+
+SCALE, PATCH, BATCH = 4, 96, 8
+STEPS = 10  # batches that each round makes
+INTERPOLATIONS = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+
+
+def plain_noise(image: np.ndarray, drawn: dict, random: np.random.Generator) -> np.ndarray:
+    """Return an image with Gaussian or Poisson noise."""
+    shape = (*image.shape[:2], 1) if drawn["grey"] else image.shape
+    if drawn["kind"] == "gaussian":
+        noise = random.standard_normal(shape, np.float32) * (drawn["strength"] / 255)
+    else:
+        light = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] if drawn["grey"] else image
+        noise = (random.poisson(light * 255) / 255 - light) * drawn["strength"]
+    return np.clip(image + noise, 0, 1).astype(np.float32)
+
+
+def plain_jpeg(image: np.ndarray, drawn: dict) -> np.ndarray:
+    """Return an image after compression by libjpeg."""
+    file = io.BytesIO()
+    Image.fromarray((image * 255).round().astype(np.uint8)).save(file, "jpeg", quality=drawn["quality"], subsampling=drawn["subsampling"])
+    return np.asarray(Image.open(file)).astype(np.float32) / 255
+
+
+def plain(image: np.ndarray, plan: Plan, random: np.random.Generator) -> np.ndarray:
+    """Apply a plan to one image."""
+    for step in plan:
+        drawn = step.drawn
+        if step.name == "blur":
+            image = np.clip(cv2.filter2D(image, -1, kernels([drawn])[0], borderType=cv2.BORDER_REFLECT), 0, 1)
+        elif step.name in ("resize", "downscale"):
+            image = cv2.resize(image, (drawn["width"], drawn["height"]), interpolation=INTERPOLATIONS[drawn["mode"]])
+            image = np.clip(image, 0, 1)
+        elif step.name == "noise":
+            image = plain_noise(image, drawn, random)
+        else:
+            image = plain_jpeg(image, drawn)
+    return (image * 255).round() / 255
+
+
+def patches() -> torch.Tensor:
+    """Return patches `(8, 3, 96, 96)`."""
+    image = photograph(0, 4 * PATCH, 2 * PATCH).astype(np.float32) / 255
+    parts = [image[top : top + PATCH, left : left + PATCH] for top in range(0, 4 * PATCH, PATCH) for left in (0, PATCH)]
+    return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).contiguous()
+
+
+def plans_of(recipe: Recipe, step: int) -> list[Plan]:
+    """Draw the parameters of a batch."""
+    rows = np.random.default_rng(step).random((BATCH, 512)).tolist()
+    return [recipe.draw(Drawing(Draws(row), PATCH, PATCH, (PATCH // SCALE,) * 2, patch=True)) for row in rows]
+
+
+def trainer(folder: Path) -> Trainer:
+    """Return the trainer of a compact network with the default options."""
+    with StoreWriter(folder, SCALE) as writer:
+        hr_image = photograph(0, 480, 480)
+        writer.add("0", 480, 480, folder / "0.u8", pack(folder / "0.u8", hr_image, bicubic_downscale(hr_image, SCALE)))
+    options = Pretrain(steps=1000, batch_size=BATCH, patch_size=PATCH, precision="fp32")
+    batches = PatchSampler(Store(folder), BATCH, PATCH, seed=0)
+    return Trainer(options, StageRuntime(), Compact(SCALE, 64, 10), None, batches, [], pretrained_losses=False)
+
+
+def profile(recipe: Recipe, hr_patches: torch.Tensor) -> None:
+    """Print the functions that take the most time."""
+    profiler = cProfile.Profile()
+    recipe.degrade_patches(hr_patches, SCALE, 0, 0)
+    profiler.enable()
+    for step in range(100):
+        recipe.degrade_patches(hr_patches, SCALE, 0, step)
+    profiler.disable()
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+
+
+def main() -> None:
+    """Run the comparison and print the ratios last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", action="store_true")
+    machine.keep_freed_memory()
+    recipe, hr_patches = Recipe("realesrgan"), patches()
+    if parser.parse_args().profile:
+        profile(recipe, hr_patches)
+        return
+    images = [np.ascontiguousarray(patch.permute(1, 2, 0).numpy()) for patch in hr_patches]
+    plans, random = [plans_of(recipe, step) for step in range(STEPS)], np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name:
+        training = trainer(Path(name))
+        steps = iter(range(1, 1000))
+        sides = {
+            "ours": lambda: [recipe.degrade_patches(hr_patches, SCALE, 0, step) for step in range(STEPS)],
+            "plain": lambda: [[plain(image, plan, random) for image, plan in zip(images, some, strict=True)] for some in plans],
+            "step": lambda: training.step(next(steps)),
+        }
+        seconds = in_turn(sides, 15)
+    ours, other = seconds["ours"] / STEPS, seconds["plain"] / STEPS
+    print(
+        f"{BATCH} patches of {PATCH}: ours {1e3 * ours:.1f} ms, image by image {1e3 * other:.1f} ms, a step {1e3 * seconds['step']:.1f} ms"
+    )
+    print(f"ratio degrade {other / ours:.2f}")
+    print(f"value degrade_step_percent {100 * ours / seconds['step']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
