@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,8 @@ class Batch:
         if list(chosen) == list(range(len(self.heights))):
             return self
         heights, widths = tuple(self.heights[i] for i in chosen), tuple(self.widths[i] for i in chosen)
+        if len(chosen) == 1:
+            return Batch(self.pixels[chosen[0]][None, :, : heights[0], : widths[0]], heights, widths)
         return Batch(self.pixels[list(chosen), :, : max(heights), : max(widths)], heights, widths)
 
     def replace(self, chosen: Sequence[int], part: "Batch") -> "Batch":
@@ -133,7 +135,14 @@ class Batch:
 
     def with_pixels(self, pixels: Tensor) -> "Batch":
         """Return the batch with other pixels of the same sizes."""
-        return replace(self, pixels=pixels)
+        return Batch(pixels, self.heights, self.widths)
+
+    def blank(self, heights: Sequence[int] = (), widths: Sequence[int] = ()) -> "Batch":
+        """Return a batch to write into: of the same sizes, or of others. What is outside an image is 0."""
+        heights, widths = tuple(heights or self.heights), tuple(widths or self.widths)
+        make = torch.empty if len(heights) == 1 else torch.zeros
+        pixels = make(len(heights), self.pixels.shape[1], max(heights), max(widths), device=self.pixels.device)
+        return Batch(pixels, heights, widths)
 
     def extended(self, before: int = 0, after: int = 0, mirror: bool = True) -> Tensor:
         """Return the pixels with a border: `before` pixels at the top and left, and `after` beyond the largest image.
@@ -169,28 +178,25 @@ def column(values: Sequence[float], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)[:, None, None, None]
 
 
-def random_field(batch: Batch, seeds: Sequence[int], channels: int = 3, grey: Sequence[bool] = ()) -> Tensor:
-    """Return a standard normal field per image, `(N, channels, H, W)` float32. It depends on its seed and the size of its image alone.
-
-    Args:
-        batch: the images.
-        seeds: of the images.
-        channels: of the field.
-        grey: of each image, whether its channels are equal.
-    """
+def random_field(batch: Batch, seeds: Sequence[int], channels: int = 3) -> Tensor:
+    """Return a standard normal field per image, `(N, channels, H, W)` float32. It depends on its seed and the size of its image alone."""
     field = batch.pixels.new_zeros(len(seeds), channels, *batch.pixels.shape[2:])
-    generator = torch.Generator(field.device)
-    planes = [1 if equal else channels for equal in grey] or [channels] * len(seeds)
-    for one, seed, count, height, width in zip(field, seeds, planes, batch.heights, batch.widths, strict=True):
-        one[:, :height, :width] = torch.randn(count, height, width, generator=generator.manual_seed(seed), device=field.device)
+    for one, seed, height, width in zip(field, seeds, batch.heights, batch.widths, strict=True):
+        one[:, :height, :width] = normal(seed, (channels, height, width), field.device)
     return field
 
 
-def for_each(count: int, work: Callable[[int], object]) -> None:
-    """Call `work` with 0 to `count` - 1 in as many threads as torch uses. The work has to release Python's lock, as OpenCV does."""
-    threads = min(torch.get_num_threads(), count)
+def normal(seed: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return standard normal numbers."""
+    return torch.randn(shape, generator=torch.Generator(device).manual_seed(seed), device=device)
+
+
+def for_each(batch: Batch, work: Callable[[int], object]) -> None:
+    """Call `work` with the number of each image. On a CPU it runs in as many threads as torch uses."""
+    count = len(batch.heights)
+    threads = min(torch.get_num_threads(), count) if batch.pixels.device.type == "cpu" else 1
     others = [_pool(os.getpid()).submit(lambda first: [work(i) for i in range(first, count, threads)], n) for n in range(1, threads)]
-    for i in range(0, count, max(threads, 1)):
+    for i in range(0, count, threads):
         work(i)
     for other in others:
         other.result()

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from srgan.config.base import option
 from srgan.config.recipe import Range, StepOptions, Weights, among, within
-from srgan.degradations.base import Batch, Degradation, Drawing, Drawn, column, random_field
+from srgan.degradations.base import Batch, Degradation, Drawing, Drawn, column, for_each, normal, random_field
 
 LUMA = (0.299, 0.587, 0.114)
 BAYER = (((0, 0),), ((0, 1), (1, 0)), ((1, 1),))  # rows and columns, modulo 2, of the red, green and blue pixels of a sensor
@@ -66,26 +66,23 @@ def _add(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
 
     Poisson noise is Gaussian noise with the variance of the photons. The third moments differ: the skewness of 255 photons is 0.06.
     """
-    pixels = batch.pixels
-    field = random_field(batch, [one["seed"] for one in drawn], grey=[one["grey"] for one in drawn])
-    light = pixels
-    for i, one in enumerate(drawn):
+    noisy = batch.blank()
+
+    def add(i: int) -> None:
+        one, place = drawn[i], (i, slice(None), slice(batch.heights[i]), slice(batch.widths[i]))
+        image = batch.pixels[place]
+        noise = normal(one["seed"], (1 if one["grey"] else 3, *image.shape[1:]), image.device)
         if "mixing" in one:
-            field[i] = torch.tensordot(torch.tensor(one["mixing"], device=field.device), field[i], 1)
-        if one["grey"] and one["kind"] != "gaussian":
-            light = pixels.clone() if light is pixels else light
-            light[i] = torch.tensordot(torch.tensor(LUMA, device=field.device), pixels[i], 1)
-    deviation = _strengths(drawn, "gaussian", pixels) / 255
-    kinds = {one["kind"] for one in drawn}
-    if "poisson" in kinds:
-        deviation = deviation + (light / 255).sqrt_().mul_(_strengths(drawn, "poisson", pixels))
-    if "speckle" in kinds:
-        deviation = deviation + light * (_strengths(drawn, "speckle", pixels) / 255)
-    return batch.with_pixels(torch.addcmul(pixels, field, deviation).clamp_(0, 1))
+            noise = torch.tensordot(torch.tensor(one["mixing"], device=image.device), noise, 1)
+        if one["kind"] == "gaussian":
+            noise *= one["strength"] / 255
+        else:
+            light = (image * image.new_tensor(LUMA)[:, None, None]).sum(0) if one["grey"] else image
+            noise *= light.div(255).sqrt_().mul_(one["strength"]) if one["kind"] == "poisson" else light * (one["strength"] / 255)
+        torch.clamp(image + noise, 0, 1, out=noisy.pixels[place])
 
-
-def _strengths(drawn: Sequence[Drawn], kind: str, like: Tensor) -> Tensor:
-    return column([one["strength"] if one["kind"] == kind else 0.0 for one in drawn], like)
+    for_each(batch, add)
+    return noisy
 
 
 def _add_in_sensor(batch: Batch, drawn: Sequence[Drawn]) -> Batch:

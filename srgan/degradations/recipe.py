@@ -5,7 +5,7 @@ batch, see the inputs of one uninterrupted process.
 """
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from srgan.config import recipe as config
-from srgan.degradations.base import Batch, Drawing, Drawn, Draws
+from srgan.degradations.base import Batch, Drawing, Drawn, Draws, for_each
 from srgan.degradations.bicubic import bicubic_downscale
 from srgan.degradations.registry import DEGRADATIONS
 from srgan.utils.errors import SrganError
@@ -23,8 +23,6 @@ from srgan.utils.files import digest
 DRAWS = 512  # random numbers for one image
 MAX_SHOWN_VALUES = 3  # of a list of drawn parameters, in words
 STREAM = 2  # of the numbers of a training step. The positions of the patches and their colours use others
-
-CALL_PIXELS = 20_000  # empty pixels of a canvas that cost as much as another call
 
 
 @dataclass(frozen=True)
@@ -218,8 +216,19 @@ def _draw_step(step: Any, state: Drawing, place: tuple[int, ...]) -> Plan:
 def apply(plans: Sequence[Plan], pixels: Tensor) -> Tensor:
     """Change images of one size, each by its plan. All of them must end with one size.
 
-    Images whose next steps are the same share a call. On a CPU, images of very different sizes do not: their canvas would be mostly empty.
+    On a CPU each image is changed alone, and several threads share the images. On a GPU those whose next steps are the same share a call.
     """
+    if pixels.device.type != "cpu":
+        return apply_together(plans, pixels)
+    count, _, height, width = pixels.shape
+    batch = Batch(pixels, (height,) * count, (width,) * count)
+    changed: dict[int, Batch] = {}
+    for_each(batch, lambda i: changed.update({i: _apply_alone(plans[i], batch.select([i]))}))
+    return Batch.of([(changed[i], 0) for i in range(count)]).pixels
+
+
+def apply_together(plans: Sequence[Plan], pixels: Tensor) -> Tensor:
+    """Do the same as `apply` with few calls."""
     count, _, height, width = pixels.shape
     batch = Batch(pixels, (height,) * count, (width,) * count)
     images = [(batch, i) for i in range(count)]
@@ -228,11 +237,18 @@ def apply(plans: Sequence[Plan], pixels: Tensor) -> Tensor:
         following = {i: plan.pop(0) for i, plan in _next_steps(waiting).items()}
         change = DEGRADATIONS[next(iter(following.values())).name].apply
         assert change
-        for group in _groups(images, list(following)):
-            changed = change(Batch.of([images[i] for i in group]), [following[i].drawn for i in group])
-            for number, i in enumerate(group):
-                images[i] = changed, number
+        changed = change(Batch.of([images[i] for i in following]), [step.drawn for step in following.values()])
+        for number, i in enumerate(following):
+            images[i] = changed, number
     return Batch.of(images).pixels
+
+
+def _apply_alone(plan: Plan, image: Batch) -> Batch:
+    for step in plan:
+        change = DEGRADATIONS[step.name].apply
+        assert change
+        image = change(image, [step.drawn])
+    return image
 
 
 def _next_steps(waiting: Sequence[Plan]) -> dict[int, Plan]:
@@ -240,21 +256,3 @@ def _next_steps(waiting: Sequence[Plan]) -> dict[int, Plan]:
     places = {i: plan[0].place for i, plan in enumerate(waiting) if plan}
     first = min(places.values())
     return {i: waiting[i] for i, place in places.items() if place == first}
-
-
-def _groups(images: Sequence[tuple[Batch, int]], chosen: Sequence[int]) -> Iterator[list[int]]:
-    """Yield the images that share a canvas."""
-    if images[0][0].pixels.device.type != "cpu":  # where a call costs more than an empty canvas
-        yield list(chosen)
-        return
-    sizes = {i: (batch.heights[number], batch.widths[number]) for i in chosen for batch, number in [images[i]]}
-    group: list[int] = []
-    height = width = used = 0
-    for i in sorted(chosen, key=lambda i: sizes[i][0] * sizes[i][1]):
-        height, width = max(height, sizes[i][0]), max(width, sizes[i][1])
-        used += sizes[i][0] * sizes[i][1]
-        if group and height * width * (len(group) + 1) > used + CALL_PIXELS:
-            yield group
-            group, (height, width), used = [], sizes[i], sizes[i][0] * sizes[i][1]
-        group.append(i)
-    yield group
