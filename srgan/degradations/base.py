@@ -147,7 +147,7 @@ class Batch:
     def extended(self, before: int = 0, after: int = 0, mirror: bool = True) -> Tensor:
         """Return the pixels with a border: `before` pixels at the top and left, and `after` beyond the largest image.
 
-        Whatever lies outside an image is filled from its edge: mirrored, or else its outermost pixels repeated.
+        The pixels outside an image are filled from its edge: mirrored, or else its outermost pixels repeated.
         """
         rows = _border(self.heights, self.pixels.shape[2], before, after, mirror, self.pixels.device)
         columns = _border(self.widths, self.pixels.shape[3], before, after, mirror, self.pixels.device)
@@ -160,7 +160,7 @@ class Batch:
 
 
 def _border(sizes: Sequence[int], size: int, before: int, after: int, mirror: bool, device: torch.device) -> Tensor | None:
-    """Return the source index of each row or column, `(N, before + size + after)`. None if nothing lies outside the images."""
+    """Return the source index of each row or column, `(N, before + size + after)`. None if nothing is outside the images."""
     if not before and not after and min(sizes) == size:
         return None
     index = torch.arange(-before, size + after)
