@@ -131,7 +131,7 @@ class Batch:
 
     def planes(self, number: int) -> np.ndarray:
         """Return an image without what is outside it, `(3, height, width)`. It shares the memory of the batch, which is on the CPU."""
-        return self.pixels[number, :, : self.heights[number], : self.widths[number]].numpy()
+        return self.pixels.numpy()[number, :, : self.heights[number], : self.widths[number]]
 
     def with_pixels(self, pixels: Tensor) -> "Batch":
         """Return the batch with other pixels of the same sizes."""
@@ -194,6 +194,9 @@ def normal(seed: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
 def for_each(batch: Batch, work: Callable[[int], object]) -> None:
     """Call `work` with the number of each image. On a CPU it runs in as many threads as torch uses."""
     count = len(batch.heights)
+    if count == 1:
+        work(0)
+        return
     threads = min(torch.get_num_threads(), count) if batch.pixels.device.type == "cpu" else 1
     others = [_pool(os.getpid()).submit(lambda first: [work(i) for i in range(first, count, threads)], n) for n in range(1, threads)]
     for i in range(0, count, threads):

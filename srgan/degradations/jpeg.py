@@ -244,7 +244,7 @@ def _apply(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
 
 
 def _by_libjpeg(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
-    """Compress by libjpeg, which takes a fifth of the time of `compress` on a CPU."""
+    """Compress by libjpeg, which takes a third of the time of `compress` on a CPU."""
     decoded = batch.blank()
 
     def code(i: int) -> None:
