@@ -224,6 +224,7 @@ class Degradation:
         version: raised when the results change, so that stages run again.
         ahead: needs libraries on the CPU and whole images. `prepare` then makes variants of each image before the training.
         package: that must be installed for it, and that the project does not always install.
+        together: return parameters with what is computed faster for many images at once. On a CPU `apply` gets one image with them.
         not_after: names of steps that may not come before, with the reason.
     """
 
@@ -236,6 +237,7 @@ class Degradation:
     version: int = 1
     ahead: bool = False
     package: str = ""
+    together: Callable[[list[Drawn]], list[Drawn]] | None = None
     not_after: dict[str, str] = field(default_factory=dict)
 
     def problem(self, options: StepOptions, before: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ batch, see the inputs of one uninterrupted process.
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -223,8 +223,20 @@ def apply(plans: Sequence[Plan], pixels: Tensor) -> Tensor:
     count, _, height, width = pixels.shape
     batch = Batch(pixels, (height,) * count, (width,) * count)
     changed: dict[int, Batch] = {}
+    plans = _computed_together(plans)
     for_each(batch, lambda i: changed.update({i: _apply_alone(plans[i], batch.select([i]))}))
     return Batch.of([(changed[i], 0) for i in range(count)]).pixels
+
+
+def _computed_together(plans: Sequence[Plan]) -> list[Plan]:
+    """Return the plans with what their steps compute for all images at once."""
+    computed = [list(plan) for plan in plans]
+    for name in {step.name for plan in plans for step in plan}:
+        if together := DEGRADATIONS[name].together:
+            found = [(plan, place) for plan in computed for place, step in enumerate(plan) if step.name == name]
+            for (plan, place), drawn in zip(found, together([plan[place].drawn for plan, place in found]), strict=True):
+                plan[place] = replace(plan[place], drawn=drawn)
+    return computed
 
 
 def apply_together(plans: Sequence[Plan], pixels: Tensor) -> Tensor:
