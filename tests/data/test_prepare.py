@@ -478,7 +478,9 @@ def test_scale_1_prepares_inputs_of_the_size_of_the_original(raw, tmp_path):
     prepare(raw, tmp_path / "out", options(scale=1))
     store = Store(tmp_path / "out")
     assert all(np.array_equal(lr_image, hr_image) for hr_image, lr_image in zip(store.hr, store.lr, strict=True))
-    prepare(raw, tmp_path / "out", options(scale=1, recipe=NOISY))
+    manifest = prepare(raw, tmp_path / "out", options(scale=1, recipe=NOISY))
+    write_data_card(tmp_path / "card.html", manifest, tmp_path / "out", raw)
+    assert "Inputs: recipe gaussian-20, of the same size as the originals. The split" in (tmp_path / "card.html").read_text()
     hr_image, lr_image = pairs(tmp_path / "out", "test")[0].read()
     assert hr_image.shape == lr_image.shape
     assert 10 < (lr_image.astype(int) - hr_image).std() < 30

@@ -15,7 +15,7 @@ import torch
 from srgan.config import schema
 from srgan.data.manifest import Pair
 from srgan.data.sampler import PatchSampler
-from srgan.degradations.recipe import BICUBIC
+from srgan.degradations.recipe import BICUBIC, Recipe
 from srgan.distributed.device import pick_device, pick_precision
 from srgan.distributed.signals import Interrupted
 from srgan.images.png import write_png
@@ -206,14 +206,14 @@ def test_a_run_with_a_random_recipe_resumes_in_the_same_weights(world):
     assert not equal(fit(world, "train", "bicubic", {"train.color_jitter": 0.2}), expected)
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
-def test_killed_at_random_steps_a_run_with_a_random_recipe_ends_in_the_same_weights(world, kills):
+@pytest.mark.parametrize(("kills", "recipe"), [(1, SECOND_ORDER), pytest.param(5, Recipe("realesrgan"), marks=pytest.mark.slow)])
+def test_killed_at_random_steps_a_run_with_a_random_recipe_ends_in_the_same_weights(world, kills, recipe):
     folder, (pair,) = world
     changes = {"pretrain.steps": 20, "pretrain.color_jitter": 0.2} | runtime("pretrain", checkpoint_every=2, validate_every=10)
     steps = sorted(np.random.default_rng().choice(np.arange(3, 20), kills, replace=False).tolist())
     for name in ("straight", "killed"):
         (folder / name).mkdir()
-        make_store(folder / name, recipe=SECOND_ORDER, variants=0)
+        make_store(folder / name, recipe=recipe, variants=0)
         write_params(folder / name, changes)
         for file in (pair.hr, pair.lr):
             shutil.copy(file, folder / name)
