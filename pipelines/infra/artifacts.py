@@ -44,7 +44,7 @@ def training(project: Project, logger: Any) -> None:
     create_table_artifact(rows, key="scores", description="Means over the test images; `gan` is what was trained.")
     if project.comparison.is_file():
         create_image_artifact(
-            _embedded(project.comparison), key="before-after", description="Details of test images: bicubic, pre-trained, GAN, original."
+            _embedded(project.comparison), key="before-after", description="Details of test images: baseline, pre-trained, GAN, original."
         )
     create_markdown_artifact(_page(project, made), key="training", description=f"{made.name}, {made.key}")
 

@@ -43,7 +43,7 @@ class Compact(Generator):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Initialise the network as bilinear interpolation.
+        """Initialise the network as bilinear interpolation, or at scale 1 and with `unshuffle` as nearest-neighbour interpolation.
 
         Kaiming initialisation (He et al. 2015) with two exceptions. The first three channels of each layer pass the image on unchanged.
         The last layer turns it into the difference between bilinear and nearest-neighbour interpolation. With random weights alone, a
@@ -53,8 +53,8 @@ class Compact(Generator):
         for layer in convolutions:
             nn.init.kaiming_normal_(layer.weight, a=0.25)
             layer.get_parameter("bias").zero_()
-        if self.unshuffle > 1:
-            convolutions[-1].weight *= 0.1  # the network begins close to nearest-neighbour interpolation
+        if self.unshuffle > 1 or self.scale == 1:
+            convolutions[-1].weight.zero_()  # the network begins as nearest-neighbour interpolation
             return
         if self.features < 3:
             return

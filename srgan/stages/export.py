@@ -4,14 +4,14 @@ import logging
 
 from srgan.config.project import Project
 from srgan.config.schema import Params
-from srgan.data.manifest import pairs, read_manifest, recipe_of
+from srgan.data.manifest import pairs
 from srgan.data.packed_store import Store
 from srgan.data.sampler import PatchSampler
 from srgan.export import quantize
 from srgan.export.onnx import export_onnx, file_name
 from srgan.models.checkpoints import load_generator
 from srgan.models.registry import NETWORKS, architecture_of
-from srgan.tasks import task_of_manifest
+from srgan.tasks import task_of
 from srgan.utils.files import atomic_folder, sha256, write_json
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,9 @@ def run(project: Project, params: Params) -> None:
     generator, metadata = load_generator(project.generator, made_by="train")
     arch, _ = architecture_of(generator)
     path = project.models / file_name(generator.scale, options.name, arch)
-    manifest = read_manifest(project.prepared)
-    task = {"sr.task": task_of_manifest(manifest).name, "sr.recipe": recipe_of(manifest) if "recipe" in manifest else "bicubic"}
+    recipe = params.prepare.recipe
+    named = recipe if isinstance(recipe, str) else ", ".join(step.name for step in recipe)
+    task = {"sr.task": task_of(generator.scale, recipe).name, "sr.recipe": named}
     described = task | {"sr.name": options.name, "sr.license": options.license, "sr.weights_sha256": sha256(project.generator)}
     project.export_record.unlink(missing_ok=True)  # it has the digests of the files that are replaced now
     result = export_onnx(path, generator, metadata | described, options.optimize_graph)
