@@ -178,8 +178,9 @@ def _on_cpu(batch: Batch, drawn: Sequence[Drawn]) -> Tensor:
 
     def blur(i: int) -> None:
         for plane, result in zip(batch.planes(i), blurred.planes(i), strict=True):
-            if factors := drawn[i]["factors"]:
-                cv2.sepFilter2D(plane, -1, *factors, dst=result, borderType=cv2.BORDER_REFLECT)
+            if drawn[i]["factors"]:
+                across, down = drawn[i]["factors"]
+                cv2.sepFilter2D(plane, -1, across, down, dst=result, borderType=cv2.BORDER_REFLECT)
             else:
                 cv2.filter2D(plane, -1, drawn[i]["kernel"], dst=result, borderType=cv2.BORDER_REFLECT)
 
