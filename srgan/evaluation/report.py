@@ -14,7 +14,7 @@ from PIL import Image
 
 from srgan.evaluation.history import TrainingHistory
 from srgan.evaluation.page import render
-from srgan.evaluation.statistics import summary_sentences
+from srgan.evaluation.statistics import REFERENCE_FREE, summary_sentences
 from srgan.images.read import read_rgb
 from srgan.metrics.registry import METRICS, ranking
 from srgan.utils import files
@@ -140,7 +140,8 @@ def _cards(folder: Path, rows: list[dict[str, Any]], columns: list[str]) -> tupl
         views = [{"name": view, "source": _data_uri(place / f"{view}.png", lossless)} for view in record["views"]]
         with Image.open(place / f"{record['views'][-1]}.png") as view:
             shown = view.height, view.width
-        card_columns = [name for name in columns if METRICS[name].in_cards]
+        in_cards = [name for name in METRICS if METRICS[name].in_cards] if "original" in record["views"] else REFERENCE_FREE
+        card_columns = [name for name in columns if name in in_cards]
         quality = _sort_keys(models, [name for name in ranking() if name in columns])
         has_original = "original" in record["views"]
         cards.append(

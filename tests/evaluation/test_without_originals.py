@@ -89,6 +89,7 @@ def test_scans_are_scored_by_what_needs_no_original_and_shown_beside_their_input
         ]
         assert tags == ["input", "bicubic", "gan"]
         assert browser.js("document.querySelector('[id=\"my-scans/odd\"] .error')") is None
+        assert "NIQE" in browser.js("document.querySelector('[id=\"my-scans/odd\"] table').textContent")
         browser.js("document.querySelector('[id=\"held/out\"]').scrollIntoView()")
         browser.until("document.querySelector('[id=\"held/out\"] .error img').src")
         assert not browser.errors
