@@ -30,7 +30,10 @@ def test_a_profile_is_a_short_overlay_on_the_defaults(name):
 
 def test_the_shipped_parameters_are_the_demo():
     assert (ROOT / "params.yaml").read_text() == profiles.read("demo")
-    assert profiles.list_profiles() == ["compact-realtime", "cpu-30min", "demo", "esrgan-df2k", "srgan-div2k"]
+    assert profiles.list_profiles() == [
+        *("colorize-cpu", "compact-realtime", "cpu-30min", "dejpeg-cpu", "demo", "denoise-cpu", "esrgan-df2k"),
+        *("old-photo-cpu", "photo-cpu", "realesrgan-df2k", "restore-df2k", "srgan-div2k"),
+    ]
 
 
 def test_the_papers_settings(tmp_path):
@@ -46,6 +49,15 @@ def test_the_papers_settings(tmp_path):
     assert (esrgan.model.name, esrgan.model.depth, esrgan.train.patch_size) == ("rrdb", 23, 128)
     assert [loss.weight for loss in esrgan.train.losses] == [1e-2, 1.0, 5e-3]
     assert esrgan.train.schedule.milestones == (50_000, 100_000, 200_000, 300_000)
+
+
+def test_the_settings_of_real_esrgan(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(profiles.read("realesrgan-df2k"))
+    loaded = schema.load(path)
+    assert (loaded.prepare.recipe, loaded.model.name, loaded.model.depth, loaded.prepare.scale) == ("realesrgan", "rrdb", 23, 4)
+    assert (loaded.pretrain.patch_size, loaded.pretrain.batch_size, loaded.train.discriminator.name) == (256, 48, "unet")
+    assert [(loss.name, loss.weight) for loss in loaded.train.losses] == [("l1", 1.0), ("vgg19", 1.0), ("vanilla", 0.1)]
 
 
 def test_a_profile_replaces_the_file_and_keeps_ones_own(tmp_path):
