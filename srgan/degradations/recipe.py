@@ -221,7 +221,7 @@ def apply(plans: Sequence[Plan], pixels: Tensor) -> Tensor:
     if pixels.device.type != "cpu":
         return apply_together(plans, pixels)
     count, _, height, width = pixels.shape
-    batch = Batch(pixels, (height,) * count, (width,) * count)
+    batch = Batch(pixels.contiguous(), (height,) * count, (width,) * count)  # OpenCV copies planes with gaps
     changed: dict[int, Batch] = {}
     plans = _computed_together(plans)
     for_each(batch, lambda i: changed.update({i: _apply_alone(plans[i], batch.select([i]))}))
