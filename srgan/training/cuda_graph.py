@@ -94,11 +94,12 @@ class GraphedStep(Generic[Result]):
 def graphed_step(
     function: Callable[[Tensor, Tensor], Result], device: torch.device, dtype: torch.dtype, options: Optimization, runtime: StageRuntime
 ) -> GraphedStep[Result] | None:
-    """Return the function as a CUDA graph. None if ``cuda_graph`` is off, or cannot be used, which is logged."""
+    """Return the function as a CUDA graph. None on a CPU, if ``cuda_graph`` is off, or if it cannot be used, which is logged."""
     if not runtime.cuda_graph:
         return None
     if reason := obstacle(device, dtype, options, runtime):
-        log.info("cuda_graph: not used, because %s", reason)
+        if device.type == "cuda":
+            log.info("cuda_graph: not used, because %s", reason)
         return None
     return GraphedStep(function, CudaGraphs())
 
