@@ -45,7 +45,9 @@ def write_int8(path: Path, full: Path, pairs: list[Pair], crops: Iterable[np.nda
     Returns:
         The record of `_accept_or_delete`.
     """
-    convolutions = [node.name for node in onnx.load(full).graph.node if node.op_type == "Conv"]
+    nodes = [node for node in onnx.load(full).graph.node if node.op_type == "Conv"]
+    # Convolutions with groups before the first plain one only move pixels (`srgan.models.layers.unshuffle`).
+    first = next((number for number, node in enumerate(nodes) if _groups(node) == 1), 0)
     logging.getLogger("root").addFilter(_no_advice)  # onnxruntime recommends a pre-processing that the exporter has already done
     try:
         quantize_static(
@@ -54,7 +56,7 @@ def write_int8(path: Path, full: Path, pairs: list[Pair], crops: Iterable[np.nda
             _Crops(crops),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=[convolutions[0], convolutions[-1]],
+            nodes_to_exclude=[node.name for node in (*nodes[: first + 1], nodes[-1])],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -63,6 +65,10 @@ def write_int8(path: Path, full: Path, pairs: list[Pair], crops: Iterable[np.nda
         logging.getLogger("root").removeFilter(_no_advice)
     onnx.save_model(_described(onnx.load(path), "int8"), path)
     return _accept_or_delete(path, full, pairs, max_drop)
+
+
+def _groups(node: onnx.NodeProto) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
 class _Crops(CalibrationDataReader):
