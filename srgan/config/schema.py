@@ -14,6 +14,7 @@ from srgan.config.choice import entry_of
 from srgan.config.data import Data, Prepare
 from srgan.config.delivery import Evaluate, Export, Promote, Register
 from srgan.config.networks import NETWORKS, Model
+from srgan.config.recipe import names_of, steps_of
 from srgan.config.renamed import origin, rename
 from srgan.config.training import Pretrain, Runtime, Train
 from srgan.utils.addresses import without_secrets
@@ -48,6 +49,8 @@ class Params(Section):
         if self.prepare.scale not in network.scales:
             *scales, last = map(str, network.scales)
             refuse("prepare.scale", f"must be {' or '.join([', '.join(scales), last] if scales else [last])} for {self.model.name}")
+        if self.prepare.scale > 1 and "downscale" not in names_of(steps_of(self.prepare.recipe)):
+            refuse("prepare.recipe", f"has no step downscale, which prepare.scale {self.prepare.scale} needs")
         for stage in ("pretrain", "train"):
             padded = network.patch_multiple(self.model)
             multiple = self.prepare.scale * padded

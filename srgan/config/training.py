@@ -158,7 +158,7 @@ class StageRuntime(Section):
     rollbacks: int = option(3, "number of returns of a diverging run to a checkpoint with half the learning rate", ge=0)
     nproc_per_node: int = option(1, "processes that train together: one per GPU", ge=1)
     activation_checkpointing: bool = option(False, "recompute activations of rrdb in the backward pass: less memory and a third more time")
-    cuda_graph: bool = option(True, "on a GPU, start the kernels of a step together as a CUDA graph: much faster for small batches, more memory")
+    cuda_graph: bool = option(True, "start the kernels of a step on a GPU as one CUDA graph: faster for small batches, more memory")
 
 
 class GanRuntime(StageRuntime):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from srgan.config import recipe as config
+from srgan.config.schema import identity
 from srgan.degradations.base import Batch, Drawing, Drawn, Draws, for_each
 from srgan.degradations.bicubic import bicubic_downscale
 from srgan.degradations.registry import DEGRADATIONS
@@ -73,7 +74,7 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         """Return the recipe as JSON can hold it: `name`, `steps` and `digest`."""
-        return {"name": self.name, "steps": [step.model_dump() for step in self.steps], "digest": self.digest}
+        return {"name": self.name, "steps": [identity(step) for step in self.steps], "digest": self.digest}
 
     @property
     def made_ahead(self) -> bool:
@@ -97,9 +98,9 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Return a digest of the steps, with the versions of their code."""
+        """Return a digest of the options that differ from their defaults, with the versions of the code of the steps."""
         versions = {name: DEGRADATIONS[name].version for name in config.names_of(self.steps)}
-        return digest([[step.model_dump() for step in self.steps], versions])
+        return digest([[identity(step) for step in self.steps], versions])
 
     def check_packages(self) -> None:
         """Check that the packages of all steps are installed.

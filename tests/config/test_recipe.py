@@ -59,3 +59,8 @@ def test_steps_in_a_sequence_keep_their_order_and_those_in_a_shuffle_may_have_an
 def test_a_resize_needs_a_reduction_to_the_size_of_the_lr_image(tmp_path):
     with pytest.raises(SrganError, match="has a step resize and no step downscale after it"):
         loaded(tmp_path, "{name: resize}")
+
+
+def test_a_scale_above_one_needs_a_step_that_reduces(tmp_path):
+    with pytest.raises(SrganError, match="prepare.recipe: has no step downscale, which prepare.scale 4 needs"):
+        loaded(tmp_path, "{name: noise}")
