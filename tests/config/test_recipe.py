@@ -62,5 +62,5 @@ def test_a_resize_needs_a_reduction_to_the_size_of_the_lr_image(tmp_path):
 
 
 def test_a_scale_above_one_needs_a_step_that_reduces(tmp_path):
-    with pytest.raises(SrganError, match="prepare.recipe: has no step downscale, which prepare.scale 4 needs"):
+    with pytest.raises(SrganError, match=r"prepare\.recipe: has no step downscale, which prepare.scale 4 needs"):
         loaded(tmp_path, "{name: noise}")
