@@ -1,5 +1,6 @@
 """`srgan data`: the catalogue of data sets and weights."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,8 @@ import typer
 
 from srgan.commands.options import DEFAULT_PARAMS, ParamsFile
 
-app = typer.Typer(help="List data sets and weights, with their terms.")
+app = typer.Typer(help="List data sets and weights, with their terms. Estimate the degradations of photographs.")
+log = logging.getLogger(__name__)
 
 
 def _names() -> list[str]:
@@ -44,6 +46,27 @@ def licence(
     from srgan.data.download import describe
 
     print(describe.licences(names or _chosen(params)))
+
+
+@app.command()
+def estimate(
+    folder: Annotated[Path, typer.Argument(parser=Path, metavar="FOLDER", help="Photographs, also in subfolders.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", parser=Path, metavar="FILE", help="Gets the recipe. Default: print it.")
+    ] = None,
+) -> None:
+    """Write a recipe that imitates the degradations of your photographs."""
+    from srgan.data import estimate as estimates
+    from srgan.utils.files import write_text
+
+    findings, failures = estimates.estimate(folder)
+    text = estimates.recipe_text(folder, findings, failures)
+    print(text, end="")
+    if output:
+        write_text(output, text)
+        log.info("%s: the recipe", output)
+    if failures:
+        log.warning("%d files could not be measured:\n  %s", len(failures), "\n  ".join(failures))
 
 
 def _chosen(path: Path) -> list[str]:

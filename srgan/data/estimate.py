@@ -1,0 +1,292 @@
+"""Estimate the degradations of photographs, and write a recipe that imitates them.
+
+All findings are of the luma (BT.601), in levels of 255 and in pixels of the photograph.
+"""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, JpegImagePlugin
+from scipy import fft, ndimage, special
+
+from srgan.data.left_out import LeftOut
+from srgan.data.walk import images_below
+from srgan.degradations.jpeg import BLOCK, TABLES
+from srgan.images.read import SUFFIXES, read_image
+from srgan.utils.errors import SrganError
+from srgan.utils.machine import processes
+from srgan.utils.progress import Progress
+from srgan.utils.workers import Lost, Workers
+
+LUMA = (0.299, 0.587, 0.114)
+SIDE = 1024  # pixels of the middle of a photograph that is measured
+MIN_SIDE = 32
+SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # numbers of Pillow
+ROUNDING = 0.35  # standard deviation of a cosine coefficient after the pixels were rounded, in levels
+OUTLIERS = 0.05  # share of coefficients that clipping and later changes displaced
+MIN_COEFFICIENTS = 200  # above ROUNDING, to look for traces of a compression
+MIN_GAIN = 0.1  # mean log-likelihood of a compression against none
+FLAT_BLOCKS = 0.1  # share of the blocks that the noise is measured in
+EDGES = 0.2  # share of the edge pixels that the blur is measured at
+SCALES = (1.0, 2.5)  # standard deviations of the two Gaussian filters that edges are measured by
+MIN_EDGES = 20
+SHARP = 0.4  # standard deviation of the edges of a sharp photograph
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The degradations of a photograph.
+
+    Attributes:
+        quality: JPEG quality of libjpeg, 1..100. None if no compression was found.
+        subsampling: of the chroma, such as ``4:2:0``. Empty if the file does not state it.
+        noise: standard deviation in levels of 255, before a compression. None if the photograph has no flat areas.
+        blur: standard deviation of a Gaussian kernel in pixels. None if the photograph has no edges.
+    """
+
+    quality: int | None
+    subsampling: str
+    noise: float | None
+    blur: float | None
+
+
+def measure(path: Path) -> Findings:
+    """Measure the degradations of an image file.
+
+    Raises:
+        SrganError: the file cannot be read, or a side is below 32 pixels.
+    """
+    luma, stated, subsampling = _read(path)
+    if min(luma.shape) < MIN_SIDE:
+        raise SrganError(f"{path}: has {luma.shape[1]}x{luma.shape[0]} pixels, and an estimate needs {MIN_SIDE} a side. Remove the file")
+    # A multiple of the blocks, so that the blocks of a JPEG file stay whole.
+    top, left = (max(side - SIDE, 0) // 2 // BLOCK * BLOCK for side in luma.shape)
+    luma = luma[top : top + SIDE, left : left + SIDE]
+    coefficients = _cosines(luma)
+    quality = stated
+    if not stated:
+        top, left = _corner(luma)  # of the blocks of an image that was compressed and then cropped
+        cropped = _cosines(luma[top:, left:])
+        quality, coefficients = max(((_quality(one), one) for one in (coefficients, cropped)), key=lambda found: found[0] or 0)
+    noise = _noise(coefficients, _table(quality) if quality else np.full((BLOCK, BLOCK), 1e-6))
+    return Findings(quality, subsampling, noise, _blur(luma, noise or 0.0))
+
+
+def _read(path: Path) -> tuple[np.ndarray, int | None, str]:
+    """Return the luma, and the quality and subsampling that a JPEG file states."""
+    pixels = read_image(path)
+    try:
+        with Image.open(path) as file:
+            if not isinstance(file, JpegImagePlugin.JpegImageFile) or 0 not in file.quantization:
+                return pixels @ np.array(LUMA), None, ""
+            table, subsampling = np.array(file.quantization[0]), JpegImagePlugin.get_sampling(file)
+            # The luma of the file itself: it is not rounded again, and not turned, which would transpose the blocks.
+            file.draft("L", file.size)
+            luma = np.asarray(file.convert("L"), float)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise SrganError(f"{path}: cannot be read ({error}). Remove the file") from error
+    distances = [np.abs(_table(quality).ravel() - table).sum() for quality in range(1, 101)]
+    return luma, 1 + int(np.argmin(distances)), SUBSAMPLINGS.get(subsampling, "")
+
+
+def _table(quality: int) -> np.ndarray:
+    """Return libjpeg's quantization steps of the luma, `(8, 8)` (jcparam.c)."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return np.clip((np.array(TABLES[0]) * percent + 50) // 100, 1, 255).reshape(BLOCK, BLOCK)
+
+
+def _cosines(luma: np.ndarray) -> np.ndarray:
+    """Return the cosine transform of the blocks, `(N, 8, 8)`."""
+    rows, columns = (side // BLOCK for side in luma.shape)
+    blocks = luma[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
+    return fft.dctn(blocks - 128, axes=(1, 2), norm="ortho")
+
+
+def _corner(luma: np.ndarray) -> tuple[int, int]:
+    """Return the row and column, 0..7, where blocks begin. The step between pixels exceeds that of its neighbours there."""
+
+    def first(image: np.ndarray) -> int:
+        steps = np.abs(np.diff(image, axis=0))
+        excess = np.minimum(steps[1:-1] - (steps[:-2] + steps[2:]) / 2, 8).mean(1)  # strong edges of the scene count no more than blocks
+        by_place = [excess[place::BLOCK].mean() for place in range(BLOCK)]
+        return (int(np.argmax(by_place)) + 2) % BLOCK
+
+    return first(luma), first(luma.T)
+
+
+def _quality(coefficients: np.ndarray) -> int | None:
+    """Return the JPEG quality that explains the coefficients best, or None.
+
+    A decompressed coefficient is near a multiple of its quantization step (Fan and de Queiroz 2003). The likelihood is a normal
+    distribution around the multiples with some outliers, against a smooth distribution.
+    """
+    low = [(row, column) for row in range(4) for column in range(4) if row + column in (1, 2, 3)]
+    values = [one[np.abs(one) > 3 * ROUNDING] for one in (coefficients[:, row, column] for row, column in low)]
+    count = sum(map(len, values))
+    if count < MIN_COEFFICIENTS:
+        return None
+    gains = {}
+    for quality in range(1, 96):
+        table, total = _table(quality), 0.0
+        for (row, column), one in zip(low, values, strict=True):
+            step = float(table[row, column])
+            distance = (one - step * np.round(one / step)) / ROUNDING
+            near = step / (ROUNDING * math.sqrt(2 * math.pi)) * np.exp(-(distance**2) / 2)
+            total += float(np.log((1 - OUTLIERS) * near + OUTLIERS).sum())
+        gains[quality] = total / count
+    best = max(gains, key=gains.__getitem__)
+    return best if gains[best] > MIN_GAIN else None
+
+
+def _noise(coefficients: np.ndarray, steps: np.ndarray) -> float | None:
+    """Return the standard deviation of white noise before the quantization by `steps`.
+
+    Blocks of the least low frequencies are flat. The share of their other coefficients below a threshold gives the deviation by
+    maximum likelihood. The threshold is between two quantized values, so that the quantization does not change the share.
+    """
+    sums = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
+    low = np.abs(coefficients[:, (sums > 0) & (sums < 3)]).sum(1)
+    clipped = np.abs(coefficients[:, 0, 0]) > 0.9 * 128 * BLOCK  # nearly black or white: the noise was clipped
+    usable = np.flatnonzero(~clipped)
+    count = max(int(FLAT_BLOCKS * len(usable)), 16)
+    if len(usable) < count:
+        return None
+    flat = coefficients[usable[np.argsort(low[usable])[:count]]]
+    deviations = np.geomspace(0.05, 80, 300)
+    likelihood = np.zeros_like(deviations)
+    for row, column in zip(*np.nonzero(sums >= 3), strict=True):
+        values, step = np.abs(flat[:, row, column]), float(steps[row, column])
+        threshold = (math.floor(float(np.median(values)) / step + 0.5) + 0.5) * step
+        below = np.clip(special.erf(threshold / (math.sqrt(2) * deviations)), 1e-6, 1 - 1e-6)
+        share = float((values < threshold).mean())
+        likelihood += share * np.log(below) + (1 - share) * np.log(1 - below)
+    return float(deviations[likelihood.argmax()])
+
+
+def _blur(luma: np.ndarray, noise: float) -> float | None:
+    """Return the standard deviation of a Gaussian blur, by the gradients of the strongest edges under two filters.
+
+    A step edge of width s has a gradient proportional to 1 / s, and filters add to s² (Zhuo and Sim 2011, section 3).
+    """
+    fine, coarse = ([ndimage.gaussian_filter(luma, one, order) for order in ((0, 1), (1, 0))] for one in SCALES)
+    wide_gradient = np.hypot(*coarse)
+    # Edges are chosen by the wide filter and the other gradient is projected on its direction. Else noise looks like sharp edges.
+    narrow_gradient = (fine[0] * coarse[0] + fine[1] * coarse[1]) / np.maximum(wide_gradient, 1e-6)
+    peaks = (wide_gradient == ndimage.maximum_filter(wide_gradient, 5)) & (wide_gradient > max(4.0, noise / 2))
+    if peaks.sum() < MIN_EDGES:
+        return None
+    strong = peaks & (wide_gradient >= np.quantile(wide_gradient[peaks], 1 - EDGES))
+    ratio = float(np.median(narrow_gradient[strong] / wide_gradient[strong])) ** 2
+    narrow, wide = (one**2 for one in SCALES)
+    squared = (wide - ratio * narrow) / max(ratio - 1, 1e-3)
+    return math.sqrt(min(max(squared - SHARP**2, 0.0), 100.0))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A degradation in the summary and in the recipe.
+
+    Attributes:
+        name: of the attribute of `Findings`.
+        title: of its row in the table.
+        digits: after the decimal point.
+        least: smaller values count as none.
+    """
+
+    name: str
+    title: str
+    digits: int
+    least: float
+
+
+KINDS = (
+    Kind("blur", "blur, standard deviation in pixels", 1, 0.5),
+    Kind("noise", "noise, standard deviation in levels of 255", 1, 1.0),
+    Kind("quality", "JPEG quality", 0, 1),
+)
+
+
+# Sizes are in pixels of the LR image, so the reduction comes first. The noise is measured in the luma, so it is equal in the three colours.
+STEPS = {
+    "blur": "name: blur, probability: {probability}, kinds: {{isotropic: 1.0}}, size: [21, 21], sigma: [{low}, {high}]",
+    "noise": "name: noise, probability: {probability}, kinds: {{gaussian: 1.0}}, sigma: [{low}, {high}], grey: 1.0",
+    "quality": "name: jpeg, probability: {probability}, quality: [{low}, {high}], subsampling: {{{subsampling}}}",
+}
+
+
+def estimate(folder: Path) -> tuple[list[Findings], list[str]]:
+    """Measure all photographs of a folder and its subfolders. A damaged file does not stop the others.
+
+    Returns:
+        The findings, and a message for each file that failed.
+
+    Raises:
+        SrganError: the folder is missing, it holds no image or every image failed.
+    """
+    if not folder.is_dir():
+        raise SrganError(f"{folder}: no such folder")
+    left_out = LeftOut()
+    paths = images_below(folder, left_out)
+    log.info("%s: %d images%s", folder, len(paths), left_out.summary())
+    if not paths:
+        raise SrganError(f"{folder}: no images found. The suffixes are {', '.join(SUFFIXES)}")
+    findings, failures = [], []
+    with Progress("estimate", len(paths), "image") as progress, Workers(_try_to_measure, processes()) as workers:
+        for path, answer in zip(paths, workers.map(paths), strict=True):
+            if isinstance(answer, Findings):
+                findings.append(answer)
+            else:
+                failures.append(f"{path}: measuring it {answer.reason}" if isinstance(answer, Lost) else str(answer))
+            progress.add(1)
+    if not findings:
+        raise SrganError("\n  ".join([f"{folder}: none of {len(paths)} images can be measured:", *failures]))
+    return findings, failures
+
+
+def _try_to_measure(path: Path) -> Findings | SrganError:
+    try:
+        return measure(path)
+    except SrganError as error:
+        return error
+
+
+def recipe_text(folder: Path, findings: Sequence[Findings], failures: Sequence[str]) -> str:
+    """Return a recipe as YAML that imitates the photographs, with the findings as comments.
+
+    Each range is from the 10th to the 90th percentile of the photographs that have the degradation. Its probability is their share.
+    """
+    lines = [f"{len(findings)} images of {folder}", "", f"{'':48}images   10%   50%   90%"]
+    steps = ["- {name: downscale}"]
+    for kind in KINDS:
+        values = [value for value in (getattr(one, kind.name) for one in findings) if value is not None and value >= kind.least]
+        share = f"{len(values)} of {len(findings)}"
+        if not values:
+            lines.append(f"{kind.title:42}{share:>12}")
+            continue
+        low, middle, high = (f"{value:.{kind.digits}f}" for value in np.percentile(values, (10, 50, 90)))
+        lines.append(f"{kind.title:42}{share:>12}{low:>6}{middle:>6}{high:>6}")
+        probability = f"{len(values) / len(findings):.2f}"
+        steps.append(f"- {{{STEPS[kind.name].format(probability=probability, low=low, high=high, subsampling=_subsampling(findings))}}}")
+    stated = Counter(one.subsampling for one in findings if one.subsampling)
+    lines.append("subsampling stated by the files: " + (", ".join(f"{name} {count}" for name, count in sorted(stated.items())) or "none"))
+    for name, title in (
+        ("noise", "without flat areas, so that their noise is unknown"),
+        ("blur", "without edges, so that their blur is unknown"),
+    ):
+        if unknown := sum(getattr(one, name) is None for one in findings):
+            lines.append(f"{unknown} images {title}")
+    if failures:
+        lines += [f"{len(failures)} files could not be measured:", *(f"  {failure}" for failure in failures)]
+    return "".join(f"# {line}".rstrip() + "\n" for line in "\n".join(lines).splitlines()) + "\n" + "".join(f"{step}\n" for step in steps)
+
+
+def _subsampling(findings: Sequence[Findings]) -> str:
+    stated = Counter(one.subsampling for one in findings if one.subsampling) or Counter({SUBSAMPLINGS[2]: 1})
+    return ", ".join(f'"{name}": {float(count)}' for name, count in sorted(stated.items()))
