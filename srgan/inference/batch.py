@@ -116,7 +116,8 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
             progress.add(1)
     skipped = len(jobs) - len(todo)
     there = f", {skipped} existed already (--overwrite writes them again)" if skipped else ""
-    log.info("%d of %d images upscaled%s", len(todo) - len(failures), len(jobs), there)
+    done = "upscaled" if upscaler.scale > 1 else "restored"
+    log.info("%d of %d images %s%s", len(todo) - len(failures), len(jobs), done, there)
     return failures
 
 

@@ -63,7 +63,7 @@ def test_the_file_states_task_recipe_and_grid(restoring):
     }  # fmt: skip
 
 
-def test_enhance_restores_a_photograph_and_tiles_equal_the_whole(restoring, tmp_path, monkeypatch, capsys):
+def test_enhance_restores_a_photograph_and_tiles_equal_the_whole(restoring, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(restoring)
     photo = tmp_path / "photo.png"
     Image.fromarray(skimage.data.chelsea()[:153, :201]).save(photo)
@@ -72,7 +72,9 @@ def test_enhance_restores_a_photograph_and_tiles_equal_the_whole(restoring, tmp_
     whole, tiles = (read_image(tmp_path / name).astype(int) for name in ("whole.png", "tiles.png"))
     assert whole.shape == (153, 201, 3)
     assert np.abs(whole - tiles).max() <= 1
-    main(["enhance", str(tmp_path), "-o", str(tmp_path / "many")])
+    with caplog.at_level("INFO"):
+        main(["enhance", str(photo), "-o", str(tmp_path / "many")])
+    assert "1 of 1 images restored" in caplog.text
     assert read_image(tmp_path / "many" / "photo.png").shape == (153, 201, 3)
 
 
