@@ -47,7 +47,7 @@ def _entry(value: Any) -> str | OwnSet:
 
 
 def _dump(entry: "str | OwnSet | RecipeSet") -> str | dict[str, Any]:
-    return entry if isinstance(entry, str) else entry.model_dump()
+    return entry if isinstance(entry, str) else entry.model_dump(exclude_defaults=True)
 
 
 # Not a plain union: pydantic would report an error for each of its kinds, and warn of an entry with its address when it is written.
