@@ -31,7 +31,7 @@ def test_each_picture_exists_and_is_shown():
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_each_example_makes_inputs(example, tmp_path):
-    if example.startswith("- "):  # the file of srgan degrade: a list of steps
+    if re.search("^- ", example, flags=re.M):  # a file of srgan degrade: a list of steps
         example = "prepare:\n  recipe:\n" + indent(example, "    ")
     (tmp_path / "params.yaml").write_text(example)
     prepare = schema.load(tmp_path / "params.yaml").prepare
