@@ -228,10 +228,12 @@ def _scores(project: Project, params: Params, manifest: dict[str, Any], contende
     test = [pair for pair in pairs(project.prepared, "test") if pair.hr]
     if not test:
         raise SrganError("the rules of a promotion need test images with originals. Add a set to data.test in params.yaml")
-    sets = {pair.set for pair in test}
+    images = {(pair.set, pair.name) for pair in test}
     for role, found in contenders.items():
         known = registry.scores(project, found, manifest["test_sha256"])
-        known = None if known is None else known[known["set"].isin(sets)]
+        if known is not None:  # sets without originals do not count
+            known = known[[image in images for image in zip(known["set"], known["image"], strict=True)]]
+            known = known if len(known) == len(images) else None  # the scores of other images
         if known is None or known[[needed, "hatch"]].isna().any(axis=None):  # former versions measured no hatch
             upscaler = Upscaler(files[role], provider="auto", threads=1)
             if upscaler.scale != manifest["scale"]:

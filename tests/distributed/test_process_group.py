@@ -159,7 +159,8 @@ def test_one_that_is_told_to_stop_stops_all_and_others_go_on_however_many(tmp_pa
         for process in ranks(count, "fit", copy):
             said.append(process.communicate(timeout=60)[0])
             assert process.returncode == 0, said[-1]
-        assert f"step 7 was written by 2 processes, now there are {count}: from here on a step has {2 * count} crops, not 4" in said[0]
+        now = f"now {count} run. A step now has {2 * count} patches instead of 4"
+        assert f"2 processes wrote the checkpoint of step 7, {now}" in said[0]
         assert not any(said[1:])
         results[count] = (copy / "losses.csv").read_text().splitlines()
     assert len(results[1]) == len(results[4]) == 7
