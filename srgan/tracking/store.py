@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException, RestException, get_error_code
 from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service import utils as tracking_service
 from mlflow.utils.credentials import read_mlflow_creds
 from sqlalchemy.exc import OperationalError
 
@@ -81,6 +82,8 @@ def connect(project: Project) -> MlflowClient:
     if not os.access(database.parent, os.W_OK):  # MLflow would retry for minutes
         raise PermissionError(13, "not writable", str(database.parent))
     _relocate(database)
+    # MLflow remembers the artifact folder of a run for the whole process. A copied project has the same runs in another folder.
+    tracking_service._artifact_repos_cache.clear()
     if database in _opened:
         return MlflowClient(uri)
     with one_at_a_time(f"{database}.lock", timeout=300):  # two processes must not create the tables at once

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException, RestException
@@ -60,6 +61,15 @@ def test_a_renamed_or_copied_project_takes_its_store_along(copy_of_project, tmp_
             run("srgan", "upscale", photograph, "-o", tmp_path / "big.png", "--model", f"models:/srgan-x4/{number}", cwd=folder)
     assert not copy_of_project.exists()
     assert len({found.info.run_id for found in runs_of(store)}) == 1  # the renamed store's run is this folder's own
+
+
+def test_a_copied_project_in_the_same_process_writes_into_its_own_store(copy_of_project, tmp_path):
+    copy = Path(shutil.copytree(copy_of_project, tmp_path / "second", symlinks=True))
+    (run_id,) = {found.info.run_id for found in runs_of(client(copy))}
+    for folder in (copy_of_project, copy):
+        mlflow_store.connect(Project(folder)).log_text(run_id, folder.name, "which.txt")
+    assert [path.read_text() for path in sorted(copy_of_project.rglob("which.txt"))] == [copy_of_project.name]
+    assert [path.read_text() for path in sorted(copy.rglob("which.txt"))] == ["second"]
 
 
 def test_a_database_in_the_projects_root_puts_nothing_there_that_git_sees(copy_of_project):
