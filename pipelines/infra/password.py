@@ -1,7 +1,7 @@
-"""The password of this user's own Prefect server, the one of ``make prefect``.
+"""Store the password of this user's own Prefect server (``make prefect``).
 
-Prefect's API runs commands for its users, so the server asks for a password. It is kept in the Prefect profile `srgan-local`, together
-with the server's address; `prefect --profile srgan-local ...` and ``export PREFECT_PROFILE=srgan-local`` use both.
+Prefect's API runs commands for its users, so the server asks for a password. The Prefect profile `srgan-local` holds it together with the
+server's address. `prefect --profile srgan-local ...` and ``export PREFECT_PROFILE=srgan-local`` use both.
 """
 
 import os
@@ -20,23 +20,23 @@ ADDRESS, PASSWORD = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
 
 
 def file() -> Path:
-    """Prefect's file of profiles."""
+    """Return the path of Prefect's file of profiles."""
     home = os.environ.get("PREFECT_HOME") or "~/.prefect"
     return Path(os.environ.get("PREFECT_PROFILES_PATH") or f"{home}/profiles.toml").expanduser()
 
 
 def stored() -> str | None:
-    """The password; None before the first start of the server."""
+    """Return the password, or None before the first start of the server."""
     return _profile().get(PASSWORD)
 
 
 def of(address: str | None) -> str | None:
-    """The password of the server at an address such as http://127.0.0.1:4200/api; None if it is not the server of `make prefect`."""
+    """Return the password of the server at an address such as http://127.0.0.1:4200/api, or None for another server."""
     return stored() if address and address == _profile().get(ADDRESS) else None
 
 
 def keep(address: str) -> str:
-    """Store the address in the profile, and a new random password unless there is one. Returns the password."""
+    """Store the address in the profile and return the password. Create a random password if there is none."""
     profiles = _profiles()
     password = stored() or f"{PROFILE}:{secrets.token_urlsafe(24)}"
     profiles.setdefault("profiles", {})[PROFILE] = {ADDRESS: address, PASSWORD: password}
@@ -49,7 +49,7 @@ def keep(address: str) -> str:
 
 
 def settings(password: str, origin: str) -> dict[str, str]:
-    """Prefect's settings for a server that asks for the password, whose answers only pages of `origin` can read, and for its clients."""
+    """Return Prefect's settings for the server and its clients. Only pages of `origin` can read answers of the server."""
     return {
         "PREFECT_SERVER_API_AUTH_STRING": password,
         PASSWORD: password,

@@ -1,10 +1,10 @@
-"""Everything that scheduled flows need, on this machine: ``make prefect``, or ``python -m pipelines.infra.server``.
+"""Start everything that scheduled flows need on this machine: ``make prefect`` or ``python -m pipelines.infra.server``.
 
-A Prefect server on 127.0.0.1, the limit for the GPU, a work pool, the deployments of ``prefect.yaml``, and a worker. What is up already
-is left as it is, so the command can be given again, for example after an edit of ``prefect.yaml``.
+The command starts a Prefect server on 127.0.0.1 and a worker. It creates the limit for the GPU, the work pool and the deployments of
+``prefect.yaml``. It keeps running services as they are, so it can be repeated, for example after an edit of ``prefect.yaml``.
 
-Prefect's API runs commands as the user of the worker. The server therefore asks for a password (`pipelines.infra.password`), pages of other
-origins cannot read its answers, and the jobs of the work pool have no variables: no caller chooses a command, a folder or an environment.
+Prefect's API runs commands as the user of the worker. Therefore the server asks for a password (`pipelines.infra.password`) and pages of
+other origins cannot read its answers. The jobs of the work pool have no variables, so no caller chooses a command, folder or environment.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from srgan.config.project import Project
 from srgan.utils.errors import SrganError
 
 POOL = "srgan"
-START_SECONDS = 180.0  # for the server, where cores are few and busy
-STOP_SECONDS = 90.0  # for what a worker runs: a stage may take 30 to write its checkpoint
-AT_ONCE = 4  # runs of the worker, of which one has the GPU
-SHORT_LIFE = 20.0  # seconds; what ends sooner would do so again
-JOBS = Path(__file__).with_name("pool.json")  # the work pool's job template: no variables
+START_SECONDS = 180.0  # for the server on a busy machine with few cores
+STOP_SECONDS = 90.0  # for the runs of a worker: a stage may need 30 to write its checkpoint
+AT_ONCE = 4  # runs of the worker at the same time; one of them has the GPU
+SHORT_LIFE = 20.0  # seconds: a service that ends sooner is not started again
+JOBS = Path(__file__).with_name("pool.json")  # the job template of the work pool, without variables
 
 
 def main() -> None:
-    """Bring up what is not up; stay until Ctrl-C if anything was. With the argument `password`: print that and end."""
+    """Start what does not run yet, and wait for Ctrl-C if a service was started. With the argument `password`, print the password."""
     if sys.argv[1:] == ["password"]:
         print(
             password.stored() or sys.exit("pipelines.infra.server: error: there is no password yet; start the server first: make prefect")
@@ -47,7 +47,7 @@ def main() -> None:
         sys.exit(f"pipelines.infra.server: error: PREFECT_SERVER_API_PORT: needs a number, not '{port}'")
     pages = f"http://127.0.0.1:{port}"
     os.environ["PREFECT_API_URL"] = f"{pages}/api"
-    # Who has the GPU: on disk, not in the server's memory. A server that forgets it in a crash never gives the GPU back.
+    # The lease of the GPU is on disk. In memory it would be lost in a crash of the server, and the GPU would stay taken.
     os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem")
     os.environ.update(password.settings(password.keep(f"{pages}/api"), pages))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -57,23 +57,23 @@ def main() -> None:
         started = []
         if _healthy(pages):
             _check_owner(int(port), pages)
-            print(f"the server is up already: {pages}", flush=True)
+            print(f"the server runs already: {pages}", flush=True)
         else:
             server = stack.enter_context(Service("server", "server", "start", "--host", "127.0.0.1", "--port", port))
             _wait(server, pages)
             started.append(server)
-            print(f"the server is up: {pages}", flush=True)
+            print(f"the server runs: {pages}", flush=True)
         online = _prepare()
         _look_for_killed()
         _deploy()
-        if online and not started:  # a server that has only just begun takes workers of before for present ones
-            print("a worker is up already", flush=True)
+        if online and not started:  # a server that has just started lists earlier workers as present
+            print("a worker runs already", flush=True)
         else:
             name = f"{platform.node()}-{os.getpid()}"
             worker = Service("worker", "worker", "start", "--pool", POOL, "--name", name, "--limit", str(AT_ONCE))
             started.append(stack.enter_context(worker))
         if started:
-            print(f"everything is up, until Ctrl-C: {pages} asks for a password, which this prints:", flush=True)
+            print(f"everything runs until Ctrl-C. {pages} asks for a password. This command prints it:", flush=True)
             print("  python -m pipelines.infra.server password\nStart a run with:", flush=True)
             print(f"  prefect --profile {password.PROFILE} deployment run train/on-demand", flush=True)
         while started:
@@ -83,14 +83,14 @@ def main() -> None:
 
 
 class Service:
-    """A `prefect` command that lasts: started again if it ends; after the block it is gone, with all that it started."""
+    """A `prefect` command that is started again if it ends. After the block, it and its processes are stopped."""
 
     def __init__(self, name: str, *arguments: str) -> None:
         self.name, self.arguments = name, arguments
 
     def __enter__(self) -> "Service":
         self.since = time.monotonic()
-        # Out of the way of a terminal's Ctrl-C: the worker is to end before the server, so that its runs can say how they ended.
+        # A new session keeps a terminal's Ctrl-C away. The worker ends before the server, so that its runs can report their end.
         command = process_guard.command(STOP_SECONDS, sys.executable, "-m", "prefect", *self.arguments)
         self.process = subprocess.Popen(command, start_new_session=True)
         return self
@@ -100,18 +100,22 @@ class Service:
         self.process.wait()
 
     def revive(self) -> None:
-        """Start it again if it has ended, unless it has only just begun."""
+        """Start the command again if it has ended.
+
+        Raises:
+        SrganError: it ended just after its start.
+        """
         if self.process.poll() is None:
             return
         text = f"the {self.name} has ended (exit code {self.process.returncode})"
         if time.monotonic() - self.since < SHORT_LIFE:
-            raise SrganError(f"{text}, just after its start. See above")
+            raise SrganError(f"{text} just after its start. See the messages above")
         print(f"{text}; starting it again", flush=True)
         self.__enter__()
 
 
 def _prepare() -> bool:
-    """The limit and the work pool. Returns whether a worker of it is at work."""
+    """Create the GPU limit and the work pool, and return True if the pool has a running worker."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists
@@ -130,13 +134,13 @@ def _prepare() -> bool:
 
 
 def _lives(worker: str) -> bool:
-    """Return True if a worker runs. The server notices its end minutes later, so the process in the name of a local one is checked."""
+    """Return True if a worker runs. The server notices its end minutes later, so a local worker's process is checked."""
     machine, _, process = worker.rpartition("-")
     return machine != platform.node() or not process.isdecimal() or psutil.pid_exists(int(process))
 
 
 def _look_for_killed() -> None:
-    """A run that was killed together with its worker still counts as running, and would keep others away."""
+    """Report runs that were killed together with their worker. They count as running and would block others."""
     from pipelines.infra import flow_run, workspace_lock
 
     workspace_lock.report_killed(Project.open(), flow_run.report_killed)
@@ -153,10 +157,10 @@ def _healthy(pages: str) -> bool:
 
 
 def _check_owner(port: int, pages: str) -> None:
-    """Make sure that the server on the port is this user's and asks for the password: another one could send commands to the worker.
+    """Check that the server on the port is this user's and asks for the password. Another server could send commands to the worker.
 
     Raises:
-        SrganError: it is not, or does not.
+        SrganError: it is another user's, or has no password or another one.
     """
     advice = "End it, or choose another port with PREFECT_SERVER_API_PORT"
     if not any(_listens(process, port) for process in psutil.process_iter()):
@@ -188,18 +192,18 @@ def _wait(server: Service, pages: str) -> None:
     end = time.monotonic() + START_SECONDS
     while not _healthy(pages):
         if server.process.poll() is not None or time.monotonic() > end:
-            raise SrganError(f"the server at {pages} did not start, see above")
+            raise SrganError(f"the server at {pages} did not start. See the messages above")
         time.sleep(0.5)
 
 
 def _deploy() -> None:
-    """Bring ``prefect.yaml`` to the server."""
+    """Create the deployments of ``prefect.yaml`` on the server."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deployed = re.findall(r"Deployment '([^']+)'", done.stdout)
     if done.returncode or not deployed:
         print(done.stdout, file=sys.stderr)
-        raise SrganError("prefect.yaml could not be deployed, see above")
+        raise SrganError("prefect.yaml could not be deployed. See the messages above")
     print(f"deployed: {', '.join(deployed)}", flush=True)
 
 

@@ -54,10 +54,10 @@ class Optimization(Section):
     """The options that both training stages share, and that change what is learned."""
 
     steps: int = option(3000, "training steps", ge=1)
-    batch_size: int = option(8, "crops per step and process", ge=1)
+    batch_size: int = option(8, "patches per step and process", ge=1)
     gradient_accumulation: int = option(1, "gradient accumulation steps. More steps use less memory", ge=1)
-    patch_size: int = option(96, "side of an HR crop in pixels", ge=1)
-    color_jitter: float = option(0.0, "each colour of a crop is scaled by a random factor between 1 minus this and 1", ge=0, lt=1)
+    patch_size: int = option(96, "side of an HR patch in pixels", ge=1)
+    color_jitter: float = option(0.0, "each colour of a patch is scaled by a random factor between 1 minus this and 1", ge=0, lt=1)
     learning_rate: float = option(1.0e-3, "learning rate of the generator", gt=0)
     schedule: Schedule = option({"name": "cosine", "warmup": 50}, "learning-rate scheduler: " + SCHEDULE)
     grad_clip: float = option(0.0, "gradient clipping: largest norm of a gradient. 0 turns it off", ge=0)
@@ -67,7 +67,7 @@ class Optimization(Section):
     )
     compile: bool = option(False, "torch.compile the generator: slower start and faster steps on some GPUs")
     lpips: bool = option(False, "measure LPIPS at each validation if the weights of AlexNet are available")
-    seed: int = option(0, "seed of the initial weights and of the crops", ge=0, lt=2**32)
+    seed: int = option(0, "seed of the initial weights and of the patches", ge=0, lt=2**32)
     continue_from: str = option("none", "none or the state to continue from, as `srgan pretrain --continue` writes it")
     losses: Losses = option(({"name": "l1"},), LOSSES, min_length=1)
 
@@ -126,7 +126,7 @@ class Train(Optimization):
     """The GAN stage: the generator learns against a discriminator."""
 
     steps: int = option(400, "training steps", ge=1)
-    batch_size: int = option(16, "crops per step and process", ge=1)
+    batch_size: int = option(16, "patches per step and process", ge=1)
     learning_rate: float = option(2.0e-4, "learning rate of the generator", gt=0)
     ema: float = option(0.99, "decay of the exponential moving average of the weights, which is exported. 0 turns it off", ge=0, lt=1)
     lpips: bool = option(True, "choose the best weights by LPIPS, or by the loss if the weights of AlexNet are not available")

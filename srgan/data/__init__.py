@@ -1,1 +1,1 @@
-"""From a data set's name to batches of aligned HR/LR crops."""
+"""From a data set's name to batches of aligned HR/LR patches."""

@@ -25,10 +25,10 @@ from srgan.models.registry import create_discriminator, create_generator, parame
 from srgan.training.trainer import Trainer
 from srgan.utils import machine
 
-FEW = 2  # crops
-WARM, STEPS, PATIENCE = 3, 20, 60.0  # steps, steps, seconds that a probe may take
-LIBRARIES = 1e9  # bytes that CUDA's libraries take of a GPU's memory
-BUFFERS = 1.25  # on a CPU the tensors take so many times their size: oneDNN's buffers, and what malloc keeps (measured: 1.17 to 1.36)
+FEW = 2  # patches
+WARM, STEPS, PATIENCE = 3, 20, 60.0  # warm-up steps, measured steps, seconds for a probe at most
+LIBRARIES = 1e9  # bytes of GPU memory that CUDA's libraries take
+BUFFERS = 1.25  # memory of a process on a CPU / size of its tensors: buffers of oneDNN and malloc (measured: 1.17 to 1.36)
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Plan:
 
     stage: str
     weights: int
-    memory: float  # bytes at the peak, of the process on a CPU, of the device on a GPU
-    free: float  # bytes that each process has to itself: a GPU's, less what is kept for the pixels; a CPU's, divided by their number
-    limit: str  # what sets `free`
+    memory: float  # bytes at the peak: of the process on a CPU or of the device on a GPU
+    free: float  # bytes for each process: the GPU's memory without the share of the pixels, or the machine's divided by the processes
+    limit: str  # the source of `free`
     steps: int
-    rate: float | None  # steps a second; None if that was not tried
+    rate: float | None  # steps a second, None without a measurement
 
     def __str__(self) -> str:
         text = (
@@ -50,7 +50,7 @@ class Plan:
         )
         if self.memory > self.free:
             return (
-                f"{text}: too much; raise {self.stage}.gradient_accumulation, lower {self.stage}.batch_size or patch_size, "
+                f"{text}: this is too much. Raise {self.stage}.gradient_accumulation, lower {self.stage}.batch_size or patch_size, "
                 f"or set runtime.{self.stage}.activation_checkpointing for rrdb"
             )
         if self.rate is None:
@@ -65,7 +65,7 @@ def plan(params: Params, stage: str, probe: bool = True) -> Plan:
     Args:
         params: the whole configuration.
         stage: ``pretrain`` or ``train``.
-        probe: whether to measure the time, with `STEPS` steps, or as many as can be done in `PATIENCE` seconds.
+        probe: measure the time with `STEPS` steps, or with those that fit into `PATIENCE` seconds.
     """
     device = pick_device()
     options = getattr(params, stage)
@@ -75,7 +75,7 @@ def plan(params: Params, stage: str, probe: bool = True) -> Plan:
         base, free, limit = LIBRARIES, (1 - DEVICE_SHARE) * torch.cuda.mem_get_info(device)[0], "GPU"
     else:
         base, found, own = _size_of_process(params), machine.memory(), psutil.Process().memory_info()
-        # What this process takes, less the files that it shares, is free again when the stage starts.
+        # The memory of this process is free again when the stage starts, except that of shared files.
         free, limit = (found.available + own.rss - getattr(own, "shared", 0)) / getattr(params.runtime, stage).nproc_per_node, found.limit
     memory = base + peak_of_tensors(params, stage)
     rate = measured_rate(params, stage) if probe and memory <= free else None
@@ -83,13 +83,13 @@ def plan(params: Params, stage: str, probe: bool = True) -> Plan:
 
 
 def peak_of_tensors(params: Params, stage: str) -> float:
-    """Bytes that all tensors take at the fullest moment of a step.
+    """Measure the bytes of all tensors at the peak of a step.
 
-    Measured in steps with few crops and with twice as many: what a network keeps of its input grows with the crops, all else stays.
+    The steps have few patches and twice as many. The activations grow with the number of patches and the rest stays the same.
     """
     options = getattr(params, stage)
     few = options.model_copy(update={"batch_size": FEW, "gradient_accumulation": 1})
-    less, more = (_peak_of_step(_with(params, stage, few.model_copy(update={"batch_size": crops})), stage) for crops in (FEW, 2 * FEW))
+    less, more = (_peak_of_step(_with(params, stage, few.model_copy(update={"batch_size": patches})), stage) for patches in (FEW, 2 * FEW))
     return less + (more - less) * (options.batch_size / options.gradient_accumulation / FEW - 1)
 
 
@@ -110,11 +110,11 @@ def _peak_of_step(params: Params, stage: str) -> float:
                 torch.cuda.reset_peak_memory_stats(device)
             trainer.step(step)
             peaks.append(BUFFERS * ledger.peak if ledger else float(torch.cuda.max_memory_allocated(device)))
-    return min(peaks[1:])  # the optimiser's state comes with the first step; what awaits Python's collector may stand in the way of another
+    return min(peaks[1:])  # the first step creates the optimizer's state, and uncollected tensors can raise the peak of another
 
 
 def _size_of_process(params: Params) -> float:
-    """Bytes of a stage's process without its tensors: with all that it loads, and that torch loads for the first step."""
+    """Measure the bytes of a stage's process without its tensors: the libraries, also those that torch loads in the first step."""
     from srgan.tracking import mlflow_run  # noqa: F401
 
     small = params.pretrain.model_copy(update={"batch_size": 1, "gradient_accumulation": 1})
@@ -125,7 +125,7 @@ def _size_of_process(params: Params) -> float:
 
 
 def measured_rate(params: Params, stage: str) -> float:
-    """Steps a second, on random pixels."""
+    """Measure the steps a second on random pixels."""
     trainer, done = _trainer(params, stage), 0
     for steps, patience in ((WARM, PATIENCE / 4), (STEPS, PATIENCE)):
         _wait(trainer.device)
@@ -147,18 +147,18 @@ def _generator(params: Params) -> torch.nn.Module:
 
 
 def _trainer(params: Params, stage: str) -> Trainer:
-    """As the stage makes it, on pixels from nowhere."""
+    """Create the stage's trainer with random pixels as its data."""
     options = getattr(params, stage).model_copy(update={"compile": False})
     discriminator = None
     if isinstance(options, Train):
         discriminator = create_discriminator(options.discriminator)
     store: Any = _Noise(params.prepare, 2 * options.patch_size)
-    crops = PatchSampler(store, options.batch_size, options.patch_size, options.seed)
-    return Trainer(options, getattr(params.runtime, stage), _generator(params), discriminator, crops, [], pretrained_losses=False)
+    sampler = PatchSampler(store, options.batch_size, options.patch_size, options.seed)
+    return Trainer(options, getattr(params.runtime, stage), _generator(params), discriminator, sampler, [], pretrained_losses=False)
 
 
 class _Noise:
-    """Looks like a `srgan.data.packed_store.Store` of one image."""
+    """One image of random pixels with the interface of `srgan.data.packed_store.Store`."""
 
     def __init__(self, options: Prepare, side: int) -> None:
         self.scale, small = options.scale, side // options.scale
@@ -171,7 +171,7 @@ class _Noise:
 
 
 class _Ledger(TorchDispatchMode):
-    """Adds up the storages that operators make, as long as they live."""
+    """The total size of the storages that operators create, until each is freed."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -91,9 +91,9 @@ def test_brought_up_twice_is_once_and_an_older_pool_loses_its_variables(server):
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == f"the server is up already: http://127.0.0.1:{server.port}"
+    assert lines[0] == f"the server runs already: http://127.0.0.1:{server.port}"
     assert lines[1] == "deployed: refresh/nightly, train/on-demand, promote/on-demand, batch-upscale/on-demand"
-    assert lines[2] == "a worker is up already"
+    assert lines[2] == "a worker runs already"
     assert len(server.call("deployments/filter", {})) == 4
     assert server.call("work_pools/srgan")["base_job_template"]["variables"]["properties"] == {}
 

@@ -76,7 +76,7 @@ def test_a_plan_says_how_long_it_takes_and_what_to_do_if_it_does_not_fit(tmp_pat
     )
     monkeypatch.setattr(planning, "peak_of_tensors", lambda *_: 1e15)
     monkeypatch.setattr(planning, "measured_rate", None)  # would fail if called
-    assert "too much; raise pretrain.gradient_accumulation, lower pretrain.batch_size or patch_size" in str(
+    assert "this is too much. Raise pretrain.gradient_accumulation, lower pretrain.batch_size or patch_size" in str(
         planning.plan(loaded, "pretrain")
     )
 

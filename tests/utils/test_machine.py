@@ -93,7 +93,7 @@ def test_a_plan_knows_the_limit_of_the_container(container, version, tmp_path, m
     main.main(["plan"])
     said = capsys.readouterr().out
     place = {version_1: "limit of 1.0 GB in {}/cg/memory/memory.limit_in_bytes", version_2: "limit of 0.9 GB in {}/cg/pod/memory.max"}
-    assert said.count(f"GB are free ({place[version].format(tmp_path)}): too much; raise") == 2
+    assert said.count(f"GB are free ({place[version].format(tmp_path)}): this is too much. Raise") == 2
 
 
 def test_torch_starts_no_more_threads_than_the_quota_allows(container, monkeypatch):
