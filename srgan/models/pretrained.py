@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from srgan.data.download.archives import refuse_bomb
+from srgan.data.download.archives import open_zip
 from srgan.models.registry import NETWORKS
 from srgan.models.weights_file import damage
 from srgan.utils.errors import SrganError
@@ -36,7 +36,11 @@ def read_json_or_none(path: str | Path, scale: int | None = None) -> dict[str, T
     path = Path(path)
     if not path.is_file():
         raise SrganError(f"{path}: no such file of weights")
-    refuse_bomb(path, MAX_COMPRESSION, ALWAYS_ALLOWED_BYTES)
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\3\4"  # as torch detects it
+    if zipped:
+        with open_zip(path, max(ALWAYS_ALLOWED_BYTES, int(MAX_COMPRESSION * path.stat().st_size))):
+            pass  # the size of its records is allowed
     if problem := damage(path):
         raise SrganError(f"{path}: damaged ({problem}). Copy or download the file again")
     try:

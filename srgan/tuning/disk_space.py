@@ -6,7 +6,6 @@ from PIL import Image
 from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.data.choice import choose
-from srgan.data.download import places
 from srgan.data.download.catalog import DataSet, Split
 from srgan.data.inputs import variants
 from srgan.data.manifest import FILE
@@ -89,7 +88,7 @@ def _stated(entry: DataSet, split: Split) -> int:
         return sum(path.stat().st_size for path in of_split(entry.folder, images_below(entry.folder), split))
     files = entry.sources[split][0].files
     if entry.package:
-        return sum(path.stat().st_size for file in files if (path := places.local(file.urls[0])) and path.is_file())
+        return sum(path.stat().st_size for file in files if (path := file.local) and path.is_file())
     sizes = [file.size for file in files]
     return sum(sizes) if all(sizes) else 0
 

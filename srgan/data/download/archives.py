@@ -8,29 +8,27 @@ import errno
 import gzip
 import io
 import lzma
+import shutil
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
 from srgan.data.left_out import LeftOut
 from srgan.data.names import safe_path
 from srgan.utils.errors import SrganError
+from srgan.utils.files import DISK_FULL
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MAX_ENTRIES = 1_000_000
 MAX_DIRECTORY_BYTES = 32 << 20  # of a zip's list of entries, about 300,000. In memory it takes ten times as much
-MAX_BYTES = 1 << 40  # unpacked
 MAX_RATIO = 100  # unpacked to packed size. Photographs stay below 10, bombs exceed 1000
 MIN_LIMIT_BYTES = 64 << 20  # unpacked, for any ratio
-MAX_HEADER_BYTES = 16 << 20  # of headers and padding in a tar archive
 BLOCK = 1 << 20
-
-_Entry = tuple[str, str, Callable[[], IO[bytes] | None]]  # name, kind (file, folder, link, device), function that opens it
 
 
 class BadArchive(SrganError):
@@ -40,17 +38,6 @@ class BadArchive(SrganError):
 def is_archive(name: str) -> bool:
     """Return True if `unpack` reads files with this name."""
     return name.lower().endswith(SUFFIXES)
-
-
-def refuse_bomb(path: Path, max_ratio: float, min_limit_bytes: int) -> None:
-    """Raise `BadArchive` for a zip file whose records take more than `max_ratio` times its size in memory. Other files pass."""
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\3\4":  # as torch detects it
-            return
-    with _translate_errors(path), _ZipReader(io.FileIO(path)) as source, zipfile.ZipFile(source) as opened:
-        total = sum(entry.file_size for entry in opened.infolist())
-    if total > max(min_limit_bytes, max_ratio * path.stat().st_size):
-        raise BadArchive(f"{path}: its records take {total / 1e6:,.0f} MB, the file {path.stat().st_size / 1e6:,.1f} MB. It is not opened")
 
 
 def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], left_out: LeftOut) -> None:
@@ -65,36 +52,62 @@ def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], lef
     Raises:
         BadArchive: it is damaged or encrypted, exceeds a limit, or has a path that leads outside.
     """
-    limit, total = min(MAX_BYTES, max(MIN_LIMIT_BYTES, MAX_RATIO * archive.stat().st_size)), 0
-    with _translate_errors(archive), closing(_entries(archive, limit + MAX_HEADER_BYTES)) as entries:
-        for number, (name, kind, open_entry) in enumerate(entries, start=1):
+    limit = max(MIN_LIMIT_BYTES, MAX_RATIO * archive.stat().st_size)
+    with _translate_errors(archive), closing(_entries(archive, limit)) as entries:
+        for number, (name, is_file, open_entry) in enumerate(entries, start=1):
             if number > MAX_ENTRIES:
                 raise BadArchive(f"{archive}: more than {MAX_ENTRIES:,} entries. It is not unpacked")
-            path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]) or "\0" in name:
+            path = PureWindowsPath(name)  # knows both separators
+            if path.anchor or ".." in path.parts or "\0" in name:
                 raise BadArchive(f"{archive}: the path '{safe_path(name)}' in it leads outside. It is not unpacked")
-            target = wanted(str(PurePosixPath(name))) if kind != "folder" else None
-            if target is None:
-                continue
-            if kind != "file":
-                left_out.add(f"a {kind} in the archive", name)
-                continue
-            try:
-                (folder / target).parent.mkdir(parents=True, exist_ok=True)
-                out = (folder / target).open("xb")
-            except FileExistsError as error:
-                raise BadArchive(f"{archive}: holds '{target}' twice, or below a file. It is not unpacked") from error
-            except OSError as error:
-                if error.errno != errno.ENAMETOOLONG:
-                    raise
-                left_out.add("a name that is too long", name)
-                continue
-            with out, open_entry() as source:  # type: ignore[union-attr]
-                while block := source.read(BLOCK):
-                    total += len(block)
-                    if total > limit:
-                        raise _too_large(archive, limit)
-                    out.write(block)
+            target = wanted(str(PurePosixPath(name)))
+            if target and not is_file:
+                left_out.add("a link or a device in the archive", name)
+            elif target:
+                try:
+                    (folder / target).parent.mkdir(parents=True, exist_ok=True)
+                    with (folder / target).open("xb") as out, open_entry() as source:
+                        shutil.copyfileobj(source, out, BLOCK)
+                except FileExistsError as error:
+                    raise BadArchive(f"{archive}: holds '{target}' twice, or below a file. It is not unpacked") from error
+                except OSError as error:
+                    if error.errno != errno.ENAMETOOLONG:
+                        raise
+                    left_out.add("a name that is too long", name)
+
+
+@contextmanager
+def open_zip(path: Path, limit: int) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file. Raise `BadArchive` if it is damaged or its files take more than `limit` bytes."""
+    with _translate_errors(path), _ZipReader(io.FileIO(path)) as source, zipfile.ZipFile(source) as opened:
+        if sum(entry.file_size for entry in opened.infolist()) > limit:  # zipfile reads no more bytes of an entry than this
+            raise _too_large(path, limit)
+        yield opened
+
+
+def _entries(archive: Path, limit: int) -> Generator[tuple[str, bool, Any], None, None]:
+    """Yield for each entry that is no folder its path, True for a file or False for a link or a device, and the function that opens it."""
+    with archive.open("rb") as file:
+        magic = file.read(2)
+    if magic == b"PK":
+        with open_zip(archive, limit) as opened_zip:
+            for entry in opened_zip.infolist():
+                if not entry.is_dir():  # a type of 0 is not packed on Unix
+                    yield entry.filename, stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG), partial(opened_zip.open, entry)
+        return
+    decompress: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(magic, Path.open)
+    with decompress(archive, "rb") as source:
+        stream = _LimitedReader(archive, source, limit)
+        with tarfile.open(fileobj=stream, mode="r|") as opened:  # type: ignore[call-overload]
+            while info := opened.next():
+                if not info.isdir():
+                    yield info.name, info.isfile(), partial(opened.extractfile, info)
+                opened.members.clear()  # tarfile would keep them all
+            while stream.read(BLOCK):
+                pass
+            # tarfile takes a damaged header for the end of the archive.
+            if stream.length < opened.offset + tarfile.BLOCKSIZE or stream.content > opened.offset:
+                raise tarfile.ReadError(f"it is damaged or incomplete at byte {opened.offset:,}")
 
 
 @contextmanager
@@ -102,42 +115,16 @@ def _translate_errors(archive: Path) -> Iterator[None]:
     """Turn the exceptions of damaged archives, which may be of any type, into `BadArchive`."""
     try:
         yield
-    except SrganError:
-        raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):  # of the destination
+        of_destination = isinstance(error, OSError) and error.errno in (*DISK_FULL, errno.EACCES, errno.EROFS)
+        if of_destination or isinstance(error, SrganError):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadArchive(f"{archive}: cannot be unpacked ({reason}). Delete it and download it again") from error
 
 
 def _too_large(archive: Path, limit: int) -> BadArchive:
-    return BadArchive(f"{archive}: unpacks to more than {limit / 1e9:.2g} GB. It is not unpacked")
-
-
-def _entries(archive: Path, limit: int) -> Generator[_Entry, None, None]:
-    with archive.open("rb") as file:
-        magic = file.read(2)
-    if magic == b"PK":
-        kinds = {0: "file", stat.S_IFREG: "file", stat.S_IFLNK: "link"}  # 0: not packed on Unix
-        with _ZipReader(io.FileIO(archive)) as source, zipfile.ZipFile(source) as opened:
-            for entry in opened.infolist():
-                kind = "folder" if entry.is_dir() else kinds.get(stat.S_IFMT(entry.external_attr >> 16), "device")
-                yield entry.filename, kind, partial(opened.open, entry)
-        return
-    decompress: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(magic, Path.open)
-    with decompress(archive, "rb") as source:
-        stream = _LimitedReader(archive, source, limit)
-        with tarfile.open(fileobj=stream, mode="r|") as opened:  # type: ignore[call-overload]
-            while info := opened.next():
-                kind = "file" if info.isfile() else "folder" if info.isdir() else "link" if info.issym() or info.islnk() else "device"
-                yield info.name, kind, partial(opened.extractfile, info)
-                opened.members.clear()  # tarfile would keep them all
-            while stream.read(BLOCK):
-                pass
-            # tarfile takes a damaged header for the end of the archive.
-            if stream.length < opened.offset + tarfile.BLOCKSIZE or stream.content > opened.offset:
-                raise tarfile.ReadError(f"it is damaged or incomplete at byte {opened.offset:,}")
+    return BadArchive(f"{archive}: unpacks to more than {limit / 1e6:,.0f} MB. It is not opened")
 
 
 class _ZipReader(io.BufferedReader):

@@ -1,5 +1,7 @@
-"""The catalogue of data sets and network weights, read from ``catalog.yaml``."""
+"""The catalogue of data sets and network weights, read from ``catalog.yaml``, and the addresses of their files."""
 
+import importlib.util
+import os
 import urllib.parse
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -9,6 +11,9 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from srgan.utils.addresses import without_secrets
+from srgan.utils.cache import expand_home
+from srgan.utils.errors import SrganError
+from srgan.utils.files import sha256
 
 Split = Literal["train", "test"]
 _STRICT = ConfigDict(extra="forbid")
@@ -30,6 +35,15 @@ class File:
     def name(self) -> str:
         """`path`, or the last part of the first address."""
         return self.path or PurePosixPath(urllib.parse.unquote(self.urls[0].split("?")[0])).name
+
+    @property
+    def local(self) -> Path | None:
+        """The path of a file on this machine, None for an address of another machine."""
+        return local_path(self.urls[0])
+
+    def matches(self, path: Path) -> bool:
+        """Return True if a file has the published SHA-256, or none is published."""
+        return not self.sha256 or sha256(path).startswith(self.sha256)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -92,14 +106,40 @@ class Weights:
     files: tuple[File, ...]
 
 
-def read_catalog() -> dict[str, dict[str, Any]]:
-    """Return the sections ``data_sets`` and ``weights`` of the file."""
-    return yaml.load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"), Loader=_LOADER)
+CATALOG: dict[str, Any] = yaml.load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"), Loader=_LOADER)
 
 
 def _entries(kind: Any, section: str) -> dict[str, Any]:
-    return TypeAdapter(dict[str, kind]).validate_python({name: {"name": name} | values for name, values in read_catalog()[section].items()})
+    return TypeAdapter(dict[str, kind]).validate_python({name: {"name": name} | values for name, values in CATALOG[section].items()})
 
 
 DATA_SETS: dict[str, DataSet] = _entries(DataSet, "data_sets")
 WEIGHTS: dict[str, Weights] = _entries(Weights, "weights")
+
+
+def local_path(address: str) -> Path | None:
+    """Return the path behind a path, ``file://`` or ``package:NAME/...``. Return None for an address of another machine.
+
+    Raises:
+        SrganError: the package is not installed.
+    """
+    if address.startswith("package:"):
+        name, _, inner = address.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise SrganError(f"the package {name} is not installed. Run: pip install {name}")
+        return Path(spec.origin).parent / inner
+    if address.startswith("file://"):
+        return Path(os.fsdecode(urllib.parse.unquote_to_bytes(urllib.parse.urlparse(address).path)))
+    return None if "://" in address else Path(address)
+
+
+def mirror() -> str:
+    """Return ``SRGAN_MIRROR`` as an address, which is tried first, or an empty text. It may contain a password."""
+    place = os.environ.get("SRGAN_MIRROR", "")
+    return place.rstrip("/") if "://" in place or not place else expand_home(place).resolve().as_uri()
+
+
+def in_mirror(name: str) -> str:
+    """Return the address of a file of the mirror."""
+    return f"{mirror()}/{urllib.parse.quote(name)}"

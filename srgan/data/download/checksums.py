@@ -28,14 +28,11 @@ class Checksums:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            if not isinstance(known, dict) or not all(isinstance(value, str) for value in known.values()):
-                raise ValueError("not a table of digests")
-        except ValueError as error:
+            self.stored: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            self.known = {without_secrets(key): str(value) for key, value in self.stored.items()}  # former versions wrote whole addresses
+        except (ValueError, AttributeError) as error:
             raise SrganError(f"{path}: not valid JSON ({error}). Restore it with git, or delete it") from error
-        self.known: dict[str, str] = {without_secrets(key): value for key, value in known.items()}
         self.added: dict[str, str] = {}
-        self.had_secrets = list(self.known) != list(known)  # former versions wrote whole addresses
 
     def check(self, key: str, images: list[str]) -> bool:
         """Compare the SHA-256 of a data set's images with the recorded digest, or record it. Return True if there was one.
@@ -56,11 +53,9 @@ class Checksums:
 
     def save(self) -> None:
         """Write new digests."""
-        if self.added or self.had_secrets:
+        if self.known | self.added != self.stored:
             write_json(self.path, dict(sorted((self.known | self.added).items())))
-        if self.had_secrets:
-            log.warning(
-                "%s: removed passwords and tokens from addresses. Commit it, and replace the ones that others could read", self.path
-            )
+        if self.known.keys() != self.stored.keys():
+            log.warning("%s: removed passwords and tokens from addresses. Commit it, and replace those that others could read", self.path)
         if self.added:
             log.info("%s: recorded %s. Commit this file", self.path, ", ".join(sorted(self.added)))

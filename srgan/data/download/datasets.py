@@ -9,24 +9,25 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from srgan.data import layouts
-from srgan.data.download import places
 from srgan.data.download.archives import BadArchive, is_archive, unpack
-from srgan.data.download.catalog import DataSet, File, Source, Split
+from srgan.data.download.catalog import DataSet, File, Source, Split, in_mirror, local_path, mirror
 from srgan.data.download.checksums import Checksums, digest_of
-from srgan.data.download.http import Job, TransferError, transfer
+from srgan.data.download.http import TransferError, transfer
 from srgan.data.left_out import LeftOut
 from srgan.data.names import SafePaths, safe_path
 from srgan.data.walk import images_below, is_image, of_split, why_not
 from srgan.images.read import SUFFIXES
 from srgan.utils.addresses import without_secrets
+from srgan.utils.cache import cache_folder
 from srgan.utils.errors import SrganError, Unreachable
-from srgan.utils.files import copy, sha256
+from srgan.utils.files import copy, digest
 
 MANIFEST = "MANIFEST.sha256"
 Record = dict[str, Any]
@@ -53,8 +54,8 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
     """
     reasons: list[str] = []
     kind: type[SrganError] = SrganError
-    mirrored, published = _of_mirror(entry, split, reasons), entry.sources.get(split, ())
-    for source in [_of_folder(entry, split, left_out)] if entry.folder else [*mirrored, *published]:
+    published = entry.sources.get(split, ())
+    for source in [_of_folder(entry, split, left_out)] if entry.folder else [*_of_mirror(entry, split), *published]:
         tried = LeftOut()
         try:
             records = _fetch(entry, split, source, folder, tried)
@@ -67,7 +68,7 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
             kind = Unreachable if isinstance(error, Unreachable) else kind
             for file in source.files:
                 if not file.sha256:  # the next download may differ
-                    shutil.rmtree(places.cached(file.urls[0]), ignore_errors=True)
+                    shutil.rmtree(_cached(file), ignore_errors=True)
             continue
         log.info("data set %s: %d %s images from %s", entry.name, len(records), split, source.place)
         if source.place.startswith("http://") and not known and not (source in published and source.verified):
@@ -89,11 +90,11 @@ def _compare(entry: DataSet, split: Split, source: Source, records: list[Record]
         return True
     groups = {f"{entry.name}/{split}": images}
     if not entry.counts:  # of the user: one key an address, so a new address does not change the others
-        remote = [file for file in source.files if not places.local(file.urls[0])]
-        groups = {file.urls[0]: [record["sha256"] for record in records if is_archive(file.name) or record["file"] == safe_path(file.name)]
-                  for file in remote}  # fmt: skip
-    found = [checksums.check(key, group) for key, group in groups.items()]  # before `all`, so that each is recorded
-    return all(found)
+        remote = {file.urls[0]: file.name for file in source.files if not file.local}
+        groups = {url: [record["sha256"] for record in records if is_archive(name) or record["file"] == safe_path(name)]
+                  for url, name in remote.items()}  # fmt: skip
+    new = [key for key, group in groups.items() if not checksums.check(key, group)]
+    return not new
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------------
@@ -110,47 +111,34 @@ def _of_folder(entry: DataSet, split: Split, left_out: LeftOut) -> Source:
     return Source(tuple(files), label=str(entry.folder))
 
 
-def _of_mirror(entry: DataSet, split: Split, reasons: list[str]) -> list[Source]:
-    """Return the images under ``datasets/NAME/`` of the mirror, or else its copies of the catalogue's archives."""
-    mirror = places.mirror() if entry.counts and not entry.package else ""
-    if not mirror:
+def _of_mirror(entry: DataSet, split: Split) -> list[Source]:
+    """Return the images under ``datasets/NAME/`` of the mirror, or else its copies of the catalogue's files."""
+    if not mirror() or entry.package or not entry.counts:
         return []
-    base, local, listed = f"datasets/{entry.name}", places.local(mirror), _manifest(mirror)
-    label = f"{without_secrets(mirror)}/{base}"
-    folders = [f"{base}/{inner}".rstrip("/") for inner in entry.folders.get(split, ("",))]
-    if local:
-        names = [path.relative_to(local).as_posix() for folder in folders for path in images_below(local / folder)]
-    else:
-        names = [name for name in listed if is_image(name) and any(name.startswith(f"{folder}/") for folder in folders)]
-    if names:
-        files = [File((places.join(mirror, name),), 0, listed.get(name, ""), name.removeprefix(f"{base}/")) for name in names]
-        return [Source(tuple(files), label=label)]
+    base, listed, local = f"datasets/{entry.name}", _manifest(), local_path(mirror())
+    names = [path.relative_to(local).as_posix() for path in images_below(local / base)] if local else filter(is_image, listed)
+    folders = tuple(f"{base}/{inner}/" for inner in entry.folders.get(split, ())) or f"{base}/"
+    files = [File((in_mirror(name),), 0, listed.get(name, ""), name.removeprefix(f"{base}/")) for name in names if name.startswith(folders)]
+    if files:
+        return [Source(tuple(files), label=without_secrets(f"{mirror()}/{base}"))]
     copies = []
     for source in entry.sources[split]:
-        files = [replace(file, urls=(places.join(mirror, f"{base}/{file.name}"),)) for file in source.files]
-        if all(is_archive(file.name) and not (local and not (local / base / file.name).is_file()) for file in files):
-            copies.append(replace(source, files=tuple(files)))
-    if not copies:
-        reasons.append(f"{label}: it is not there")
-        log.warning("data set %s: not from %s", entry.name, reasons[-1])
+        files = [replace(file, urls=(in_mirror(f"{base}/{file.name}"),)) for file in source.files]
+        copies.append(replace(source, files=tuple(files)))
     return copies
 
 
-def _manifest(mirror: str) -> dict[str, str]:
-    """Return a mirror's list of files, path -> SHA-256. A mirror without one has an empty list."""
+def _manifest() -> dict[str, str]:
+    """Return the mirror's list of files, path -> SHA-256. A mirror without one has an empty list."""
     with tempfile.TemporaryDirectory() as folder:
-        local = places.local(mirror)
+        local = local_path(mirror())
         path = (local or Path(folder)) / MANIFEST
-        try:
-            if not local:
-                transfer([Job((places.join(mirror, MANIFEST),), path)], MANIFEST)
-        except TransferError:  # logged by `transfer`
-            return {}
+        with suppress(TransferError):  # logged by `transfer`
+            transfer({} if local else {path: File((in_mirror(MANIFEST),))}, MANIFEST)
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    lines = (re.fullmatch(r"([0-9a-f]{64}) [ *](?:\./)?(\S.*)", line) for line in text.splitlines())
-    listed = {line[2]: line[1] for line in lines if line}
+    listed = re.findall(r"^([0-9a-f]{64}) [ *](?:\./)?(\S.*?)\r?$", text, re.MULTILINE)
     # The mirror is untrusted: a name must not lead out of the destination.
-    return {name: checksum for name, checksum in listed.items() if not {"..", ""} & set(name.split("/")) and "\\" not in name}
+    return {name: checksum for checksum, name in listed if not {"..", ""} & set(name.split("/")) and "\\" not in name}
 
 
 # -- images of a source ------------------------------------------------------------------------------------------------------
@@ -173,7 +161,7 @@ def _fetch(entry: DataSet, split: Split, source: Source, folder: Path, left_out:
             try:
                 unpack(path, folder, wanted, left_out)
             except BadArchive:
-                if not places.local(file.urls[0]):
+                if not file.local:
                     path.unlink()  # the next run must not find it
                 raise
         else:
@@ -194,20 +182,20 @@ def _fetch(entry: DataSet, split: Split, source: Source, folder: Path, left_out:
     return records
 
 
+def _cached(file: File) -> Path:
+    """Return the cache's folder for a file. It depends on the address only, so data sets share archives."""
+    return cache_folder() / digest(file.urls[0])[:12]
+
+
 def _local_files(files: tuple[File, ...], title: str) -> dict[File, Path]:
     """Return the verified local path of each file. Files of other machines are downloaded into the cache."""
-    paths, jobs = {}, []
-    for file in files:
-        path = places.local(file.urls[0])
-        if not path:
-            path = places.cached(file.urls[0]) / safe_path(PurePosixPath(file.name).name)
-            jobs.append(Job(file.urls, path, file.size, file.sha256))
-        elif not path.is_file():
+    paths = {file: file.local or _cached(file) / safe_path(PurePosixPath(file.name).name) for file in files}
+    transfer({path: file for file, path in paths.items() if not file.local}, title)
+    for file, path in paths.items():
+        if not path.is_file():
             raise SrganError(f"{path}: no such file")
-        elif file.sha256 and not (actual := sha256(path)).startswith(file.sha256):
-            raise SrganError(f"{path} has SHA-256 {actual[:12]}..., expected {file.sha256[:12]}...")
-        paths[file] = path
-    transfer(jobs, title)
+        if file.local and not file.matches(path):
+            raise SrganError(f"{path}: its SHA-256 is not {file.sha256[:12]}...")
     return paths
 
 

@@ -1,11 +1,12 @@
 """Print the catalogue of data sets and weights."""
 
+import json
 from typing import Any
 
 import yaml
 
 from srgan.config.yaml import nearest
-from srgan.data.download.catalog import DATA_SETS, WEIGHTS, read_catalog
+from srgan.data.download.catalog import CATALOG, DATA_SETS, WEIGHTS
 from srgan.utils.addresses import without_secrets
 from srgan.utils.cache import expand_home
 from srgan.utils.errors import SrganError
@@ -28,11 +29,7 @@ def describe_dataset(name: str) -> str:
     Raises:
         SrganError: there is no such entry. The message has the nearest name.
     """
-    catalog = read_catalog()
-    entries = catalog["data_sets"] | catalog["weights"]
-    if name not in entries:
-        raise SrganError(f"the catalogue has no '{name}'{nearest(name, tuple(entries))}")
-    return _dump({name: entries[name]})
+    return _dump({name: _find(name, CATALOG["data_sets"] | CATALOG["weights"])})
 
 
 def licences(names: list[str]) -> str:
@@ -41,26 +38,25 @@ def licences(names: list[str]) -> str:
     Raises:
         SrganError: a name is neither in the catalogue nor a path.
     """
-    known, blocks = read_catalog()["data_sets"], []
+    terms: dict[str, Any] = {}
     for name in names:
-        if name in known:
-            blocks.append(_dump({name: {key: known[name][key] for key in ("title", "licence", "citation", "homepage")}}))
-        elif "/" in name or expand_home(name).exists():
-            blocks.append(f"{without_secrets(name)}: your own, without recorded terms\n")
+        if name not in DATA_SETS and ("/" in name or expand_home(name).exists()):
+            terms[without_secrets(name)] = "your own, without recorded terms"
         else:
-            raise SrganError(f"no data set is called '{name}'{nearest(name, tuple(known))}")
-    return "\n".join(blocks).rstrip()
+            entry = _find(name, CATALOG["data_sets"])
+            terms[name] = {key: entry[key] for key in ("title", "licence", "citation", "homepage")}
+    return _dump(terms)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Repeat a file that several data sets share: an alias without its anchor has no meaning."""
+def _find(name: str, entries: dict[str, Any]) -> dict[str, Any]:
+    if name not in entries:
+        raise SrganError(f"the catalogue has no '{name}'{nearest(name, tuple(entries))}")
+    return entries[name]
 
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
-
-def _dump(entry: dict[str, Any]) -> str:
-    return yaml.dump(entry, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+def _dump(entries: dict[str, Any]) -> str:
+    unshared = json.loads(json.dumps(entries))  # else YAML writes a file of two data sets as an alias
+    return yaml.safe_dump(unshared, sort_keys=False, allow_unicode=True, width=110).rstrip()
 
 
 def _size(size: int) -> str:

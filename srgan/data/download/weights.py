@@ -1,17 +1,16 @@
 """Pre-trained networks for losses and metrics: found in torch's cache or in the mirror, or downloaded."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from srgan.data.download import places
-from srgan.data.download.catalog import WEIGHTS
-from srgan.data.download.http import Job, TransferError, transfer
+from srgan.data.download.catalog import WEIGHTS, in_mirror, local_path, mirror
+from srgan.data.download.http import TransferError, transfer
 from srgan.utils.errors import SrganError
-from srgan.utils.files import sha256
 
 log = logging.getLogger(__name__)
 
@@ -26,25 +25,28 @@ def weights_path(name: str) -> Path:
     Raises:
         WeightsUnavailable: no file was found. The message has every searched place.
     """
-    files, hub, mirror = WEIGHTS[name].files, Path(torch.hub.get_dir()) / "checkpoints", places.mirror()
-    local = places.local(mirror) if mirror else None
-    folders = [hub, *([local / "weights"] if local else [])]
+    files, hub = WEIGHTS[name].files, Path(torch.hub.get_dir()) / "checkpoints"
+    place = mirror()
+    local = local_path(place) if place else None
+    folders = [hub, local / "weights"] if local else [hub]
+    for folder in folders:
+        for file in files:
+            path = folder / file.name
+            if path.is_file() and file.matches(path):
+                return path
+            if path.is_file():
+                log.warning("%s: its SHA-256 does not start with %s. It is not used, delete it", path, file.sha256[:8])
     searched, reasons = list(map(str, folders)), list[str]()
-    for path in [folder / file.name for folder in folders for file in files if (folder / file.name).is_file()]:
-        expected = next(file.sha256 for file in files if file.name == path.name)
-        if sha256(path).startswith(expected):
-            return path
-        log.warning("%s: its SHA-256 does not start with %s. It is not used, delete it", path, expected[:8])
     for file in files:
-        remote = [places.join(mirror, f"weights/{file.name}")] if mirror and not local else []
+        remote = [in_mirror(f"weights/{file.name}")] if place and not local else []
         urls = (*remote, *(url for url in file.urls if "://" in url))
+        searched += urls
         try:
             if urls:
-                transfer([Job(urls, hub / file.name, file.size, file.sha256)], file.name)
+                transfer({hub / file.name: replace(file, urls=urls)}, file.name)
                 return hub / file.name
         except (TransferError, OSError) as error:
             reasons.append(str(error))
-        searched += urls
     raise WeightsUnavailable(
         f"weights '{name}': none of {', '.join(file.name for file in files)} was found (searched: {', '.join(searched)}, "
         f"{'; '.join(reasons)}). Put one of these files in one of these folders, or set SRGAN_MIRROR"

@@ -82,7 +82,7 @@ def test_links_and_devices_are_left_out_and_counted(tmp_path, kind, entry):
     left_out = LeftOut()
     assert unpack(archive, tmp_path / "out", everything, left_out) == ["y.png"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["y.png"]
-    assert left_out.counts == {f"a {'link' if entry in ('link', 'hard') else 'device'} in the archive": 1}
+    assert left_out.counts == {"a link or a device in the archive": 1}
 
 
 @pytest.mark.parametrize("kind", ["zip", "gz"])
@@ -92,7 +92,7 @@ def test_a_bomb_is_stopped_before_it_fills_the_disk(tmp_path, monkeypatch, kind)
     (tmp_path / "out").mkdir()
     with pytest.raises(BadArchive, match="unpacks to more than"):
         unpack(archive, tmp_path / "out", everything)
-    assert (tmp_path / "out/x.png").stat().st_size <= 8_000_000
+    assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) <= 8_000_000
 
 
 def test_a_zip_whose_list_of_entries_is_huge_is_refused_before_it_is_read(tmp_path):
@@ -173,7 +173,6 @@ def test_a_tar_that_ends_early_is_not_taken_for_a_short_one(tmp_path, kind, dama
 
 def test_a_bomb_in_a_header_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MIN_LIMIT_BYTES", 1 << 20)
-    monkeypatch.setattr(module, "MAX_HEADER_BYTES", 1 << 20)
     archive = make(tmp_path / "archive", {"x" * 60_000_000 + ".png": b""}, "gz")
     (tmp_path / "out").mkdir()
     with pytest.raises(BadArchive, match="unpacks to more than"):

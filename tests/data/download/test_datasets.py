@@ -21,7 +21,7 @@ from PIL import Image
 from srgan.commands.main import main
 from srgan.config import schema
 from srgan.data.choice import choose
-from srgan.data.download import catalog, datasets, places
+from srgan.data.download import catalog, datasets
 from srgan.data.download import http as transfer
 from srgan.data.download.catalog import DATA_SETS, File, Source
 from srgan.data.download.checksums import Checksums, digest_of
@@ -198,8 +198,8 @@ def test_a_changed_source_file_is_refused(place, monkeypatch):
     class Spec:
         origin = str(package / "__init__.py")
 
-    monkeypatch.setattr(places.importlib.util, "find_spec", lambda name: Spec)
-    with pytest.raises(SrganError, match=r"astronaut\.png has SHA-256 .* expected 88431cd9653c"):
+    monkeypatch.setattr(catalog.importlib.util, "find_spec", lambda name: Spec)
+    with pytest.raises(SrganError, match=r"astronaut\.png: its SHA-256 is not 88431cd9653c"):
         fetch(DATA_SETS["sample"], "test", place / "out")
 
 
@@ -307,7 +307,7 @@ def test_a_mirror_comes_first_and_is_checked_against_its_own_list(served, monkey
     shutil.rmtree(cache_folder(), ignore_errors=True)
     monkeypatch.setattr(catalog.DataSet, "sources", {}, raising=False)
     lonely = replace(entry, sources={"train": ()})
-    with pytest.raises(SrganError, match=r"expected|SHA-256"):
+    with pytest.raises(SrganError, match="SHA-256"):
         fetch(lonely, "train", folder.parent / "out2")
 
 
@@ -319,7 +319,7 @@ def test_a_mirrors_list_cannot_lead_out_of_the_folder(served, monkeypatch):
     (folder / datasets.MANIFEST).write_text("".join(f"{checksum}  {name}\n" for name in names) + "<html>a login page</html>\n")
     monkeypatch.setenv("SRGAN_MIRROR", address)
     lonely = replace(entry_at("", count=1), sources={"train": ()})
-    with pytest.raises(SrganError, match="it is not there"):
+    with pytest.raises(SrganError, match="failed to fetch data set 'some'"):
         fetch(lonely, "train", folder.parent / "out")
     assert not list(folder.parent.rglob("absolute.png"))
 
