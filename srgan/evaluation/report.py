@@ -186,7 +186,10 @@ def _history_plots(runs: dict[str, TrainingHistory]) -> str:
         return ""
     tables = [table for run in runs.values() for table in run.validation.values()]
     metrics = [METRICS[name] for name in METRICS if name in ranking() and any(f"val_{name}" in table for table in tables)]
-    figure = Figure(figsize=(10, 3.2 * len(stages)), layout="constrained")
+    height = 3.2 * len(stages)
+    figure = Figure(figsize=(10, height))
+    # Fixed margins in inches: a layout that fits them draws the figure several times.
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.5 / height, top=1 - 0.35 / height, wspace=0.15 * (1 + len(metrics)), hspace=0.4)
     alone = len(runs) == 1
     for axes, stage in zip(figure.subplots(len(stages), 1 + len(metrics), squeeze=False), stages, strict=True):
         for name, run in runs.items():

@@ -168,6 +168,7 @@ def test_one_that_is_told_to_stop_stops_all_and_others_go_on_however_many(tmp_pa
     assert results[1][4:] != results[4][4:]
 
 
+@pytest.mark.slow
 def test_an_error_ends_all_processes_at_once(copy_of_project):
     write_params(copy_of_project, LONG)
     (copy_of_project / "data" / "prepared" / "train.u8").unlink()

@@ -150,6 +150,7 @@ def test_the_page_tells_what_it_is_of(page, project):
 # -- several runs ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_runs_are_compared_wherever_they_lie(copy_of_project):
     project = copy_of_project
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")

@@ -71,6 +71,7 @@ def here(server, copy_of_project, monkeypatch):
 # -- the server, its worker and schedules ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_everything_comes_up_and_the_schedule_gets_runs(server):
     deployed = {entry["name"]: entry for entry in server.call("deployments/filter", {})}
     assert sorted(deployed) == ["nightly", "on-demand"]
@@ -123,6 +124,7 @@ def test_a_damaged_file_of_profiles_costs_a_line(tmp_path):
     assert re.fullmatch(rf"error: {tmp_path}/profiles.toml: not a valid file of Prefect's profiles \(.*\). Correct it, .*\n", done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
@@ -140,6 +142,7 @@ def test_what_is_on_the_port_gets_no_worker_unless_it_is_the_users_own_server(tm
     assert re.fullmatch(rf"pipelines.infra.server: error: .*127.0.0.1:\d+ {message}.*\n", done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a program as another user")
 def test_another_users_server_is_not_sent_the_password(tmp_path, server, other):
     theirs = subprocess.Popen(["/usr/bin/python3", "-c", OF_NOBODY], stdout=subprocess.PIPE, text=True, user="nobody", cwd="/")
@@ -174,6 +177,7 @@ def test_a_triggered_run_shows_its_stages_and_results(server):
     assert "/artifacts/report.html?workflowType=machine_learning)" in links
 
 
+@pytest.mark.slow
 def test_served_without_a_worker_they_are_the_same(here):
     found = {f"{deployment.flow_name}/{deployment.name}": deployment for deployment in serve.deployments()}
     assert list(found) == ["refresh/nightly", "train/on-demand", "promote/on-demand", "batch-upscale/on-demand"]
@@ -195,6 +199,7 @@ def answer(server, path, body=None, **headers):
         return error.code, error.headers
 
 
+@pytest.mark.slow
 def test_nobody_reads_or_starts_anything_without_the_password(server):
     wrong = {"authorization": "Basic c3JnYW46d3Jvbmc="}
     for path in ("admin/version", "admin/settings", "work_pools/srgan", "csrf-token?client=x", "deployments/name/train/on-demand"):
@@ -214,6 +219,7 @@ def test_nobody_reads_or_starts_anything_without_the_password(server):
     assert not [process for process in psutil.process_iter(["cmdline"]) if server.password in " ".join(process.info["cmdline"] or [])]
 
 
+@pytest.mark.slow
 def test_pages_of_other_origins_can_neither_read_nor_write(server):
     own = server.headers()
     for origin, allowed in (("https://evil.example", None), ("http://localhost:8099", None), (server.pages, server.pages)):
@@ -222,6 +228,7 @@ def test_pages_of_other_origins_can_neither_read_nor_write(server):
     assert answer(server, "api/deployments/filter", {}, **own)[0] == 403  # a form could send that much: the token is missing
 
 
+@pytest.mark.slow
 def test_a_run_chooses_no_command_no_folder_and_no_environment(server, tmp_path):
     deployment = server.call("deployments/name/promote/on-demand")["id"]
     for name, value in (("command", f"touch {tmp_path}/owned"), ("working_dir", "/"), ("env", {"PYTHONPATH": "/"})):
@@ -231,6 +238,7 @@ def test_a_run_chooses_no_command_no_folder_and_no_environment(server, tmp_path)
     assert list(pool["base_job_template"]["job_configuration"]) == ["stream_output"]
 
 
+@pytest.mark.slow
 def test_the_users_own_commands_find_the_password(server):
     prefect = [sys.executable, "-m", "prefect", "--profile", "srgan-local", "work-pool", "ls"]
     done = subprocess.run(prefect, cwd=server.folder, env=server.env, capture_output=True, text=True)
@@ -244,6 +252,7 @@ def test_the_users_own_commands_find_the_password(server):
     assert shown.stdout == f"{server.password}\n"
 
 
+@pytest.mark.slow
 def test_another_server_is_not_sent_the_password(server, other):
     env = server.env | {"PREFECT_API_URL": f"http://127.0.0.1:{other({})}/api"}
     done = subprocess.run([sys.executable, "-m", "pipelines.infra.gpu_limit"], cwd=server.folder, env=env, capture_output=True, text=True)
@@ -363,6 +372,7 @@ def test_whatever_kills_a_run_leaves_nothing_behind_and_the_next_goes_on(server,
 # -- flows in this process, pages on the server ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_failing_stage_fails_the_flow_and_says_why(here, capfd):
     path = here / "params.yaml"
     path.write_text(path.read_text().replace("- sample", "- smaple", 1))
@@ -374,6 +384,7 @@ def test_a_failing_stage_fails_the_flow_and_says_why(here, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_wrong_parameters_fail_before_anything_runs_and_names_hold_no_password(server, here):
     before = (here / "params.yaml").read_bytes()
     for wrong, message in (
@@ -391,6 +402,7 @@ def test_wrong_parameters_fail_before_anything_runs_and_names_hold_no_password(s
     assert name == "train data.trian=['http://example.org/a.zip']"
 
 
+@pytest.mark.slow
 def test_only_what_a_network_may_mend_is_tried_again(here, monkeypatch):
     tried = []
 
@@ -407,6 +419,7 @@ def test_only_what_a_network_may_mend_is_tried_again(here, monkeypatch):
     assert state.message.startswith("broken")
 
 
+@pytest.mark.slow
 def test_results_are_pushed_and_a_remote_that_is_gone_loses_nothing(here, tmp_path, monkeypatch):
     run("dvc", "remote", "add", "-q", "store", tmp_path / "store", cwd=here)
     state = train(push_to="store", return_state=True)
@@ -420,6 +433,7 @@ def test_results_are_pushed_and_a_remote_that_is_gone_loses_nothing(here, tmp_pa
     assert "send them with: dvc push --remote store" in state.message
 
 
+@pytest.mark.slow
 def test_the_loop_refreshes_trains_promotes_and_is_idle_when_nothing_is_new(server, here):
     write_params(
         here, {f"promote.{rule}": 50.0 for rule in ("max_psnr_y_drop", "max_color_shift_rise", "max_checkerboard_rise", "max_hatch_rise")}
@@ -446,12 +460,14 @@ def test_the_loop_finds_new_data(here):
         assert state.name == "Held"  # six steps of training are worse than bicubic
 
 
+@pytest.mark.slow
 def test_a_decision_that_does_not_run(here):
     state = promote(dry_run=True, return_state=True)  # six steps of training are worse than bicubic
     assert state.name == "Held (dry run)"
     assert "psnr_y: PSNR-Y" in state.message
 
 
+@pytest.mark.slow
 def test_a_folder_is_enlarged_in_shards_and_one_bad_file_is_told(server, here, tmp_path):
     photographs, results = tmp_path / "photographs", tmp_path / "results"
     (photographs / "inside").mkdir(parents=True)

@@ -209,6 +209,7 @@ def commit(folder, name):
     run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", name, cwd=folder)
 
 
+@pytest.mark.slow
 def test_earlier_parameters_bring_their_own_model_page_and_challenger_back(copy_of_project):
     """DVC has it all in its cache, but MLflow's alias is outside, and the page is no out. With links, times of files tell nothing."""
     folder = copy_of_project

@@ -81,6 +81,7 @@ def test_a_plan_says_how_long_it_takes_and_what_to_do_if_it_does_not_fit(tmp_pat
     )
 
 
+@pytest.mark.slow
 def test_the_command_plans_the_parameter_file_and_profiles(tmp_path):
     write_params(tmp_path)
     run("srgan", "download", cwd=tmp_path)

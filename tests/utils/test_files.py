@@ -182,7 +182,7 @@ def test_bytes_and_names_reach_the_disk_before_and_after_the_renaming(tmp_path, 
     ("mount", "said"),
     [
         ("mount -t tmpfs -o size=64k none data", "data/raw/train/sample/brick.png: No space left on device; its disk has 0 MB free"),
-        ("mount -t tmpfs -o ro none data", "data/raw: Read-only file system"),
+        pytest.param("mount -t tmpfs -o ro none data", "data/raw: Read-only file system", marks=pytest.mark.slow),
     ],
 )
 def test_a_full_or_read_only_disk_is_named(tmp_path, mount, said):
