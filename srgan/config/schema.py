@@ -88,7 +88,7 @@ def load(path: str | Path = "params.yaml", warn: bool = True) -> Params:
     if renamed and warn:
         log.warning("%s: old names of options: %s. Rewrite the file with: srgan params update", path, ", ".join(renamed))
     try:
-        return Params.model_validate(values)
+        return Params.model_validate(values, context={"root": path.parent})
     except ValidationError as error:
         problems = sorted((yaml.line_of(root, origin(keys, origins)), text) for keys, text in messages.describe(error, Params, values))
         lines = list(dict.fromkeys(f"{path}:{line}: {text}" for line, text in problems))

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from srgan.config.base import Component, Section, option, refuse, section
 from srgan.config.choice import component, entries, one_of
@@ -98,8 +98,8 @@ class Pretrain(Optimization):
         return self
 
     @model_validator(mode="after")
-    def _check_pretrained(self) -> "Pretrain":
-        if self.pretrained != "scratch" and _is_out(self.pretrained):
+    def _check_pretrained(self, info: ValidationInfo) -> "Pretrain":
+        if self.pretrained != "scratch" and _is_out(self.pretrained, (info.context or {}).get("root", Path())):
             refuse(
                 "pretrained",
                 "the pipeline writes this file, and DVC deletes it before the stage runs. Copy it to another folder and name the copy, or "
@@ -108,10 +108,10 @@ class Pretrain(Optimization):
         return self
 
 
-def _is_out(file: str) -> bool:
-    """Return whether a file, or the target of its links, is in a folder that the pipeline writes."""
-    outs = [Path(out).resolve() for out in OUTS]
-    path = Path(file)
+def _is_out(file: str, root: Path) -> bool:
+    """Return True if a file, or the target of its links, is in a folder that the pipeline of the project in `root` writes."""
+    outs = [(root / out).resolve() for out in OUTS]
+    path = root / file
     for _ in range(40):  # links may form a circle
         path = path.parent.resolve() / path.name  # not the file itself: DVC may have linked it into its cache
         if any(path.is_relative_to(out) for out in outs):

@@ -150,6 +150,15 @@ def test_all_errors_of_a_file_are_reported_at_once_with_their_lines(tmp_path):
     ]
 
 
+def test_a_start_in_the_models_of_another_project_is_allowed(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "params.yaml").write_text(f"pretrain: {{pretrained: {ROOT / 'models' / 'generator.safetensors'}}}\n")
+    assert schema.load(tmp_path / "params.yaml").pretrain.pretrained.endswith("generator.safetensors")
+    (tmp_path / "params.yaml").write_text("pretrain: {pretrained: models/generator.safetensors}\n")
+    with pytest.raises(SrganError, match=r"pretrain.pretrained: the pipeline writes this file"):
+        schema.load(tmp_path / "params.yaml")
+
+
 def test_networks_that_double_take_no_scale_of_five(tmp_path):
     changes = {"model": {"name": "rrdb", "features": 8, "growth": 4, "depth": 1}, "prepare.scale": 5}
     changes |= {"pretrain.patch_size": 100, "train.patch_size": 100}
