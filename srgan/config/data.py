@@ -128,6 +128,9 @@ class Prepare(Section):
     recipe: Recipe = option("bicubic", "preset or list of steps that make the LR images, see docs/degradations.md")
     variants: int = option(4, "LR images per training image, if a step of the recipe cannot run in the training", ge=1, le=64)
     kernel: Literal["matlab", "pillow"] = option("matlab", "bicubic kernel of the LR images: matlab (as in the literature) or pillow")
+    align: Literal["none", "position", "position+color"] = option(
+        "none", "registration of LR images of your own to their HR images: correct the position, or the colors too. none only measures"
+    )
     validation: float = option(0.1, "share of the training images for validation", gt=0, lt=1)
     test: float = option(0.0, "share of the training images for testing in addition to data.test", ge=0, lt=1)
     seed: int = option(0, "seed of the split", ge=0)

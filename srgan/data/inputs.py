@@ -1,4 +1,4 @@
-"""The LR images that `prepare` makes: by the recipe, by a recipe of the test set, or copied from the data set."""
+"""The LR images of `prepare`: made by the recipe or by a recipe of the test set, or those of the data set."""
 
 import hashlib
 import re
@@ -12,10 +12,12 @@ import torch
 
 from srgan.config.data import Prepare
 from srgan.config.recipe import steps_from_json
+from srgan.data.registration import correct, measure
 from srgan.degradations import bicubic
 from srgan.degradations.recipe import Recipe, describe_plan
 from srgan.images.read import as_rgb, read_image
 from srgan.utils.errors import SrganError
+from srgan.utils.files import digest
 
 Record = dict[str, Any]
 
@@ -70,8 +72,44 @@ def digest_of_pixels(image: np.ndarray) -> str:
     return hashlib.sha256(f"{image.shape}".encode() + image.data).hexdigest()
 
 
+@dataclass(frozen=True)
+class OwnPair:
+    """An HR image and the data set's own LR image.
+
+    Attributes:
+        hr_image: `(H, W[, 3])` uint8. Its sides are multiples of the scale.
+        lr_image: `(H / scale, W / scale[, 3])` uint8.
+        record: the measured registration for the manifest. If the pair was corrected, it has the corrections and a digest of the pixels.
+    """
+
+    hr_image: np.ndarray
+    lr_image: np.ndarray
+    record: Record
+
+
+def read_pair(source: Path, image: np.ndarray, options: Prepare) -> OwnPair:
+    """Read the data set's own LR image, measure how it fits its HR image, and correct it by ``prepare.align``.
+
+    Args:
+        source: file of the LR image.
+        image: the HR image, `(H, W[, 3])` uint8.
+        options: scale and align.
+
+    Raises:
+        SrganError: the LR image cannot be read or has another size.
+    """
+    hr_image, lr_image = bicubic.modcrop(image, options.scale), _read_lr(source, image, options.scale)
+    found = measure(hr_image, lr_image, options.scale)
+    record = found.record()
+    if options.align != "none":
+        hr_image, lr_image, corrections = correct(hr_image, lr_image, options.scale, found, options.align == "position+color")
+        if corrections:
+            record |= {"corrected": corrections, "sha256": digest([digest_of_pixels(each) for each in (hr_image, lr_image)])}
+    return OwnPair(hr_image, lr_image, {"registration": record})
+
+
 def make_input(made: Input, image: np.ndarray, pixels: str, options: Prepare) -> tuple[np.ndarray, Record]:
-    """Make an LR image.
+    """Make an LR image by a recipe.
 
     Args:
         made: how.
@@ -81,12 +119,7 @@ def make_input(made: Input, image: np.ndarray, pixels: str, options: Prepare) ->
 
     Returns:
         The LR image, and the drawn parameters for the manifest.
-
-    Raises:
-        SrganError: the data set's own LR image does not fit.
     """
-    if made.source is not None:
-        return _read_lr(made.source, image, options.scale), {}
     hr_image = bicubic.modcrop(image, options.scale)
     if made.recipe.is_bicubic:
         return bicubic.bicubic_downscale(hr_image, options.scale, options.kernel), {}

@@ -16,7 +16,7 @@ import numpy as np
 
 from srgan.config.data import Prepare
 from srgan.data import near_duplicates
-from srgan.data.inputs import Input, Record, digest_of_pixels, make_input, reason, recipes_of_test_sets, variants
+from srgan.data.inputs import Input, Record, digest_of_pixels, make_input, read_pair, reason, recipes_of_test_sets, variants
 from srgan.data.layouts import lr_of, other_scales
 from srgan.data.manifest import FILE, Part
 from srgan.data.names import unique_names
@@ -67,7 +67,7 @@ class _Done:
     bad: str = ""  # the reason to skip the image
     pixels: str = ""  # digest
     size: tuple[int, int] = (0, 0)  # HR height and width
-    records: list[Record] = field(default_factory=list)  # of each LR image of a validation or test image, for the manifest
+    records: list[Record] = field(default_factory=list)  # of each LR image, for the manifest. The store's have none, but for own ones
     packed: Path | None = None  # for the store
     packed_sha256: str = ""
     matches: list[tuple[str, int]] = field(default_factory=list)  # references that this training image shows
@@ -88,14 +88,18 @@ def _prepare_one(task: _Task) -> _Done:
     if task.references and (matches := _references(task.references).find(near_duplicates.fingerprint(image), pixels)):
         return _Done(task, pixels=pixels, size=(image.shape[0], image.shape[1]), matches=matches)
     try:
-        made = [make_input(one, image, pixels, task.options) for one in task.inputs]
+        own = next((read_pair(one.source, image, task.options) for one in task.inputs if one.source), None)
+        hr_image = own.hr_image if own else hr_image
+        made = [
+            (own.lr_image, own.record) if own and one.source else make_input(one, hr_image, pixels, task.options) for one in task.inputs
+        ]
     except SrganError as error:
         return _Done(task, bad=str(error))
     size = (hr_image.shape[0], hr_image.shape[1])
     if task.part == "train":
         (packed,) = task.files
         checksum = pack(packed, as_rgb(hr_image), *(as_rgb(lr_image) for lr_image, _ in made))
-        return _Done(task, pixels=pixels, size=size, packed=packed, packed_sha256=checksum)
+        return _Done(task, pixels=pixels, size=size, packed=packed, packed_sha256=checksum, records=[own.record] if own else [])
     hr_path, *lr_paths = task.files
     records = [{"lr_sha256": _write_png(path, lr_image)} | drawn for path, (lr_image, drawn) in zip(lr_paths, made, strict=True)]
     hr_sha256 = _write_png(hr_path, hr_image)
@@ -308,11 +312,13 @@ class _Preparation:
                 "source_sha256": record["sha256"],
                 "licence": record["licence"],
             }
-            if done.task.part == "train":
-                images.append({"set": done.task.set} | image | {"own_lr": self.lr_images[number] is not None})
+            own = self.lr_images[number]
+            if done.task.part == "train" and not done.records:
+                images.append({"set": done.task.set} | image | {"own_lr": False})
             for made, of_input in zip(done.task.inputs, done.records, strict=False):
                 original = {} if made.set == done.task.set else {"original": done.task.set}
-                images.append({"set": made.set} | original | image | {"own_lr": made.source is not None} | of_input)
+                lr_image = {"own_lr": True, "lr_source": own["path"]} if own and made.source else {"own_lr": False}
+                images.append({"set": made.set} | original | image | lr_image | of_input)
         left_out: dict[str, list[Any]] = {
             "skipped": self.skipped,
             "leaks": self.leaks,
@@ -336,10 +342,13 @@ class _Preparation:
         recipes = {name: made for inputs in self.test_inputs.values() for name, made in inputs if made}  # of the test sets that have one
         learned_from = sorted(image["source_sha256"] for image in images if image["part"] == "train")
         learned_from += sorted(given[image["source"]][0] for image in images if image["part"] == "train" and image["source"] in given)
+        corrected = {image["source"]: found for image in images if "corrected" in (found := image.get("registration", {}))}
+        learned_from += sorted(each for image in images if image["part"] == "train" for each in _corrected(image, corrected))
         scored = sorted(
             [image["set"], image["name"], image["source_sha256"]]
             + ([_rule(recipes[image["set"]], options)] if image["set"] in recipes else given.get(image["source"], []))
             + ([] if image.get("reference", True) else ["no original"])
+            + _corrected(image, corrected)
             for image in images
             if image["part"] == "test"
         )
@@ -367,6 +376,12 @@ class _Preparation:
 def _rule(recipe: Recipe, options: Prepare) -> Any:
     """Return how a recipe makes images ahead, for digests."""
     return options.kernel if recipe.is_bicubic else [recipe.digest, options.seed]
+
+
+def _corrected(image: Record, corrected: dict[str, Record]) -> list[str]:
+    """Return the digest of a corrected pair. A recipe of the same test set has its HR image, which a correction of the position cuts."""
+    found = corrected.get(image["source"], {"corrected": []})
+    return [found["sha256"]] if "position" in found["corrected"] or (image["own_lr"] and found["corrected"]) else []
 
 
 def _label(done: _Done) -> str:

@@ -10,7 +10,9 @@ import numpy as np
 from srgan.data.download.catalog import DATA_SETS
 from srgan.data.manifest import Part, recipe_of
 from srgan.data.packed_store import Store
+from srgan.degradations.bicubic import modcrop
 from srgan.degradations.recipe import Recipe, in_words
+from srgan.evaluation import registration_sheet
 from srgan.evaluation.page import render
 from srgan.evaluation.recipe_sheet import MAX_RECIPES, ORIGINALS, Sheet, make_sheet
 from srgan.images.read import read_rgb
@@ -68,6 +70,12 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
         citations={name: DATA_SETS[name] for name in dict.fromkeys(entry["set"] for entry in sets) if name in DATA_SETS},
         most=MAX_THUMBNAILS,
         own_lr=sorted({image["set"] for image in images if image.get("own_lr")}),
+        registrations=[
+            (*place, registration_sheet.summarise(group))
+            for place, group in sorted(groups.items(), key=lambda item: PARTS.index(item[0][0]))
+            if any("registration" in image for image in group)
+        ],
+        displaced=[thumbnails.overlays(image) for image in registration_sheet.worst(images)] if thumbnails else [],
     )
     files.write_text(path, page.encode(errors="backslashreplace").decode())  # names of files may hold bytes that are not text
 
@@ -164,6 +172,19 @@ class _Thumbnails:
         size = (2 * side * scale, 2 * side * scale)
         first, second = (cv2.resize(np.ascontiguousarray(region), size, interpolation=cv2.INTER_NEAREST) for region in (large, small))
         return _jpeg(first), _jpeg(second)
+
+    def overlays(self, image: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
+        """Return a record of the manifest, and HR and LR image on top of each other, before and after the correction."""
+        lr_image = read_rgb(self.raw / image["lr_source"])
+        hr_image = read_rgb(self.raw / image["source"])
+        scale = hr_image.shape[0] // lr_image.shape[0]
+        place = registration_sheet.busiest(lr_image, scale)
+        before = _jpeg(registration_sheet.overlay(modcrop(hr_image, scale), lr_image, place))
+        if "corrected" not in image["registration"]:
+            return image, before, ""
+        corrected = self._read(image, "lr")
+        top, left = (place[axis] - (lr_image.shape[axis] - corrected.shape[axis]) // 2 for axis in (0, 1))  # borders are cut alike
+        return image, before, _jpeg(registration_sheet.overlay(self._read(image, "hr"), corrected, (top, left)))
 
     def _read(self, image: dict[str, Any], kind: Literal["hr", "lr"]) -> np.ndarray:
         if image["part"] == "train":

@@ -7,6 +7,7 @@ from srgan.config.schema import Params
 from srgan.data.prepare import NotPrepared
 from srgan.data.prepare import prepare as prepare_images
 from srgan.evaluation.data_card import write_data_card
+from srgan.evaluation.registration_sheet import log_lines
 from srgan.utils import machine
 from srgan.utils.errors import SrganError
 
@@ -37,5 +38,10 @@ def run(project: Project, params: Params, processes: int | None = None) -> None:
     for part in ("train", "validation", "test"):
         names = [image["name"] for image in manifest["images"] if image["part"] == part]
         log.info("%s: %d images%s", part, len(names), f" ({', '.join(names)})" if len(names) <= MAX_NAMES else "")
+    lines, warnings = log_lines(manifest["images"], params.prepare.align)
+    for line in lines:
+        log.info(line)
+    for line in warnings:
+        log.warning(line)
     write_data_card(card, manifest, project.prepared, project.raw)
     log.info("Data card: %s", card)
