@@ -1,12 +1,16 @@
 """`srgan data`: the catalogue of data sets and weights."""
 
+import json
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from srgan.commands.options import DEFAULT_PARAMS, ParamsFile
+from srgan.utils.addresses import without_secrets
+from srgan.utils.cache import expand_home
+from srgan.utils.errors import SrganError
 
 app = typer.Typer(help="List data sets and weights, with their terms. Estimate the degradations of photographs.")
 log = logging.getLogger(__name__)
@@ -21,17 +25,26 @@ def _names() -> list[str]:
 @app.command("list")
 def list_() -> None:
     """Print the catalogue, a line for each entry."""
-    from srgan.data.download import describe
+    from srgan.data.download.catalog import DATA_SETS, WEIGHTS
 
-    print(describe.list_datasets())
+    print(f"{'name':12} {'train':>6} {'test':>5} {'download':>10}  content")
+    for entry in DATA_SETS.values():
+        train, test = (entry.counts.get(split, "-") for split in ("train", "test"))
+        files = {file for sources in entry.sources.values() for file in sources[0].files}
+        size = "installed" if entry.package else _size(*(file.size for file in files))
+        print(f"{entry.name:12} {train:>6} {test:>5} {size:>10}  {entry.title}")
+    print("\nweights")
+    for weights in WEIGHTS.values():
+        print(f"{weights.name:12} {'':12} {_size(weights.files[0].size):>10}  {weights.title}")
+    print("\nName data sets under `data` in params.yaml. Your own folders, archives and URLs work there too.")
 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A data set or weights.", autocompletion=_names)]) -> None:
     """Print files, checksums, terms and citation."""
-    from srgan.data.download import describe
+    from srgan.data.download.catalog import CATALOG
 
-    print(describe.describe_dataset(name))
+    print(_yaml({name: _find(name, CATALOG["data_sets"] | CATALOG["weights"])}))
 
 
 @app.command()
@@ -43,9 +56,16 @@ def licence(
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Print terms and citations of data sets."""
-    from srgan.data.download import describe
+    from srgan.data.download.catalog import CATALOG
 
-    print(describe.licences(names or _chosen(params)))
+    terms: dict[str, Any] = {}
+    for name in names or _chosen(params):
+        if name not in CATALOG["data_sets"] and ("/" in name or expand_home(name).exists()):
+            terms[without_secrets(name)] = "your own, without recorded terms"
+        else:
+            entry = _find(name, CATALOG["data_sets"])
+            terms[name] = {key: entry[key] for key in ("title", "licence", "citation", "homepage")}
+    print(_yaml(terms))
 
 
 @app.command()
@@ -77,3 +97,23 @@ def _chosen(path: Path) -> list[str]:
     data = schema.load(path).data
     places = [entry.folder if isinstance(entry, OwnSet) else entry for entry in (*data.sets("train"), *data.sets("test"))]
     return list(dict.fromkeys(places))
+
+
+def _find(name: str, entries: dict[str, Any]) -> dict[str, Any]:
+    from srgan.config.yaml import nearest
+
+    if name not in entries:
+        raise SrganError(f"the catalogue has no '{name}'{nearest(name, tuple(entries))}")
+    return entries[name]
+
+
+def _yaml(entries: dict[str, Any]) -> str:
+    import yaml
+
+    unshared = json.loads(json.dumps(entries))  # else YAML writes an alias for a file of two data sets
+    return yaml.safe_dump(unshared, sort_keys=False, allow_unicode=True, width=110).rstrip()
+
+
+def _size(*sizes: int) -> str:
+    size = sum(sizes) if all(sizes) else 0
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size else "?"

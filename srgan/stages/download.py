@@ -8,7 +8,6 @@ from srgan.config.schema import Params
 from srgan.data.choice import choose, inputs_of_test_sets
 from srgan.data.download import datasets
 from srgan.data.download.catalog import Split
-from srgan.data.download.checksums import Checksums
 from srgan.data.left_out import LeftOut, described
 from srgan.data.walk import OTHER_SPLIT
 from srgan.utils.errors import SrganError
@@ -29,7 +28,7 @@ def run(project: Project, params: Params) -> None:
         project: the files.
         params: the whole configuration.
     """
-    images, rows, checksums = [], [], Checksums(project.checksums)
+    images, rows, checksums = [], [], datasets.Checksums(project.checksums)
     content: dict[str, dict[str, set[str]]] = {"train": {}, "test": {}}
     chosen = {split: choose(params.data.sets(split), split, project.root) for split in SPLITS}
     inputs = inputs_of_test_sets(params.data, project.root)

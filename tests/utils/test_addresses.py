@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from srgan.config import schema
-from srgan.data.download.checksums import Checksums
+from srgan.data.download.datasets import Checksums
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError, reason
 from tests.data.download.test_datasets import write_zip

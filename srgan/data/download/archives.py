@@ -16,7 +16,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Any
+from types import SimpleNamespace
+from typing import Any
 
 from srgan.data.left_out import LeftOut
 from srgan.data.names import safe_path
@@ -43,11 +44,8 @@ def is_archive(name: str) -> bool:
 def unpack(archive: Path, folder: Path, wanted: Callable[[str], str | None], left_out: LeftOut) -> None:
     """Write the wanted files of a zip or tar archive, detected by its content, into an existing folder.
 
-    Args:
-        archive: the file to read.
-        folder: destination.
-        wanted: maps a file's path in the archive to its path below `folder`, or to None to omit it.
-        left_out: counts links, devices and names that are too long. They are not written.
+    `wanted` maps a file's path in the archive to its path below `folder`, or to None to omit it. `left_out` counts links, devices and
+    names that are too long, which are not written.
 
     Raises:
         BadArchive: it is damaged or encrypted, exceeds a limit, or has a path that leads outside.
@@ -96,17 +94,27 @@ def _entries(archive: Path, limit: int) -> Generator[tuple[str, bool, Any], None
                     yield entry.filename, stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG), partial(opened_zip.open, entry)
         return
     decompress: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(magic, Path.open)
+    length = content = 0  # bytes read, and the position after the last byte that is not zero
     with decompress(archive, "rb") as source:
-        stream = _LimitedReader(archive, source, limit)
-        with tarfile.open(fileobj=stream, mode="r|") as opened:  # type: ignore[call-overload]
+
+        def read(size: int) -> bytes:
+            nonlocal length, content
+            block = source.read(size)
+            content = length + len(block.rstrip(b"\0")) if block.strip(b"\0") else content
+            length += len(block)
+            if length > limit:  # headers can be bombs too
+                raise _too_large(archive, limit)
+            return block
+
+        with tarfile.open(fileobj=SimpleNamespace(read=read), mode="r|") as opened:
             while info := opened.next():
                 if not info.isdir():
                     yield info.name, info.isfile(), partial(opened.extractfile, info)
-                opened.members.clear()  # tarfile would keep them all
-            while stream.read(BLOCK):
+                opened.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
+            while read(BLOCK):
                 pass
             # tarfile takes a damaged header for the end of the archive.
-            if stream.length < opened.offset + tarfile.BLOCKSIZE or stream.content > opened.offset:
+            if length < opened.offset + tarfile.BLOCKSIZE or content > opened.offset:
                 raise tarfile.ReadError(f"it is damaged or incomplete at byte {opened.offset:,}")
 
 
@@ -135,20 +143,3 @@ class _ZipReader(io.BufferedReader):
             found = f"its list of entries takes {size / 1e6:.0f} MB, more than {MAX_DIRECTORY_BYTES / 1e6:.0f} MB"
             raise BadArchive(f"{self.name}: {found}. It is not unpacked. Unpack it yourself and name the folder")
         return super().read(size)
-
-
-class _LimitedReader:
-    """The bytes of a tar archive with a limit: headers can be bombs too."""
-
-    def __init__(self, archive: Path, source: IO[bytes], limit: int) -> None:
-        self.archive, self.source, self.limit = archive, source, limit
-        self.length = self.content = 0  # bytes read, and the position after the last byte that is not zero
-
-    def read(self, size: int) -> bytes:
-        block = self.source.read(size)
-        if content := len(block.rstrip(b"\0")):
-            self.content = self.length + content
-        self.length += len(block)
-        if self.length > self.limit:
-            raise _too_large(self.archive, self.limit)
-        return block

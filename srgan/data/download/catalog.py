@@ -12,7 +12,6 @@ from pydantic.dataclasses import dataclass
 
 from srgan.utils.addresses import without_secrets
 from srgan.utils.cache import expand_home
-from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 
 Split = Literal["train", "test"]
@@ -52,7 +51,7 @@ class Source:
 
     files: tuple[File, ...]
     inside: tuple[str, ...] = ("*",)  # patterns of the images' paths in an archive. ``*`` matches ``/`` too
-    images: str = ""  # published digest of the images (see `checksums.digest_of`), for files without SHA-256
+    images: str = ""  # published digest of the images (see `datasets.digest_of`), for files without SHA-256
     label: str = ""  # default: the first address
 
     @property
@@ -81,19 +80,8 @@ class DataSet:
     folder: Path | None = None  # the user's own folder of images
     hr: str = ""  # its subfolder of HR images, if the user names one
     lr: str = ""  # its subfolder of LR images
+    package: str = ""  # the installed package that ships the images
     reference: bool = True  # False for images without originals, which are inputs themselves
-
-    @property
-    def size(self) -> int:
-        """Bytes to download from the first source of each split, 0 if unknown."""
-        files = {file for sources in self.sources.values() for file in sources[0].files}
-        return sum(file.size for file in files) if all(file.size for file in files) else 0
-
-    @property
-    def package(self) -> str:
-        """The installed package that ships the images, if any."""
-        urls = [file.urls[0] for sources in self.sources.values() for source in sources for file in source.files]
-        return urls[0].removeprefix("package:").split("/")[0] if urls and urls[0].startswith("package:") else ""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -118,17 +106,11 @@ WEIGHTS: dict[str, Weights] = _entries(Weights, "weights")
 
 
 def local_path(address: str) -> Path | None:
-    """Return the path behind a path, ``file://`` or ``package:NAME/...``. Return None for an address of another machine.
-
-    Raises:
-        SrganError: the package is not installed.
-    """
+    """Return the path behind a path, ``file://`` or ``package:NAME/...``. Return None for an address of another machine."""
     if address.startswith("package:"):
         name, _, inner = address.removeprefix("package:").partition("/")
         spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise SrganError(f"the package {name} is not installed. Run: pip install {name}")
-        return Path(spec.origin).parent / inner
+        return Path((spec and spec.origin) or name).parent / inner
     if address.startswith("file://"):
         return Path(os.fsdecode(urllib.parse.unquote_to_bytes(urllib.parse.urlparse(address).path)))
     return None if "://" in address else Path(address)

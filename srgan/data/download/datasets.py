@@ -4,6 +4,7 @@ Sources in order: the mirror (``SRGAN_MIRROR``, a folder or an address with ``da
 A mirror that is an address lists its images in ``MANIFEST.sha256``, in the format of ``sha256sum``. Downloads stay in the cache.
 """
 
+import json
 import logging
 import os
 import re
@@ -16,9 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from srgan.data import layouts
-from srgan.data.download.archives import BadArchive, is_archive, unpack
+from srgan.data.download.archives import is_archive, unpack
 from srgan.data.download.catalog import DataSet, File, Source, Split, in_mirror, local_path, mirror
-from srgan.data.download.checksums import Checksums, digest_of
 from srgan.data.download.http import TransferError, transfer
 from srgan.data.left_out import LeftOut
 from srgan.data.names import SafePaths, safe_path
@@ -27,7 +27,7 @@ from srgan.images.read import SUFFIXES
 from srgan.utils.addresses import without_secrets
 from srgan.utils.cache import cache_folder
 from srgan.utils.errors import SrganError, Unreachable
-from srgan.utils.files import copy, digest
+from srgan.utils.files import copy, digest, write_json
 
 MANIFEST = "MANIFEST.sha256"
 Record = dict[str, Any]
@@ -35,15 +35,56 @@ Record = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
+class Checksums:
+    """A file under version control that maps ``NAME/SPLIT``, or the address of a user's file, to the digest of its images.
+
+    Later downloads, on any machine, must match the first. Addresses are written without password and query.
+
+    Raises:
+        SrganError: the file is not valid.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.added = path, dict[str, str]()
+        try:
+            self.stored: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            self.known = {without_secrets(key): str(value) for key, value in self.stored.items()}  # former versions wrote whole addresses
+        except (ValueError, AttributeError) as error:
+            raise SrganError(f"{path}: not valid JSON ({error}). Restore it with git, or delete it") from error
+
+    def check(self, key: str, images: list[str]) -> bool:
+        """Compare the SHA-256 of a data set's images with the recorded digest, or record it. Return True if there was one.
+
+        Raises:
+            SrganError: the images differ from those of the first download.
+        """
+        key, actual = without_secrets(key), digest_of(images)
+        if key not in self.known:
+            self.added[key] = actual
+        elif actual != self.known[key]:
+            advice = f"If the new ones are right, delete that line of {self.path}"
+            raise SrganError(f"{key}: these images are not those of the first download (digest {actual[:12]}...). {advice}")
+        return key in self.known
+
+    def save(self) -> None:
+        """Write new digests."""
+        if self.known | self.added != self.stored:
+            write_json(self.path, dict(sorted((self.known | self.added).items())))
+        if self.known.keys() != self.stored.keys():
+            log.warning("%s: removed passwords and tokens from addresses. Commit it, and replace those that others could read", self.path)
+        if self.added:
+            log.info("%s: recorded %s. Commit this file", self.path, ", ".join(sorted(self.added)))
+
+
+def digest_of(images: list[str]) -> str:
+    """Return the digest of a data set from the SHA-256 of its images. Names and order do not change it."""
+    return digest(sorted(images))
+
+
 def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checksums, left_out: LeftOut) -> list[Record]:
     """Write the images of one split of a data set to a new folder, under names that are safe for every tool.
 
-    Args:
-        entry: the data set.
-        split: ``train`` or ``test``.
-        folder: destination. It must not exist.
-        checksums: digests of former downloads.
-        left_out: counts the files that are not part of the set.
+    `left_out` counts the files that are not part of the set.
 
     Returns:
         A record per image: `file` (path below `folder`), `sha256`, `group`, `licence`. If the set has its own LR images, also `name`
@@ -52,9 +93,8 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
     Raises:
         SrganError: no source has the whole, unchanged set. The message has the reason for each source.
     """
-    reasons: list[str] = []
+    reasons, published = list[str](), entry.sources.get(split, ())
     kind: type[SrganError] = SrganError
-    published = entry.sources.get(split, ())
     for source in [_of_folder(entry, split, left_out)] if entry.folder else [*_of_mirror(entry, split), *published]:
         tried = LeftOut()
         try:
@@ -63,12 +103,12 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
         except SrganError as error:
             if entry.folder:
                 raise SrganError(f"data set '{entry.name}': {error}") from error
-            log.warning("data set %s: not from %s: %s", entry.name, source.place, error)
             reasons.append(f"{source.place}: {error}")
+            log.warning("data set %s: not from %s", entry.name, reasons[-1])
             kind = Unreachable if isinstance(error, Unreachable) else kind
             for file in source.files:
                 if not file.sha256:  # the next download may differ
-                    shutil.rmtree(_cached(file), ignore_errors=True)
+                    shutil.rmtree(_cached(file).parent, ignore_errors=True)
             continue
         log.info("data set %s: %d %s images from %s", entry.name, len(records), split, source.place)
         if source.place.startswith("http://") and not known and not (source in published and source.verified):
@@ -90,9 +130,8 @@ def _compare(entry: DataSet, split: Split, source: Source, records: list[Record]
         return True
     groups = {f"{entry.name}/{split}": images}
     if not entry.counts:  # of the user: one key an address, so a new address does not change the others
-        remote = {file.urls[0]: file.name for file in source.files if not file.local}
-        groups = {url: [record["sha256"] for record in records if is_archive(name) or record["file"] == safe_path(name)]
-                  for url, name in remote.items()}  # fmt: skip
+        groups = {file.urls[0]: [record["sha256"] for record in records if is_archive(file.name) or record["file"] == safe_path(file.name)]
+                  for file in source.files if not file.local}  # fmt: skip
     new = [key for key, group in groups.items() if not checksums.check(key, group)]
     return not new
 
@@ -130,15 +169,14 @@ def _of_mirror(entry: DataSet, split: Split) -> list[Source]:
 
 def _manifest() -> dict[str, str]:
     """Return the mirror's list of files, path -> SHA-256. A mirror without one has an empty list."""
-    with tempfile.TemporaryDirectory() as folder:
-        local = local_path(mirror())
+    local = local_path(mirror())
+    with tempfile.TemporaryDirectory() as folder, suppress(FileNotFoundError, NotADirectoryError, TransferError):
         path = (local or Path(folder)) / MANIFEST
-        with suppress(TransferError):  # logged by `transfer`
-            transfer({} if local else {path: File((in_mirror(MANIFEST),))}, MANIFEST)
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    listed = re.findall(r"^([0-9a-f]{64}) [ *](?:\./)?(\S.*?)\r?$", text, re.MULTILINE)
-    # The mirror is untrusted: a name must not lead out of the destination.
-    return {name: checksum for checksum, name in listed if not {"..", ""} & set(name.split("/")) and "\\" not in name}
+        transfer({} if local else {path: File((in_mirror(MANIFEST),))}, MANIFEST)
+        listed = re.findall(r"^([0-9a-f]{64}) [ *](?:\./)?(\S.*)$", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        # The mirror is untrusted: a name must not lead out of the destination.
+        return {name: checksum for checksum, name in listed if not {"..", ""} & set(name.split("/")) and "\\" not in name}
+    return {}
 
 
 # -- images of a source ------------------------------------------------------------------------------------------------------
@@ -156,14 +194,15 @@ def _fetch(entry: DataSet, split: Split, source: Source, folder: Path, left_out:
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for file, path in _local_files(source.files, entry.name).items():
+    paths = {file: file.local or _cached(file) for file in source.files}
+    transfer({path: file for file, path in paths.items() if not file.local}, entry.name)
+    for file, path in paths.items():
+        if not path.is_file():
+            raise SrganError(f"{path}: no such file")
+        if file.local and not file.matches(path):
+            raise SrganError(f"{path}: its SHA-256 is not {file.sha256[:12]}...")
         if is_archive(file.name):
-            try:
-                unpack(path, folder, wanted, left_out)
-            except BadArchive:
-                if not file.local:
-                    path.unlink()  # the next run must not find it
-                raise
+            unpack(path, folder, wanted, left_out)
         else:
             target = safe(file.name)
             described[target] = file
@@ -183,20 +222,8 @@ def _fetch(entry: DataSet, split: Split, source: Source, folder: Path, left_out:
 
 
 def _cached(file: File) -> Path:
-    """Return the cache's folder for a file. It depends on the address only, so data sets share archives."""
-    return cache_folder() / digest(file.urls[0])[:12]
-
-
-def _local_files(files: tuple[File, ...], title: str) -> dict[File, Path]:
-    """Return the verified local path of each file. Files of other machines are downloaded into the cache."""
-    paths = {file: file.local or _cached(file) / safe_path(PurePosixPath(file.name).name) for file in files}
-    transfer({path: file for file, path in paths.items() if not file.local}, title)
-    for file, path in paths.items():
-        if not path.is_file():
-            raise SrganError(f"{path}: no such file")
-        if file.local and not file.matches(path):
-            raise SrganError(f"{path}: its SHA-256 is not {file.sha256[:12]}...")
-    return paths
+    """Return the path of a download in the cache. Its folder depends on the address only, so data sets share archives."""
+    return cache_folder() / digest(file.urls[0])[:12] / safe_path(PurePosixPath(file.name).name)
 
 
 def _remove_common_folders(folder: Path) -> None:

@@ -82,7 +82,7 @@ def _transfer_one(path: Path, file: File, progress: Progress, stop: threading.Ev
                 reasons.append(without_secrets(f"{url}: {failure}"))
                 log.warning("%s", reasons[-1])
             finally:
-                if not part.version:
+                if not part.resume()[1]:
                     part.discard()
     raise TransferError(f"failed to download {path.name}: {'; '.join(reasons)}")
 
@@ -95,14 +95,11 @@ class _Part:
         self.path = path.with_name(f"{path.name}.{digest(url)[:8]}.part")
         self.note = self.path.with_suffix(".part.version")
 
-    @property
-    def version(self) -> str:
+    def resume(self) -> tuple[int, str]:
+        """Return the number of received bytes and the version, 0 and an empty text if they are of no use."""
         version = self.note.read_text("ascii", "replace") if self.note.exists() else ""
-        return version if version.isascii() and version.isprintable() else ""  # a damaged note must not enter a header
-
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size if self.path.exists() else 0
+        usable = version.isascii() and version.isprintable() and self.path.exists()  # a damaged note must not enter a header
+        return (self.path.stat().st_size, version) if version and usable else (0, "")
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -121,43 +118,42 @@ def _retry(part: _Part, file: File, progress: Progress, stop: threading.Event) -
                     raise TransferError("interrupted")
             return
         except _Failure as failure:
-            failures = 1 if part.size > furthest else failures + 1
-            furthest = max(furthest, part.size)
+            failures = 1 if reported > furthest else failures + 1
+            furthest = max(furthest, reported)
             if failures >= failure.attempts:
                 progress.add(-reported)
                 raise
             wait = min(max(MIN_WAIT * 2 ** (failures - 1), failure.wait), MAX_WAIT)
-            log.info("%s: %s. Retrying in %.0f s from byte %d", without_secrets(part.url), failure, wait, part.size)
+            log.info("%s: %s. Retrying in %.0f s", without_secrets(part.url), failure, wait)
             stop.wait(wait)
 
 
 def _receive(part: _Part, file: File) -> Iterator[int]:
     """Make one attempt and verify the file. Yield the received bytes after each block."""
-    version, total = part.version, file.size
-    size = resumed = part.size if version else 0
+    size, version = part.resume()
+    resumed, total = size > 0, file.size
     yield size
-    if not total or size != total:  # else a former process was killed before the rename
-        with closing(_request(part.url, size, version)) as answer:
-            size, offered, version = next(answer)
-            if total and offered not in (0, total):
-                raise _Failure(f"offers {offered:,} bytes, expected {total:,}")
-            total = total or offered
-            with part.path.open("ab" if size else "wb") as out:
-                if not size:
-                    write_text(part.note, version)
-                for block in answer:
-                    usage = shutil.disk_usage(part.path.parent)
-                    needed = total - size if total else min(RESERVE, usage.total / 20)
-                    if usage.free < needed:
-                        found = f"{needed / 1e9:.1f} GB needed, {usage.free / 1e9:.1f} GB free"
-                        raise SrganError(f"{part.path}: no room: {found}. Free some space, or set SRGAN_CACHE to another folder")
-                    out.write(block)
-                    out.flush()
-                    size += len(block)
-                    yield size
-                    if size > total > 0:
-                        break
-                os.fsync(out.fileno())
+    with closing(_request(part.url, size, version)) as answer:
+        size, offered, version = next(answer)
+        if total and offered not in (0, total):
+            raise _Failure(f"offers {offered:,} bytes, expected {total:,}")
+        total = total or offered
+        with part.path.open("ab" if size else "wb") as out:
+            if not size:
+                write_text(part.note, version)
+            for block in answer:
+                usage = shutil.disk_usage(part.path.parent)
+                needed = total - size if total else min(RESERVE, usage.total / 20)
+                if usage.free < needed:
+                    found = f"{needed / 1e9:.1f} GB needed, {usage.free / 1e9:.1f} GB free"
+                    raise SrganError(f"{part.path}: no room: {found}. Free some space, or set SRGAN_CACHE to another folder")
+                out.write(block)
+                out.flush()
+                size += len(block)
+                yield size
+                if size > total > 0:
+                    break
+            os.fsync(out.fileno())
     if size < total:
         raise _Failure(f"connection broken after {size:,} of {total:,} bytes", ATTEMPTS)
     checksum = sha256(part.path) if file.sha256 else ""
@@ -211,8 +207,8 @@ def _request_http(url: str, start: int, version: str) -> Iterator[Any]:
             yield start, start + length if length else 0, tag
             yield from iter(partial(response.raw.read1, BLOCK, decode_content=False), b"")
         else:
-            advice = ". Put user and password into ~/.netrc" if status in (401, 403) else ""
-            advice = f": another range than requested ({span or 'not stated'})" if status == 206 else advice
+            login = ". Put user and password into ~/.netrc"
+            advice = {206: f": another range than requested ({span})", 401: login, 403: login}.get(status, "")
             attempts = ATTEMPTS if status in (408, 425, 429) or status >= 500 else 0
             wait = response.headers.get("Retry-After", "")
             wait_seconds = float(wait) if wait.isascii() and wait.isdecimal() else 0.0

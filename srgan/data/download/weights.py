@@ -26,20 +26,16 @@ def weights_path(name: str) -> Path:
         WeightsUnavailable: no file was found. The message has every searched place.
     """
     files, hub = WEIGHTS[name].files, Path(torch.hub.get_dir()) / "checkpoints"
-    place = mirror()
-    local = local_path(place) if place else None
+    local = local_path(mirror()) if mirror() else None
     folders = [hub, local / "weights"] if local else [hub]
-    for folder in folders:
-        for file in files:
-            path = folder / file.name
-            if path.is_file() and file.matches(path):
+    for path, file in ((folder / file.name, file) for folder in folders for file in files):
+        if path.is_file():
+            if file.matches(path):
                 return path
-            if path.is_file():
-                log.warning("%s: its SHA-256 does not start with %s. It is not used, delete it", path, file.sha256[:8])
+            log.warning("%s: its SHA-256 does not start with %s. It is not used, delete it", path, file.sha256[:8])
     searched, reasons = list(map(str, folders)), list[str]()
     for file in files:
-        remote = [in_mirror(f"weights/{file.name}")] if place and not local else []
-        urls = (*remote, *(url for url in file.urls if "://" in url))
+        urls = tuple(url for url in (in_mirror(f"weights/{file.name}"), *file.urls) if not local_path(url))
         searched += urls
         try:
             if urls:

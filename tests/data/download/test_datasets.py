@@ -24,8 +24,7 @@ from srgan.data.choice import choose
 from srgan.data.download import catalog, datasets
 from srgan.data.download import http as transfer
 from srgan.data.download.catalog import DATA_SETS, File, Source
-from srgan.data.download.checksums import Checksums, digest_of
-from srgan.data.download.datasets import fetch_data_set
+from srgan.data.download.datasets import Checksums, digest_of, fetch_data_set
 from srgan.data.left_out import LeftOut
 from srgan.utils.cache import cache_folder
 from srgan.utils.errors import SrganError
