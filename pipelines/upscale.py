@@ -1,4 +1,4 @@
-"""Upscaling of image folders as a Prefect flow."""
+"""Upscaling, restoration or colorization of image folders as a Prefect flow."""
 
 import tempfile
 from pathlib import Path
@@ -13,9 +13,11 @@ from pydantic import Field
 
 from pipelines.infra import gpu_limit
 from pipelines.infra.flow_run import exclusive, failed_state, run_name
-from srgan.config.project import Project
+from srgan.config import schema
+from srgan.config.project import Project, registered_name
 from srgan.evaluation.model_card import escaped
 from srgan.images.suffixes import WrittenSuffix
+from srgan.tasks import task_of
 from srgan.utils.errors import SrganError
 
 if TYPE_CHECKING:
@@ -23,12 +25,10 @@ if TYPE_CHECKING:
     from srgan.inference.batch import Job
     from srgan.inference.upscaler import Upscaler
 
-CHAMPION = "models:/srgan-x4@champion"
-
 
 @task(task_run_name="{title}", cache_policy=NO_CACHE)
 def upscale_shard(upscaler: "Upscaler", jobs: "list[Job]", settings: "Options", overwrite: bool, title: str) -> list[str]:
-    """Upscale some of the images and return the failures. A failure does not stop the others."""
+    """Process some of the images and return the failures. A failure does not stop the others."""
     from srgan.inference import batch
 
     return batch.run(upscaler, jobs, settings, overwrite)
@@ -36,13 +36,13 @@ def upscale_shard(upscaler: "Upscaler", jobs: "list[Job]", settings: "Options", 
 
 @flow(
     name="batch-upscale",
-    description="Upscale a folder of images with the champion.",
+    description="Upscale, restore or colorize a folder of images with the champion.",
     flow_run_name=run_name(lambda parameters: f"upscale {parameters.get('source')} to {parameters.get('target')}"),
 )
 def batch_upscale(
     source: str,
     target: str,
-    model: str = CHAMPION,
+    model: str | None = None,
     shard: Annotated[int, Field(ge=1)] = 100,
     format: WrittenSuffix | None = None,
     outscale: Annotated[float, Field(gt=0, le=64)] | None = None,
@@ -53,10 +53,10 @@ def batch_upscale(
     Args:
         source: a folder (with all that is in it), a file or a pattern such as scans/**/*.tif.
         target: a folder for the results, which need not exist.
-        model: models:/NAME@ALIAS of MLflow's registry, or an .onnx file.
-        shard: photographs in a task.
-        format: suffix of the results, such as webp; none: the photograph's own.
-        outscale: size of the result / size of the photograph; none: the model's scale.
+        model: models:/NAME@ALIAS of MLflow's registry, or an .onnx file; none: the champion of params.yaml.
+        shard: images in a task.
+        format: suffix of the results, such as webp; none: the image's own.
+        outscale: size of the result / size of the image; none: the model's scale.
         overwrite: replace existing results.
     """
     from srgan.images.write import Options
@@ -67,10 +67,12 @@ def batch_upscale(
     try:
         jobs = batch.plan([source], target, f".{format}" if format else None)
         project = Project.open()
+        model = model or _champion(project)
         with exclusive(project, False, Path(target)) as logger, tempfile.TemporaryDirectory() as folder, gpu_limit.gpu():
             path = registry.download(project, model, Path(folder)) if model.startswith("models:/") else Path(model)
             upscaler = Upscaler(path)
-            logger.info("x%d by %s on %s: %d photographs", upscaler.scale, path.name, upscaler.provider, len(jobs))
+            task = task_of(upscaler.scale, upscaler.adds_colour)
+            logger.info("%s by %s on %s: %d images", task.short(upscaler.scale), path.name, upscaler.provider, len(jobs))
             settings = Options(outscale)
             failures: list[str] = []
             for start in range(0, len(jobs), shard):
@@ -80,9 +82,14 @@ def batch_upscale(
     except SrganError as error:
         return failed_state(error)
     listed = "\n".join(f"- {escaped(failure)}" for failure in failures)
-    title = f"# {len(jobs) - len(failures)} of {len(jobs)} photographs enlarged"
+    title = f"# {len(jobs) - len(failures)} of {len(jobs)} images {task.done}"
     page = f"{title}\n\nFrom {escaped(source)} to {escaped(target)}, by {escaped(model)}.\n\n{listed}\n"
     create_markdown_artifact(page, key="upscaled")
     if failures:
-        return Failed(message=f"{len(failures)} of {len(jobs)} photographs could not be enlarged. The first: {failures[0]}")
-    return Completed(message=f"{len(jobs)} photographs enlarged")
+        return Failed(message=f"{len(failures)} of {len(jobs)} images failed. The first: {failures[0]}")
+    return Completed(message=f"{len(jobs)} images {task.done}")
+
+
+def _champion(project: Project) -> str:
+    params = schema.load(project.params)
+    return f"models:/{registered_name(params, params.prepare.scale)}@champion"

@@ -29,7 +29,9 @@ app = typer.Typer()
 log = logging.getLogger(__name__)
 
 
-@app.command("enhance", epilog=EPILOG.replace("srgan upscale", "srgan enhance"), help="Restore images: a second name of `srgan upscale`.")
+@app.command(
+    "enhance", epilog=EPILOG.replace("srgan upscale", "srgan enhance"), help="Restore or colorize images: a second name of `srgan upscale`."
+)
 @app.command("upscale", epilog=EPILOG)
 def upscale(
     inputs: Annotated[
@@ -55,7 +57,7 @@ def upscale(
     ] = None,
     outscale: Annotated[
         float | None,
-        typer.Option(min=0.01, max=64, help="Size of the result relative to the image. The model upscales, then Lanczos resizes."),
+        typer.Option(min=0.01, max=64, help="Size of the result relative to the image. Lanczos resizes the result of the model."),
     ] = None,
     suffix: Annotated[
         WrittenSuffix | None, typer.Option("--format", help="Format in a folder or on stdout. Default: the image's own, or png.")
@@ -78,6 +80,7 @@ def upscale(
     from srgan.images.write import Options
     from srgan.inference import batch
     from srgan.inference.upscaler import Upscaler
+    from srgan.tasks import task_of
 
     project, settings = Project(), Options(outscale, quality, lossless, not no_provenance)
     ending = f".{suffix}" if suffix else None
@@ -94,7 +97,8 @@ def upscale(
 
             path = registry.download(project, str(path), Path(folder))
         upscaler = Upscaler(path, provider, strict_provider, tile)
-        log.info("x%d by %s on %s", upscaler.scale, upscaler.path.name, upscaler.provider)
+        task = task_of(upscaler.scale, upscaler.adds_colour)
+        log.info("%s by %s on %s", task.short(upscaler.scale), upscaler.path.name, upscaler.provider)
         if one:
             batch.run_one(upscaler, inputs[0], output, settings, ending or ".png", hints)
             return

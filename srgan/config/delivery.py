@@ -19,7 +19,9 @@ class Export(Section):
     optimize_graph: bool = option(True, "fold layers for speed with the same results")
     fp16: bool = option(True, "write models/reduced/...-fp16.onnx for GPUs unless it loses more than 0.05 dB")
     int8: bool = option(False, "write models/reduced/...-int8.onnx")
-    int8_max_drop_db: float = option(0.1, "PSNR-Y in dB that int8 may lose. If it loses more it is not written", ge=0)
+    int8_max_drop_db: float = option(
+        0.1, "PSNR-Y (of a colorization PSNR-RGB) in dB that int8 may lose. If it loses more it is not written", ge=0
+    )
 
 
 class Evaluate(Section):
@@ -52,7 +54,7 @@ class Promote(Section):
     metric: Annotated[str, RegisteredName("srgan.metrics.registry:METRICS")] = option(
         "lpips", "metric that must improve with its 95 % interval over the test images"
     )
-    max_psnr_y_drop: float = option(0.5, "PSNR-Y in dB that the mean may lose against the champion", ge=0)
+    max_psnr_y_drop: float = option(0.5, "PSNR-Y (of a colorization PSNR-RGB) in dB that the mean may lose against the champion", ge=0)
     max_color_shift_rise: float = option(0.5, "levels of 255 that the colour shift may rise above the champion's", ge=0)
     max_checkerboard_rise: float = option(1.0, "amount that the checkerboard metric may rise above the champion's", ge=0)
     max_hatch_rise: float = option(0.5, "levels of 255 that the hatch may rise above the champion's", ge=0)

@@ -1,7 +1,7 @@
 """The options of recipes: how the input of a network is made from an original image."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, PlainSerializer, PlainValidator, TypeAdapter
@@ -92,6 +92,15 @@ def steps_from_json(values: Any) -> Steps:
         pydantic.ValidationError: this program has no such steps or options.
     """
     return TypeAdapter(Steps).validate_python(to_plain(values))
+
+
+def removes_colour(steps: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether a recipe turns every image grey, so that the network learns to add colours.
+
+    Args:
+        steps: the steps with their options, as JSON holds them.
+    """
+    return any(step["name"] == "grayscale" and step.get("probability", 1) == 1 for step in steps)
 
 
 def _recipe(value: Any) -> "str | Steps":

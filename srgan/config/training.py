@@ -134,7 +134,11 @@ class Train(Optimization):
         ({"name": "l1"}, {"name": "feature_matching", "weight": 0.5}, {"name": "relativistic", "weight": 0.02}), LOSSES, min_length=1
     )
     discriminator: Discriminator = option({"name": "patch"}, "discriminator")
-    psnr_guard: float = option(2.5, "PSNR-Y in dB that the best weights may lose against the pixel stage in validation", ge=0)
+    psnr_guard: float = option(
+        2.5,
+        "PSNR-Y in dB that the best weights may lose against the pixel stage in validation. Not for a network that keeps the luma",
+        ge=0,
+    )
     hatch_guard: float = option(
         0.5, "levels of 255 that the hatch of the best weights may rise above the pixel stage's in validation", ge=0
     )

@@ -84,7 +84,7 @@ class Recipe:
     @property
     def removes_colour(self) -> bool:
         """Return whether every input is grey, so that the network learns to add colours."""
-        return any(step.name == "grayscale" and getattr(step, "probability", 1) == 1 for step in self.steps)
+        return config.removes_colour(step.model_dump() for step in self.steps)
 
     @property
     def keeps_luma(self) -> bool:

@@ -13,7 +13,9 @@ from srgan.evaluation.evaluate import CPU, Upscale, device_lock, image_workers
 from srgan.images import visualize
 from srgan.images.png import encode_png
 from srgan.images.read import as_rgb
-from srgan.tasks import baseline_in
+from srgan.metrics.metric import Metric
+from srgan.metrics.registry import METRICS, caption
+from srgan.tasks import SUPER_RESOLUTION, Task, baseline_in
 from srgan.utils.files import atomic_folder, write_json
 from srgan.utils.progress import Progress
 
@@ -21,22 +23,23 @@ MAX_EXAMPLES = 24
 MAX_SIDE = 1000  # pixels: of a larger image the report shows a region
 
 
-def select_examples(table: pd.DataFrame, model: str, count: int = MAX_EXAMPLES) -> list[tuple[str, str]]:
+def select_examples(table: pd.DataFrame, model: str, count: int = MAX_EXAMPLES, task: Task = SUPER_RESOLUTION) -> list[tuple[str, str]]:
     """Return set and name of the images to show: all of a small set or the worst ones and a spread of the rest.
 
-    The worst images have the highest LPIPS. Without LPIPS they have the smallest gain in PSNR-Y over the baseline. Without an original
-    they have the highest NIQE.
+    The worst images have the highest LPIPS. Without LPIPS they have the smallest gain in the metric of the task over the baseline.
+    Without an original they have the highest NIQE.
 
     Args:
         table: see `srgan.evaluation.evaluate.evaluate`.
         model: name of the model.
         count: images, shared evenly by the sets.
+        task: of the model.
     """
     sets = list(dict.fromkeys(table["set"]))
     share = max(count // len(sets), 2)
     chosen = []
     for name in sets:
-        quality = _quality(table[table["set"] == name], model)
+        quality = _quality(table[table["set"] == name], model, METRICS[task.metric])
         order = [(name, image) for image in quality.sort_values(kind="stable").index]
         rest = order[share // 2 :]
         evenly = np.linspace(0, len(rest) - 1, min(share - share // 2, len(rest))).round().astype(int)
@@ -44,16 +47,23 @@ def select_examples(table: pd.DataFrame, model: str, count: int = MAX_EXAMPLES) 
     return sorted(chosen)
 
 
-def _quality(of_set: pd.DataFrame, model: str) -> pd.Series:
+def _quality(of_set: pd.DataFrame, model: str, metric: Metric) -> pd.Series:
     """Return a figure for each image of a set that is higher for a better result."""
     rows = of_set[of_set["model"] == model].set_index("image")
     baseline = of_set[of_set["model"] == baseline_in(of_set["model"])].set_index("image")
-    found = (-rows["lpips"], rows["psnr_y"] - baseline["psnr_y"], -rows["niqe"])
+    gain = metric.higher_is_better(rows[metric.name]) - metric.higher_is_better(baseline[metric.name])
+    found = (-rows["lpips"], gain, -rows["niqe"])
     return next((quality for quality in found if not quality.isna().any()), found[-1])
 
 
 def write_examples(
-    folder: Path, comparison: Path, pairs: list[Pair], models: Mapping[str, Upscale], table: pd.DataFrame, device: torch.device = CPU
+    folder: Path,
+    comparison: Path,
+    pairs: list[Pair],
+    models: Mapping[str, Upscale],
+    table: pd.DataFrame,
+    device: torch.device = CPU,
+    task: Task = SUPER_RESOLUTION,
 ) -> None:
     """Write the results of each model for some images.
 
@@ -67,9 +77,10 @@ def write_examples(
             the one where the baseline differs most from the last model.
         table: see `srgan.evaluation.evaluate.evaluate`.
         device: where the models compute.
+        task: of the models.
     """
     lock = device_lock(device)
-    captions = {(row.set, row.image, row.model): _caption(row) for row in table.itertuples()}
+    captions = {(row["set"], row["image"], row["model"]): caption(row, task) for row in table.to_dict("records")}
     rows, index = [], []
     with atomic_folder(folder) as new, Progress("images", len(pairs), "image") as progress, image_workers(len(pairs)) as pool:
 
@@ -101,10 +112,3 @@ def write_examples(
             rows.append(row)
         write_json(new / "index.json", index)
     visualize.write_comparison(comparison, rows)
-
-
-def _caption(row: Any) -> str:
-    if not np.isfinite(row.psnr_y):
-        return f"NIQE {row.niqe:.2f}" if np.isfinite(row.niqe) else ""
-    lpips = f"  LPIPS {row.lpips:.3f}" if np.isfinite(row.lpips) else ""
-    return f"{row.psnr_y:.2f} dB{lpips}"

@@ -52,8 +52,9 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
         own_lr=escaped(", ".join(sorted(own_lr))),
         data=_data(manifest),
         models=models,
+        metrics=METRICS,
         scores={escaped(name): _scores(of_set, models) for name, of_set in statistics.items()},
-        worst=_worst(statistics),
+        worst=_worst(statistics, ranking(task)),
     )
 
 
@@ -80,7 +81,7 @@ def _cell(name: str, values: dict[str, Any]) -> str:
     return text(found["mean"]) + ("" if found["low"] is None else f" ({text(found['low'])} to {text(found['high'])})")
 
 
-def _worst(statistics: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _worst(statistics: dict[str, Any], ranked: list[str]) -> list[tuple[str, str, str]]:
     """Return set, label of the metric and names of the worst images."""
-    found = [(name, metric, models["gan"]["figures"].get(metric, {})) for name, models in statistics.items() for metric in ranking()]
+    found = [(name, metric, models["gan"]["figures"].get(metric, {})) for name, models in statistics.items() for metric in ranked]
     return [(escaped(name), METRICS[metric].label, escaped(", ".join(row["worst"]))) for name, metric, row in found if row.get("worst")]

@@ -17,6 +17,7 @@ from srgan.evaluation.page import render
 from srgan.evaluation.statistics import REFERENCE_FREE, summary_sentences
 from srgan.images.read import read_rgb
 from srgan.metrics.registry import METRICS, ranking
+from srgan.tasks import task_of_manifest
 from srgan.utils import files
 
 MAX_LOSSLESS_PIXELS = 3_000_000  # of all images together: above this the page stores JPEG
@@ -49,30 +50,33 @@ def write_report(
         origin: name -> value, such as the revision and the run.
         cost: of the exported files, see `srgan.inference.benchmark.measure`.
     """
+    task = task_of_manifest(manifest)
+    ranked = ranking(task)
     columns = [name for name in METRICS if table[name].notna().any()]
     rows = [
         {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
         for row in table.to_dict("records")
     ]
-    cards, encoding = _cards(examples, rows, columns)
+    cards, encoding = _cards(examples, rows, columns, ranked)
     test_first = sorted(manifest["images"], key=lambda image: image["part"] != "test")
     text = render(
         "report.html",
         title=title,
-        summary=summary_sentences(statistics, main),
+        summary=summary_sentences(statistics, main, task),
         scale=manifest["scale"],
+        task=task,
         metrics=METRICS,
         columns=columns,
-        sortable=[name for name in ranking() if name in columns],
+        sortable=[name for name in ranked if name in columns],
         missing=[metric.label for name, metric in METRICS.items() if name not in columns],
-        sets=[_set(name, models, main, columns) for name, models in statistics.items()],
+        sets=[_set(name, models, main, columns, ranked) for name, models in statistics.items()],
         models=list(dict.fromkeys([main, *table["model"]])),
         main=main,
         total=len(table[["set", "image"]].drop_duplicates()),
         cards=cards,
         shown={f"{card['set']}/{card['image']}" for card in cards},
         encoding=encoding,
-        plots=jinja2.utils.markupsafe.Markup(_history_plots(runs)),
+        plots=jinja2.utils.markupsafe.Markup(_history_plots(runs, ranked)),
         rows=rows,
         origin=origin,
         runs=list(runs),
@@ -100,7 +104,7 @@ def _comparable(value: Any) -> Any:
         return str(value)
 
 
-def _set(name: str, models: dict[str, Any], main: str, columns: list[str]) -> dict[str, Any]:
+def _set(name: str, models: dict[str, Any], main: str, columns: list[str], ranked: list[str]) -> dict[str, Any]:
     """Return the values of the section about a test set."""
     best = {}
     for metric in columns:
@@ -108,22 +112,22 @@ def _set(name: str, models: dict[str, Any], main: str, columns: list[str]) -> di
         quality = {model: turn(row["figures"][metric]["mean"]) for model, row in models.items() if metric in row["figures"]}
         best[metric] = [model for model, value in quality.items() if value == max(quality.values())]
     references = list(dict.fromkeys(reference for row in models.values() for reference in row["against"]))
-    ranked = [metric for metric in ranking() if models[main]["figures"].get(metric, {}).get("worst")]
+    listed = [metric for metric in ranked if models[main]["figures"].get(metric, {}).get("worst")]
     return {
         "name": name,
         "images": max(row["images"] for row in models.values()),
         "rows": models,
         "best": best,
         "against": {to: {model: row["against"][to] for model, row in models.items() if to in row["against"]} for to in references},
-        "worst": {metric: models[main]["figures"][metric]["worst"] for metric in ranked},
-        "best_images": {metric: models[main]["figures"][metric]["best"] for metric in ranked},
+        "worst": {metric: models[main]["figures"][metric]["worst"] for metric in listed},
+        "best_images": {metric: models[main]["figures"][metric]["best"] for metric in listed},
     }
 
 
 # -- images ----------------------------------------------------------------------------------------------------------------
 
 
-def _cards(folder: Path, rows: list[dict[str, Any]], columns: list[str]) -> tuple[list[dict[str, Any]], str]:
+def _cards(folder: Path, rows: list[dict[str, Any]], columns: list[str], ranked: list[str]) -> tuple[list[dict[str, Any]], str]:
     """Return the content of the card of each example, and a phrase about the encoding of the images."""
     index = files.read_json(folder / "index.json", made_by="evaluate")
     for record in index:
@@ -140,9 +144,11 @@ def _cards(folder: Path, rows: list[dict[str, Any]], columns: list[str]) -> tupl
         views = [{"name": view, "source": _data_uri(place / f"{view}.png", lossless)} for view in record["views"]]
         with Image.open(place / f"{record['views'][-1]}.png") as view:
             shown = view.height, view.width
-        in_cards = [name for name in METRICS if METRICS[name].in_cards] if "original" in record["views"] else REFERENCE_FREE
+        in_cards = (
+            [name for name in METRICS if METRICS[name].in_cards or name in ranked] if "original" in record["views"] else REFERENCE_FREE
+        )
         card_columns = [name for name in columns if name in in_cards]
-        quality = _sort_keys(models, [name for name in ranking() if name in columns])
+        quality = _sort_keys(models, [name for name in ranked if name in columns])
         has_original = "original" in record["views"]
         cards.append(
             record
@@ -176,7 +182,7 @@ def _data_uri(path: Path, lossless: bool) -> str:
 # -- history ---------------------------------------------------------------------------------------------------------------
 
 
-def _history_plots(runs: dict[str, TrainingHistory]) -> str:
+def _history_plots(runs: dict[str, TrainingHistory], ranked: list[str]) -> str:
     """Return plots over the steps as one SVG element: losses and the metrics of the validation. Several runs share the axes.
 
     A single run shows all its losses. Of several runs each shows its first loss. Equal tables result in equal text.
@@ -185,7 +191,7 @@ def _history_plots(runs: dict[str, TrainingHistory]) -> str:
     if not stages:
         return ""
     tables = [table for run in runs.values() for table in run.validation.values()]
-    metrics = [METRICS[name] for name in METRICS if name in ranking() and any(f"val_{name}" in table for table in tables)]
+    metrics = [METRICS[name] for name in METRICS if name in ranked and any(f"val_{name}" in table for table in tables)]
     height = 3.2 * len(stages)
     figure = Figure(figsize=(10, height))
     # Fixed margins in inches: a layout that fits them draws the figure several times.

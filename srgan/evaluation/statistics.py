@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from srgan.metrics.registry import METRICS, ranking
-from srgan.tasks import BASELINES
+from srgan.tasks import BASELINES, SUPER_RESOLUTION, Task
 
 BOOTSTRAP_SAMPLES = 9999
 REFERENCE_FREE = "niqe", "hatch"  # metrics that sum up a set without originals
@@ -82,18 +82,19 @@ def intervals(values: pd.DataFrame) -> dict[str, tuple[float, float | None, floa
     return {name: (mean, low, high) for (name, mean), (low, high) in zip(means.items(), bounds, strict=True)}
 
 
-def summary_sentences(statistics: dict[str, Any], main: str) -> list[str]:
+def summary_sentences(statistics: dict[str, Any], main: str, task: Task = SUPER_RESOLUTION) -> list[str]:
     """Return a sentence for each set and reference that compares a model with the reference.
 
     Args:
         statistics: see `model_statistics`.
         main: name of the model.
+        task: of the model.
     """
     sentences = []
     for set_name, models in statistics.items():
         for reference, values in models[main]["against"].items():
             parts = []
-            for name in [name for name in ranking() if name in values] or [name for name in REFERENCE_FREE if name in values]:
+            for name in [name for name in ranking(task) if name in values] or [name for name in REFERENCE_FREE if name in values]:
                 metric, found = METRICS[name], values[name]
                 sure = "" if found["low"] is None else " (not certain)" if found["low"] <= 0 <= found["high"] else ""
                 value = f"{metric.text(found['difference'], sign=True)} {metric.unit}".strip()

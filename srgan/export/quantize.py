@@ -15,7 +15,8 @@ from srgan.data.manifest import Pair
 from srgan.images.alpha import from_unit_range
 from srgan.images.read import as_rgb
 from srgan.inference.upscaler import Upscaler
-from srgan.metrics.psnr_ssim import psnr_ssim_y
+from srgan.metrics.metric import Metric, Sample
+from srgan.metrics.psnr_ssim import MAX_PSNR, PSNR_Y
 from srgan.utils.files import sha256
 
 FP16_MAX_DROP = 0.05  # dB
@@ -24,15 +25,32 @@ MAX_IMAGES = 8  # images on which the loss is measured
 log = logging.getLogger(__name__)
 
 
-def write_fp16(path: Path, full: Path, pairs: list[Pair]) -> dict[str, Any]:
-    """Write the float32 file `full` in float16, with float32 input and output, for GPUs. Return the record of `_accept_or_delete`."""
-    model = OnnxModel(convert_float_to_float16(onnx.load(full), keep_io_types=True))
+def write_fp16(path: Path, full: Path, pairs: list[Pair], metric: Metric = PSNR_Y) -> dict[str, Any]:
+    """Write the float32 file `full` in float16, with float32 input and output, for GPUs.
+
+    Args:
+        path: the new file.
+        full: the float32 file.
+        pairs: images on which the loss is measured.
+        metric: PSNR that may lose `FP16_MAX_DROP`.
+
+    Returns:
+        The record of `_accept_or_delete`.
+    """
+    proto = onnx.load(full)
+    keeps_luma = any((entry.key, entry.value) == ("sr.keep_luma", "1") for entry in proto.metadata_props)
+    exact = _after_convolutions(proto.graph) if keeps_luma else []  # in float16 the luma would be off by up to 0.1 levels
+    logging.getLogger("onnxruntime.transformers.float16").setLevel(logging.WARNING)  # it recommends names of nodes
+    model = OnnxModel(convert_float_to_float16(proto, keep_io_types=True, node_block_list=exact))
+    _remove_round_trips(model.model.graph)
     model.topological_sort()  # the conversion puts new nodes after the nodes that read them
     onnx.save_model(_described(model.model, "fp16"), path)
-    return _accept_or_delete(path, full, pairs, FP16_MAX_DROP)
+    return _accept_or_delete(path, full, pairs, FP16_MAX_DROP, metric)
 
 
-def write_int8(path: Path, full: Path, pairs: list[Pair], crops: Iterable[np.ndarray], max_drop: float) -> dict[str, Any]:
+def write_int8(
+    path: Path, full: Path, pairs: list[Pair], crops: Iterable[np.ndarray], max_drop: float, metric: Metric = PSNR_Y
+) -> dict[str, Any]:
     """Write the float32 file `full` in int8 (QDQ). The first and last convolution and all other operations stay in float32.
 
     Args:
@@ -40,7 +58,8 @@ def write_int8(path: Path, full: Path, pairs: list[Pair], crops: Iterable[np.nda
         full: the float32 file.
         pairs: images on which the loss is measured.
         crops: `(h, w, 3)` uint8 patches of LR training images, for calibration. All activations for all patches are held in memory.
-        max_drop: allowed loss of PSNR-Y in dB.
+        max_drop: allowed loss in dB.
+        metric: PSNR that may lose it.
 
     Returns:
         The record of `_accept_or_delete`.
@@ -64,7 +83,38 @@ def write_int8(path: Path, full: Path, pairs: list[Pair], crops: Iterable[np.nda
     finally:
         logging.getLogger("root").removeFilter(_no_advice)
     onnx.save_model(_described(onnx.load(path), "int8"), path)
-    return _accept_or_delete(path, full, pairs, max_drop)
+    return _accept_or_delete(path, full, pairs, max_drop, metric)
+
+
+def _after_convolutions(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the nodes that no convolution depends on."""
+    needed: set[str] = set()
+    names = []
+    for node in reversed(graph.node):
+        if node.op_type == "Conv" or needed.intersection(node.output):
+            needed.update(node.input)
+        else:
+            names.append(node.name)
+    return names
+
+
+def _remove_round_trips(graph: onnx.GraphProto) -> None:
+    """Let float32 nodes read float32 tensors, which the conversion casts to float16 and back."""
+    halved = {node.output[0]: node.input[0] for node in graph.node if _cast_to(node) == onnx.TensorProto.FLOAT16}
+    restored: set[str] = set()
+    for node in [node for node in graph.node if _cast_to(node) == onnx.TensorProto.FLOAT]:
+        if node.output[0] in restored:  # the conversion casts a tensor once for each node that reads it
+            graph.node.remove(node)
+            continue
+        restored.add(node.output[0])
+        node.input[0] = halved.get(node.input[0], node.input[0])
+    read = {name for node in graph.node for name in node.input}
+    for node in [node for node in graph.node if node.output[0] in halved and node.output[0] not in read]:
+        graph.node.remove(node)
+
+
+def _cast_to(node: onnx.NodeProto) -> int | None:
+    return node.attribute[0].i if node.op_type == "Cast" else None
 
 
 def _groups(node: onnx.NodeProto) -> int:
@@ -94,29 +144,30 @@ def _described(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     return proto
 
 
-def _accept_or_delete(path: Path, full: Path, pairs: list[Pair], max_drop: float) -> dict[str, Any]:
-    """Compare a file with the float32 file, and delete it if its PSNR-Y is too low.
+def _accept_or_delete(path: Path, full: Path, pairs: list[Pair], max_drop: float, metric: Metric) -> dict[str, Any]:
+    """Compare a file with the float32 file, and delete it if its PSNR is too low.
 
     Returns:
-        A record with `file`, `psnr_y` and `psnr_y_fp32` (means over `images` validation images in dB), `psnr_y_change` and `written`. A
-        written file also has `bytes` and `sha256`.
+        A record with `file`, `METRIC` and `METRIC_fp32` (means over `images` validation images in dB), `METRIC_change` and `written`, where
+        METRIC is the name of the metric. A written file also has `bytes` and `sha256`.
     """
     onnx.checker.check_model(path, full_check=True)
     chosen = [pairs[int(index)] for index in np.linspace(0, len(pairs) - 1, min(MAX_IMAGES, len(pairs))).round()]
-    ours, theirs = _psnr_y(path, chosen), _psnr_y(full, chosen)
-    change = ours - theirs
-    record = {"file": path.name, "psnr_y": round(ours, 4), "psnr_y_fp32": round(theirs, 4), "psnr_y_change": round(change, 4)}
+    ours, theirs = _psnr(path, chosen, metric), _psnr(full, chosen, metric)
+    change, name = ours - theirs, metric.name
+    record = {"file": path.name, name: round(ours, 4), f"{name}_fp32": round(theirs, 4), f"{name}_change": round(change, 4)}
     record |= {"images": len(chosen), "written": bool(change >= -max_drop)}
     if record["written"]:
-        log.info("%s: %+.3f dB against float32", path.name, change)
+        log.info("%s: %+.3f dB %s against float32", path.name, change, metric.label)
         return record | {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    log.warning("%s: %+.3f dB against float32, a loss of at most %.3f dB is allowed: not written", path.name, change, max_drop)
+    text = "%s: %+.3f dB %s against float32, a loss of at most %.3f dB is allowed: not written"
+    log.warning(text, path.name, change, metric.label, max_drop)
     path.unlink()
     return record
 
 
-def _psnr_y(path: Path, pairs: list[Pair]) -> float:
-    """Return the mean over the pairs in dB, 0 if a result is not finite."""
+def _psnr(path: Path, pairs: list[Pair], metric: Metric) -> float:
+    """Return the mean over the pairs in dB, 0 if a result is not finite. An image counts with at most `MAX_PSNR`."""
     upscaler, found = Upscaler(path, provider="cpu"), []
     for pair in pairs:
         hr_image, lr_image = pair.read()
@@ -125,5 +176,6 @@ def _psnr_y(path: Path, pairs: list[Pair]) -> float:
         if not np.isfinite(sr_image).all():
             return 0.0
         rounded = from_unit_range(np.clip(sr_image, 0, 1), np.uint8)
-        found.append(psnr_ssim_y(rounded, as_rgb(hr_image), upscaler.scale)[0])
+        assert metric.score
+        found.append(min(metric.score(Sample(rounded, as_rgb(hr_image), scale=upscaler.scale)), MAX_PSNR))
     return float(np.mean(found))

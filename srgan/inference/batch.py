@@ -20,6 +20,7 @@ from srgan.images.suffixes import FORMATS
 from srgan.images.write import Options, format_of
 from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
+from srgan.tasks import task_of
 from srgan.utils.errors import SrganError
 from srgan.utils.files import final_name
 from srgan.utils.progress import Progress
@@ -101,7 +102,8 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
     """
     failures: list[str] = []
     todo = [job for job in jobs if overwrite or not _is_done(job)]
-    with Progress("upscale", len(jobs), "image") as progress, Workers(_decoded, processes=1) as workers:
+    task = task_of(upscaler.scale, upscaler.adds_colour)
+    with Progress(task.verb, len(jobs), "image") as progress, Workers(_decoded, processes=1) as workers:
         progress.add(len(jobs) - len(todo))
         for job, answer in zip(todo, workers.map(job.source for job in todo), strict=True):
             try:
@@ -116,8 +118,7 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
             progress.add(1)
     skipped = len(jobs) - len(todo)
     there = f", {skipped} existed already (--overwrite writes them again)" if skipped else ""
-    done = "upscaled" if upscaler.scale > 1 else "restored"
-    log.info("%d of %d images %s%s", len(todo) - len(failures), len(jobs), done, there)
+    log.info("%d of %d images %s%s", len(todo) - len(failures), len(jobs), task.done, there)
     return failures
 
 
@@ -171,7 +172,7 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
 
         def show(done: int, total: int) -> None:
             nonlocal bar
-            bar = bar or stack.enter_context(Progress("upscale", total, "tile"))
+            bar = bar or stack.enter_context(Progress(task_of(upscaler.scale, upscaler.adds_colour).verb, total, "tile"))
             bar.add(done - bar.done)
 
         target = Path(output)

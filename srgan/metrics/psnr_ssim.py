@@ -128,6 +128,9 @@ def _compare_rgb(sample: Sample) -> tuple[float, float]:
     return compare(crop_border(sample.sr_image, sample.scale), crop_border(sample.hr_rgb, sample.scale))
 
 
+MAX_PSNR = 60.0  # dB. Rounding to 8 bits alone gives 58.9 dB, so rules ignore differences above
+
+
 PSNR_Y = Metric(
     "psnr_y",
     "PSNR-Y",

@@ -1,6 +1,7 @@
 """The registry of metrics. A new metric is one object in its own file and one line here."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -14,6 +15,7 @@ from srgan.metrics.lpips import LPIPS_ALEX, LPIPS_SQUEEZE, LPIPS_VGG
 from srgan.metrics.metric import Metric, Sample, Scorer
 from srgan.metrics.niqe import NIQE, NIQE_PUBLISHED
 from srgan.metrics.psnr_ssim import PSNR_RGB, PSNR_Y, SSIM_RGB, SSIM_Y
+from srgan.tasks import SUPER_RESOLUTION, Task
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -43,9 +45,23 @@ CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
 
 
-def ranking() -> list[str]:
+def ranking(task: Task = SUPER_RESOLUTION) -> list[str]:
     """Return the names of the metrics that sum up a model and rank its images, the most important first."""
-    return [metric.name for metric in sorted(METRICS.values(), key=lambda metric: metric.rank) if metric.rank]
+    ranked = [metric.name for metric in sorted(METRICS.values(), key=lambda metric: metric.rank) if metric.rank]
+    return [task.metric if name == SUPER_RESOLUTION.metric else name for name in ranked]
+
+
+def caption(values: Mapping[str, float], task: Task) -> str:
+    """Return the scores of an image for a comparison image, such as ``28.54 dB  LPIPS 0.347``.
+
+    Args:
+        values: by the name of the metric.
+        task: whose metric comes first. Without a finite value PSNR-Y or NIQE stands for it.
+    """
+    found = {name: METRICS[name].text(value) for name, value in values.items() if name in METRICS and math.isfinite(value)}
+    first = [name for name in (task.metric, PSNR_Y.name, NIQE.name) if name in found][:1]
+    parts = [f"{found[name]} dB" if name == PSNR_Y.name else f"{METRICS[name].label} {found[name]}" for name in first]
+    return "  ".join([*parts, *([f"LPIPS {values['lpips']:.3f}"] if "lpips" in found else [])])
 
 
 def metrics_table() -> str:

@@ -54,9 +54,9 @@ def run(project: Project, params: Params) -> None:
         scorers = open_metrics(select_metrics(params.evaluate.lpips, params.evaluate.niqe), advice, device)
         test = pairs(project.prepared, "test")
         table = evaluate(test, shown | exported, scale, scorers, device)
-        chosen = select_examples(table, "gan")
+        chosen = select_examples(table, "gan", task=task)
         examples = [pair for pair in test if (pair.set, pair.name) in chosen]
-        write_examples(project.pictures, project.comparison, examples, shown, table, device)
+        write_examples(project.pictures, project.comparison, examples, shown, table, device, task)
     for path, rows in ((project.scores, table), (project.gan_scores, table[table["model"] == "gan"])):
         with atomic_file(path) as temporary:
             rows.round(4).to_csv(temporary, index=False)

@@ -7,8 +7,10 @@ from srgan.config.schema import Params
 from srgan.data.manifest import pairs
 from srgan.data.packed_store import Store
 from srgan.data.sampler import PatchSampler
+from srgan.degradations.recipe import Recipe
 from srgan.export import quantize
 from srgan.export.onnx import export_onnx, file_name
+from srgan.metrics.registry import METRICS
 from srgan.models.checkpoints import load_generator
 from srgan.models.registry import NETWORKS, architecture_of
 from srgan.tasks import task_of
@@ -32,10 +34,16 @@ def run(project: Project, params: Params) -> None:
     generator, metadata = load_generator(project.generator, made_by="train")
     arch, _ = architecture_of(generator)
     path = project.models / file_name(generator.scale, options.name, arch)
-    recipe = params.prepare.recipe
-    named = recipe if isinstance(recipe, str) else ", ".join(step.name for step in recipe)
-    task = {"sr.task": task_of(generator.scale, recipe).name, "sr.recipe": named}
-    described = task | {"sr.name": options.name, "sr.license": options.license, "sr.weights_sha256": sha256(project.generator)}
+    recipe = Recipe(params.prepare.recipe)
+    task = task_of(generator.scale, recipe.removes_colour)
+    named = recipe.name or ", ".join(step.name for step in recipe.steps)
+    described = {
+        "sr.task": task.name,
+        "sr.recipe": named,
+        "sr.name": options.name,
+        "sr.license": options.license,
+        "sr.weights_sha256": sha256(project.generator),
+    }
     project.export_record.unlink(missing_ok=True)  # it has the digests of the files that are replaced now
     result = export_onnx(path, generator, metadata | described, options.optimize_graph)
     log.info("%s: %.0f kB, at most %.1e from torch", path, result["bytes"] / 1000, max(result["max_difference"].values()))
@@ -44,11 +52,12 @@ def run(project: Project, params: Params) -> None:
         if options.fp16 and not NETWORKS[arch].half:
             log.warning("no float16 file: float16 is not supported by %s", arch)
         elif options.fp16:
-            reduced["fp16"] = quantize.write_fp16(folder / file_name(generator.scale, options.name, arch, "fp16"), path, validation)
+            out = folder / file_name(generator.scale, options.name, arch, "fp16")
+            reduced["fp16"] = quantize.write_fp16(out, path, validation, METRICS[task.psnr])
         if options.int8:
             store = Store(project.prepared)
             store.verify()
             patches = PatchSampler(store, CALIBRATION_PATCHES, params.train.patch_size, seed=0).lr_patches(0)
             out = folder / file_name(generator.scale, options.name, arch, "int8")
-            reduced["int8"] = quantize.write_int8(out, path, validation, patches[:, :32, :32], options.int8_max_drop_db)
+            reduced["int8"] = quantize.write_int8(out, path, validation, patches[:, :32, :32], options.int8_max_drop_db, METRICS[task.psnr])
     write_json(project.export_record, result | {"reduced": reduced})

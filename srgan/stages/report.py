@@ -30,7 +30,10 @@ def run(project: Project, params: Params) -> None:
     manifest = read_manifest(project.prepared)
     training = current_training(project, params)
     costs = [benchmark.measure(path) for path in exported_models(project, params, training.scale).values()]
-    origin = mlflow_run.origin(training) | {"scored on": manifest["test_sha256"][:16], "LR images": recipe_of(manifest)}
+    origin = mlflow_run.origin(training) | {
+        "scored on": manifest["test_sha256"][:16],
+        "LR images" if training.scale > 1 else "inputs": recipe_of(manifest),
+    }
     if continued := lineage.sentences(read_metadata(project.generator, made_by="train")):
         origin |= {"continued": "; ".join(continued)}
     history = read_history(training.params, project.losses)

@@ -62,10 +62,10 @@ def compare(project: Project, params: Params, names: list[str], page: Path, chos
         )
         table = evaluate.evaluate(test, models, scale, scorers, pick_device())
         *_, main = models
-        shown = examples.select_examples(table, main)
+        shown = examples.select_examples(table, main, task=task)
         pictures = Path(folder) / "pictures"
         drawn = [pair for pair in test if (pair.set, pair.name) in shown]
-        examples.write_examples(pictures, Path(folder) / "comparison.png", drawn, models, table, pick_device())
+        examples.write_examples(pictures, Path(folder) / "comparison.png", drawn, models, table, pick_device(), task)
         first = next(iter(found))
         statistics = model_statistics(table, (task.baseline, first) if len(found) > 1 else (task.baseline,))
         origin = {label: run.origin for label, run in found.items()}

@@ -23,7 +23,9 @@ from PIL import Image
 
 from srgan import __version__
 from srgan.config.project import Project
+from srgan.data.manifest import read_manifest
 from srgan.evaluation.history import TrainingHistory
+from srgan.tasks import task_of_manifest
 from srgan.tracking import store
 from srgan.tracking.system_metrics import SystemMetrics
 from srgan.tracking.training_record import TrainingRecord
@@ -143,7 +145,8 @@ def sync(training: TrainingRecord, status: str | None = None) -> str:
         if path == training.statistics:
             from srgan.evaluation.statistics import summary_sentences  # imports torch, which `addresses` does not need
 
-            sentences = summary_sentences(read_json(path, made_by="evaluate"), "gan")
+            task = task_of_manifest(read_manifest(training.project.prepared))
+            sentences = summary_sentences(read_json(path, made_by="evaluate"), "gan", task)
             client.set_tag(run_id, "mlflow.note.content", " ".join(sentences))  # shown as the description of the run
         if path.is_dir():
             client.log_artifacts(run_id, str(path), path.name)

@@ -21,8 +21,9 @@ from srgan.evaluation.model_card import escaped
 from srgan.export.onnx import TOLERANCE
 from srgan.inference import benchmark
 from srgan.inference.upscaler import Upscaler
+from srgan.metrics.psnr_ssim import MAX_PSNR
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
-from srgan.tasks import baseline_in, task_of_manifest
+from srgan.tasks import SUPER_RESOLUTION, Task, baseline_in, task_of_manifest
 from srgan.tracking import champions, registry
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_json_or_none, write_text
@@ -107,7 +108,7 @@ def promote(project: Project, params: Params, dry: bool = False, force: str = ""
         }
         table = _scores(project, params, manifest, contenders, files)
         cost = {role: benchmark.measure(path) for role, path in files.items()}
-    checks = check_rules(table, cost, challenger.tags, params.promote)
+    checks = check_rules(table, cost, challenger.tags, params.promote, task_of_manifest(manifest))
     failed = [check for check in checks if not check.passed]
     if force:
         verdict, reason = "promoted", f"forced: {force}" + (f" (against: {', '.join(check.name for check in failed)})" if failed else "")
@@ -167,7 +168,9 @@ def rollback(project: Project, params: Params, reason: str) -> tuple[str | None,
     return former, restored
 
 
-def check_rules(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict[str, str], rules: Promote) -> list[Check]:
+def check_rules(
+    table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict[str, str], rules: Promote, task: Task = SUPER_RESOLUTION
+) -> list[Check]:
     """Return the conditions in order of importance.
 
     Args:
@@ -175,6 +178,7 @@ def check_rules(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict
         cost: time and size of both files, see `srgan.inference.benchmark.measure`.
         tags: tags of the challenger's version.
         rules: limits of the parameters.
+        task: of the models.
     """
     by_model = {str(model): rows.set_index(["set", "image"])[list(METRICS)] for model, rows in table.groupby("model")}
     ours = by_model[CHALLENGER]
@@ -184,13 +188,14 @@ def check_rules(table: pd.DataFrame, cost: dict[str, dict[str, Any]], tags: dict
     if role == CHAMPION:
         checks.append(_primary(ours, theirs, rules.metric))
     for metric, limit in (
-        ("psnr_y", rules.max_psnr_y_drop),
+        (task.psnr, rules.max_psnr_y_drop),
         ("color_shift", rules.max_color_shift_rise),
         ("checkerboard", rules.max_checkerboard_rise),
         ("hatch", rules.max_hatch_rise),
     ):
         better = METRICS[metric].higher_is_better
-        worse = float((better(theirs[metric]) - better(ours[metric])).mean())
+        highest = MAX_PSNR if metric == task.psnr else None
+        worse = float((better(theirs[metric]).clip(upper=highest) - better(ours[metric]).clip(upper=highest)).mean())
         found = f"{METRICS[metric].label} {ours[metric].mean():.3f}, the {role} has {theirs[metric].mean():.3f}"
         checks.append(Check(metric, f"at most {limit:g} worse", found, worse <= limit))
     parity = tags.get(registry.DIFFERENCE_TAG)

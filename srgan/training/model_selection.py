@@ -16,18 +16,24 @@ class ModelSelection:
 
     The pixel stage selects by PSNR, or by CIEDE2000 if the network changes colours alone. The GAN stage selects by LPIPS, or by the loss
     where LPIPS is not measured. There the PSNR must stay within `psnr_guard` of the start, because a low LPIPS alone allows false detail.
-    The hatch must stay within `hatch_guard`, because LPIPS hardly measures a faint pattern in flat regions.
+    The hatch must stay within `hatch_guard`, because LPIPS hardly measures a faint pattern in flat regions. A network that keeps the luma
+    invents no detail, and its PSNR-Y only measures how its colours are rounded.
 
     Args:
         criterion: the metric that decides.
         psnr_guard: dB of PSNR-Y that the best weights may lose. Not used in the pixel stage.
         hatch_guard: levels that the hatch of the best weights may rise. Not used in the pixel stage.
+        keeps_luma: the network keeps the luma, so that `psnr_guard` is not used.
     """
 
     def __init__(
-        self, criterion: Literal["PSNR", "CIEDE2000", "LPIPS", "loss"], psnr_guard: float = 0.0, hatch_guard: float = HATCH_GUARD
+        self,
+        criterion: Literal["PSNR", "CIEDE2000", "LPIPS", "loss"],
+        psnr_guard: float = 0.0,
+        hatch_guard: float = HATCH_GUARD,
+        keeps_luma: bool = False,
     ) -> None:
-        self.criterion, self.psnr_guard, self.hatch_guard = criterion, psnr_guard, hatch_guard
+        self.criterion, self.psnr_guard, self.hatch_guard, self.keeps_luma = criterion, psnr_guard, hatch_guard, keeps_luma
         self.best: dict[str, Any] | None = None  # step, score and weights
 
     def score(self, row: Row, start: Row) -> tuple[float, float]:
@@ -42,7 +48,7 @@ class ModelSelection:
             return 1.0, psnr
         if self.criterion == "CIEDE2000":
             return 1.0, -row["val_ciede2000"]
-        if psnr < start["val_psnr_y"] - self.psnr_guard or self._hatched(row, start):
+        if (not self.keeps_luma and psnr < start["val_psnr_y"] - self.psnr_guard) or self._hatched(row, start):
             return 0.0, psnr
         return 1.0, -row["val_lpips" if self.criterion == "LPIPS" else "val_loss"]
 

@@ -66,7 +66,7 @@ class Trainer:
         nchw = self.device.type == "cpu" and self.dtype is torch.float32 and isinstance(options, Pretrain)
         self.format = torch.contiguous_format if nchw else torch.channels_last
         self.sampler, self.batches = sampler, choose_sampler(sampler, self.device)
-        self.validation = Validation(sampler.store.scale, self.device, scorers)
+        self.validation = Validation(sampler.store.scale, self.device, scorers, sampler.store.recipe.removes_colour)
         condition = getattr(discriminator, "condition", False)
         self.objective = self._place(Objective(options.losses, self.device.type, self.dtype, pretrained_losses, condition))
         self.generator = process_group.sync_batch_norm(self._place(generator).train())
@@ -84,7 +84,10 @@ class Trainer:
             # Not compiled: two losses flow back through it, which compiled code does not allow.
             self.networks["discriminator"] = OptimizedNetwork(self.discriminator, options.discriminator.learning_rate, *common)
             self.selection = ModelSelection(
-                "LPIPS" if "lpips" in self.validation.scorers else "loss", options.psnr_guard, options.hatch_guard
+                "LPIPS" if "lpips" in self.validation.scorers else "loss",
+                options.psnr_guard,
+                options.hatch_guard,
+                getattr(generator, "keep_luma", False),
             )
         # The progress. The checkpoint contains all of it.
         self.history: list[Row] = []  # of the losses

@@ -13,8 +13,8 @@ from srgan.distributed import process_group
 from srgan.images import visualize
 from srgan.inference.torch_upscale import upscale
 from srgan.metrics.metric import Sample, Scorer
-from srgan.metrics.registry import METRICS, open_metrics, score, select_metrics
-from srgan.tasks import RESTORATION, SUPER_RESOLUTION
+from srgan.metrics.registry import METRICS, caption, open_metrics, score, select_metrics
+from srgan.tasks import task_of
 
 SHOWN_IMAGES = 3  # in the comparison image of each validation
 LOSS_TILE = 256  # largest side in HR pixels of the tiles that the losses compare. It bounds the memory of VGG and of the discriminator
@@ -40,10 +40,11 @@ class Validation:
         scale: HR size / LR size.
         device: of the generator.
         scorers: metrics, see `srgan.metrics.registry.open_metrics`. By default those without weights.
+        adds_colour: the network colourizes.
     """
 
-    def __init__(self, scale: int, device: torch.device, scorers: Mapping[str, Scorer] | None = None) -> None:
-        self.scale, self.device = scale, device
+    def __init__(self, scale: int, device: torch.device, scorers: Mapping[str, Scorer] | None = None, adds_colour: bool = False) -> None:
+        self.scale, self.device, self.task = scale, device, task_of(scale, adds_colour)
         self.scorers = open_metrics(select_metrics(validation=True)) if scorers is None else scorers
         self.threads = ThreadPoolExecutor(2) if device.type == "cuda" else None
 
@@ -88,14 +89,13 @@ class Validation:
         others = score(sample, {name: scorer for name, scorer in self.scorers.items() if name not in on_device})
         row = {f"val_{name}": value for name, value in others.items()} | {"val_loss": loss}
         row |= {f"val_{name}": value for name, value in on_device.items()}
-        caption = f"{others['psnr_y']:.2f} dB" + (f"  LPIPS {on_device['lpips']:.3f}" if "lpips" in on_device else "")
         strip = None
         if number < SHOWN_IMAGES:
-            task = SUPER_RESOLUTION if self.scale > 1 else RESTORATION
+            task, text = self.task, caption(others | on_device, self.task)
             baseline = task.baseline_image(sample.lr_image, self.scale)
             nearest = {"LR": sample.lr_image.repeat(self.scale, 0).repeat(self.scale, 1)} if self.scale > 1 else {}
             shown = nearest | {task.baseline: baseline, task.result: sample.sr_image, "HR": sample.hr_rgb}
-            strip = visualize.comparison_row(name, shown, {task.result: caption}, baseline, sample.hr_rgb)
+            strip = visualize.comparison_row(name, shown, {task.result: text}, baseline, sample.hr_rgb)
         return _Scored(number, row, pixel, strip)
 
     def _tensor(self, image: np.ndarray) -> Tensor:

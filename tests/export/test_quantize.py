@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from srgan.export import quantize
 from srgan.images.png import write_png
 from srgan.images.read import read_rgb
 from srgan.inference.upscaler import Upscaler
+from srgan.metrics.registry import METRICS
 from srgan.models.registry import build_generator
 from tests.helpers.commands import run
 from tests.helpers.project import write_params
@@ -93,6 +95,15 @@ def test_what_loses_too_much_is_not_written(full, pairs, tmp_path, monkeypatch, 
     monkeypatch.setattr(quantize, "FP16_MAX_DROP", -20)
     assert not quantize.write_fp16(tmp_path / "h.onnx", full, pairs)["written"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_equal_images_have_no_loss(pairs, tmp_path):
+    model = build_generator("compact", scale=1, features=8, depth=1).eval()  # new, it returns its input
+    path = tmp_path / "1x-t-compact-fp32.onnx"
+    export.export_onnx(path, model, {})
+    same = [replace(pair, lr=pair.hr) for pair in pairs]
+    record = quantize.write_fp16(tmp_path / "h.onnx", path, same, METRICS["psnr_rgb"])
+    assert (record["psnr_rgb"], record["psnr_rgb_change"], record["written"]) == (60.0, 0.0, True)
 
 
 def test_too_large_activations_are_a_loss(pairs, tmp_path):

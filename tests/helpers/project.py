@@ -6,11 +6,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import onnx as onnx_package
 import torch
 import yaml
 
 from srgan.export import onnx
 from srgan.models.registry import build_generator
+from tests.helpers.commands import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,6 +84,20 @@ def make_project(folder: Path, changes: dict[str, object] | None = None) -> Path
     for command in (["init", "-q"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
     return folder
+
+
+def trained_project(folder: Path, changes: dict[str, object], *stages: str) -> Path:
+    """A project of `make_project` after some stages, in order."""
+    make_project(folder, changes)
+    for stage in stages:
+        run("srgan", stage, cwd=folder)
+    return folder
+
+
+def exported_entries(project: Path) -> dict[str, str]:
+    """The `sr.*` entries of the float32 file of a project."""
+    (path,) = (project / "models").glob("*.onnx")
+    return {entry.key: entry.value for entry in onnx_package.load(path).metadata_props}
 
 
 def copied(project: Path, folder: Path) -> Path:

@@ -3,7 +3,8 @@ import pytest
 
 from srgan.metrics import registry
 from srgan.metrics.metric import Metric, Sample
-from srgan.metrics.registry import METRICS, metrics_table, open_metrics, ranking, score, select_metrics
+from srgan.metrics.registry import METRICS, caption, metrics_table, open_metrics, ranking, score, select_metrics
+from srgan.tasks import COLORIZATION, RESTORATION, SUPER_RESOLUTION
 from tests.helpers.project import ROOT
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -28,7 +29,15 @@ def test_metrics_that_share_a_comparison_compute_it_once(monkeypatch):
 def test_lpips_is_scored_on_the_networks_that_are_named():
     assert [metric.name for metric in select_metrics(["squeeze"]) if metric.lpips_network] == ["lpips_squeeze"]
     assert [metric.name for metric in select_metrics(["alex"], validation=True)] == ["psnr_y", "ssim_y", "lpips", "hatch"]
-    assert ranking() == ["lpips", "psnr_y"]
+    assert ranking() == ranking(RESTORATION) == ["lpips", "psnr_y"]
+    assert ranking(COLORIZATION) == ["lpips", "ciede2000"]
+
+
+def test_a_caption_shows_the_metric_of_the_task():
+    values = {"psnr_y": 59.123, "ciede2000": 8.456, "lpips": 0.34567, "niqe": 3.0}
+    assert caption(values, RESTORATION) == "59.12 dB  LPIPS 0.346"
+    assert caption(values, COLORIZATION) == "CIEDE2000 8.46  LPIPS 0.346"
+    assert caption(values | {"psnr_y": np.nan, "lpips": np.nan}, SUPER_RESOLUTION) == "NIQE 3.00"
 
 
 def test_a_metric_whose_weights_are_missing_is_left_out_with_a_warning(monkeypatch, caplog):

@@ -475,13 +475,13 @@ def test_a_folder_is_enlarged_in_shards_and_one_bad_file_is_told(server, here, t
         Image.fromarray(np.full((8, 8 + n, 3), 40 * n, np.uint8)).save(photographs / ("inside" if n % 2 else "") / f"{n}.png")
     model = str(next((here / "models").glob("*-fp32.onnx")))
     state = batch_upscale(str(photographs), str(results), model, shard=2, return_state=True)
-    assert state.message == "5 photographs enlarged", state
+    assert state.message == "5 images upscaled", state
     assert [Image.open(results / "inside" / f"{n}.png").size for n in (1, 3)] == [(36, 32), (44, 32)]
     (photographs / "broken.png").write_bytes(b"no picture")
     state = batch_upscale(str(photographs), str(results), model, shard=2, format="png", return_state=True)
     assert state.is_failed()
-    assert state.message.startswith(f"1 of 6 photographs could not be enlarged. The first: {photographs}/broken.png")
-    assert "5 of 6 photographs enlarged" in server.call("artifacts/upscaled/latest")["data"]
+    assert state.message.startswith(f"1 of 6 images failed. The first: {photographs}/broken.png")
+    assert "5 of 6 images upscaled" in server.call("artifacts/upscaled/latest")["data"]
     state = batch_upscale(str(photographs), str(results), return_state=True)
     assert state.is_failed()
     assert "models:/srgan-x4@champion" in state.message  # there is none yet

@@ -3,16 +3,23 @@
 import json
 
 import numpy as np
-import onnx
 import pandas as pd
 import pytest
 import skimage.data
 from PIL import Image
 
 from srgan.commands.main import main
+from srgan.config.delivery import Promote
+from srgan.data.manifest import read_manifest
+from srgan.evaluation.evaluate import read_table
+from srgan.evaluation.model_card import model_card
+from srgan.evaluation.statistics import summary_sentences
 from srgan.images.read import read_image
+from srgan.inference.upscaler import Upscaler
 from srgan.models.checkpoints import load_generator
-from tests.helpers.project import make_project
+from srgan.tasks import task_of_manifest
+from srgan.tracking.promotion import check_rules
+from tests.helpers.project import exported_entries, trained_project
 from tests.images.test_hints import strokes
 
 STAGES = ("download", "prepare", "pretrain", "train", "export", "evaluate")
@@ -29,13 +36,9 @@ def colorized(tmp_path_factory):
         "pretrain.losses": LOSSES,
         "train.losses": [*LOSSES, {"name": "feature_matching"}, {"name": "relativistic", "weight": 0.02}],
         "train.discriminator": {"name": "patch", "features": 4, "condition": True},
+        "export.fp16": True,
     }
-    folder = make_project(tmp_path_factory.mktemp("colour") / "project", changes)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for stage in STAGES:
-            main([stage])
-    return folder
+    return trained_project(tmp_path_factory.mktemp("colour") / "project", changes, *STAGES)
 
 
 def test_both_stages_change_colours_and_keep_the_luma(colorized):
@@ -59,8 +62,7 @@ def test_colours_are_scored_and_the_file_in_onnx_scores_the_same(colorized):
 
 
 def test_the_file_states_what_it_does(colorized):
-    (path,) = (colorized / "models").glob("1x-*.onnx")
-    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    metadata = exported_entries(colorized)
     assert (metadata["sr.scale"], metadata["sr.color_out"], metadata["sr.keep_luma"], metadata["sr.hints"]) == ("1", "RGB", "1", "1")
 
 
@@ -77,6 +79,29 @@ def test_a_grey_photograph_becomes_a_colour_photograph_that_follows_hints(colori
         assert np.abs(result @ LUMA - np.asarray(grey)).max() < 0.51
     assert np.abs(plain.astype(int) - hinted)[2:6, 3:12].mean() > 2
     assert np.ptp(hinted[2:6, 3:12], axis=2).mean() > np.ptp(plain[2:6, 3:12], axis=2).mean()
+
+
+def test_results_are_judged_by_their_colours(colorized):
+    reports = colorized / "reports"
+    statistics, exported = (json.loads((reports / name).read_text()) for name in ("statistics.json", "export.json"))
+    manifest = read_manifest(colorized / "data" / "prepared")
+    (sentence,) = summary_sentences(statistics, "gan", task_of_manifest(manifest))
+    assert sentence.startswith("gan against input on sample: CIEDE2000 ")
+    assert exported["reduced"]["fp16"].keys() >= {"psnr_rgb", "psnr_rgb_fp32", "psnr_rgb_change"}
+    card = model_card(exported_entries(colorized), manifest, statistics, exported)
+    for words in ("dB PSNR-RGB against float32", "- **It invents colors.**", "It keeps noise, blur and scratches.", "by CIEDE2000: "):
+        assert words in card
+    assert "invents detail" not in card
+    table = read_table(reports / "metrics.csv").replace({"model": {"gan": "challenger"}})
+    checks = {check.name: check for check in check_rules(table, {}, {}, Promote(), task_of_manifest(manifest))}
+    assert checks["psnr_rgb"].found.startswith("PSNR-RGB 1")
+    assert "psnr_y" not in checks
+
+
+def test_the_luma_is_kept_in_float16(colorized):
+    (path,) = (colorized / "models" / "reduced").glob("*-fp16.onnx")
+    grey = skimage.data.camera()[:100, :120]
+    assert np.abs(Upscaler(path).upscale(grey) @ LUMA - grey).max() < 0.5
 
 
 def test_hints_are_for_one_image(colorized, tmp_path, monkeypatch, capsys):

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import onnx
 import pytest
 import skimage.data
 from PIL import Image
@@ -11,7 +10,7 @@ from PIL import Image
 from srgan.commands.main import main
 from srgan.images.read import read_image
 from srgan.inference.upscaler import Upscaler
-from tests.helpers.project import make_project
+from tests.helpers.project import exported_entries, trained_project
 
 STAGES = ("download", "prepare", "pretrain", "train", "export", "evaluate", "report", "register")
 
@@ -27,12 +26,7 @@ def restoring(tmp_path_factory):
         "export.int8": True,
         "export.int8_max_drop_db": 100.0,
     }
-    folder = make_project(tmp_path_factory.mktemp("restore") / "project", changes)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for stage in STAGES:
-            main([stage])
-    return folder
+    return trained_project(tmp_path_factory.mktemp("restore") / "project", changes, *STAGES)
 
 
 def test_scores_compare_with_the_input(restoring):
@@ -47,7 +41,10 @@ def test_scores_compare_with_the_input(restoring):
 def test_report_and_card_name_the_task(restoring):
     report = (restoring / "reports" / "report.html").read_text()
     assert "compact-x1: image restoration" in report
-    assert "gan against input on sample" in report
+    assert "gan against input on sample: PSNR-Y" in report
+    assert "pixels restored by the exported file" in report
+    assert "<tr><td>inputs</td>" in report
+    assert 'alt="sample/chelsea, input"' in (restoring / "reports" / "data.html").read_text()
     card = (restoring / "reports" / "MODEL_CARD.md").read_text()
     assert "A network that restores images: `compact`" in card
     assert "| sample | input | pretrained | gan |" in card
@@ -56,8 +53,7 @@ def test_report_and_card_name_the_task(restoring):
 
 
 def test_the_file_states_task_recipe_and_grid(restoring):
-    (path,) = (restoring / "models").glob("1x-*.onnx")
-    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    metadata = exported_entries(restoring)
     assert {key: metadata[key] for key in ("sr.scale", "sr.task", "sr.recipe", "sr.multiple_of")} == {
         "sr.scale": "1", "sr.task": "restoration", "sr.recipe": "gaussian-25", "sr.multiple_of": "2",
     }  # fmt: skip

@@ -80,6 +80,7 @@ def test_each_guard_holds_it_alone(differences, cost, tags, name):
 def test_the_first_champion_is_held_against_bicubic():
     assert broken(scores(bicubic={}, challenger={"psnr_y": -0.4, "lpips": np.full(20, np.nan)})) == []
     assert broken(scores(bicubic={}, challenger={"psnr_y": -0.6})) == ["psnr_y"]
+    assert broken(scores(bicubic={"psnr_y": np.inf}, challenger={"psnr_y": np.inf})) == []  # equal images
 
 
 # -- against a real registry -----------------------------------------------------------------------------------------------

@@ -37,6 +37,12 @@ def test_the_gan_stage_selects_the_lowest_value_among_those_near_the_start(crite
     assert score(27.5, 0.3) > score(27.0, 0.1)  # if all are, the nearest
 
 
+def test_rounded_colours_do_not_count_as_false_detail():
+    subject = ModelSelection("LPIPS", psnr_guard=2.0, keeps_luma=True)
+    assert subject.score({"val_psnr_y": 27.0, "val_lpips": 0.1}, START) > subject.score({"val_psnr_y": 29.0, "val_lpips": 0.2}, START)
+    assert subject.identity() == ModelSelection("LPIPS", psnr_guard=2.0).identity()  # the checkpoints of both fit
+
+
 def test_weights_with_a_hatch_are_not_selected_in_the_gan_stage():
     start = START | {"val_hatch": 0.1}
     subject = ModelSelection("LPIPS", psnr_guard=2.0, hatch_guard=0.5)
