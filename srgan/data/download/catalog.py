@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from srgan.utils.addresses import without_secrets
@@ -95,14 +95,8 @@ class Weights:
 
 
 CATALOG: dict[str, Any] = yaml.load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"), Loader=_LOADER)
-
-
-def _entries(kind: Any, section: str) -> dict[str, Any]:
-    return TypeAdapter(dict[str, kind]).validate_python({name: {"name": name} | values for name, values in CATALOG[section].items()})
-
-
-DATA_SETS: dict[str, DataSet] = _entries(DataSet, "data_sets")
-WEIGHTS: dict[str, Weights] = _entries(Weights, "weights")
+DATA_SETS = {name: DataSet(name=name, **values) for name, values in CATALOG["data_sets"].items()}
+WEIGHTS = {name: Weights(name=name, **values) for name, values in CATALOG["weights"].items()}
 
 
 def local_path(address: str) -> Path | None:

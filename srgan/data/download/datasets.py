@@ -22,7 +22,7 @@ from srgan.data.download.catalog import DataSet, File, Source, Split, in_mirror,
 from srgan.data.download.http import TransferError, transfer
 from srgan.data.left_out import LeftOut
 from srgan.data.names import SafePaths, safe_path
-from srgan.data.walk import images_below, is_image, of_split, why_not
+from srgan.data.walk import OTHER_SPLIT, images_below, is_image, of_split, why_not
 from srgan.images.read import SUFFIXES
 from srgan.utils.addresses import without_secrets
 from srgan.utils.cache import cache_folder
@@ -99,7 +99,7 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
         tried = LeftOut()
         try:
             records = _fetch(entry, split, source, folder, tried)
-            known = _compare(entry, split, source, records, checksums)
+            known = _compare(entry, split, source, records, checksums, tried)
         except SrganError as error:
             if entry.folder:
                 raise SrganError(f"data set '{entry.name}': {error}") from error
@@ -121,22 +121,21 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
     raise kind(f"failed to fetch data set '{entry.name}': {'; '.join(reasons)}. {advice}, then run the same command again")
 
 
-def _compare(entry: DataSet, split: Split, source: Source, records: list[Record], checksums: Checksums) -> bool:
+def _compare(entry: DataSet, split: Split, source: Source, records: list[Record], checksums: Checksums, left_out: LeftOut) -> bool:
     """Compare the images with the published digest and with the first download. Return True if all of them were known."""
     images = [record["sha256"] for record in records]
     if source.images and digest_of(images) != source.images:
         raise SrganError(f"holds other images than published (digest {digest_of(images)[:12]}..., expected {source.images[:12]}...)")
     if entry.package:
         return True
-    groups = {f"{entry.name}/{split}": images}
-    if not entry.counts:  # of the user: one key an address, so a new address does not change the others
-        groups = {file.urls[0]: [record["sha256"] for record in records if is_archive(file.name) or record["file"] == safe_path(file.name)]
-                  for file in source.files if not file.local}  # fmt: skip
+    groups = {f"{entry.name}/{split}": images} if entry.counts else {}
+    part = f" ({split})" if OTHER_SPLIT in left_out.counts else ""  # an archive with both splits has a digest for each
+    for file in source.files:
+        if not entry.counts and not file.local:  # of the user: one key an address, so a new address does not change the others
+            name = safe_path(file.name)
+            groups[file.urls[0] + part] = [record["sha256"] for record in records if is_archive(name) or record["file"] == name]
     new = [key for key, group in groups.items() if not checksums.check(key, group)]
     return not new
-
-
-# -- sources -----------------------------------------------------------------------------------------------------------------
 
 
 def _of_folder(entry: DataSet, split: Split, left_out: LeftOut) -> Source:
@@ -177,9 +176,6 @@ def _manifest() -> dict[str, str]:
         # The mirror is untrusted: a name must not lead out of the destination.
         return {name: checksum for checksum, name in listed if not {"..", ""} & set(name.split("/")) and "\\" not in name}
     return {}
-
-
-# -- images of a source ------------------------------------------------------------------------------------------------------
 
 
 def _fetch(entry: DataSet, split: Split, source: Source, folder: Path, left_out: LeftOut) -> list[Record]:

@@ -1,5 +1,6 @@
 """Download files: resumed, retried, verified and atomic."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -18,7 +19,7 @@ import requests
 from srgan.data.download.catalog import File
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError, Unreachable
-from srgan.utils.files import digest, one_at_a_time, sha256, write_text
+from srgan.utils.files import one_at_a_time, sha256, write_text
 from srgan.utils.progress import Progress
 
 CONNECT_TIMEOUT, SILENCE_TIMEOUT = 5.0, 30.0  # seconds
@@ -92,7 +93,7 @@ class _Part:
 
     def __init__(self, path: Path, url: str) -> None:
         self.url = url
-        self.path = path.with_name(f"{path.name}.{digest(url)[:8]}.part")
+        self.path = path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
         self.note = self.path.with_suffix(".part.version")
 
     def resume(self) -> tuple[int, str]:

@@ -398,6 +398,18 @@ def test_folders_called_train_and_test_are_the_split(place, packed):
         assert {file.rsplit("/", 1)[-1] for file in names(records)} == expected
 
 
+def test_an_archive_with_both_splits_has_a_digest_for_each(served):
+    folder, address = served
+    write_zip(folder / "photos.zip", ["photos/train/a.png", "photos/test/b.png"])
+    for number in range(2):  # the second time, both are compared
+        checksums = Checksums(CHECKSUMS)
+        for split in ("train", "test"):
+            (entry,) = choose((f"{address}/photos.zip?token=T",), split)
+            assert len(fetch(entry, split, folder.parent / f"{split}{number}", checksums)) == 1
+        checksums.save()
+    assert list(json.loads(CHECKSUMS.read_text())) == [f"{address}/photos.zip (test)", f"{address}/photos.zip (train)"]
+
+
 def test_names_in_an_archive_become_safe_and_what_it_holds_beside_images_is_counted(served):
     folder, address = served
     members = ["p/x.png", "p/\x1b[31m.png", "p/notes.txt", "p/._x.png", "__MACOSX/x.png", "p/" + "long" * 80 + ".png"]
