@@ -3,8 +3,8 @@
     python benchmarks/profiles.py photo-cpu models/generator.safetensors
 
 The images are those of B100 and Kodak24 in ``$SRGAN_MIRROR/datasets``. OpenCV and Pillow make the inputs, except those of old photographs,
-which the project's own recipe makes. Each row has the means of a method over all images. At x4 the method `input` is MATLAB's bicubic
-filter. The last lines are ``bar NAME VALUE LIMIT met`` or ``missed``.
+which the project's own recipe makes. The wavelets of `denoise-cpu` need ``pip install PyWavelets``. Each row has the means of a method
+over all images. At x4 the method `input` is MATLAB's bicubic filter. The last lines are ``bar NAME VALUE LIMIT met`` or ``missed``.
 
     --images 10    score only the first images
     --save FOLDER  write the inputs and the results of the network
