@@ -118,4 +118,4 @@ def mirror() -> str:
 
 def in_mirror(name: str) -> str:
     """Return the address of a file of the mirror."""
-    return f"{mirror()}/{urllib.parse.quote(name)}"
+    return f"{mirror()}/{urllib.parse.quote(os.fsencode(name))}"
