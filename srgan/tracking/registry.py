@@ -5,9 +5,9 @@ import importlib.metadata
 import logging
 import math
 import re
-import shutil
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -290,30 +290,38 @@ def _create(client: MlflowClient, uri: str, path: Path, run_id: str, name: str) 
 
 
 def _log_scores(client: MlflowClient, run: Run, model_id: str) -> None:
-    """Show the scores of the run on the page of its model as well."""
-    history = [point for name in run.data.metrics for point in client.get_metric_history(run.info.run_id, name) if point.step == 0]
-    scores = [Metric(point.key, point.value, point.timestamp, 0, model_id=model_id) for point in history if point.model_id is None]
+    """Show the scores of the run on the page of its model as well.
+
+    Scores have step 0, curves end at a later one. The times of the points are in the message alone. The history takes a request for each.
+    """
+    points = [point for point in run.to_proto().data.metrics if point.step == 0]
+    scores = [Metric(point.key, point.value, point.timestamp, 0, model_id=model_id) for point in points]
     client.log_batch(run.info.run_id, metrics=scores)
 
 
 def write_model(folder: Path, described: Model, onnx_file: Path) -> None:
     """Write the folder of a version: the graph for `mlflow.onnx`, and a service of image files for `mlflow.pyfunc`.
 
-    Both are one version, so that an alias always names the same weights for both.
+    Both are one version, so that an alias always names the same weights for both. The service needs this package, which is one zip file on
+    Python's path. A server takes a request for each file.
     """
     package = Path(__file__).parents[1]
     images = Schema([ColSpec("binary", "image")])
-    pyfunc.save_model(
-        path=str(folder),
-        mlflow_model=described,
-        python_model=str(package / "inference" / "serve.py"),
-        artifacts={"model": str(onnx_file)},
-        code_paths=[str(package)],
-        signature=ModelSignature(inputs=images, outputs=images),
-        # Stated, because MLflow would start a process that loads the model to infer them.
-        pip_requirements=service_requirements(),
-    )
-    described.flavors["python_function"]["model_code_path"] = "serve.py"  # MLflow writes this machine's path, and uses the name
+    with tempfile.TemporaryDirectory() as temporary:
+        code = _zipped(package, Path(temporary))
+        pyfunc.save_model(
+            path=str(folder),
+            mlflow_model=described,
+            python_model=str(package / "inference" / "serve.py"),
+            artifacts={"model": str(onnx_file)},
+            code_paths=[str(code)],
+            signature=ModelSignature(inputs=images, outputs=images),
+            # Stated, because MLflow would start a process that loads the model to infer them.
+            pip_requirements=service_requirements(),
+        )
+    service = described.flavors["python_function"]
+    service["model_code_path"] = "serve.py"  # MLflow writes this machine's path, and uses the name
+    service["code"] += f"/{code.name}"  # MLflow puts this path before those of Python
     described.add_flavor(
         "onnx",
         onnx_version=onnx.__version__,
@@ -323,8 +331,16 @@ def write_model(folder: Path, described: Model, onnx_file: Path) -> None:
         code=None,
     )
     described.save(str(folder / "MLmodel"))
-    for cache in folder.rglob("__pycache__"):
-        shutil.rmtree(cache, ignore_errors=True)
+
+
+def _zipped(package: Path, folder: Path) -> Path:
+    """Write the modules of a package as a zip file. Equal modules give equal bytes."""
+    path = folder / f"{package.name}.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for module in sorted(package.rglob("*.py")):
+            entry = zipfile.ZipInfo(module.relative_to(package.parent).as_posix())  # without the time of the file
+            archive.writestr(entry, module.read_bytes(), zipfile.ZIP_DEFLATED)
+    return path
 
 
 def service_requirements() -> list[str]:

@@ -144,15 +144,18 @@ def test_a_version_is_the_graph_and_the_service_and_needs_what_is_installed(proj
     (requirements,) = (project / "mlflow" / "artifacts").rglob("requirements.txt")
     named = dict(line.split("==") for line in requirements.read_text().split())
     assert all(importlib.metadata.version(name.partition("[")[0]) == version for name, version in named.items())
-    code = """
+    (code,) = (file for file in requirements.parent.joinpath("code").rglob("*") if file.is_file())  # a server takes a request for each file
+    program = """
 import importlib.metadata, sys
 import mlflow.pyfunc, pandas
 before = set(sys.modules)
+sys.path.insert(0, sys.argv[1])
 import srgan.inference.serve
+assert all(module.__file__.startswith(sys.argv[1]) for name, module in sys.modules.items() if name.partition(".")[0] == "srgan")
 packages = importlib.metadata.packages_distributions()
 print(*{name for module in set(sys.modules) - before for name in packages.get(module.partition(".")[0], [])})
 """
-    needed = set(run(sys.executable, "-c", code, cwd=ROOT).stdout.split())
+    needed = set(run(sys.executable, "-c", program, code, cwd=ROOT).stdout.split())
     brought = {name.partition("[")[0] for name in named} | {"srgan", "pyvips-binary", "cffi", "onnxruntime"}  # its own code; with pyvips
     assert needed - {"onnxruntime-gpu"} <= brought
     (description,) = (project / "mlflow" / "artifacts").rglob("MLmodel")
