@@ -1,4 +1,4 @@
-"""Serve the registered model: image files in, upscaled image files out.
+"""Serve the registered model: image files in, image files out that are upscaled, restored or colorized.
 
 MLflow runs this file with this package to serve the model: ``mlflow models serve -m models:/srgan-x4@champion``.
 
@@ -52,7 +52,7 @@ class Refused(MlflowException):
 
 
 class Images(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
-    """Upscale a table of image files: the column `image` holds their bytes. Format and metadata are kept as by `srgan upscale`."""
+    """Run the model on a table of image files, whose bytes are in the column `image`, as `srgan upscale` does."""
 
     def load_context(self, context: Any) -> None:
         """Load the `.onnx` file."""
@@ -75,8 +75,8 @@ class Images(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
         except SrganError as error:
             raise Refused(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         except Exception as error:
-            log.exception("an image could not be upscaled")
-            raise Refused("the image could not be upscaled. The log of the server has the reason", error_code=INTERNAL_ERROR) from error
+            log.exception("an image failed")
+            raise Refused("the image failed. The log of the server has the reason", error_code=INTERNAL_ERROR) from error
         finally:
             self.free.release()
 
@@ -97,7 +97,7 @@ class Images(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
                 raise SrganError(f"the image: the time of a request is over after {done} of {total} tiles. Send a smaller image")
 
         with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / f"upscaled{suffix}"
+            target = Path(folder) / f"result{suffix}"
             try:
                 upscale_file(self.upscaler, BytesIO(content), target, on_tile=in_time)
             except SrganError as error:  # no paths of this machine

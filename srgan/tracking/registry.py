@@ -67,16 +67,20 @@ def register(
     try:
         client = store.connect(training.project)
         run_id = mlflow_run.sync(training)
-        with store.one_registration(training.project):
-            found = _find(client, name, sha256(path)) or _create(client, store.tracking_uri(training.project), path, run_id, name)
         place = Path(_scores_path(sha256(path)))
         with tempfile.TemporaryDirectory() as folder:
             table.to_csv(Path(folder) / place.name, index=False)
             client.log_artifact(run_id, str(Path(folder) / place.name), str(place.parent))
         client.log_text(run_id, card, "MODEL_CARD.md")
-        client.update_model_version(name, found.version, card)
-        for key, value in (tags | {SCORES_TAG: run_id}).items():  # after the scores, which they refer to
-            client.set_model_version_tag(name, found.version, key, value)
+        tags = tags | {SCORES_TAG: run_id}
+        with store.one_registration(training.project):
+            uri = store.tracking_uri(training.project)
+            found = _find(client, name, sha256(path)) or _create(client, uri, path, run_id, name, tags, card)
+        if found.description != card:
+            client.update_model_version(name, found.version, card)
+        for key, value in tags.items():
+            if found.tags.get(key) != value:
+                client.set_model_version_tag(name, found.version, key, value)
         set_alias(client, name, alias, found.version)
         client.set_terminated(run_id, "FINISHED")
     except Exception as error:  # see `mlflow_run.try_sync`
@@ -261,7 +265,7 @@ def _find(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
     return next((one for one in found if one.tags.get(DIGEST_TAG) == digest), None)
 
 
-def _create(client: MlflowClient, uri: str, path: Path, run_id: str, name: str) -> ModelVersion:
+def _create(client: MlflowClient, uri: str, path: Path, run_id: str, name: str, version_tags: dict[str, str], card: str) -> ModelVersion:
     """Log the file as a model of the run and register it.
 
     `mlflow.models.Model.log` does the same with MLflow's global address and its stack of active runs, which all threads share.
@@ -286,7 +290,7 @@ def _create(client: MlflowClient, uri: str, path: Path, run_id: str, name: str) 
             raise
     # A server finds the model by its id. A database is read by this process, where MLflow would look at its global address.
     source = f"models:/{logged.model_id}" if uri.startswith("http") else logged.artifact_location
-    return client.create_model_version(name, source, run_id, tags, model_id=logged.model_id)
+    return client.create_model_version(name, source, run_id, tags | version_tags, description=card, model_id=logged.model_id)
 
 
 def _log_scores(client: MlflowClient, run: Run, model_id: str) -> None:

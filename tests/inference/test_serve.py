@@ -126,7 +126,7 @@ def test_a_request_has_limits(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("srgan.inference.serve.upscale_file", during)
-        with pytest.raises(serve.Refused, match=r"^the image could not be upscaled. The log of the server has the reason$"):
+        with pytest.raises(serve.Refused, match=r"^the image failed. The log of the server has the reason$"):
             asked(images, encoded(10, 10))
     assert len(asked(images, encoded(10, 10))) == 1  # the place is free again
 
