@@ -94,7 +94,7 @@ class Validation:
             task, text = self.task, caption(others | on_device, self.task)
             baseline = task.baseline_image(sample.lr_image, self.scale)
             nearest = {"LR": sample.lr_image.repeat(self.scale, 0).repeat(self.scale, 1)} if self.scale > 1 else {}
-            shown = nearest | {task.baseline: baseline, task.result: sample.sr_image, "HR": sample.hr_rgb}
+            shown = nearest | {task.baseline: baseline, task.result: sample.sr_image, "HR" if self.scale > 1 else "original": sample.hr_rgb}
             strip = visualize.comparison_row(name, shown, {task.result: text}, baseline, sample.hr_rgb)
         return _Scored(number, row, pixel, strip)
 

@@ -115,7 +115,10 @@ def test_a_teams_server_with_users_on_postgresql(copy_of_project, postgres, serv
 @pytest.mark.slow
 def test_two_users_of_one_server(copy_of_project, serve, tmp_path, monkeypatch):
     """The second may not change what the first created, is told so, and may after the README's commands."""
+    settings = tmp_path / "auth.ini"
+    settings.write_text(README.partition("cat > auth.ini <<END\n")[2].partition("END\n")[0])
     secrets = {"MLFLOW_AUTH_ADMIN_PASSWORD": "long-enough-for-a-test", "MLFLOW_FLASK_SERVER_SECRET_KEY": "0" * 64}
+    secrets["MLFLOW_AUTH_CONFIG_PATH"] = str(settings)
     uri = serve(f"sqlite:///{tmp_path}/server.db", "--app-name", "basic-auth", **secrets)
     admin, anna, berta = (
         {"MLFLOW_TRACKING_URI": uri, "MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": "long-enough-for-a-test"}
