@@ -25,7 +25,8 @@ def edit(folder, key):
     path.write_text(yaml.safe_dump(values, sort_keys=False))
 
 
-@pytest.mark.parametrize("stage", ["pretrain", pytest.param("train", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
 def test_dvc_records_no_result_under_parameters_that_were_edited_meanwhile(copy_of_project, stage):
     changes = {f"{stage}.steps": 300} | runtime(stage, checkpoint_every=10, log_every=50, validate_every=300)
     before = write_params(copy_of_project, changes).read_text()

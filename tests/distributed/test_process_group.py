@@ -59,6 +59,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does_with_twice_the_batch(tmp_path):
     for folder in (tmp_path, tmp_path / "alone"):
         (folder / "recipe").mkdir(parents=True)

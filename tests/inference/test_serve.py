@@ -58,6 +58,7 @@ def served(folder, model):
         process.communicate(timeout=30)
 
 
+@pytest.mark.slow
 def test_a_photograph_by_curl_in_one_line(copy_of_project, tmp_path):
     if not shutil.which("curl"):
         pytest.skip("needs curl")

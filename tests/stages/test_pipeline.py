@@ -141,6 +141,7 @@ def test_another_set_to_score_with_trains_nothing_anew(copy_of_project):
     assert {"pretrain", "train"} <= set(json.loads(run("dvc", "status", "--json", cwd=copy_of_project).stdout))
 
 
+@pytest.mark.slow
 def test_the_champion_is_scored_beside(copy_of_project):
     store = MlflowClient(f"sqlite:///{copy_of_project}/mlflow/mlflow.db")
     store.set_registered_model_alias("srgan-x4", "champion", "1")
@@ -235,6 +236,7 @@ def test_earlier_parameters_bring_their_own_model_page_and_challenger_back(copy_
     assert first in (folder / "reports" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_stage_by_hand_writes_through_no_link_into_dvcs_cache(copy_of_project):
     folder = copy_of_project
     run("dvc", "config", "cache.type", "hardlink", cwd=folder)
@@ -260,6 +262,7 @@ def test_a_damaged_export_is_not_used(copy_of_project):
         assert f"models/{model.name}: damaged or replaced: not the file that reports/export.json records" in done.stderr
 
 
+@pytest.mark.slow
 def test_all_outs_can_be_pushed_and_pulled(copy_of_project, tmp_path):
     run("dvc", "remote", "add", "-q", "-d", "store", tmp_path / "store", cwd=copy_of_project)
     run("dvc", "push", "-q", cwd=copy_of_project)

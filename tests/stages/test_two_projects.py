@@ -47,6 +47,7 @@ def elsewhere(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_stages_of_two_projects_run_in_turn_and_at_once(tmp_path, elsewhere):
     both = [small_project(tmp_path / "one", 1), small_project(tmp_path / "two", 2)]
     with ThreadPoolExecutor(2) as pool:

@@ -133,6 +133,7 @@ def test_the_files_make_the_run_again_on_a_new_server(copy_of_project, tmp_path)
     assert mlflow.get_model_version_by_alias("srgan-x4", "challenger").run_id == found.info.run_id
 
 
+@pytest.mark.slow
 def test_a_dead_server_costs_a_warning_not_the_training(copy_of_project):
     write_params(copy_of_project, {"train.losses.l1.weight": 0.5})
     start = time.monotonic()

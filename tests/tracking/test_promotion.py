@@ -94,6 +94,7 @@ def champion(folder):
     return str(client(folder).get_model_version_by_alias("srgan-x4", "champion").version)
 
 
+@pytest.mark.slow
 def test_the_whole_way_from_challenger_to_champion_and_back(copy_of_project, monkeypatch, caplog):
     monkeypatch.chdir(copy_of_project)
     folder = copy_of_project

@@ -85,6 +85,7 @@ def test_no_process_outlives_the_command_whatever_it_does(folder, number):
     process.stderr.close()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_changes_no_bit(folder, tmp_path):
     raw = make_raw(folder / "data/raw", {f"train/own/{n}.png": picture(n, 400, 500) for n in range(8)} | {"test/own/t.png": picture(99)})
     process = subprocess.Popen(["srgan", "prepare", "--processes", "3"], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
