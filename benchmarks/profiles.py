@@ -164,7 +164,8 @@ def denoise(scores: Scores, count: int | None) -> None:
 
     for sigma in (15, 25, 50):
         others: dict[str, Method] = {"nl_means": means, "wavelet": wavelet} if sigma == 25 else {}
-        scores.compare(f"noise-{sigma}", read("b100", count), lambda image, sigma=sigma: noisy(image, sigma, random), same, others)
+        images = read("b100", count or (100 if sigma == 25 else 20))
+        scores.compare(f"noise-{sigma}", images, lambda image, sigma=sigma: noisy(image, sigma, random), same, others)
     ours = scores.mean("noise-25", "network", "psnr_rgb")
     bar("psnr_rgb", ours, 29.5, lower=False)
     for name in ("nl_means", "wavelet"):
