@@ -124,7 +124,8 @@ def fit(
             )
         )
         with mlflow_run.live(training, stage):
-            logger = TrainingLog(project.losses[stage], options.steps, stage, training.folders[stage] / "pictures")
+            pictures, adds_colour = training.folders[stage] / "pictures", store.recipe.removes_colour
+            logger = TrainingLog(project.losses[stage], options.steps, stage, pictures, adds_colour)
             trained = trainer.fit(logger, SharedCheckpoints(checkpoints), Verification(store).check)
             metadata |= lineage.metadata([*networks.earlier, *checkpoints.about["lineage"]])
             metadata |= {"sr.train_data_sha256": training.data_sha256} | _colour_metadata(store.recipe)

@@ -62,9 +62,14 @@ class DivergenceCheck:
 
 
 class TrainingMonitor:
-    """Warns, once for each kind of trouble, when the logged values show it."""
+    """Warns, once for each kind of trouble, when the logged values show it.
 
-    def __init__(self) -> None:
+    Args:
+        adds_colour: the network colourizes. Its colours are a guess that is paler than the photographs, so they differ without trouble.
+    """
+
+    def __init__(self, adds_colour: bool = False) -> None:
+        self.adds_colour = adds_colour
         self.warned: set[str] = set()
         self.consecutive: dict[str, int] = {}
         self.gan = False
@@ -92,7 +97,7 @@ class TrainingMonitor:
         )
         self._warn_if_persistent(
             "color shift",
-            row["color_shift"] > 5,
+            row["color_shift"] > 5 and not self.adds_colour,
             f"colors differ by {row['color_shift']:.1f} of 255 levels on average. Raise the weight of the pixel loss or ema, or lower "
             "learning_rate",
         )

@@ -31,11 +31,12 @@ class TrainingLog:
         steps: of the whole run.
         label: at the beginning of each line.
         pictures: folder for the comparison image of every validation, ``step-N.png``.
+        adds_colour: the network colourizes.
     """
 
-    def __init__(self, path: Path, steps: int, label: str, pictures: Path) -> None:
+    def __init__(self, path: Path, steps: int, label: str, pictures: Path, adds_colour: bool = False) -> None:
         self.path, self.steps, self.label, self.pictures = path, steps, label, pictures
-        self._monitor = TrainingMonitor()
+        self._monitor = TrainingMonitor(adds_colour)
         self._open = contextlib.ExitStack()
 
     def start(self, step: int, rows: list[Row], scores: list[Row]) -> None:
