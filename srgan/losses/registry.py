@@ -3,7 +3,7 @@
 from torch import nn
 
 from srgan.data.download.weights import WeightsUnavailable
-from srgan.losses import adversarial, chroma, perceptual, pixel
+from srgan.losses import adversarial, chroma, hatch, perceptual, pixel
 from srgan.losses.base import Loss, LossOptions
 from srgan.utils.errors import SrganError
 
@@ -15,6 +15,7 @@ LOSSES: dict[str, Loss] = {
         pixel.CHARBONNIER,
         pixel.TOTAL_VARIATION,
         chroma.OKLAB_CHROMA,
+        hatch.HATCH,
         adversarial.VANILLA,
         adversarial.RELATIVISTIC,
         adversarial.LEAST_SQUARES,
