@@ -143,6 +143,8 @@ class Upscaler:
 
     def _piece(self, pixels: np.ndarray, number: int, image: np.ndarray) -> np.ndarray:
         """Upscale a tile, `(h, w)` or `(h, w, 3)`, to float32 in 0..1. Number and image are for messages."""
+        if pixels.ndim == 3 and self.adds_colour and not self.follows_hints:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)  # a tint is not what such a model was trained with
         grey = pixels.ndim == 2
         colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB) if grey else pixels
         tensor = np.ascontiguousarray(colours.transpose(2, 0, 1)[None], dtype=np.float32)

@@ -13,22 +13,29 @@ from PIL import Image
 
 from srgan.inference.upscaler import Upscaler
 from tests.helpers.commands import environment
-from tests.helpers.project import ROOT, write_model
+from tests.helpers.project import ROOT, write_colorizer, write_model
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (15, 20, 3), dtype=np.uint8)
 RUNTIME = "onnxruntime-web@1.30.0"
 NODE = """
 import { readFileSync, writeFileSync } from "node:fs";
 import { upscale } from "./example.mjs";
-const image = JSON.parse(readFileSync("image.json"));
-const result = await upscale(new Uint8Array(readFileSync("model.onnx")), { ...image, data: Uint8ClampedArray.from(image.data) });
-writeFileSync("result.json", JSON.stringify({ ...result, data: Array.from(result.data) }));
+const { data, ...size } = JSON.parse(readFileSync("image.json"));
+for (const [name, gray] of [["x4", false], ["color", true]]) {
+  const result = await upscale(new Uint8Array(readFileSync(`${name}.onnx`)), { data: Uint8ClampedArray.from(data), ...size }, gray);
+  writeFileSync(`${name}.json`, JSON.stringify({ ...result, data: Array.from(result.data) }));
+}
 """
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("m"), scale=4)
+
+
+@pytest.fixture(scope="module")
+def colorizer(tmp_path_factory):
+    return write_colorizer(tmp_path_factory.mktemp("c"), hints=False)
 
 
 def blocks(language):
@@ -50,7 +57,18 @@ def test_the_python_examples_run(model, tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "also-big.png")), expected)
 
 
-def test_the_javascript_example_runs(model, tmp_path, pytestconfig):
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_first_python_example_colorizes_at_scale_1(colorizer, tmp_path, monkeypatch, mode):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    shutil.copy(colorizer, tmp_path / "models" / "4x-demo-compact-fp32.onnx")
+    Image.fromarray(IMAGE).convert(mode).save("photo.jpg", quality=100)
+    exec(compile(blocks("python")[0], "onnx.md", "exec"), {})
+    expected = Upscaler(colorizer).upscale(np.asarray(Image.open("photo.jpg")))
+    assert np.array_equal(np.asarray(Image.open("big.png")), expected)
+
+
+def test_the_javascript_example_runs(model, colorizer, tmp_path, pytestconfig):
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("needs Node.js")
     packages = pytestconfig.cache.mkdir(re.sub(r"\W", "-", RUNTIME))  # kept between runs: it is large
@@ -63,12 +81,14 @@ def test_the_javascript_example_runs(model, tmp_path, pytestconfig):
                 pytest.skip(f"{RUNTIME} cannot be installed: {done.stderr[-300:]}")
     (tmp_path / "node_modules").symlink_to(packages / "node_modules")
     shutil.copy(ROOT / "docs" / "example.mjs", tmp_path)
-    shutil.copy(model, tmp_path / "model.onnx")
+    shutil.copy(model, tmp_path / "x4.onnx")
+    shutil.copy(colorizer, tmp_path / "color.onnx")
     (tmp_path / "run.mjs").write_text(NODE)
     rgba = np.dstack([IMAGE, np.full(IMAGE.shape[:2], 255, np.uint8)])
     (tmp_path / "image.json").write_text(json.dumps({"data": rgba.ravel().tolist(), "width": 20, "height": 15}))
     subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=100)
-    result = json.loads((tmp_path / "result.json").read_text())
-    enlarged = np.array(result["data"]).reshape(result["height"], result["width"], 4)
-    assert np.abs(enlarged[..., :3] - Upscaler(model).upscale(IMAGE).astype(int)).max() <= 1
-    assert (enlarged[..., 3] == 255).all()
+    for path in (model, colorizer):
+        result = json.loads((tmp_path / ("x4.json" if path == model else "color.json")).read_text())
+        pixels = np.array(result["data"]).reshape(result["height"], result["width"], 4)
+        assert np.abs(pixels[..., :3] - Upscaler(path).upscale(IMAGE).astype(int)).max() <= 1
+        assert (pixels[..., 3] == 255).all()

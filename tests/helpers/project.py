@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from srgan.export import onnx
+from srgan.models.network import Generator
 from srgan.models.registry import build_generator
 from tests.helpers.commands import run
 
@@ -60,9 +61,35 @@ def write_model(folder: Path, scale: int = 2, objective: str = "gan") -> Path:
 def _model(scale: int, objective: str) -> bytes:
     torch.manual_seed(1)
     model = build_generator("compact", scale=scale, features=8, depth=2).eval()
+    return _exported(model, {"sr.objective": objective, "sr.name": "t"})
+
+
+def write_colorizer(folder: Path, hints: bool = True) -> Path:
+    """Write a tiny exported model at scale 1 that colorizes, with random weights of strong colours."""
+    path = folder / onnx.file_name(1, "t", "compact")
+    path.write_bytes(_colorizer())
+    if hints:
+        proto = onnx_package.load(path)
+        proto.metadata_props.add(key="sr.hints", value="1")
+        onnx_package.save(proto, path)
+    return path
+
+
+@functools.cache
+def _colorizer() -> bytes:
+    torch.manual_seed(3)
+    model = build_generator("compact", scale=1, features=8, depth=2, unshuffle=2).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(3).add_(0.1 * torch.randn_like(weight))  # the last layer begins with zeros
+    model.keep_luma = True
+    return _exported(model, {"sr.objective": "psnr", "sr.name": "t"})
+
+
+def _exported(model: Generator, metadata: dict[str, str]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.onnx"
-        onnx.export_onnx(path, model, {"sr.objective": objective, "sr.name": "t"})
+        onnx.export_onnx(path, model, metadata)
         return path.read_bytes()
 
 

@@ -1,18 +1,17 @@
 """Grey photographs through a model that colourizes."""
 
+import cv2
 import numpy as np
 import pytest
 import skimage.data
-import torch
 from PIL import Image
 
-from srgan.export.onnx import export_onnx, file_name
 from srgan.images.read import open_image
 from srgan.images.write import Options
 from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
-from srgan.models.registry import build_generator
 from srgan.utils.errors import SrganError
+from tests.helpers.project import write_colorizer
 from tests.images.test_hints import strokes
 
 GREY = np.asarray(Image.fromarray(skimage.data.chelsea()[:200, :300]).convert("L"))
@@ -21,16 +20,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 @pytest.fixture(scope="module")
 def colorizer(tmp_path_factory):
-    """A model with random weights of strong colours, whose tiles must be larger than its receptive field."""
-    torch.manual_seed(3)
-    generator = build_generator("compact", scale=1, features=8, depth=2).eval()
-    with torch.no_grad():
-        for weight in generator.parameters():
-            weight.mul_(3).add_(0.1 * torch.randn_like(weight))  # the last layer begins with zeros
-    generator.keep_luma = True
-    path = tmp_path_factory.mktemp("colour") / file_name(1, "t", "compact")
-    export_onnx(path, generator, {"sr.name": "t", "sr.objective": "psnr", "sr.hints": "1"})
-    return path
+    return write_colorizer(tmp_path_factory.mktemp("colour"))
 
 
 def luma_difference(pixels, grey):
@@ -102,6 +92,18 @@ def test_a_tint_has_no_influence(colorizer, tmp_path):
         upscale_file(Upscaler(colorizer), tmp_path / f"{name}.png", tmp_path / f"{name}-out.png")
         results.append(open_image(tmp_path / f"{name}-out.png").pixels.astype(int))
     assert np.abs(results[0] - results[1]).mean() < 2
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_model_without_hints_gets_the_luma_of_a_tinted_array(tmp_path, kind):
+    upscaler = Upscaler(write_colorizer(tmp_path, hints=False))
+    white = 1 if kind == np.float32 else np.iinfo(kind).max
+    grey = (GREY[:50, :60] / 255 * white).astype(kind)
+    tinted = np.stack([grey, grey * 0.9, grey * 0.7], axis=2).astype(kind)
+    assert np.ptp(upscaler.upscale(tinted), axis=2).mean() > 0.05 * white
+    assert luma_difference(upscaler.upscale(tinted), cv2.cvtColor(tinted, cv2.COLOR_RGB2GRAY)) < 0.51
+    assert np.array_equal(upscaler.upscale(tinted), upscaler.upscale(cv2.cvtColor(tinted, cv2.COLOR_RGB2GRAY)))
+    assert np.allclose(upscaler.upscale(np.dstack([grey] * 3)), upscaler.upscale(grey), atol=1e-5)
 
 
 def test_hints_change_the_colours_around_them(colorizer, tmp_path):
