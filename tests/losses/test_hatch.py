@@ -23,13 +23,11 @@ def test_the_value_is_the_amplitude_in_levels(period):
     assert loss(flat, flat, period).item() == pytest.approx(0.05)
 
 
-def test_noise_details_and_the_texture_of_the_original_count_little():
+def test_noise_and_the_texture_of_the_original_count_little():
     flat = torch.full((2, 3, 96, 96), 0.5)
     assert loss(flat, flat + noise(0)).item() < 0.3
     assert loss(flat + noise(1), flat + noise(0)).item() < 0.4
     assert loss(flat + PATTERN, flat + PATTERN).item() < 0.1
-    edges = flat + 0.4 * torch.sign(noise(2))
-    assert loss(edges + 4 * PATTERN, edges).item() < 0.2  # nobody sees a hatch there
 
 
 def test_a_step_against_the_gradient_removes_the_hatch_that_the_metric_sees():
