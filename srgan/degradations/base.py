@@ -93,6 +93,11 @@ class Batch:
     widths: tuple[int, ...]
 
     @classmethod
+    def of_one(cls, image: np.ndarray) -> "Batch":
+        """Return a batch of one image `(3, H, W)`. It shares the memory of the image."""
+        return cls(torch.from_numpy(image)[None], image.shape[1:2], image.shape[2:])
+
+    @classmethod
     def of(cls, images: "Sequence[tuple[Batch, int]]") -> "Batch":
         """Return a batch of images that are the n-th of other batches."""
         first = images[0][0]
@@ -129,20 +134,9 @@ class Batch:
             pixels[indices, :, :rows, :columns] = source[:, :, :rows, :columns]
         return Batch(pixels, tuple(heights), tuple(widths))
 
-    def planes(self, number: int) -> np.ndarray:
-        """Return an image without what is outside it, `(3, height, width)`. It shares the memory of the batch, which is on the CPU."""
-        return self.pixels.numpy()[number, :, : self.heights[number], : self.widths[number]]
-
     def with_pixels(self, pixels: Tensor) -> "Batch":
         """Return the batch with other pixels of the same sizes."""
         return Batch(pixels, self.heights, self.widths)
-
-    def blank(self, heights: Sequence[int] = (), widths: Sequence[int] = ()) -> "Batch":
-        """Return a batch to write into: of the same sizes, or of others. What is outside an image is 0."""
-        heights, widths = tuple(heights or self.heights), tuple(widths or self.widths)
-        make = torch.empty if len(heights) == 1 else torch.zeros
-        pixels = make(len(heights), self.pixels.shape[1], max(heights), max(widths), device=self.pixels.device)
-        return Batch(pixels, heights, widths)
 
     def extended(self, before: int = 0, after: int = 0, mirror: bool = True) -> Tensor:
         """Return the pixels with a border: `before` pixels at the top and left, and `after` beyond the largest image.
@@ -191,13 +185,9 @@ def normal(seed: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.randn(shape, generator=torch.Generator(device).manual_seed(seed), device=device)
 
 
-def for_each(batch: Batch, work: Callable[[int], object]) -> None:
-    """Call `work` with the number of each image. On a CPU it runs in as many threads as torch uses."""
-    count = len(batch.heights)
-    if count == 1:
-        work(0)
-        return
-    threads = min(torch.get_num_threads(), count) if batch.pixels.device.type == "cpu" else 1
+def for_each(count: int, work: Callable[[int], object]) -> None:
+    """Call `work` with the number of each image, in as many threads as torch uses."""
+    threads = min(torch.get_num_threads(), count)
     others = [_pool(os.getpid()).submit(lambda first: [work(i) for i in range(first, count, threads)], n) for n in range(1, threads)]
     for i in range(0, count, threads):
         work(i)
@@ -220,11 +210,12 @@ class Degradation:
         config: its options.
         draw: return the parameters for one image, or None if this draw changes nothing. A step that resizes sets the new size.
         apply: change images, each by its own parameters.
+        alone: do the same on a CPU with one image `(3, H, W)`, faster than `apply`. The image itself keeps its values.
         arrange: of a step that holds others: return the positions of those that follow, in order. It has no `draw` and no `apply`.
         version: raised when the results change, so that stages run again.
         ahead: needs libraries on the CPU and whole images. `prepare` then makes variants of each image before the training.
         package: that must be installed for it, and that the project does not always install.
-        together: return parameters with what is computed faster for many images at once. On a CPU `apply` gets one image with them.
+        together: return parameters with what is computed faster for many images at once. `alone` gets them.
         not_after: names of steps that may not come before, with the reason.
     """
 
@@ -237,6 +228,7 @@ class Degradation:
     version: int = 1
     ahead: bool = False
     package: str = ""
+    alone: Callable[[np.ndarray, Drawn], np.ndarray] | None = None
     together: Callable[[list[Drawn]], list[Drawn]] | None = None
     not_after: dict[str, str] = field(default_factory=dict)
 

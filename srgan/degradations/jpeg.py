@@ -12,7 +12,7 @@ from torch import Tensor
 
 from srgan.config.base import option
 from srgan.config.recipe import Range, StepOptions, Weights, among, within
-from srgan.degradations.base import Batch, Degradation, Drawing, Drawn, for_each
+from srgan.degradations.base import Batch, Degradation, Drawing, Drawn
 
 BLOCK = 8  # side of the blocks
 UNIT = 16  # side of the largest coded unit: 2 x 2 blocks of luma and one of each chroma
@@ -239,25 +239,23 @@ def _tables(quality: int) -> Tensor:
     return torch.tensor(TABLES).mul_(percent).add_(50).div_(100, rounding_mode="floor").clamp_(1, 255).float()
 
 
-def _apply(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
-    return _by_libjpeg(batch, drawn) if batch.pixels.device.type == "cpu" else compress(batch, drawn)
+def _alone(image: np.ndarray, drawn: Drawn) -> np.ndarray:
+    """Compress by libjpeg, which takes at most a quarter of the time of `compress` on a CPU."""
+    (top, left), settings = drawn["shift"], [cv2.IMWRITE_JPEG_QUALITY, drawn["quality"]]
+    settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLING_FACTORS[drawn["subsampling"]]]
+    planes = cv2.convertScaleAbs(image.reshape(-1, image.shape[2]), alpha=255).reshape(image.shape)
+    levels = cv2.copyMakeBorder(cv2.merge([*planes[::-1]]), top, 0, left, 0, cv2.BORDER_REPLICATE)  # OpenCV's colours are BGR
+    coded = cv2.imdecode(cv2.imencode(".jpg", levels, settings)[1], cv2.IMREAD_COLOR)
+    assert coded is not None
+    cv2.split(coded[top:, left:], [*planes[::-1]])
+    return np.divide(planes, np.float32(255))
 
 
-def _by_libjpeg(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
-    """Compress by libjpeg, which takes a third of the time of `compress` on a CPU."""
-    decoded = batch.blank()
-
-    def code(i: int) -> None:
-        (top, left), settings = drawn[i]["shift"], [cv2.IMWRITE_JPEG_QUALITY, drawn[i]["quality"]]
-        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLING_FACTORS[drawn[i]["subsampling"]]]
-        levels = cv2.convertScaleAbs(cv2.merge([*batch.planes(i)[::-1]]), alpha=255)  # OpenCV's colours are BGR
-        levels = cv2.copyMakeBorder(levels, top, 0, left, 0, cv2.BORDER_REPLICATE)
-        image = cv2.imdecode(cv2.imencode(".jpg", levels, settings)[1], cv2.IMREAD_COLOR)
-        assert image is not None
-        np.divide(image[top:, left:, ::-1].transpose(2, 0, 1), np.float32(255), out=decoded.planes(i))
-
-    for_each(batch, code)
-    return decoded
-
-
-JPEG = Degradation("jpeg", "JPEG compression at a random quality, as libjpeg does it (ITU-T T.81).", JpegOptions, _draw, _apply)
+JPEG = Degradation(
+    "jpeg",
+    "JPEG compression at a random quality, as libjpeg does it (ITU-T T.81).",
+    JpegOptions,
+    _draw,
+    compress,
+    alone=_alone,
+)

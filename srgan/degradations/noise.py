@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from srgan.config.base import option
 from srgan.config.recipe import Range, StepOptions, Weights, among, within
-from srgan.degradations.base import Batch, Degradation, Drawing, Drawn, column, for_each, normal, random_field
+from srgan.degradations.base import Batch, Degradation, Drawing, Drawn, column, normal, random_field
 
 LUMA = (0.299, 0.587, 0.114)
 BAYER = (((0, 0),), ((0, 1), (1, 0)), ((1, 1),))  # rows and columns, modulo 2, of the red, green and blue pixels of a sensor
@@ -61,28 +61,48 @@ def _apply(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
     return batch
 
 
+def _alone(image: np.ndarray, drawn: Drawn) -> np.ndarray:
+    """Do the same with NumPy, whose calls take a fraction of the time of torch's for patches."""
+    if drawn["kind"] == "sensor":
+        return _add_in_sensor(Batch.of_one(image), [drawn]).pixels[0].numpy()
+    noise = _field(drawn, image.shape[1:], torch.device("cpu")).numpy()
+    if drawn["kind"] == "gaussian":
+        noise *= drawn["strength"] / 255
+    else:
+        light = (image * np.array(LUMA, np.float32)[:, None, None]).sum(0) if drawn["grey"] else image
+        if drawn["kind"] == "poisson":  # torch rounds the square root otherwise than NumPy
+            noise *= torch.from_numpy(light / 255).sqrt_().numpy() * drawn["strength"]
+        else:
+            noise *= light * (drawn["strength"] / 255)
+    noisy = image + noise
+    return noisy.clip(0, 1, out=noisy)
+
+
 def _add(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
+    noisy = torch.zeros_like(batch.pixels)
+    for result, image, height, width, one in zip(noisy, batch.pixels, batch.heights, batch.widths, drawn, strict=True):
+        result[:, :height, :width] = _with_noise(image[:, :height, :width], one)
+    return batch.with_pixels(noisy)
+
+
+def _with_noise(image: Tensor, drawn: Drawn) -> Tensor:
     """Add noise of a standard deviation per pixel.
 
     Poisson noise is Gaussian noise with the variance of the photons. The third moments differ: the skewness of 255 photons is 0.06.
     """
-    noisy = batch.blank()
+    noise = _field(drawn, image.shape[1:], image.device)
+    if drawn["kind"] == "gaussian":
+        noise *= drawn["strength"] / 255
+    else:
+        light = (image * image.new_tensor(LUMA)[:, None, None]).sum(0) if drawn["grey"] else image
+        noise *= light.div(255).sqrt_().mul_(drawn["strength"]) if drawn["kind"] == "poisson" else light * (drawn["strength"] / 255)
+    return (image + noise).clamp_(0, 1)
 
-    def add(i: int) -> None:
-        one, place = drawn[i], (i, slice(None), slice(batch.heights[i]), slice(batch.widths[i]))
-        image = batch.pixels[place]
-        noise = normal(one["seed"], (1 if one["grey"] else 3, *image.shape[1:]), image.device)
-        if "mixing" in one:
-            noise = torch.tensordot(torch.tensor(one["mixing"], device=image.device), noise, 1)
-        if one["kind"] == "gaussian":
-            noise *= one["strength"] / 255
-        else:
-            light = (image * image.new_tensor(LUMA)[:, None, None]).sum(0) if one["grey"] else image
-            noise *= light.div(255).sqrt_().mul_(one["strength"]) if one["kind"] == "poisson" else light * (one["strength"] / 255)
-        torch.clamp(image + noise, 0, 1, out=noisy.pixels[place])
 
-    for_each(batch, add)
-    return noisy
+def _field(drawn: Drawn, size: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return the normal numbers of each colour, or of all of them."""
+    noise = normal(drawn["seed"], (1 if drawn["grey"] else 3, *size), device)
+    return torch.tensordot(torch.tensor(drawn["mixing"], device=device), noise, 1) if "mixing" in drawn else noise
 
 
 def _add_in_sensor(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
@@ -129,4 +149,5 @@ NOISE = Degradation(
     NoiseOptions,
     _draw,
     _apply,
+    alone=_alone,
 )

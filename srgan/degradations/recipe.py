@@ -6,8 +6,7 @@ batch, see the inputs of one uninterrupted process.
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +25,7 @@ MAX_SHOWN_VALUES = 3  # of a list of drawn parameters, in words
 STREAM = 2  # of the numbers of a training step. The positions of the patches and their colours use others
 
 
-@dataclass(frozen=True)
-class Applied:
+class Applied(NamedTuple):
     """A step of a recipe with the parameters for one image."""
 
     place: tuple[int, ...]  # of the step in the recipe
@@ -221,22 +219,23 @@ def apply(plans: Sequence[Plan], pixels: Tensor) -> Tensor:
     """
     if pixels.device.type != "cpu":
         return apply_together(plans, pixels)
-    count, _, height, width = pixels.shape
-    batch = Batch(pixels.contiguous(), (height,) * count, (width,) * count)  # OpenCV copies planes with gaps
-    changed: dict[int, Batch] = {}
+    images = dict(enumerate(pixels.contiguous().numpy()))  # OpenCV copies planes with gaps
     plans = _computed_together(plans)
-    for_each(batch, lambda i: changed.update({i: _apply_alone(plans[i], batch.select([i]))}))
-    return Batch.of([(changed[i], 0) for i in range(count)]).pixels
+    for_each(len(images), lambda i: images.update({i: _apply_alone(plans[i], images[i])}))
+    return torch.from_numpy(np.stack(list(images.values())) if len(images) > 1 else images[0][None])
 
 
 def _computed_together(plans: Sequence[Plan]) -> list[Plan]:
     """Return the plans with what their steps compute for all images at once."""
     computed = [list(plan) for plan in plans]
-    for name in {step.name for plan in plans for step in plan}:
+    found: dict[str, list[tuple[Plan, int]]] = {}
+    for plan in computed:
+        for place, step in enumerate(plan):
+            found.setdefault(step.name, []).append((plan, place))
+    for name, places in found.items():
         if together := DEGRADATIONS[name].together:
-            found = [(plan, place) for plan in computed for place, step in enumerate(plan) if step.name == name]
-            for (plan, place), drawn in zip(found, together([plan[place].drawn for plan, place in found]), strict=True):
-                plan[place] = replace(plan[place], drawn=drawn)
+            for (plan, place), drawn in zip(places, together([plan[place].drawn for plan, place in places]), strict=True):
+                plan[place] = plan[place]._replace(drawn=drawn)
     return computed
 
 
@@ -256,11 +255,14 @@ def apply_together(plans: Sequence[Plan], pixels: Tensor) -> Tensor:
     return Batch.of(images).pixels
 
 
-def _apply_alone(plan: Plan, image: Batch) -> Batch:
+def _apply_alone(plan: Plan, image: np.ndarray) -> np.ndarray:
     for step in plan:
-        change = DEGRADATIONS[step.name].apply
-        assert change
-        image = change(image, [step.drawn])
+        degradation = DEGRADATIONS[step.name]
+        if degradation.alone:
+            image = degradation.alone(image, step.drawn)
+        else:
+            assert degradation.apply
+            image = degradation.apply(Batch.of_one(image), [step.drawn]).pixels[0].numpy()
     return image
 
 

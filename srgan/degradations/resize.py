@@ -11,7 +11,7 @@ from torch import Tensor
 
 from srgan.config.base import option
 from srgan.config.recipe import Range, StepOptions, Weights, among, within
-from srgan.degradations.base import Batch, Degradation, Drawing, Drawn, for_each
+from srgan.degradations.base import Batch, Degradation, Drawing, Drawn
 from srgan.degradations.bicubic import cubic
 
 MIN_SIDE = 4  # pixels of the smallest side after a resize
@@ -66,31 +66,20 @@ def resize(batch: Batch, drawn: Sequence[Drawn]) -> Batch:
     """Resize each image to its `height` and `width` with its `mode`."""
     heights, widths = tuple(one["height"] for one in drawn), tuple(one["width"] for one in drawn)
     kinds = [(one["mode"], one.get("antialias", True)) for one in drawn]
-    if batch.pixels.device.type == "cpu" and not any(antialias for _, antialias in kinds):
-        pixels = _by_opencv(batch, heights, widths, [mode for mode, _ in kinds])
-    else:
-        pixels = _along(batch.pixels.mT, batch.widths, widths, kinds).mT
-        pixels = _along(pixels, batch.heights, heights, kinds)
+    pixels = _along(batch.pixels.mT, batch.widths, widths, kinds).mT
+    pixels = _along(pixels, batch.heights, heights, kinds)
     return Batch(pixels.clamp_(0, 1), heights, widths)
 
 
-def _by_opencv(batch: Batch, heights: Sequence[int], widths: Sequence[int], modes: Sequence[str]) -> Tensor:
-    """Resize each image by OpenCV, which takes a third of the time of matrices for patches."""
-    resized = batch.blank(heights, widths)
-
-    def one(i: int) -> None:
-        old, new = (batch.heights[i], batch.widths[i]), (heights[i], widths[i])
-        if modes[i] == "area" and any(after > before for before, after in zip(old, new, strict=True)):
-            # OpenCV's area is bilinear there.
-            part = Batch(batch.pixels[i : i + 1, :, : old[0], : old[1]], old[:1], old[1:])
-            across = _along(part.pixels.mT, old[1:], new[1:], [("area", False)]).mT
-            resized.pixels[i, :, : new[0], : new[1]] = _along(across, old[:1], new[:1], [("area", False)])[0]
-            return
-        for plane, result in zip(batch.planes(i), resized.planes(i), strict=True):
-            cv2.resize(plane, new[::-1], dst=result, interpolation=_OPENCV[modes[i]])
-
-    for_each(batch, one)
-    return resized.pixels
+def _alone(image: np.ndarray, drawn: Drawn) -> np.ndarray:
+    """Resize by OpenCV, which takes a third of the time of matrices for patches. It has no antialias, and its larger area is bilinear."""
+    mode, height, width = drawn["mode"], drawn["height"], drawn["width"]
+    if drawn.get("antialias", True) or (mode == "area" and (height > image.shape[1] or width > image.shape[2])):
+        return resize(Batch.of_one(image), [drawn]).pixels[0].numpy()
+    resized = np.empty((3, height, width), np.float32)
+    for plane, result in zip(image, resized, strict=True):
+        cv2.resize(plane, (width, height), dst=result, interpolation=_OPENCV[mode])
+    return resized.clip(0, 1, out=resized)
 
 
 def _along(pixels: Tensor, before: Sequence[int], after: Sequence[int], kinds: Sequence[tuple[str, bool]]) -> Tensor:
@@ -100,9 +89,12 @@ def _along(pixels: Tensor, before: Sequence[int], after: Sequence[int], kinds: S
         stop = min(start + BLOCK, max(after))
         blocks = [_BLOCKS(old, new, *kind, start) for old, new, kind in zip(before, after, kinds, strict=True)]
         low, high = min(first for first, _ in blocks), max(first + weights.shape[1] for first, weights in blocks)
-        matrices = torch.zeros(len(blocks), stop - start, high - low)
-        for matrix, (first, weights) in zip(matrices, blocks, strict=True):
-            matrix[: weights.shape[0], first - low : first - low + weights.shape[1]] = weights
+        if len(blocks) == 1:
+            matrices = blocks[0][1][None]
+        else:
+            matrices = torch.zeros(len(blocks), stop - start, high - low)
+            for matrix, (first, weights) in zip(matrices, blocks, strict=True):
+                matrix[: weights.shape[0], first - low : first - low + weights.shape[1]] = weights
         # What is outside an image has weight 0. It may be anything but infinite or NaN.
         parts.append(matrices[:, None].to(pixels.device, non_blocking=True) @ pixels[:, :, low:high])
     return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
@@ -188,6 +180,7 @@ RESIZE = Degradation(
     ResizeOptions,
     _draw_resize,
     resize,
+    alone=_alone,
     not_after={"downscale": "the image has its final size"},
 )
-DOWNSCALE = Degradation("downscale", "Resize to the size of the LR image.", DownscaleOptions, _draw_downscale, resize)
+DOWNSCALE = Degradation("downscale", "Resize to the size of the LR image.", DownscaleOptions, _draw_downscale, resize, alone=_alone)
