@@ -338,7 +338,10 @@ def write_model(folder: Path, described: Model, onnx_file: Path) -> None:
 
 
 def _zipped(package: Path, folder: Path) -> Path:
-    """Write the modules of a package as a zip file. Equal modules give equal bytes."""
+    """Write the modules of a package as a zip file. Equal modules give equal bytes.
+
+    The image service reads no other file of the package, such as profiles, catalogs or templates.
+    """
     path = folder / f"{package.name}.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for module in sorted(package.rglob("*.py")):

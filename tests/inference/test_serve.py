@@ -141,23 +141,54 @@ def test_work_ends_when_its_time_is_over(tmp_path, monkeypatch):
         asked(images, encoded(10, 10))
 
 
-def test_a_version_is_the_graph_and_the_service_and_needs_what_is_installed(project):
+# The service as MLflow loads it, in a process that must not read the files of this clone. Prints the packages that it imports.
+SERVICE = """
+import importlib.metadata, io, sys
+import mlflow.pyfunc, pandas
+
+version, code, clone = sys.argv[1:]
+opened = []
+sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+
+def ours():
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "srgan"}
+
+before = set(sys.modules)
+sys.path.insert(0, code)
+import srgan.inference.serve
+imported = set(sys.modules) - before
+sys.path.remove(code)
+for name in ours():
+    del sys.modules[name]
+
+model = mlflow.pyfunc.load_model(version)
+loaded = set(sys.modules)
+from PIL import Image
+
+for mode, form in (("RGB", "PNG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "WEBP"), ("I;16", "TIFF"), ("P", "GIF")):
+    file = io.BytesIO()
+    Image.new(mode, (12, 10)).save(file, form)
+    (answer,) = model.predict(pandas.DataFrame({"image": [file.getvalue()]}))["image"]
+    with Image.open(io.BytesIO(answer)) as result:
+        assert result.size == (48, 40), (mode, form, result.size)
+
+assert ours() and all(module.__file__.startswith(code) for module in ours().values()), "a module is not from the zip file"
+assert not [path for path in opened if path.startswith(clone)], "a file of the clone was read"
+packages = importlib.metadata.packages_distributions()
+needed = imported | set(sys.modules) - loaded
+print(*{name for module in needed for name in packages.get(module.partition(".")[0], [])})
+"""
+
+
+def test_a_version_is_the_graph_and_the_service_and_needs_what_is_installed(project, tmp_path):
     (requirements,) = (project / "mlflow" / "artifacts").rglob("requirements.txt")
     named = dict(line.split("==") for line in requirements.read_text().split())
     assert all(importlib.metadata.version(name.partition("[")[0]) == version for name, version in named.items())
-    (code,) = (file for file in requirements.parent.joinpath("code").rglob("*") if file.is_file())  # a server takes a request for each file
-    program = """
-import importlib.metadata, sys
-import mlflow.pyfunc, pandas
-before = set(sys.modules)
-sys.path.insert(0, sys.argv[1])
-import srgan.inference.serve
-assert all(module.__file__.startswith(sys.argv[1]) for name, module in sys.modules.items() if name.partition(".")[0] == "srgan")
-packages = importlib.metadata.packages_distributions()
-print(*{name for module in set(sys.modules) - before for name in packages.get(module.partition(".")[0], [])})
-"""
-    needed = set(run(sys.executable, "-c", program, code, cwd=ROOT).stdout.split())
-    brought = {name.partition("[")[0] for name in named} | {"srgan", "pyvips-binary", "cffi", "onnxruntime"}  # its own code; with pyvips
+    version = requirements.parent
+    (code,) = (file for file in version.joinpath("code").rglob("*") if file.is_file())  # a server takes a request for each file
+    needed = set(run(sys.executable, "-c", SERVICE, version, code, ROOT / "srgan", cwd=tmp_path).stdout.split())
+    brought = {name.partition("[")[0] for name in named} | {"srgan", "onnxruntime"}
+    brought |= {"pyvips-binary", "cffi", "pyarrow"}  # come with pyvips and MLflow
     assert needed - {"onnxruntime-gpu"} <= brought
     (description,) = (project / "mlflow" / "artifacts").rglob("MLmodel")
     assert str(ROOT) not in description.read_text()  # no paths of this machine but MLflow's own
