@@ -2,9 +2,10 @@
 
     python benchmarks/profiles.py photo-cpu models/generator.safetensors
 
-The images are those of B100 and Kodak24 in ``$SRGAN_MIRROR/datasets``. OpenCV and Pillow make the inputs, except those of old photographs,
-which the project's own recipe makes. The wavelets of `denoise-cpu` need ``pip install PyWavelets``. Each row has the means of a method
-over all images. At x4 the method `input` is MATLAB's bicubic filter. The last lines are ``bar NAME VALUE LIMIT met`` or ``missed``.
+The images are those of Kodak24 and B100, for noise the 68 of CBSD68, in ``$SRGAN_MIRROR/datasets``. OpenCV and Pillow make the inputs,
+except those of old photographs, which the project's own recipe makes. The wavelets of `denoise-cpu` need ``pip install PyWavelets``. Each
+row has the means of a method over all images. At x4 the method `input` is MATLAB's bicubic filter. The last lines are
+``bar NAME VALUE LIMIT met`` or ``missed``.
 
     --images 10    score only the first images
     --save FOLDER  write the inputs and the results of the network
@@ -30,6 +31,14 @@ from srgan.metrics.hatch import hatch
 from srgan.metrics.lpips import Lpips
 from srgan.metrics.psnr_ssim import grey, psnr_ssim
 from srgan.models.checkpoints import load_generator
+
+# The images of B100 that are CBSD68 (Roth and Black 2009, "Fields of Experts").
+CBSD68 = """
+101085 101087 102061 103070 105025 106024 108005 108070 108082 109053 119082 12084 123074 126007 130026 134035 14037 143090 145086
+147091 148026 148089 157055 159008 160068 16077 163085 167062 167083 170057 175032 175043 182053 189080 19021 196073 197017 208001
+210088 21077 216081 219090 220075 223061 227092 229036 236037 24077 241004 241048 253027 253055 260058 271035 285079 291000 295087
+296007 296059 299086 300091 302008 304034 304074 306005 3096 33039 351093
+"""
 
 Images = Iterator[np.ndarray]
 Method = Callable[[np.ndarray], np.ndarray]
@@ -89,10 +98,11 @@ class Scores:
         return float(np.percentile(differences[drawn].mean(1), 97.5))
 
 
-def read(folder: str, count: int | None) -> Images:
-    """Yield the first images of a data set."""
+def read(folder: str, count: int | None, names: str = "") -> Images:
+    """Yield the first images of a data set, or of those with the given names."""
     paths = sorted((Path(os.environ["SRGAN_MIRROR"]) / "datasets" / folder).iterdir())
-    yield from (np.array(Image.open(path).convert("RGB")) for path in paths[:count])
+    chosen = [path for path in paths if not names or path.stem in names.split()]
+    yield from (np.array(Image.open(path).convert("RGB")) for path in chosen[:count])
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
@@ -164,7 +174,7 @@ def denoise(scores: Scores, count: int | None) -> None:
 
     for sigma in (15, 25, 50):
         others: dict[str, Method] = {"nl_means": means, "wavelet": wavelet} if sigma == 25 else {}
-        images = read("b100", count or (100 if sigma == 25 else 20))
+        images = read("b100", count or (None if sigma == 25 else 20), CBSD68)
         scores.compare(f"noise-{sigma}", images, lambda image, sigma=sigma: noisy(image, sigma, random), same, others)
     ours = scores.mean("noise-25", "network", "psnr_rgb")
     bar("psnr_rgb", ours, 29.5, lower=False)
