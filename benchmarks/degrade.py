@@ -1,19 +1,27 @@
-"""Measure degradations: ``python benchmarks/degrade.py`` (two minutes on two cores).
+"""Measure degradations: ``python benchmarks/degrade.py`` (three minutes on two cores).
 
 The inputs of a training step are made by the recipe `realesrgan` from 8 patches of 96 pixels. The other side makes them image by image
 with OpenCV, NumPy and Pillow, in the way of BasicSR: every kernel has 21 pixels, and the noise is NumPy's Gaussian and Poisson noise.
 Both sides draw their parameters in the same way. They and the pre-training step of the compact network (64 channels, 10 layers, fp32)
-run alternately in one run, and the median counts. The last lines are ``ratio NAME VALUE`` (above 1: this project is faster) and ``value
-NAME VALUE``.
+run alternately in one run, and the median counts.
+
+On one core each side has one thread. On two cores this project has two threads, which share the images of a batch. The other side has two
+processes, each of which makes every second batch, as the workers of a data loader do. A training step has as many threads as this
+project. `ratio degrade_two_cores_one_script` compares the two threads with the other side in one process. The last lines are ``ratio NAME
+VALUE`` (above 1: this project is faster) and ``value NAME VALUE``.
 
     --profile    only print where the time of our side is spent
 """
 
 import argparse
 import cProfile
+import functools
 import io
+import multiprocessing
 import pstats
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -99,6 +107,23 @@ def patches() -> torch.Tensor:
     return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).contiguous()
 
 
+def plain_batch(step: int) -> list[np.ndarray]:
+    """Return the inputs of a training step, made image by image."""
+    return [plain(*pair) for pair in zip(images(), plans_of(recipe(), step), strict=True)]
+
+
+@functools.cache
+def recipe() -> Recipe:
+    """Return the recipe of both sides."""
+    return Recipe("realesrgan")
+
+
+@functools.cache
+def images() -> list[np.ndarray]:
+    """Return the patches as OpenCV takes them."""
+    return [np.ascontiguousarray(patch.permute(1, 2, 0).numpy()) for patch in patches()]
+
+
 def plans_of(recipe: Recipe, step: int) -> list[Plan]:
     """Draw the parameters of a batch."""
     rows = np.random.default_rng(step).random((BATCH, 512)).tolist()
@@ -115,42 +140,64 @@ def trainer(folder: Path) -> Trainer:
     return Trainer(options, StageRuntime(), Compact(SCALE, 64, 10), None, batches, [], pretrained_losses=False)
 
 
-def profile(recipe: Recipe, hr_patches: torch.Tensor) -> None:
-    """Print the functions that take the most time."""
+def profile(hr_patches: torch.Tensor) -> None:
+    """Print the functions that take the most time on one core."""
+    start(1)
     profiler = cProfile.Profile()
-    recipe.degrade_patches(hr_patches, SCALE, 0, 0)
+    recipe().degrade_patches(hr_patches, SCALE, 0, 0)
     profiler.enable()
     for step in range(100):
-        recipe.degrade_patches(hr_patches, SCALE, 0, step)
+        recipe().degrade_patches(hr_patches, SCALE, 0, step)
     profiler.disable()
     pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+
+
+def on(threads: int, work: Callable[[], object]) -> Callable[[], object]:
+    """Return a function that does the work with this number of threads."""
+
+    def run() -> None:
+        start(threads)
+        work()
+
+    return run
+
+
+def start(threads: int) -> None:
+    """Set the threads of PyTorch and OpenCV, and keep freed memory as the training does."""
+    machine.keep_freed_memory()
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
 
 
 def main() -> None:
     """Run the comparison and print the ratios last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", action="store_true")
-    machine.keep_freed_memory()
-    recipe, hr_patches = Recipe("realesrgan"), patches()
+    hr_patches = patches()
     if parser.parse_args().profile:
-        profile(recipe, hr_patches)
+        profile(hr_patches)
         return
-    images = [np.ascontiguousarray(patch.permute(1, 2, 0).numpy()) for patch in hr_patches]
-    with tempfile.TemporaryDirectory() as name:
+    steps = iter(range(1, 1000))
+    workers = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), start, (1,))
+    with tempfile.TemporaryDirectory() as name, workers:
         training = trainer(Path(name))
-        steps = iter(range(1, 1000))
-        sides = {
-            "ours": lambda: [recipe.degrade_patches(hr_patches, SCALE, 0, step) for step in range(STEPS)],
-            "plain": lambda: [[plain(*pair) for pair in zip(images, plans_of(recipe, step), strict=True)] for step in range(STEPS)],
-            "step": lambda: training.step(next(steps)),
-        }
+        sides = {}
+        for cores, make in ((1, map), (2, workers.map)):
+            sides |= {
+                f"ours {cores}": on(cores, lambda: [recipe().degrade_patches(hr_patches, SCALE, 0, step) for step in range(STEPS)]),
+                f"plain {cores}": on(1, lambda make=make: list(make(plain_batch, range(STEPS)))),
+                f"step {cores}": on(cores, lambda: training.step(next(steps))),
+            }
         seconds = in_turn(sides, 15)
-    ours, other = seconds["ours"] / STEPS, seconds["plain"] / STEPS
-    print(
-        f"{BATCH} patches of {PATCH}: ours {1e3 * ours:.1f} ms, image by image {1e3 * other:.1f} ms, a step {1e3 * seconds['step']:.1f} ms"
-    )
-    print(f"ratio degrade {other / ours:.2f}")
-    print(f"value degrade_step_percent {100 * ours / seconds['step']:.1f}")
+    results = []
+    for cores, words in ((1, "one core"), (2, "two cores")):
+        ours, other, step = seconds[f"ours {cores}"] / STEPS, seconds[f"plain {cores}"] / STEPS, seconds[f"step {cores}"]
+        times = f"ours {1e3 * ours:.1f} ms, image by image {1e3 * other:.1f} ms, a step {1e3 * step:.1f} ms"
+        print(f"{BATCH} patches of {PATCH} on {words}: {times}")
+        label = words.replace(" ", "_")
+        results += [f"ratio degrade_{label} {other / ours:.2f}", f"value degrade_step_percent_{label} {100 * ours / step:.1f}"]
+    results.append(f"ratio degrade_two_cores_one_script {seconds['plain 1'] / seconds['ours 2']:.2f}")
+    print(*sorted(results), sep="\n")
 
 
 if __name__ == "__main__":
