@@ -40,7 +40,7 @@ prefect: $(READY)  ## start Prefect on http://127.0.0.1:4200: server, worker, sc
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: $(READY)  ## run all tests, also the slow ones: repeated kills, benchmark sets, real servers
+test-all: $(READY)  ## run all tests, also the slow ones: repeated kills, benchmark sets, real servers, further pipelines
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
 fuzz: $(READY)  ## read thousands of damaged files; SHARE=0.1 reads a tenth, SEED=1 other ones

@@ -1,6 +1,7 @@
 """Fixtures that tests of several rooms share, such as a tiny project whose stages DVC has run."""
 
 import contextlib
+import gc
 import os
 import signal
 from pathlib import Path
@@ -13,13 +14,28 @@ from filelock import FileLock
 with contextlib.suppress(ValueError):  # not the main thread
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+gc.disable()  # until all tests are collected: the imports make a million objects that stay
+
 
 @pytest.fixture(scope="session", autouse=True)
-def prepared() -> None:
+def prepared(shared: Path) -> None:
     """Prepare a process that runs tests. The imports are here because the first process of pytest-xdist runs none."""
     from tests.helpers import once
 
-    once.prepare()
+    once.prepare(shared)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a folder that the workers of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+def pytest_collection_finish() -> None:
+    """Leave the objects of the imports out of all collections of garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,13 +44,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def project(shared: Path) -> Path:
     """Return a project whose pipeline has run once. Tests that change files take `copy_of_project`."""
     from tests.helpers.commands import run
     from tests.helpers.project import make_project
 
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent  # the workers of pytest-xdist make it once between them
     folder = shared / "project"
     with FileLock(shared / "project.lock"):
         if not (folder / "dvc_plots" / "repro.log").is_file():

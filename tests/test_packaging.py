@@ -1,6 +1,7 @@
 """The installed package: declared dependencies, the files of the wheel, and use outside a project."""
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -35,11 +36,16 @@ def _imported(folder):
     return {name: path for name, path in found.items() if name not in {*sys.stdlib_module_names, *OURS}}
 
 
+@functools.cache  # it reads the list of files of every package
+def _distributions():
+    return packages_distributions()
+
+
 @pytest.mark.parametrize("folder", ["srgan", "pipelines", "tests"])
 def test_what_is_imported_is_declared(folder):
     extras = PYPROJECT["optional-dependencies"]
     declared = _names(PYPROJECT["dependencies"]) | _names(extras["test"] if folder == "tests" else extras["openvino"] + extras["video"])
-    distributions = packages_distributions()
+    distributions = _distributions()
     undeclared = {}
     for name, path in _imported(folder).items():
         candidates = {candidate.lower().replace("_", "-") for candidate in distributions.get(name, [name])}
@@ -65,14 +71,14 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """Unpack the wheel, as pip does, and return a function that runs `srgan` from there."""
+    """Unpack the wheel, as pip does, and return a function that runs commands from there, all in one process."""
     site, folder = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("elsewhere")
     zipfile.ZipFile(wheel).extractall(site)
 
-    def run(*arguments):
-        command = [sys.executable, "-m", "srgan", *map(str, arguments)]
+    def run(*commands):
+        code = f"from srgan.commands.main import main\nfor command in {commands!r}: main(command)"
         env = environment(PYTHONPATH=str(site), GIT_CEILING_DIRECTORIES=str(folder.parent))
-        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        return subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, check=False)
 
     run.site, run.folder = site, folder
     return run
@@ -88,15 +94,16 @@ def test_an_image_is_upscaled_outside_a_project(installed):
     folder = installed.folder
     shutil.copy(write_model(folder), folder / "model.onnx")
     Image.new("RGB", (20, 10), "teal").save(folder / "photo.png")
-    done = installed("upscale", "photo.png", "--model", "model.onnx", "-o", "out.png")
+    done = installed(["upscale", "photo.png", "--model", "model.onnx", "-o", "out.png"])
     assert not done.returncode, done.stderr
     assert Image.open(folder / "out.png").size == (40, 20)
 
 
 def test_profiles_are_read_outside_a_project(installed):
-    done = installed("profile", "use", "demo", "--params", "own.yaml")
+    done = installed(["profile", "use", "demo", "--params", "own.yaml"], ["data", "licence", "--params", "own.yaml"])
     assert not done.returncode, done.stderr
-    assert installed("data", "licence", "--params", "own.yaml").stdout
+    assert "own.yaml is now demo" in done.stdout
+    assert "scikit-image" in done.stdout
 
 
 @pytest.mark.parametrize("command", NEED_A_PROJECT.split())

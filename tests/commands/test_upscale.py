@@ -251,7 +251,9 @@ def test_the_registered_model_by_its_alias(project, tmp_path):
     assert np.array_equal(read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png"))
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, *(pytest.param(signum, marks=pytest.mark.slow) for signum in (signal.SIGINT, signal.SIGTERM))]
+)
 def test_an_interrupted_folder_goes_on(model, tmp_path, how):
     (tmp_path / "in").mkdir()
     for number in range(6):

@@ -384,7 +384,7 @@ def test_the_card_opens_without_a_network_and_shows_what_there_is(folder):
     "number", [signal.SIGKILL, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGINT))]
 )
 def test_a_killed_prepare_leaves_no_process_and_no_half_result(folder, number):
-    raw = make_raw(folder / "data/raw", {f"train/own/{n}.png": picture(n, 1200, 1800) for n in range(4)} | {"test/own/t.png": picture(99)})
+    raw = make_raw(folder / "data/raw", {f"train/own/{n}.png": picture(n, 800, 1200) for n in range(4)} | {"test/own/t.png": picture(99)})
     listing = json.loads((raw / "manifest.json").read_text())
     for n in range(4, 60):
         os.link(raw / "train/own/0.png", raw / f"train/own/{n}.png")

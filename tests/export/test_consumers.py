@@ -68,6 +68,7 @@ def test_the_first_python_example_colorizes_at_scale_1(colorizer, tmp_path, monk
     assert np.array_equal(np.asarray(Image.open("big.png")), expected)
 
 
+@pytest.mark.slow
 def test_the_javascript_example_runs(model, colorizer, tmp_path, pytestconfig):
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("needs Node.js")

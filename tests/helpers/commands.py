@@ -28,6 +28,7 @@ from mlflow.tracking._tracking_service import utils as tracking_service
 from srgan.commands.main import main as srgan
 from srgan.distributed import launch
 from srgan.inference import benchmark
+from srgan.utils import files
 
 # What `srgan.tracking.store` sets when it is imported.
 ON_IMPORT = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")
@@ -150,11 +151,7 @@ def _logging_of_its_own() -> Iterator[None]:
 
 def _forget() -> None:
     """Empty what a process keeps between two calls: caches, and the databases that MLflow has opened."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("srgan."):
-            for value in vars(module).values():
-                if hasattr(value, "cache_clear"):
-                    value.cache_clear()
+    files._sweep.cache_clear()  # the other caches hold what no command changes, such as the profiles
     if opened := sys.modules.get("srgan.tracking.store"):
         opened._opened.clear()
     for store in (TrackingStore, RegistryStore):

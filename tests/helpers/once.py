@@ -1,10 +1,11 @@
 """Work that takes seconds and always has the same result: a process that runs tests does it once."""
 
 import functools
-import tempfile
+import shutil
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 from sqlalchemy.engine import Engine
 from torch.onnx._internal.exporter._registration import ONNXRegistry
@@ -12,22 +13,24 @@ from torch.onnx._internal.exporter._registration import ONNXRegistry
 from srgan.tracking import store
 
 
-def prepare() -> None:
-    """Let new MLflow stores be copies of one, and all exports share torch's table of ONNX operators."""
+def prepare(shared: Path) -> None:
+    """Let new MLflow stores be copies of one, and all exports share torch's table of ONNX operators.
+
+    `shared` is a folder for what the workers of pytest-xdist make once between them.
+    """
     torch.set_num_threads(1)  # tests run beside each other; the networks are tiny
-    store._initialize_tables = _copy_empty_database
+    store._initialize_tables = functools.partial(_copy_empty_database, shared)
     ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
-def _copy_empty_database(engine: Engine) -> None:
-    Path(engine.url.database).write_bytes(_empty_database())
-
-
-@functools.cache
-def _empty_database() -> bytes:
-    """Return the SQLite file of a new MLflow store."""
-    with tempfile.TemporaryDirectory() as folder:
-        engine = create_sqlalchemy_engine(f"sqlite:///{folder}/mlflow.db")
-        _initialize_tables(engine)
-        engine.dispose()
-        return Path(folder, "mlflow.db").read_bytes()
+def _copy_empty_database(shared: Path, engine: Engine) -> None:
+    """Write the SQLite file of a new MLflow store."""
+    empty = shared / "mlflow.db"
+    with FileLock(shared / "mlflow.lock"):
+        if not empty.exists():
+            made = shared / "mlflow.made.db"
+            making = create_sqlalchemy_engine(f"sqlite:///{made}")
+            _initialize_tables(making)
+            making.dispose()
+            made.rename(empty)
+    shutil.copyfile(empty, engine.url.database)

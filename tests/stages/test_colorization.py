@@ -30,7 +30,15 @@ LOSSES = [{"name": "l1"}, {"name": "oklab_chroma", "weight": 5.0}]
 @pytest.fixture(scope="module")
 def colorized(tmp_path_factory):
     """A project that colourizes, whose stages have run, and its folder."""
+    folder = tmp_path_factory.mktemp("colour")
+    photographs = {"train": ("astronaut", "brick", "camera", "coins", "grass", "gravel", "moon", "rocket"), "held": ("chelsea", "coffee")}
+    for part, names in photographs.items():
+        (folder / part).mkdir()
+        for name in names:
+            Image.fromarray(getattr(skimage.data, name)()[60:200, 100:220]).save(folder / part / f"{name}.png")
     changes = {
+        "data.train": [str(folder / "train")],
+        "data.test": [str(folder / "held")],
         "prepare.scale": 1,
         "prepare.recipe": "grayscale-hints",
         "pretrain.losses": LOSSES,
@@ -38,7 +46,7 @@ def colorized(tmp_path_factory):
         "train.discriminator": {"name": "patch", "features": 4, "condition": True},
         "export.fp16": True,
     }
-    return trained_project(tmp_path_factory.mktemp("colour") / "project", changes, *STAGES)
+    return trained_project(folder / "project", changes, *STAGES)
 
 
 def test_both_stages_change_colours_and_keep_the_luma(colorized):
@@ -55,7 +63,7 @@ def test_both_stages_change_colours_and_keep_the_luma(colorized):
 
 
 def test_colours_are_scored_and_the_file_in_onnx_scores_the_same(colorized):
-    scores = json.loads((colorized / "reports" / "metrics.json").read_text())["sample"]
+    scores = json.loads((colorized / "reports" / "metrics.json").read_text())["held"]
     assert scores["onnx-fp32"]["ciede2000"] == pytest.approx(scores["gan"]["ciede2000"], abs=0.01)
     assert scores["gan"]["psnr_y"] > 50
     assert scores["input"]["colorfulness"] < scores["gan"]["colorfulness"]  # the grey image, with its hints
@@ -86,7 +94,7 @@ def test_results_are_judged_by_their_colours(colorized):
     statistics, exported = (json.loads((reports / name).read_text()) for name in ("statistics.json", "export.json"))
     manifest = read_manifest(colorized / "data" / "prepared")
     (sentence,) = summary_sentences(statistics, "gan", task_of_manifest(manifest))
-    assert sentence.startswith("gan against input on sample: CIEDE2000 ")
+    assert sentence.startswith("gan against input on held: CIEDE2000 ")
     assert exported["reduced"]["fp16"].keys() >= {"psnr_rgb", "psnr_rgb_fp32", "psnr_rgb_change"}
     card = model_card(exported_entries(colorized), manifest, statistics, exported)
     for words in ("dB PSNR-RGB against float32", "- **It invents colors.**", "It keeps noise, blur and scratches.", "by CIEDE2000: "):

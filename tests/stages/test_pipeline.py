@@ -97,6 +97,7 @@ def test_scores_have_the_published_form(project):
     assert 50 < cost["peak_memory_mb"] < 4000
 
 
+@pytest.mark.slow
 def test_the_peak_memory_is_the_models_not_ours(project):
     model = project / "models" / "4x-demo-compact-fp32.onnx"
     code = f"""

@@ -12,6 +12,8 @@ from srgan.images.read import read_image
 from srgan.inference.upscaler import Upscaler
 from tests.helpers.project import exported_entries, trained_project
 
+pytestmark = pytest.mark.slow  # test_colorization.py runs the same stages at scale 1
+
 STAGES = ("download", "prepare", "pretrain", "train", "export", "evaluate", "report", "register")
 
 

@@ -186,6 +186,7 @@ def server(tmp_path):
     server.kill()
 
 
+@pytest.mark.slow
 def test_a_server_gets_the_same_as_the_local_store(copy_of_project, server):
     run("srgan", "register", cwd=copy_of_project, MLFLOW_TRACKING_URI=server.uri)
     mlflow = MlflowClient(server.uri)

@@ -252,14 +252,20 @@ def test_a_version_that_never_was_champion_is_none_to_go_back_to(copy_of_project
         champions.restore_previous(Project(), "srgan-x4")
 
 
+def second_challenger(store):
+    """Register version 1 a second time, as another model. Return the version, which is the challenger."""
+    first = store.get_model_version("srgan-x4", "1")
+    tags = {key: value for key, value in first.tags.items() if not key.startswith("srgan.decision")}
+    second = store.create_model_version("srgan-x4", first.source, first.run_id, tags | {registry.DIGEST_TAG: "0" * 64})
+    store.set_registered_model_alias("srgan-x4", "challenger", second.version)
+    return str(second.version)
+
+
 def test_a_champion_moved_by_hand_is_noticed(copy_of_project):
     """On MLflow's page, by its alias: MLflow's usual way."""
     folder, store = copy_of_project, client(copy_of_project)
     run("srgan", "promote", "--force", "--reason", "test", cwd=folder)
-    write_params(folder, {"export.license": "another"})
-    for stage in ("export", "evaluate", "register"):
-        run("srgan", stage, cwd=folder)
-    assert str(store.get_model_version_by_alias("srgan-x4", "challenger").version) == "2"
+    assert second_challenger(store) == "2"
     store.set_registered_model_alias("srgan-x4", "champion", "2")
     done = run("srgan", "promote", cwd=folder)
     assert "version 2 is the champion already" in done.stdout
@@ -273,6 +279,14 @@ def test_a_champion_moved_by_hand_is_noticed(copy_of_project):
     assert champion(folder) == "1"
 
 
+def test_a_flow_refuses_the_challenger_of_another_working_copy(copy_of_project, monkeypatch):
+    monkeypatch.chdir(copy_of_project)
+    second_challenger(client(copy_of_project))
+    with pytest.raises(SrganError, match="the challenger, version 2, is not the model of this working copy"):
+        promotion.promote(Project(), schema.load(), own=True)
+
+
+@pytest.mark.slow
 def test_the_challenger_of_another_working_copy_is_named(copy_of_project, tmp_path, monkeypatch):
     folder, other = copy_of_project, shutil.copytree(copy_of_project, tmp_path / "other", symlinks=True)
     uri = f"sqlite:///{tmp_path}/team.db"

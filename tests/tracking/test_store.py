@@ -45,6 +45,7 @@ def test_artifacts_that_are_in_no_folder_stay_where_they_are(tmp_path, monkeypat
     assert mlflow_store.connect(Project()).get_experiment(created).artifact_location == place
 
 
+@pytest.mark.slow
 def test_a_renamed_or_copied_project_takes_its_store_along(copy_of_project, tmp_path):
     renamed, copy = tmp_path / "renamed ü", tmp_path / "copy of it"
     copy_of_project.rename(renamed)
@@ -199,6 +200,7 @@ def test_two_trainings_with_equal_parameters_are_two_runs_that_leave_each_other_
         assert len(store.get_metric_history(found.info.run_id, "train/loss_l1")) == 3
 
 
+@pytest.mark.slow
 def test_a_run_of_before_there_were_writers_is_found_by_its_own_working_copy(copy_of_project, tmp_path):
     uri = f"sqlite:///{tmp_path}/team.db"
     store = MlflowClient(uri)

@@ -210,6 +210,7 @@ def ssh_server(tmp_path):
     thread.join(10)
 
 
+@pytest.mark.slow
 def test_push_and_pull_over_ssh(copy_of_project, ssh_server, tmp_path):
     port, key = ssh_server
     dvc = lambda *words: run("dvc", *words, cwd=copy_of_project)  # noqa: E731

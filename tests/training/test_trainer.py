@@ -189,7 +189,7 @@ def test_training_learns(world):
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
-@pytest.mark.parametrize("stop_after", [1, 3, 5])
+@pytest.mark.parametrize("stop_after", [3, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 5))])
 def test_a_run_interrupted_and_resumed_ends_in_the_same_weights(world, stage, stop_after):
     expected = fit(world, stage, "straight")
     assert interrupt(trainer(world, stage), world[0] / "broken", stop_after).signum == signal.SIGTERM
@@ -342,7 +342,10 @@ def test_a_diverging_run_goes_back_and_goes_on_with_half_the_rate(world, caplog,
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "train"])
-@pytest.mark.parametrize(("at", "stop_after"), [(6, 3), (6, 5), (6, 7), (1, 1), (1, 4)])
+@pytest.mark.parametrize(
+    ("at", "stop_after"),
+    [(6, 5), (1, 4), *(pytest.param(*numbers, marks=pytest.mark.slow) for numbers in ((6, 3), (6, 7), (1, 1)))],
+)
 def test_a_diverging_run_interrupted_and_resumed_ends_in_the_same_weights(world, settled, stage, at, stop_after):
     changes = {f"{stage}.steps": 10, f"runtime.{stage}.checkpoint_every": 2, f"runtime.{stage}.log_every": 5}
     expected = go(poison(trainer(world, stage, changes), at, 1e4, times=1), world[0] / "straight")
@@ -450,18 +453,18 @@ def test_each_validation_leaves_its_scores_and_pictures(world):
 
 
 def test_the_learning_rate_is_a_function_of_the_step(tmp_path):
-    def rate(step, **schedule):
-        changes = {"pretrain.steps": 101, "pretrain.schedule": schedule}
-        return learning_rate(step, schema.load(write_params(tmp_path, changes)).pretrain, 1.0)
+    def rates_of(steps, **schedule):
+        options = schema.load(write_params(tmp_path, {"pretrain.steps": 101, "pretrain.schedule": schedule})).pretrain
+        return [learning_rate(step, options, 1.0) for step in steps]
 
-    rates = [rate(step, name="cosine", warmup=10) for step in range(1, 102)]
+    rates = rates_of(range(1, 102), name="cosine", warmup=10)
     assert rates[0] == pytest.approx(0.1)
     assert rates.index(max(rates)) == 9
     assert rates[50] == pytest.approx(0.01 + 0.99 / 2)
     assert rates[-1] == pytest.approx(0.01)
-    assert rate(101, name="constant", warmup=0) == 1
-    steps = {"name": "multistep", "warmup": 0, "milestones": [50, 80], "factor": 0.5}
-    assert [rate(step, **steps) for step in (1, 50, 51, 80, 81, 101)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert rates_of([101], name="constant", warmup=0) == [1]
+    multistep = {"name": "multistep", "warmup": 0, "milestones": [50, 80], "factor": 0.5}
+    assert rates_of((1, 50, 51, 80, 81, 101), **multistep) == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_precision_follows_the_wish_and_the_hardware():
@@ -533,6 +536,7 @@ def newest(folder: Path) -> int:
     return max((int(path.stem[5:]) for path in (folder / "checkpoints" / "pretrain").glob("step-*.pt")), default=0)
 
 
+@pytest.mark.slow
 def test_the_command_killed_and_run_again_gives_identical_weights(copy_of_project, tmp_path):
     write_params(copy_of_project, LONG)
     straight = Path(shutil.copytree(copy_of_project, tmp_path / "straight", symlinks=True))

@@ -65,9 +65,8 @@ def test_an_image_that_hangs_or_crashes_is_skipped_by_name(folder, tmp_path, pro
     assert len(manifest["skipped"]) == 3
 
 
-@pytest.mark.parametrize(
-    "number", [*(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGTERM)), signal.SIGKILL]
-)
+@pytest.mark.slow  # test_prepare.py kills a command that is not stuck
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_the_command_whatever_it_does(folder, number):
     make_raw(folder / "data/raw", {"test/own/hangs.png": picture(7)} | PLAIN)
     process = start(folder, 1000)

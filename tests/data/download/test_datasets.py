@@ -441,6 +441,7 @@ def test_a_user_without_a_home_folder_gets_an_error_in_words(place, monkeypatch,
     assert "Set HOME" in error or "Set SRGAN_CACHE or HOME to a folder" in error
 
 
+@pytest.mark.slow
 def test_a_library_that_needs_a_home_folder_gets_the_same_answer(place):
     """MLflow does, while it is imported."""
     write_params(place)

@@ -321,7 +321,9 @@ def test_a_disk_that_fills_up_keeps_what_arrived(server, tmp_path, digest, monke
     assert "Range" in Faulty.requests[-1][1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, *(pytest.param(signum, marks=pytest.mark.slow) for signum in (signal.SIGTERM, signal.SIGINT))]
+)
 def test_a_killed_transfer_goes_on_in_the_next_process(server, tmp_path, digest, number):
     path = tmp_path / "out" / "file"
     code = f"""
