@@ -1,5 +1,6 @@
 """Perceptual losses on pretrained networks. The networks are frozen."""
 
+import logging
 from functools import partial
 from typing import Literal
 
@@ -10,12 +11,15 @@ from torch.nn import functional
 
 from srgan.config.base import option, refuse
 from srgan.config.yaml import nearest
-from srgan.data.download.weights import load_weights
+from srgan.data.download.weights import find_weights, read_weights
 from srgan.losses.base import Loss, LossInputs, LossOptions
 from srgan.metrics.lpips import lpips_network
 from srgan.models.vgg import Vgg19, random_weights, vgg19_layers
 
-DISTANCES = {"l1": functional.l1_loss, "mse": functional.mse_loss}
+# The distance, and the power of a factor of the features by which it grows.
+DISTANCES = {"l1": (functional.l1_loss, 1), "mse": (functional.mse_loss, 2)}
+
+log = logging.getLogger(__name__)
 
 
 class VggOptions(LossOptions):
@@ -41,16 +45,31 @@ class VggLoss(nn.Module):
 
     Johnson et al. 2016, https://arxiv.org/abs/1603.08155. SRGAN uses it in equation 5 and ESRGAN in section 3.3.
 
+    The weights of the layers are those for the features of torchvision's network. The factors in the catalogue give the features of
+    another network the same magnitude.
+
     Args:
         layers: weight of each layer, see `srgan.models.vgg.vgg19_layers`.
         distance: ``l1`` or ``mse``.
         trained: False for random weights, which take the same time and memory.
+
+    Attributes:
+        substitute: name and SHA-256 of a file with another network than torchvision's. Empty for torchvision's.
     """
+
+    substitute = ""
 
     def __init__(self, layers: dict[str, float], distance: str, trained: bool = True) -> None:
         super().__init__()
-        self.features = Vgg19(list(layers), load_weights("vgg19") if trained else random_weights())
-        self.layer_weights, self.distance = list(layers.values()), DISTANCES[distance]
+        factors: dict[str, float] = {}
+        if trained:
+            path, file = find_weights("vgg19", layers)
+            if factors := file.factors:
+                self.substitute = f"{file.name} {file.sha256}"
+                log.info("the loss vgg19 uses %s, with %s times its features", path, ", ".join(str(factors[name]) for name in layers))
+        self.features = Vgg19(list(layers), read_weights(path) if trained else random_weights())
+        self.distance, power = DISTANCES[distance]
+        self.layer_weights = [weight * factors.get(name, 1.0) ** power for name, weight in layers.items()]
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the weighted sum over the layers."""

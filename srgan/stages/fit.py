@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from srgan.training import continuation, lineage
 from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
 from srgan.training.logger import SilentLog, TrainingLog
 from srgan.training.trainer import Trainer
+from srgan.utils.errors import SrganError
 from srgan.utils.files import digest, require, sha256
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,9 @@ def fit(
             del scorers[name]
         validation = pairs(project.prepared, "validation")
         trainer = Trainer(options, runtime, networks.generator, networks.discriminator, sampler, validation, scorers)
+        substitutes = trainer.objective.substitutes
+        if any(each != substitutes for each in process_group.all_gather([substitutes])):
+            raise SrganError("the machines have different weights for the losses. Put the same files on all of them, or set SRGAN_MIRROR")
         log.info(
             "%s: %s parameters on %s, %s, %d training images%s",
             stage,
@@ -106,7 +110,7 @@ def fit(
             f", {process_group.size()} processes" if process_group.size() > 1 else "",
         )
         # A checkpoint resumes only in a run that equals its own in all of these.
-        machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), "lpips" in scorers]
+        machine = [__version__, torch.__version__, trainer.device.type, str(trainer.dtype), "lpips" in scorers, *substitutes]
         learned = [identity(params.model), networks.generator.scale, identity(options)]
         signature = digest([learned, about["inputs"], machine])
         if process_group.rank():
@@ -123,6 +127,8 @@ def fit(
                 project.working_copy.checkpoints / stage,
             )
         )
+        metadata |= lineage.loss_weights(metadata, substitutes)
+        training = replace(training, loss_weights=metadata.get(lineage.LOSS_WEIGHTS, ""))
         with mlflow_run.live(training, stage):
             pictures, adds_colour = training.folders[stage] / "pictures", store.recipe.removes_colour
             logger = TrainingLog(project.losses[stage], options.steps, stage, pictures, adds_colour)

@@ -34,8 +34,11 @@ def run(project: Project, params: Params) -> None:
         "scored on": manifest["test_sha256"][:16],
         "LR images" if training.scale > 1 else "inputs": recipe_of(manifest),
     }
-    if continued := lineage.sentences(read_metadata(project.generator, made_by="train")):
+    metadata = read_metadata(project.generator, made_by="train")
+    if continued := lineage.sentences(metadata):
         origin |= {"continued": "; ".join(continued)}
+    if lineage.LOSS_WEIGHTS in metadata:
+        origin |= {"weights of the losses": metadata[lineage.LOSS_WEIGHTS]}
     history = read_history(training.params, project.losses)
     with atomic_folder(project.loss_tables) as folder:
         write_loss_tables(folder, history)

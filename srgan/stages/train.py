@@ -33,4 +33,5 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     torch.manual_seed(options.seed)
     discriminator = create_discriminator(options.discriminator)
     networks = Networks(generator, discriminator, tuple(lineage.read(known)))
-    fit(project, params, "train", training, networks, {"sr.objective": "gan", "sr.train_run": training.key}, unedited)
+    metadata = {"sr.objective": "gan", "sr.train_run": training.key} | lineage.loss_weights(known, [])
+    fit(project, params, "train", training, networks, metadata, unedited)

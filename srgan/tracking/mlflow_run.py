@@ -42,6 +42,7 @@ MAX_ROWS = 100  # rows of a CSV in one call, as the server takes at most 1000 va
 SAMPLE_SECONDS = 10.0  # between samples of the system metrics
 SYNC_SAMPLES = 3  # samples between two calls of `sync`, which take about 0.1 s of a core each
 KEY_TAG = "srgan.key"
+LOSS_WEIGHTS_TAG = "srgan.loss_weights"
 WRITER_TAG = "mlflow.srgan.writer"  # working copy of the run, see `store.writer`
 SENT = "mlflow.srgan.sent."  # tags that record what the server has. MLflow's pages hide tags with this prefix
 
@@ -127,6 +128,8 @@ def sync(training: TrainingRecord, status: str | None = None) -> str:
     client = store.connect(training.project)
     run = find_run(client, training)  # read once, as a training calls this every few seconds
     run_id, tags = run.info.run_id, run.data.tags
+    if training.loss_weights and tags.get(LOSS_WEIGHTS_TAG) != training.loss_weights:
+        client.set_tag(run_id, LOSS_WEIGHTS_TAG, training.loss_weights)
     for (stage, kind), path in _curves(training).items():
         _send_curve(client, run, _prefix(stage, kind), path)
     for stage in training.folders:

@@ -32,6 +32,7 @@ class TrainingRecord:
         artifacts: files and folders to upload.
         cost: ``speed.json``, or None.
         profile: the profile of the parameters, or the closest one.
+        loss_weights: name and SHA-256 of files of weights that replace those of the losses, known while a stage trains.
     """
 
     project: Project
@@ -48,6 +49,7 @@ class TrainingRecord:
     artifacts: tuple[Path, ...] = ()
     cost: Path | None = None
     profile: str = ""
+    loss_weights: str = ""
 
     @property
     def key(self) -> str:

@@ -1,9 +1,10 @@
-"""Lineage of a continued training: the entry `sr.continued_from` of the weights, and its sentences."""
+"""Lineage of a training: the entries `sr.continued_from` and `sr.loss_weights` of the weights, and their sentences."""
 
 import json
 from typing import Any
 
 KEY = "sr.continued_from"
+LOSS_WEIGHTS = "sr.loss_weights"
 
 
 def entry(stage: str, state: str, training: str, changes: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
@@ -35,3 +36,15 @@ def sentences(known: dict[str, str]) -> list[str]:
         + ", ".join(f"{key} {old} -> {new}" for key, (old, new) in each["changes"].items())
         for each in read(known)
     ]
+
+
+def loss_weights(known: dict[str, str], files: list[str]) -> dict[str, str]:
+    """Return the metadata for files of weights that replace those of the losses. Empty if a training has none.
+
+    Args:
+        known: metadata of the weights that the training starts from.
+        files: name and SHA-256 of each file.
+    """
+    earlier = known.get(LOSS_WEIGHTS, "")
+    found = sorted({*(earlier.split(", ") if earlier else ()), *files})
+    return {LOSS_WEIGHTS: ", ".join(found)} if found else {}

@@ -39,6 +39,8 @@ class Objective(nn.Module):
             modules |= {self.pixel: L1.factory()}
             self.weights |= {self.pixel: 0.0}
         self.losses = nn.ModuleDict(modules)
+        # Weights of other networks than those that the options are made for: they change the results.
+        self.substitutes = sorted(file for module in modules.values() if (file := getattr(module, "substitute", "")))
         self.adversarial = next((module for module in modules.values() if isinstance(module, AdversarialLoss)), None)
 
     def autocast(self, enabled: bool = True) -> torch.autocast:

@@ -78,6 +78,8 @@ class EdgeOptions(LossOptions):
 
 
 class EdgeLoss(nn.Module):
+    substitute = "edges.safetensors 0123abcd"  # as if its weights were of another network
+
     def __init__(self, reach: int) -> None:
         super().__init__()
         self.reach = reach
@@ -163,6 +165,15 @@ def test_a_loss_is_one_file_and_one_line(trained, recorded):
     report = (trained / "reports" / "report.html").read_text()
     assert ">edges</text>" in report  # the legend of the curves
     assert "train.losses.edges.weight" in report
+
+
+def test_weights_of_losses_that_change_the_results_are_named(trained, recorded):
+    used = "edges.safetensors 0123abcd"
+    assert recorded.tags["srgan.loss_weights"] == used
+    metadata = {entry.key: entry.value for entry in onnx.load(trained / "models" / "4x-demo-tiny-fp32.onnx").metadata_props}
+    assert metadata["sr.loss_weights"] == used
+    for page in ("report.html", "MODEL_CARD.md"):
+        assert used in (trained / "reports" / page).read_text(), page
 
 
 def test_a_metric_is_one_file_and_one_line(trained, recorded):

@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import urllib.parse
+from collections.abc import Collection
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -29,6 +31,8 @@ class File:
     path: str = ""  # below the data set's folder. Default: the last part of the first address
     licence: str = ""  # default: the licence of the data set
     group: str = ""  # images of one scene share a group and stay in the same part of a split
+    # Layer -> factor that gives its features the magnitude of those of the first file. Empty for the weights of the first file.
+    factors: dict[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -39,6 +43,10 @@ class File:
     def local(self) -> Path | None:
         """The path of a file on this machine, None for an address of another machine."""
         return local_path(self.urls[0])
+
+    def provides(self, layers: Collection[str]) -> bool:
+        """Return True if a loss on these layers has the magnitude that it has with the first file."""
+        return not self.factors or set(layers) <= set(self.factors)
 
     def matches(self, path: Path) -> bool:
         """Return True if a file has the published SHA-256, or none is published."""
