@@ -70,10 +70,11 @@ def export_onnx(path: Path, model: Generator, metadata: dict[str, str], optimize
         >>> export_onnx(Path("2x-mine-compact-fp32.onnx"), model, metadata)["file"]
         '2x-mine-compact-fp32.onnx'
     """
-    proto = _to_proto(model, optimize_graph)
+    plain = model.folded()
+    proto = _to_proto(plain, optimize_graph)
     if model.multiple_of > 1:
         _state_size(proto, model.scale)
-    proto = _clean(proto, contract_metadata(model) | {"sr.memory_per_pixel": str(memory_per_pixel(proto))} | metadata)
+    proto = _clean(proto, contract_metadata(plain) | {"sr.memory_per_pixel": str(memory_per_pixel(proto))} | metadata)
     with atomic_file(path) as temporary:
         onnx.save_model(proto, temporary, save_as_external_data=False)
         onnx.checker.check_model(temporary, full_check=True)

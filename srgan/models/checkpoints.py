@@ -32,7 +32,8 @@ def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str])
         >>> from srgan import build_generator, save_generator
         >>> save_generator("mine.safetensors", build_generator("compact", scale=2, features=8, depth=1), {"sr.name": "mine"})
     """
-    state = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
+    weights = model.file_state() if isinstance(model, Generator) else model.state_dict()
+    state = {key: value.detach().float().cpu().contiguous() for key, value in weights.items()}
     metadata = metadata | ({KEEP_LUMA: "1"} if getattr(model, "keep_luma", False) else {})
     plain = memoryview(save(state))
     metadata = metadata | {DIGEST: digest_of(plain[8 + int.from_bytes(plain[:8], "little") :], metadata)}
@@ -114,6 +115,8 @@ def load_pretrained(path: str | Path, model: Generator) -> None:
         SrganError: the file is unreadable or holds another network or size.
     """
     found = from_state_dict(pretrained.read_json_or_none(path, model.scale), path)
+    if architecture_of(found) != architecture_of(model):
+        found = found.folded()
     (name, config), wanted = architecture_of(found), architecture_of(model)
     if (name, config) != wanted:
         raise SrganError(f"{path}: holds {name} {config} but params.yaml names {wanted[0]} {wanted[1]}. Change one of them")

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option
-from srgan.models.layers import pass_image_on, unshuffle
+from srgan.models.layers import bilinear_taps, pass_image_on, unshuffle
 from srgan.models.network import Generator, Network, State
 
 
@@ -60,10 +60,7 @@ class Compact(Generator):
             return
         for layer in convolutions[:-1]:
             pass_image_on(layer)
-        # Sub-pixel i of s is (i + 1/2) / s - 1/2 from the centre of the pixel. Its bilinear weights on the left, middle, right pixel:
-        offset = (torch.arange(self.scale) + 0.5) / self.scale - 0.5
-        taps = torch.stack([(-offset).clamp(min=0), 1 - offset.abs(), offset.clamp(min=0)], dim=1)
-        bilinear = torch.einsum("ph,qw->pqhw", taps, taps).flatten(0, 1)
+        bilinear = bilinear_taps(self.scale)
         bilinear[:, 1, 1] -= 1
         last = convolutions[-1]
         last.weight *= 0.1

@@ -51,6 +51,16 @@ def pass_image_on(convolution: nn.Conv2d, channels: int = 3) -> None:
     convolution.weight[range(channels), range(channels), middle, middle] = 1
 
 
+def bilinear_taps(scale: int) -> torch.Tensor:
+    """Return the kernels that compute the sub-pixels of the bilinear interpolation, `(scale**2, 3, 3)`.
+
+    Sub-pixel i of s is (i + 1/2) / s - 1/2 from the centre of the pixel.
+    """
+    offset = (torch.arange(scale) + 0.5) / scale - 0.5
+    taps = torch.stack([(-offset).clamp(min=0), 1 - offset.abs(), offset.clamp(min=0)], dim=1)  # of the left, middle, right pixel
+    return torch.einsum("ph,qw->pqhw", taps, taps).flatten(0, 1)
+
+
 def upsampler(name: Upsampling, features: int, step: int) -> nn.Sequential:
     """Return layers that upscale feature maps by 2 or 3: one convolution and a PReLU.
 

@@ -41,6 +41,14 @@ class Generator(nn.Module):
         """Return the LR pixels in each direction on which an output pixel depends."""
         raise AttributeError(f"{type(self).__name__} has no receptive_field")
 
+    def folded(self) -> "Generator":
+        """Return the network for use, if it has another form than in training. Both compute the same, up to rounding."""
+        return self
+
+    def file_state(self) -> State:
+        """Return the weights that a file gets: those that third-party programs need, by their names."""
+        return self.state_dict()
+
 
 @dataclass(frozen=True)
 class Network:

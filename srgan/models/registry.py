@@ -12,6 +12,7 @@ from srgan.models.discriminators import PATCH, UNET, VGG
 from srgan.models.nafnet import NAFNET_NETWORK
 from srgan.models.network import Discriminator, Generator, Network
 from srgan.models.rrdb import RRDB_NETWORK
+from srgan.models.span import SPAN_NETWORK
 from srgan.models.srcnn import SRCNN_NETWORK
 from srgan.models.srresnet import SRRESNET_NETWORK
 
@@ -24,6 +25,7 @@ NETWORKS: dict[str, Network] = {
         RRDB_NETWORK,
         SRCNN_NETWORK,
         NAFNET_NETWORK,
+        SPAN_NETWORK,
     )
 }
 

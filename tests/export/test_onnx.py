@@ -19,8 +19,9 @@ SMALL = {
     "rrdb": {"features": 8, "growth": 4, "depth": 1},
     "srcnn": {"features": 8},
     "nafnet": {"width": 4, "encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)},
+    "span": {"features": 4, "reparameterized": True},
 }
-DEFAULT = {"compact": (2,), "srresnet": (), "rrdb": (4,), "srcnn": (8,), "nafnet": ()}  # the others are slow in sum
+DEFAULT = {"compact": (2,), "srresnet": (), "rrdb": (4,), "srcnn": (8,), "nafnet": (), "span": (3,)}  # the others are slow in sum
 SUBJECTS = [
     pytest.param((name, scale, SMALL[name]), marks=[] if scale in DEFAULT[name] else pytest.mark.slow, id=f"{name}-x{scale}")
     for name in SMALL
@@ -109,7 +110,7 @@ def test_the_file_stands_alone_and_tells_nothing_of_this_machine(exported, tmp_p
     metadata = onnxruntime.InferenceSession(alone, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
     assert metadata["sr.contract"] == "1"
     assert metadata["sr.scale"] == str(model.scale)
-    name, config = architecture_of(model)
+    name, config = architecture_of(model.folded())
     assert metadata["sr.arch"] == name
     assert json.loads(metadata["sr.arch_config"]) == json.loads(json.dumps(config))
     assert metadata["sr.tile_overlap"] == str(model.receptive_field)

@@ -40,6 +40,7 @@ EXACT = {
     "srresnet": {"scale": 2, "features": 8, "depth": 2, "upsampling": "pixelshuffle"},
     "compact": {"scale": 2, "features": 8, "depth": 3},
     "compact-x1": {"scale": 1, "features": 8, "depth": 1, "unshuffle": 4},
+    "span": {"scale": 2, "features": 4},
     "nafnet-x1": {"scale": 1, "width": 4, "encoder_blocks": (0, 1), "middle_blocks": 1, "decoder_blocks": (0, 0)},
 }
 

@@ -38,9 +38,12 @@ SMALL = {
     "srcnn": {"features": 8},
     "nafnet": {"width": 4, "encoder_blocks": (1, 0), "middle_blocks": 1, "decoder_blocks": (1, 2)},
     "nafnet-unshuffle": {"width": 4, "encoder_blocks": (1,), "middle_blocks": 1, "decoder_blocks": (0,), "unshuffle": 2},
+    "span": {"features": 4},
+    "span-reparameterized": {"features": 4, "norm": True, "reparameterized": True},
 }
 SCALES = {"compact": (1, 2, 3, 4), "compact-unshuffle": (1, 2), "srcnn": (1, 2, 3, 4), "nafnet": (1,), "nafnet-unshuffle": (1,)}
 SCALES |= {"srresnet-nearest": (2, 3, 4, 8), "srresnet-transposed": (2, 3, 4, 8)}
+SCALES |= {"span": (1, 3), "span-reparameterized": (2,)}
 
 
 @pytest.fixture(
@@ -90,6 +93,7 @@ def test_what_an_output_depends_on_is_the_receptive_field(network):
         ("srresnet", {}, 1_549_462),  # 1.55 million, 16 blocks, x4
         ("rrdb", {}, 16_697_987),  # ESRGAN's released RRDB_ESRGAN_x4
         ("compact", {"features": 64, "depth": 32}, 1_213_296),  # Real-ESRGAN's realesr-general-x4v3
+        ("span", {}, 426_288),  # 48 channels
         ("srcnn", {}, 20_099),  # 3*64*81 + 64*32 + 32*3*25 weights, 64 + 32 + 3 biases
     ],
 )
@@ -137,8 +141,9 @@ def test_a_convolution_moves_before_a_pixel_shuffle_unchanged(step, kernel):
     assert torch.allclose(functional.pixel_shuffle(functional.conv2d(features, weight, bias, padding=padding), step), expected, atol=1e-12)
 
 
-def test_recomputed_blocks_give_the_same_gradients():
-    model = build_generator("rrdb", scale=4, features=8, growth=4, depth=2)
+@pytest.mark.parametrize(("name", "config"), [("rrdb", {"growth": 4, "depth": 2}), ("span", {})])
+def test_recomputed_blocks_give_the_same_gradients(name, config):
+    model = build_generator(name, scale=4, features=8, **config)
     found = []
     for model.activation_checkpointing in (False, True):
         model.zero_grad()
@@ -147,7 +152,7 @@ def test_recomputed_blocks_give_the_same_gradients():
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("name", ["compact", "compact-unshuffle", "srresnet", "rrdb", "srcnn", "nafnet", "nafnet-unshuffle"])
+@pytest.mark.parametrize("name", ["compact", "compact-unshuffle", "srresnet", "rrdb", "srcnn", "nafnet", "nafnet-unshuffle", "span"])
 def test_an_untrained_network_at_scale_one_begins_near_its_input(name):
     torch.manual_seed(0)
     model = build_generator(name.split("-")[0], scale=1, **SMALL[name]).eval()
@@ -209,7 +214,7 @@ def test_files_that_are_no_generator_are_told_by_name(tmp_path):
     with pytest.raises(SrganError, match="not a readable safetensors file"):
         load_generator(path, made_by="pretrain")
     save_generator(path, torch.nn.Linear(2, 2), {})
-    with pytest.raises(SrganError, match="holds no network of compact, srresnet, rrdb, srcnn, nafnet"):
+    with pytest.raises(SrganError, match="holds no network of compact, srresnet, rrdb, srcnn, nafnet, span"):
         load_generator(path, made_by="pretrain")
 
 

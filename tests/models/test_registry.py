@@ -14,6 +14,7 @@ NETWORK_OPTIONS = {  # small ones
         {"width": 4, "encoder_blocks": (1, 0), "middle_blocks": 1, "decoder_blocks": (2, 1)},
         {"width": 4, "encoder_blocks": (1,), "middle_blocks": 2, "decoder_blocks": (1,), "unshuffle": 4},
     ],
+    "span": [{"features": 4}, {"features": 4, "norm": True, "reparameterized": True}],
 }
 BUILDS = [(name, {"scale": scale} | options) for name, network in NETWORKS.items() for scale in network.scales
           for options in NETWORK_OPTIONS.get(name, [{}])

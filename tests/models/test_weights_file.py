@@ -60,6 +60,10 @@ def test_a_tensor_that_shows_one_number_many_times_is_not_spread_out(tmp_path):
         ({"head.0.weight": torch.zeros(1), "tail.weight": torch.zeros(1)}, "looks like srresnet"),
         ({"bicubic": torch.tensor(1.0), "conv3.weight": torch.zeros(1)}, "looks like srcnn, but"),
         ({"conv_first.weight": torch.zeros(4, 3, 3, 3), "body.0.rdb1.conv1.weight": torch.tensor(1.0)}, "looks like rrdb, but"),
+        (
+            {"conv_cat.weight": torch.tensor(1.0), "upsampler.0.weight": torch.zeros(12), "block_1.c1_r.x": torch.zeros(1)},
+            "looks like span",
+        ),
         # A network of these sizes would take 360 GB.
         ({"body.0.weight": torch.zeros(100_000, 3, 3, 3), "body.1.weight": torch.zeros(12, 1, 1, 1)}, "does not fit"),
         ({1: torch.zeros(1), "params": 3}, "holds no network of"),

@@ -263,6 +263,21 @@ def test_batch_normalisation_is_averaged_and_resumed(world):
     assert equal(go(both(), world[0] / "broken"), expected)
 
 
+def test_a_network_that_is_folded_for_use_is_averaged_and_resumed_unfolded(world):
+    def wide():
+        params = schema.load(write_params(world[0]))
+        options = params.pretrain
+        torch.manual_seed(0)
+        generator = build_generator("span", scale=4, features=4, reparameterized=True)
+        crops = PatchSampler(make_store(world[0]), options.batch_size, options.patch_size, options.seed)
+        return Trainer(options, params.runtime.pretrain, generator, None, crops, world[1])
+
+    expected = go(wide(), world[0] / "straight")
+    assert expected.reparameterized
+    interrupt(wide(), world[0] / "broken", 3)
+    assert equal(go(wide(), world[0] / "broken"), expected)
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(world, caplog):
     expected = fit(world, "pretrain", "straight")
     subject = trainer(world, "pretrain")
