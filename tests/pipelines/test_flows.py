@@ -219,7 +219,8 @@ def checkpoints(folder: Path) -> list[Path]:
     return list((folder / "checkpoints" / "pretrain").glob("step-*5?.pt"))
 
 
-@pytest.mark.parametrize(("victim", "shell"), [pytest.param("flow", "/bin/bash", marks=pytest.mark.slow), ("dvc", "/bin/sh")])
+@pytest.mark.slow
+@pytest.mark.parametrize(("victim", "shell"), [("flow", "/bin/bash"), ("dvc", "/bin/sh")])
 def test_stopping_leaves_no_process_behind_and_the_next_run_goes_on(copy_of_project, tmp_path, monkeypatch, victim, shell):
     """Either the flow (with the server that Prefect starts by itself) gets SIGTERM, or `dvc` alone is killed outright.
 

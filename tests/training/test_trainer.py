@@ -517,6 +517,7 @@ def test_both_stages_train_on_a_gpu(world):
         assert torch.isfinite(model(torch.rand(1, 3, 8, 8))).all()
 
 
+@pytest.mark.slow
 def test_the_core_needs_no_orchestration():
     code = (
         "import sys; import srgan.training.trainer, srgan.models, srgan.losses, srgan.metrics, srgan.data.prepare;"
