@@ -1,4 +1,4 @@
-"""Commands for trained models: compare, promote, roll back, interpolate."""
+"""Commands for networks and trained models: list, compare, promote, roll back, interpolate."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,17 @@ from srgan.commands.options import DEFAULT_PARAMS, ParamsFile, Reason
 from srgan.utils.errors import SrganError
 
 app = typer.Typer()
+
+
+@app.command()
+def models() -> None:
+    """Print the networks with their cost on this machine.
+
+    The time is measured on small images with random weights.
+    """
+    from srgan.tuning import networks
+
+    print(networks.costs_table())
 
 
 @app.command()

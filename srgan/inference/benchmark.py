@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +37,33 @@ def measure(path: Path) -> dict[str, Any]:
 def _measure_here(path: Path) -> dict[str, Any]:
     upscaler = Upscaler(path)
     image = np.random.default_rng(0).integers(0, 256, (IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
-    upscaler.upscale(image)  # the first run includes the set-up of ONNX Runtime
-    seconds: list[float] = []
-    while not seconds or (len(seconds) < MAX_RUNS and sum(seconds) < MAX_SECONDS):
-        start = time.perf_counter()
-        upscaler.upscale(image)
-        seconds.append(time.perf_counter() - start)
+    seconds, runs = median_seconds(lambda: upscaler.upscale(image))
     return {
         "file": path.name,
         "provider": upscaler.provider,
         "side": IMAGE_SIDE,
-        "runs": len(seconds),
+        "runs": runs,
         "megabytes": path.stat().st_size / 1e6,
-        "seconds_per_megapixel": float(np.median(seconds)) / ((IMAGE_SIDE * upscaler.scale) ** 2 / 1e6),
+        "seconds_per_megapixel": seconds / ((IMAGE_SIDE * upscaler.scale) ** 2 / 1e6),
         "peak_memory_mb": peak_memory() / 1e6,
     }
+
+
+def median_seconds(run: Callable[[], Any], max_runs: int = MAX_RUNS, max_seconds: float = MAX_SECONDS) -> tuple[float, int]:
+    """Return the median time of a function in seconds, and the number of its measured runs.
+
+    Args:
+        run: returns when its result is complete.
+        max_runs: measured runs at most. One run before them includes the set-up of the libraries.
+        max_seconds: no run begins after them.
+    """
+    run()
+    seconds: list[float] = []
+    while not seconds or (len(seconds) < max_runs and sum(seconds) < max_seconds):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds)), len(seconds)
 
 
 def peak_memory() -> int:

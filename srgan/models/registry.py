@@ -3,7 +3,9 @@
 import inspect
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from srgan.config.base import Component, options_of
 from srgan.config.networks import DiscriminatorConfig
@@ -15,6 +17,8 @@ from srgan.models.rrdb import RRDB_NETWORK
 from srgan.models.span import SPAN_NETWORK
 from srgan.models.srcnn import SRCNN_NETWORK
 from srgan.models.srresnet import SRRESNET_NETWORK
+
+_COUNTED = 64  # LR pixels of a side of the image whose operations are counted, a multiple of each `Generator.multiple_of`
 
 # The weights of a file are compared with the networks in this order.
 NETWORKS: dict[str, Network] = {
@@ -122,23 +126,47 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def outline(network: Network, scale: int) -> Generator:
+    """Return a generator of the default size without memory for its weights, to count them and its operations.
+
+    Args:
+        network: an entry of `NETWORKS`.
+        scale: HR size / LR size. A network without this scale gets its first one.
+    """
+    with torch.device("meta"):
+        return network.factory(scale=scale if scale in network.scales else network.scales[0]).eval()
+
+
+def flops_per_megapixel(model: Generator) -> float:
+    """Return the FLOPs of convolutions and matrix products per megapixel of the result. A multiplication with an addition counts as two.
+
+    Args:
+        model: from `outline`.
+    """
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(torch.empty(1, 3, _COUNTED, _COUNTED, device="meta"))
+    return counter.get_total_flops() * 1e6 / (_COUNTED * model.scale) ** 2
+
+
 def networks_table(scale: int = 4) -> str:
     """Return a Markdown table of the generators for the docs, at `scale` or the first scale of the network.
 
     Sizes are those of the default arguments of the factory.
     """
     lines = [
-        f"| `model.name` | architecture | size | weights at x{scale} | receptive field at x{scale} | scales |",
-        "|---|---|---|---|---|---|",
+        f"| `model.name` | architecture | size | weights at x{scale} | FLOPs per megapixel at x{scale} | receptive field at x{scale} "
+        "| scales |",
+        "|---|---|---|---|---|---|---|",
     ]
     for network in NETWORKS.values():
         options = {key: value.default for key, value in inspect.signature(network.factory).parameters.items() if key != "scale"}
         size = " ".join(f"`{key}: {value}`" for key, value in options.items())
-        at = scale if scale in network.scales else network.scales[0]
-        model, other = network.factory(scale=at), "" if at == scale else f" (x{at})"
+        model = outline(network, scale)
+        other = "" if model.scale == scale else f" (x{model.scale})"
         weights, reach = f"{parameter_count(model) / 1e6:.2f} M{other}", f"{model.receptive_field} pixels{other}"
+        flops = f"{flops_per_megapixel(model) / 1e9:,.0f} G{other}"
         scales = ", ".join(map(str, network.scales))
-        lines.append(f"| `{network.name}` | {network.description} | {size} | {weights} | {reach} | {scales} |")
+        lines.append(f"| `{network.name}` | {network.description} | {size} | {weights} | {flops} | {reach} | {scales} |")
     return "\n".join(lines)
 
 
