@@ -22,6 +22,7 @@ from srgan.degradations.recipe import Recipe
 from srgan.distributed import launch, process_group
 from srgan.distributed.device import pick_device
 from srgan.metrics.color import CIEDE2000
+from srgan.metrics.metric import Scorer
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
 from srgan.models.checkpoints import save_generator
 from srgan.models.network import Generator
@@ -86,15 +87,7 @@ def fit(
         out.parent.mkdir(parents=True, exist_ok=True)
         store = Store(project.prepared)
         sampler = PatchSampler(store, options.batch_size, options.patch_size, options.seed, process_group.rank(), process_group.size())
-        otherwise = "the best weights are chosen by the validation loss" if stage == "train" else "the validation goes without"
-        metrics = select_metrics(["alex"] if options.lpips else [], validation=True)
-        if networks.generator.keep_luma:
-            metrics.append(CIEDE2000)
-        scorers = open_metrics(metrics, otherwise, pick_device())
-        found = process_group.all_gather([set(scorers)])
-        for name in [name for name in scorers if not all(name in names for names in found)]:
-            log.warning("%s is unavailable on other machines; %s", METRICS[name].label, otherwise)
-            del scorers[name]
+        scorers = _open_scorers(options, networks.generator.keep_luma)
         validation = pairs(project.prepared, "validation")
         trainer = Trainer(options, runtime, networks.generator, networks.discriminator, sampler, validation, scorers)
         substitutes = trainer.objective.substitutes
@@ -138,6 +131,20 @@ def fit(
             save_generator(out, trained, metadata)
         unedited("; the checkpoint is kept: with the old values that takes seconds")
         checkpoints.finish()  # last, so that a process that is killed before need not train again
+
+
+def _open_scorers(options: Pretrain | Train, keeps_luma: bool) -> dict[str, Scorer]:
+    """Return the metrics of the validation that all machines of the training have."""
+    otherwise = "the best weights are chosen by the validation loss" if isinstance(options, Train) else "the validation goes without"
+    metrics = select_metrics(["alex"] if options.lpips else [], validation=True)
+    if keeps_luma:
+        metrics.append(CIEDE2000)
+    scorers = open_metrics(metrics, otherwise, pick_device())
+    found = process_group.all_gather([set(scorers)])
+    for name in [name for name in scorers if not all(name in names for names in found)]:
+        log.warning("%s is unavailable on other machines; %s", METRICS[name].label, otherwise)
+        del scorers[name]
+    return scorers
 
 
 def _colour_metadata(recipe: Recipe) -> dict[str, str]:
