@@ -33,10 +33,12 @@ class HatchLoss(nn.Module):
         self.period = period
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean over windows of 32 pixels. A smaller patch is one window."""
+        """Return the mean over windows of 32 pixels. A smaller image is one window, and one below the period has no hatch."""
         cells = max(min(WINDOW, *inputs.hr_image.shape[-2:]) // self.period, 1)
         side = cells * self.period
         height, width = (length // side * side for length in inputs.hr_image.shape[-2:])
+        if not height or not width:
+            return 0 * inputs.sr_image.float().sum()
         difference = (inputs.sr_image.float() - inputs.hr_image)[..., :height, :width]
         block = functional.avg_pool2d(functional.pixel_unshuffle(difference, self.period), cells).unflatten(1, (3, self.period**2))
         power = (block - block.mean(2, keepdim=True)).square().mean((1, 2))

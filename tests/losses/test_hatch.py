@@ -49,6 +49,10 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_parts():
     assert loss(sr_image, hr_image).item() == pytest.approx(sum(parts).item() / 2, rel=1e-5)
 
 
-@pytest.mark.parametrize("size", [(4, 4), (24, 40), (33, 100)])
+@pytest.mark.parametrize("size", [(3, 40), (4, 4), (24, 40), (33, 100)])
 def test_patches_of_any_size_have_a_loss(size):
-    assert torch.isfinite(loss(torch.rand(1, 3, *size), torch.rand(1, 3, *size)))
+    sr_image = torch.rand(1, 3, *size).requires_grad_()
+    value = loss(sr_image, torch.rand(1, 3, *size))
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(sr_image.grad).all()
