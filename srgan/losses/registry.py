@@ -14,6 +14,7 @@ LOSSES: dict[str, Loss] = {
         pixel.MSE,
         pixel.CHARBONNIER,
         pixel.TOTAL_VARIATION,
+        pixel.GRADIENT,
         chroma.OKLAB_CHROMA,
         hatch.HATCH,
         adversarial.VANILLA,

@@ -33,3 +33,26 @@ def test_total_variation_pulls_neighbours_together():
     loss.backward()
     assert (image.grad[..., 1, 1] > 0).all()
     assert (image.grad[..., 0, 1] < 0).all()
+
+
+def gradient(sr_image, hr_image, levels=1):
+    return LOSSES["gradient"].factory(levels=levels)(LossInputs(sr_image, hr_image, hr_image))
+
+
+def test_the_gradient_loss_ignores_a_tint_and_sees_a_scratch_and_a_wide_stain():
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    tint = torch.tensor([0.2, -0.1, 0.0]).view(1, 3, 1, 1)
+    assert gradient(image + tint, image, levels=3).item() < 1e-6
+    scratch, stain = image.clone(), image.clone()
+    scratch[..., 8] += 0.5
+    stain[..., 8:] += 0.5
+    assert gradient(scratch, image).item() == pytest.approx(2 * 0.5 / 31, rel=1e-4)
+    assert gradient(stain, image).item() == pytest.approx(0.5 / 31, rel=1e-4)
+    assert gradient(stain, image, levels=2).item() == pytest.approx((0.5 / 31 + 0.5 / 15) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 3), (5, 64)])
+def test_the_gradient_loss_of_a_small_patch_is_a_number(size):
+    sr_image = torch.rand(1, 3, *size, requires_grad=True)
+    gradient(sr_image, torch.rand(1, 3, *size), levels=6).backward()
+    assert torch.isfinite(sr_image.grad).all()
