@@ -66,7 +66,7 @@ class GradientLoss(nn.Module):
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Return the mean over the resolutions of the sum of the vertical and the horizontal mean."""
-        error, values = inputs.sr_image.float() - inputs.hr_image, []
+        error, values = inputs.sr_image.float() - inputs.hr_image, list[Tensor]()
         while len(values) < self.levels and min(error.shape[-2:]) > 1:
             values.append(error.diff(dim=-2).abs().mean() + error.diff(dim=-1).abs().mean())
             error = functional.avg_pool2d(error, 2)
