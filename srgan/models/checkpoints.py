@@ -7,10 +7,10 @@ from pathlib import Path
 import safetensors
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import nn
 
 from srgan.models import pretrained
-from srgan.models.network import Generator
+from srgan.models.network import Generator, Network, State
 from srgan.models.registry import NETWORKS, architecture_of
 from srgan.models.weights_file import DIGEST, damage, digest_of, read_metadata
 from srgan.utils.errors import SrganError
@@ -71,41 +71,55 @@ def load_generator(path: str | Path, made_by: str = "train") -> tuple[Generator,
     return restore(state, metadata, path), metadata
 
 
-def restore(state: dict[str, Tensor], metadata: dict[str, str], path: str | Path) -> Generator:
+def restore(state: State, metadata: dict[str, str], path: str | Path) -> Generator:
     """Return the generator of a file in evaluation mode, from its weights and the metadata of its header. See `from_state_dict`."""
     model = from_state_dict(state, path).eval()
     model.keep_luma = metadata.get(KEEP_LUMA) == "1"
     return model
 
 
-def from_state_dict(state: dict[str, Tensor], path: str | Path) -> Generator:
-    """Return the generator of a state dict with these weights. The first network of the registry that recognises them is used.
+def from_state_dict(state: State, path: str | Path, scale: int | None = None) -> Generator:
+    """Return the generator of a state dict with these weights. The first network of the registry that they fit is used.
 
     Args:
-        state: weights by key.
+        state: weights by key. The keys may be those of third-party checkpoints.
         path: origin of the weights (for error messages).
+        scale: of the network, if it is known.
 
     Raises:
         SrganError: no network recognises the weights, or they do not fit.
     """
+    problem = ""
     for network in NETWORKS.values():
         try:
-            config = network.detect(state)
-        except (IndexError, KeyError, ValueError) as error:
-            raise SrganError(f"{path}: looks like {network.name}, but its weights have other names or shapes ({error})") from error
-        if config is not None:
-            try:
-                sizes = [size for value in config.values() for size in (value if isinstance(value, tuple) else (value,))]
-                if max(size for size in sizes if isinstance(size, int)) > MAX_USUAL_SIZE:
-                    with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # no memory, but seconds to import
-                        network.factory(**config).load_state_dict(state)
-                model = network.factory(**config)
-                model.load_state_dict(state)
-            except (RuntimeError, ValueError) as error:
-                message = " ".join(str(error).split())
-                raise SrganError(f"{path}: looks like {network.name} {config}, but does not fit: {message}") from error
-            return model
-    raise SrganError(f"{path}: holds no network of {', '.join(NETWORKS)}")
+            if model := _fitting(network, state, scale):
+                return model
+        except SrganError as error:  # a variant that is not supported. A later network may support it
+            problem = str(error)
+        except (IndexError, KeyError, ValueError, RuntimeError, NotImplementedError) as error:
+            problem = problem or " ".join(str(error).split())
+    raise SrganError(f"{path}: {problem or 'holds no network of ' + ', '.join(NETWORKS)}")
+
+
+def _fitting(network: Network, state: State, scale: int | None) -> Generator | None:
+    """Return a network with these weights, or None if they are of another one."""
+    try:
+        state = network.convert_keys(state, scale) if network.convert_keys else state
+        config = network.detect(state)
+    except (IndexError, KeyError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"looks like {network.name}, but its weights have other names or shapes ({error})") from error
+    if config is None:
+        return None
+    try:
+        sizes = [size for value in config.values() for size in (value if isinstance(value, tuple) else (value,)) if isinstance(size, int)]
+        if max(sizes, default=0) > MAX_USUAL_SIZE:
+            with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # no memory, but seconds to import
+                network.factory(**config).load_state_dict(state)
+        model = network.factory(**config)
+        model.load_state_dict(state)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"looks like {network.name} {config}, but does not fit: {error}") from error
+    return model
 
 
 def load_pretrained(path: str | Path, model: Generator) -> None:
@@ -114,7 +128,7 @@ def load_pretrained(path: str | Path, model: Generator) -> None:
     Raises:
         SrganError: the file is unreadable or holds another network or size.
     """
-    found = from_state_dict(pretrained.read_json_or_none(path, model.scale), path)
+    found = from_state_dict(pretrained.read_json_or_none(path), path, model.scale)
     if architecture_of(found) != architecture_of(model):
         found = found.folded()
     (name, config), wanted = architecture_of(found), architecture_of(model)

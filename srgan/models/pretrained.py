@@ -1,7 +1,7 @@
-"""Third-party checkpoints, with the key names of this project.
+"""Third-party checkpoints.
 
-The reader accepts ``.pth`` files and safetensors of RRDB (ESRGAN, Real-ESRGAN) and Compact (SRVGG) networks. The weights may be in an
-entry such as ``params_ema``, and keys may begin with ``module.``. The files of the networks rename the keys of older releases.
+The reader accepts ``.pth`` files and safetensors. The weights may be in an entry such as ``params_ema``, and keys may begin with
+``module.``. The files of the networks rename the keys of older releases.
 """
 
 from pathlib import Path
@@ -13,22 +13,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from srgan.data.download.archives import open_zip
-from srgan.models.registry import NETWORKS
 from srgan.models.weights_file import damage
 from srgan.utils.errors import SrganError
 
 MAX_COMPRESSION = 2.0  # size of the records / size of the file: torch does not compress
 ALWAYS_ALLOWED_BYTES = 16 << 20  # at any ratio
 
-_WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "generator")  # averaged weights first
+# Averaged weights first.
+_WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "generator", "model", "net")
 
 
-def read_json_or_none(path: str | Path, scale: int | None = None) -> dict[str, Tensor]:
-    """Return the float32 weights of a checkpoint with the key names of this project.
-
-    Args:
-        path: file of weights.
-        scale: of the network, if it is known.
+def read_json_or_none(path: str | Path) -> dict[str, Tensor]:
+    """Return the float32 weights of a checkpoint.
 
     Raises:
         SrganError: the file is missing, contains more than weights, or has an unsupported format.
@@ -60,24 +56,9 @@ def read_json_or_none(path: str | Path, scale: int | None = None) -> dict[str, T
             f"{path}: its tensors claim {size / 1e6:,.0f} MB but the file has {path.stat().st_size / 1e6:,.1f} MB. It is not used"
         )
     try:
-        return convert_keys(state, scale)
-    except SrganError as error:
-        raise SrganError(f"{path}: {error}") from error
-    except (IndexError, ValueError, RuntimeError, NotImplementedError) as error:  # names or shapes that resemble a known network
-        raise SrganError(f"{path}: not weights of a known network ({' '.join(str(error).split())})") from error
-
-
-def convert_keys(state: dict[str, Tensor], scale: int | None = None) -> dict[str, Tensor]:
-    """Return float32 weights with the key names of this project.
-
-    Raises:
-        SrganError: the weights are of a known network in a variant that is not supported.
-    """
-    state = {key.removeprefix("module."): value.float() for key, value in state.items()}
-    for network in NETWORKS.values():
-        if network.convert_keys:
-            state = network.convert_keys(state, scale)
-    return state
+        return {key.removeprefix("module."): value.float() for key, value in state.items()}
+    except (RuntimeError, NotImplementedError) as error:  # quantized or sparse
+        raise SrganError(f"{path}: has tensors of an unusual type ({' '.join(str(error).split())}). Save float32 weights") from error
 
 
 def _unwrapped(loaded: Any) -> dict[str, Tensor]:

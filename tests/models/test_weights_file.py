@@ -54,8 +54,8 @@ def test_a_tensor_that_shows_one_number_many_times_is_not_spread_out(tmp_path):
     [
         ({"conv_first.weight": torch.zeros(4)}, "conv_first.weight has 1 dimensions but the weights of a convolution have 4"),
         ({"conv_first.weight": torch.tensor(1.0)}, "conv_first.weight has 0 dimensions"),
-        ({"model.0.weight": torch.zeros(1), "model.1.sub.x.weight": torch.zeros(1)}, "not weights of a known network"),
-        ({"model.0.weight": torch.zeros(1), "model.1.sub.0.weight": torch.zeros(1)}, "not weights of a known network"),
+        ({"model.0.weight": torch.zeros(1), "model.1.sub.x.weight": torch.zeros(1)}, "looks like rrdb, but its weights have other names"),
+        ({"model.0.weight": torch.zeros(1), "model.1.sub.0.weight": torch.zeros(1)}, "looks like rrdb, but its weights have other names"),
         ({"body.0.weight": torch.zeros(1), "body.x.weight": torch.zeros(1, 1, 1, 1)}, "looks like compact, but"),
         ({"head.0.weight": torch.zeros(1), "tail.weight": torch.zeros(1)}, "looks like srresnet"),
         ({"bicubic": torch.tensor(1.0), "conv3.weight": torch.zeros(1)}, "looks like srcnn, but"),
