@@ -54,7 +54,7 @@ class Params(Section):
         for stage in ("pretrain", "train"):
             padded = network.patch_multiple(self.model)
             multiple = self.prepare.scale * padded
-            if getattr(self, stage).patch_size % multiple:
+            if any(side % multiple for side in getattr(self, stage).patch_sizes):
                 of = "" if padded == 1 else f" times {padded}, for {self.model.name}"
                 refuse(f"{stage}.patch_size", f"must be a multiple of prepare.scale ({self.prepare.scale}){of}")
             if getattr(self, stage).precision == "fp16" and not network.half:
@@ -150,6 +150,6 @@ def flatten(params: Section | dict[str, Any]) -> dict[str, Any]:
                     yield from walk({name: part for name, part in item.items() if name != "name"}, f"{prefix}{key}.{item['name']}.")
             else:
                 shown = ", ".join(map(_item, inner)) if isinstance(inner, list | tuple) else inner
-                yield prefix + key, without_secrets(shown) if isinstance(shown, str) else shown
+                yield f"{prefix}{key}", without_secrets(shown) if isinstance(shown, str) else shown
 
     return dict(walk(params if isinstance(params, dict) else to_dict(params), ""))

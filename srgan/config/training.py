@@ -9,8 +9,9 @@ from pydantic import Field, ValidationInfo, model_validator
 from srgan.config.base import Component, Section, option, refuse, section
 from srgan.config.choice import component, entries, one_of
 from srgan.config.networks import Discriminator
+from srgan.config.stepwise import Stepwise, by_step
 
-SCHEDULE = "constant, cosine (half a cosine down to 1 %) or multistep"
+SCHEDULE = "constant, cosine (half a cosine down to 1 %), multistep or wsd (warm-up, constant, decay to 1 %)"
 OUTS = ("data/raw", "data/prepared", "models", "reports")  # DVC deletes the files in them before the stage that writes them
 REGISTRY = "srgan.losses.registry:LOSSES"
 WARMUP = "steps over which the learning rate rises from 0"
@@ -45,7 +46,18 @@ class MultiStep(Component):
         return self
 
 
-Schedule = Annotated[Constant | Cosine | MultiStep, one_of(constant=Constant, cosine=Cosine, multistep=MultiStep)]
+class WarmupStableDecay(Component):
+    """One learning rate, which falls to 1 % over the last steps (Hägele et al. 2024)."""
+
+    FLOW: ClassVar[bool] = True
+    warmup: int = option(0, WARMUP, ge=0)
+    decay: float = option(0.2, "share of the steps over which the learning rate falls at the end", gt=0, le=1)
+
+
+Schedule = Annotated[
+    Constant | Cosine | MultiStep | WarmupStableDecay,
+    one_of(constant=Constant, cosine=Cosine, multistep=MultiStep, wsd=WarmupStableDecay),
+]
 LOSSES = "losses of the generator with name, weight and options"
 Losses = tuple[Annotated[Component, component(REGISTRY)], ...]
 
@@ -56,12 +68,15 @@ class Optimization(Section):
     steps: int = option(3000, "training steps", ge=1)
     batch_size: int = option(8, "patches per step and process", ge=1)
     gradient_accumulation: int = option(1, "gradient accumulation steps. More steps use less memory", ge=1)
-    patch_size: int = option(96, "side of an HR patch in pixels", ge=1)
+    patch_size: Stepwise = option(96, "side of an HR patch in pixels, or sides with the first step of each: {0: 64, 10000: 96}")
     color_jitter: float = option(0.0, "each colour of a patch is scaled by a random factor between 1 minus this and 1", ge=0, lt=1)
     learning_rate: float = option(1.0e-3, "learning rate of the generator", gt=0)
     schedule: Schedule = option({"name": "cosine", "warmup": 50}, "learning-rate scheduler: " + SCHEDULE)
     grad_clip: float = option(0.0, "gradient clipping: largest norm of a gradient. 0 turns it off", ge=0)
     ema: float = option(0.995, "decay of the exponential moving average of the weights, which is exported. 0 turns it off", ge=0, lt=1)
+    ema_switch_every: int = option(
+        0, "steps between two copies of the averaged weights into the trained network (Switch EMA). 0 turns it off", ge=0
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", "auto (bf16 if the hardware supports it or else fp32), fp32, bf16 or fp16"
     )
@@ -77,12 +92,23 @@ class Optimization(Section):
             refuse("continue_from", "must be none, or RUN@STEP as --continue writes it")
         if self.batch_size % self.gradient_accumulation:
             refuse("gradient_accumulation", f"must divide the batch size of {self.batch_size}")
+        if max(by_step(self.patch_size)) > self.steps:
+            refuse("patch_size", f"has a size that begins after the {self.steps} steps of the stage")
         if self.schedule.warmup > self.steps:
             refuse("schedule.warmup", f"must be at most the {self.steps} steps of the stage")
+        if isinstance(self.schedule, WarmupStableDecay) and self.schedule.warmup > self.steps * (1 - self.schedule.decay):
+            refuse("schedule.decay", f"leaves fewer steps before the decay than the warm-up of {self.schedule.warmup} takes")
+        if self.ema_switch_every and not self.ema:
+            refuse("ema_switch_every", "needs an average of the weights. Set ema above 0")
         names = [loss.name for loss in self.losses]
         if twice := next((name for name in names if names.count(name) > 1), ""):
             refuse("losses", f"has {twice} twice")
         return self
+
+    @property
+    def patch_sizes(self) -> list[int]:
+        """Return the sides of all HR patches in pixels, the smallest first."""
+        return sorted(by_step(self.patch_size).values())
 
 
 class Pretrain(Optimization):
@@ -148,7 +174,7 @@ class Train(Optimization):
         adversarial = [entry.name for entry in entries(REGISTRY) if entry.trains_discriminator]
         if sum(loss.name in adversarial for loss in self.losses) != 1:
             refuse("losses", f"needs exactly one adversarial loss, which trains the discriminator: {', '.join(adversarial)}")
-        if self.patch_size < self.discriminator.smallest_patch:
+        if self.patch_sizes[0] < self.discriminator.smallest_patch:
             refuse("patch_size", f"must be at least {self.discriminator.smallest_patch} pixels for this discriminator")
         return self
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 
+from srgan.config.stepwise import at_step, by_step
 from srgan.data.packed_store import Store
 from srgan.utils.errors import SrganError
 
@@ -23,28 +24,35 @@ class PatchSampler:
     Args:
         store: the packed pixels.
         batch_size: patches per batch of this process.
-        patch_size: side of an HR patch in pixels, a multiple of the store's scale.
+        patch_size: side of an HR patch in pixels, a multiple of the store's scale. Or sides by the first step that has them: patches
+            come from images that are as large as the largest.
         seed: batches depend on the seed, the step, the rank and the number of processes only.
         rank: index of this process.
         processes: number of processes that train together. A step has `processes * batch_size` patches.
 
     Raises:
-        SrganError: no image is as large as a patch.
+        SrganError: no image is as large as the largest patch.
     """
 
-    def __init__(self, store: Store, batch_size: int, patch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self, store: Store, batch_size: int, patch_size: int | dict[int, int], seed: int, rank: int = 0, processes: int = 1
+    ) -> None:
         self.store, self.batch_size, self.patch_size, self.seed = store, batch_size, patch_size, seed
         self.rank, self.processes = rank, processes
         self._share, self._all = slice(rank * batch_size, (rank + 1) * batch_size), processes * batch_size
-        self.eligible_images = [i for i, image in enumerate(store.hr) if min(image.shape[:2]) >= patch_size]
+        needed = max(by_step(patch_size).values())
+        self.eligible_images = [i for i, image in enumerate(store.hr) if min(image.shape[:2]) >= needed]
         if not self.eligible_images:
             largest = max(min(image.shape[:2]) for image in store.hr)
             raise SrganError(
-                f"patch_size: {patch_size} pixels is more than any training image has (at most {largest}). Lower it in params.yaml"
+                f"patch_size: {needed} pixels is more than any training image has (at most {largest}). Lower it in params.yaml"
             )
         self._eligible = np.array(self.eligible_images)
-        lr_sizes = np.array([image.shape[:2] for image in store.hr]) // store.scale
-        self._positions = lr_sizes[self._eligible] - patch_size // store.scale + 1
+        self._lr_sizes = np.array([image.shape[:2] for image in store.hr])[self._eligible] // store.scale
+
+    def side(self, step: int) -> int:
+        """Return the side of the HR patches of a step in pixels."""
+        return at_step(self.patch_size, step)
 
     def sample_positions(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return the patches of a step, `(N,)` each: image index, top and left in LR pixels, symmetry 0..7, and LR variant.
@@ -53,7 +61,7 @@ class PatchSampler:
         """
         random = np.random.default_rng((self.seed, step))
         drawn = random.integers(len(self._eligible), size=self._all)
-        top, left = random.integers(self._positions[drawn]).T
+        top, left = random.integers(self._lr_sizes[drawn] - self.side(step) // self.store.scale + 1).T
         symmetry, variant = (random.integers(count, size=self._all) for count in (8, max(self.store.variants, 1)))
         positions = self._eligible[drawn], top, left, symmetry, variant
         return tuple(values[self._share] for values in positions)  # type: ignore[return-value]
@@ -63,7 +71,8 @@ class PatchSampler:
 
         There is no LR if the store has none. `degrade` then makes it.
         """
-        scale, hr_side, lr_side = self.store.scale, self.patch_size, self.patch_size // self.store.scale
+        scale, hr_side = self.store.scale, self.side(step)
+        lr_side = hr_side // scale
         hr_batch = np.empty((self.batch_size, hr_side, hr_side, 3), np.uint8)
         lr_batch = np.empty((self.batch_size, lr_side, lr_side, 3), np.uint8)
         positions = zip(*(values.tolist() for values in self.sample_positions(step)), strict=True)
@@ -146,7 +155,7 @@ class GpuPatchSampler:
         """Return the batch of a step on the device, as `PatchSampler` does."""
         positions = torch.from_numpy(np.stack(self.patches.sample_positions(step))).to(self.device, non_blocking=True)
         image, top, left, symmetry, variant = positions
-        scale, side = self.patches.store.scale, self.patches.patch_size
+        scale, side = self.patches.store.scale, self.patches.side(step)
         hr_batch = self._cut(self.starts[0][image], self.widths[0][image], top * scale, left * scale, symmetry, side)
         if not self.patches.store.variants:
             return (hr_batch,)

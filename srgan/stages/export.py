@@ -57,7 +57,7 @@ def run(project: Project, params: Params) -> None:
         if options.int8:
             store = Store(project.prepared)
             store.verify()
-            patches = PatchSampler(store, CALIBRATION_PATCHES, params.train.patch_size, seed=0).lr_patches(0)
+            patches = PatchSampler(store, CALIBRATION_PATCHES, params.train.patch_sizes[-1], seed=0).lr_patches(0)
             out = folder / file_name(generator.scale, options.name, arch, "int8")
             reduced["int8"] = quantize.write_int8(out, path, validation, patches[:, :32, :32], options.int8_max_drop_db, METRICS[task.psnr])
     write_json(project.export_record, result | {"reduced": reduced})

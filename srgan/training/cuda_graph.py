@@ -59,7 +59,8 @@ class GraphedStep(Generic[Result]):
     that stay the same objects. Numbers of Python are constants of the capture.
 
     Args:
-        function: takes the HR and LR batch, which always have the same shapes, and returns tensors. A replay overwrites the tensors.
+        function: takes the HR and LR batch, and returns tensors. A replay overwrites the tensors. Batches of other shapes get a capture
+            of their own, which replaces the former one.
         graphs: runs and captures functions.
     """
 
@@ -74,6 +75,8 @@ class GraphedStep(Generic[Result]):
 
     def __call__(self, hr_image: Tensor, lr_image: Tensor) -> Result:
         """Return the result of the function, or its equal from a replay."""
+        if self.captured and self.captured[2][0].shape != hr_image.shape:
+            self.forget()
         if self.warmup or self.failed:
             self.warmup = max(self.warmup - 1, 0)
             return self.graphs.run(lambda: self.function(hr_image, lr_image))

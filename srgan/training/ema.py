@@ -18,14 +18,16 @@ class MovingAverage(nn.Module):
     Args:
         model: the network, on its device.
         decay: of the average per update. 0: the copy equals the network.
+        switch_every: updates between two copies of the averages into the network, which then trains from them (Switch EMA: Li et al.
+            2024, https://arxiv.org/abs/2402.09240). 0: never.
     """
 
     n_averaged: Tensor
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, switch_every: int = 0) -> None:
         super().__init__()
         self.module = copy.deepcopy(model)
-        self.decay = decay
+        self.decay, self.switch_every = decay, switch_every
         self.register_buffer("n_averaged", torch.tensor(0))  # number of updates, on the host
         self.begun = False  # whether that number is above 0
         self.register_load_state_dict_post_hook(_restore_begun)
@@ -38,7 +40,7 @@ class MovingAverage(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Add the present values of the network to the average, on the device. The caller then adds 1 to `n_averaged`.
+        """Add the present values of the network to the average, on the device. The caller then calls `finish_step`.
 
         The first update copies them.
         """
@@ -52,6 +54,14 @@ class MovingAverage(nn.Module):
                 parts = mean.to(ours[0].dtype).split([value.numel() for value in ours])
                 torch._foreach_copy_(ours, [part.view_as(value) for part, value in zip(parts, ours, strict=True)])
         self.begun = True
+
+    @torch.no_grad()
+    def finish_step(self) -> None:
+        """Count the update, and copy the averages into the network if it is time. A CUDA graph does not contain this."""
+        self.n_averaged += 1
+        if self.switch_every and int(self.n_averaged) % self.switch_every == 0:
+            for ours, theirs in self._groups:
+                torch._foreach_copy_(theirs, ours)
 
 
 def _tensors(model: nn.Module) -> itertools.chain[Tensor]:

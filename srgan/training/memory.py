@@ -18,7 +18,7 @@ def memory_advice(options: Optimization) -> Iterator[None]:
         known = ("out of memory", "can't allocate memory", "not enough memory")
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in known):
             raise
-        at_once, side = options.batch_size // options.gradient_accumulation, options.patch_size
+        at_once, side = options.batch_size // options.gradient_accumulation, options.patch_sizes[-1]
         raise SrganError(
             f"out of memory with {at_once} patches of {side}x{side} at a time: in params.yaml raise gradient_accumulation (is "
             f"{options.gradient_accumulation}), or lower batch_size or patch_size. If it happens in a validation, "

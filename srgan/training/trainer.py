@@ -72,7 +72,7 @@ class Trainer:
         self.generator = process_group.sync_batch_norm(self._place(generator).train())
         if runtime.activation_checkpointing:
             self.generator.activation_checkpointing = True
-        self.ema = MovingAverage(self.generator, options.ema)
+        self.ema = MovingAverage(self.generator, options.ema, options.ema_switch_every)
         self.graph = graphed_step(self._update, self.device, self.dtype, options, runtime)
         common = options.gradient_accumulation, self.dtype, self.graph is not None
         self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, *common, options.compile)}
@@ -172,7 +172,7 @@ class Trainer:
             network.set_learning_rate(learning_rate(step, self.options, network.max_lr) * self.lr_factor)
         self.divergence.number.fill_(step)
         values, *self.last_batch = (self.graph or self._update)(*self.batch(step, self.options.color_jitter))
-        self.ema.n_averaged += 1
+        self.ema.finish_step()
         self.running_sums |= {key: torch.zeros_like(value) for key, value in values.items() if key not in self.running_sums}
         torch._foreach_add_([self.running_sums[key] for key in values], list(values.values()))
         self.steps_since_log += 1

@@ -7,6 +7,7 @@ from dvc.utils.serialize import parse_yaml
 
 from srgan.config import schema
 from srgan.config import yaml as strict_yaml
+from srgan.config.render import render
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import run
 from tests.helpers.project import ROOT, make_project, write_params
@@ -59,7 +60,7 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         (
             "{name: cosine, warmup: 50}",
             "{name: cosin, warmup: 50}",
-            "pretrain.schedule.name: 'cosin' is not one of constant, cosine, multistep; did you mean cosine?",
+            "pretrain.schedule.name: 'cosin' is not one of constant, cosine, multistep, wsd; did you mean cosine?",
         ),
         ("{name: cosine, warmup: 50}", "{name: multistep, warmup: 50}", "pretrain.schedule.milestones: is missing"),
         ("{name: cosine, warmup: 50}", "{name: cosine, warmup: 5000}", "pretrain.schedule.warmup: must be at most the 3000 steps"),
@@ -91,6 +92,17 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         ("train: [sample]", "train: [[sample]]", "data.train[0]: must be text, not a list or section"),
         ("train: [sample]", "train: [{foldr: x}]", "data.train[0].foldr: unknown option; did you mean folder?"),
         ("patch_size: 96", "patch_size: 98", "pretrain.patch_size: must be a multiple of prepare.scale (4)"),
+        ("patch_size: 96", "patch_size: 96.5", "pretrain.patch_size: must be an integer, or integers with the first step of each"),
+        ("patch_size: 96", "patch_size: {0: 64, x: 96}", "pretrain.patch_size: must be an integer, or integers with the first step"),
+        ("patch_size: 96", "patch_size: {100: 64}", "pretrain.patch_size: needs a value for step 0"),
+        ("patch_size: 96", "patch_size: {0: 0}", "pretrain.patch_size: must be at least 1"),
+        ("patch_size: 96", "patch_size: {0: 64, 100: 98}", "pretrain.patch_size: must be a multiple of prepare.scale (4)"),
+        ("patch_size: 96", "patch_size: {0: 64, 3001: 96}", "pretrain.patch_size: has a size that begins after the 3000 steps"),
+        (
+            "{name: cosine, warmup: 50}",
+            "{name: wsd, warmup: 1501, decay: 0.5}",
+            "pretrain.schedule.decay: leaves fewer steps before the decay than the warm-up of 1501 takes (is 0.5)",
+        ),
         ("name: demo", "name: a/b", "export.name: 'a/b' has characters that are not allowed"),
         ("depth: 2 # layers", "depth: 7 # layers", "train.patch_size: must be at least 128 pixels for this discriminator"),
         ("seed: 0 # seed of the initial", "seed: -1 # seed of the initial", "pretrain.seed: must be at least 0 (is -1)"),
@@ -132,6 +144,33 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
 )
 def test_a_wrong_value_is_refused_by_name(tmp_path, old, new, expected):
     assert expected in message(edited(tmp_path, old, new))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "train: {discriminator: {name: unet}, patch_size: {0: 8, 100: 96}}",
+            "train.patch_size: must be at least 16 pixels for this discriminator",
+        ),
+        ("train: {ema: 0.0, ema_switch_every: 5}", "train.ema_switch_every: needs an average of the weights. Set ema above 0"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(tmp_path, text, expected):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert expected in message(path)
+
+
+def test_patch_sizes_by_step_are_read_in_their_order_and_written_as_read(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("pretrain: {steps: 500, patch_size: {200: 96, 0: 64}}")
+    params = schema.load(path)
+    assert list(params.pretrain.patch_size.items()) == [(0, 64), (200, 96)]
+    assert schema.flatten(params)["pretrain.patch_size.200"] == 96
+    path.write_text(render(params))
+    assert "  patch_size: {0: 64, 200: 96} #" in path.read_text()
+    assert schema.load(path) == params
 
 
 def test_all_errors_of_a_file_are_reported_at_once_with_their_lines(tmp_path):

@@ -70,6 +70,14 @@ def test_a_graph_trains_the_same_bit_for_bit(world, graphs, stage, parts):
     assert all(torch.equal(a, b) for a, b in zip(subject.last_batch, plain.last_batch, strict=True))
 
 
+def test_each_patch_size_has_a_capture(world, graphs):
+    more = {"pretrain.patch_size": {0: 16, 6: 32}, "pretrain.ema_switch_every": 5}
+    plain = steps(trainer(world, "pretrain", changes("pretrain", **more)), 1, STEPS)
+    subject = steps(graphed(world, "pretrain", **more), 1, STEPS)
+    assert (graphs[-1].captures, graphs[-1].replays) == (2, STEPS - 2 * WARMUP_STEPS)
+    assert_equal_states(subject, plain)
+
+
 def test_batch_normalization_and_its_averages_are_in_the_graph(world, graphs):
     found = []
     for more in ({}, {"runtime.train.cuda_graph": True}):

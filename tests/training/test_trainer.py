@@ -244,6 +244,36 @@ def test_colors_change_before_the_recipe_which_ends_in_8_bits(world):
     assert not torch.equal(subject.batch(4, jitter=0)[1], lr_image)
 
 
+GROWING = {"train.patch_size": {0: 16, 3: 32, 5: 48}}
+
+
+@pytest.mark.parametrize("changes", [GROWING, {"train.ema_switch_every": 2}], ids=["patch growth", "switch"])
+def test_what_changes_within_a_training_resumes_in_the_same_weights(world, changes):
+    expected = fit(world, "train", "straight", changes)
+    interrupt(trainer(world, "train", changes), world[0] / "broken", 3)
+    assert equal(fit(world, "train", "broken", changes), expected)
+    assert not equal(fit(world, "train", "plain"), expected)
+
+
+def test_patches_grow_at_their_steps(world):
+    subject = trainer(world, "train", GROWING)
+    sides = []
+    for step in range(1, 7):
+        subject.step(step)
+        sides.append(subject.last_batch[1].shape[-1])
+    assert sides == [16, 16, 32, 32, 48, 48]
+    assert subject.batch(0, jitter=0)[0].shape[-1] == 16  # the patches of `gap` stay the same
+
+
+def test_the_network_takes_over_its_averages_at_intervals(world):
+    subject = trainer(world, "pretrain", {"pretrain.ema_switch_every": 2, "pretrain.ema": 0.9})
+    taken = []
+    for step in range(1, 6):
+        subject.step(step)
+        taken.append(equal(subject.generator, subject.ema.module))
+    assert taken == [True, True, False, True, False]  # the first average is the network itself
+
+
 def test_batch_normalisation_is_averaged_and_resumed(world):
     """SRResNet against SRGAN's discriminator: both have statistics of their own."""
 
@@ -480,6 +510,11 @@ def test_the_learning_rate_is_a_function_of_the_step(tmp_path):
     assert rates_of([101], name="constant", warmup=0) == [1]
     multistep = {"name": "multistep", "warmup": 0, "milestones": [50, 80], "factor": 0.5}
     assert rates_of((1, 50, 51, 80, 81, 101), **multistep) == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    rates = rates_of(range(1, 102), name="wsd", warmup=10, decay=0.2)
+    assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert set(rates[9:81]) == {1}
+    assert rates[81:] == sorted(set(rates[81:]), reverse=True)
+    assert (rates[85], rates[-1]) == pytest.approx((1 - 0.99 / 2, 0.01))  # after a quarter of the decay, and at its end
 
 
 def test_precision_follows_the_wish_and_the_hardware():
