@@ -28,6 +28,7 @@ class LossInputs:
     fake: Output | None = None  # output of the discriminator for the SR image: logits and features
     real: Output | None = None  # output of the discriminator for the HR image
     mean: Callable[[Tensor], Tensor] = torch.mean  # over the batches of all processes
+    averaged_image: Tensor | None = None  # output of the averaged weights, without a gradient. None if no loss needs it, and in validation
 
 
 @dataclass(frozen=True)
@@ -43,4 +44,5 @@ class Loss:
     config: type[LossOptions] = LossOptions
     needs_discriminator: bool = False  # reads `fake` and `real`
     trains_discriminator: bool = False  # the module has `discriminator_loss`, see `srgan.losses.adversarial.AdversarialLoss`
+    needs_average: bool = False  # reads `averaged_image`
     pretrained: str = ""  # weights of the catalogue. The factory takes ``trained=False`` for random ones

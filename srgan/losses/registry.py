@@ -3,7 +3,7 @@
 from torch import nn
 
 from srgan.data.download.weights import WeightsUnavailable
-from srgan.losses import adversarial, chroma, hatch, perceptual, pixel
+from srgan.losses import adversarial, chroma, frequency, hatch, ldl, ms_ssim, perceptual, pixel
 from srgan.losses.base import Loss, LossOptions
 from srgan.utils.errors import SrganError
 
@@ -15,8 +15,11 @@ LOSSES: dict[str, Loss] = {
         pixel.CHARBONNIER,
         pixel.TOTAL_VARIATION,
         pixel.GRADIENT,
+        ms_ssim.MS_SSIM,
+        frequency.FOCAL_FREQUENCY,
         chroma.OKLAB_CHROMA,
         hatch.HATCH,
+        ldl.LDL,
         adversarial.VANILLA,
         adversarial.RELATIVISTIC,
         adversarial.LEAST_SQUARES,

@@ -26,7 +26,7 @@ class MovingAverage(nn.Module):
 
     def __init__(self, model: nn.Module, decay: float, switch_every: int = 0) -> None:
         super().__init__()
-        self.module = copy.deepcopy(model)
+        self.module = copy.deepcopy(model).eval()  # a loss may run it in a training step, which must not change its statistics
         self.decay, self.switch_every = decay, switch_every
         self.register_buffer("n_averaged", torch.tensor(0))  # number of updates, on the host
         self.begun = False  # whether that number is above 0

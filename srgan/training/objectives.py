@@ -39,6 +39,7 @@ class Objective(nn.Module):
             modules |= {self.pixel: L1.factory()}
             self.weights |= {self.pixel: 0.0}
         self.losses = nn.ModuleDict(modules)
+        self.needs_average = any(LOSSES[name].needs_average and weight for name, weight in self.weights.items())
         # Weights of other networks than those that the options are made for: they change the results.
         self.substitutes = sorted(file for module in modules.values() if (file := getattr(module, "substitute", "")))
         self.adversarial = next((module for module in modules.values() if isinstance(module, AdversarialLoss)), None)
@@ -54,6 +55,7 @@ class Objective(nn.Module):
         lr_image: Tensor,
         discriminator: Callable[[Tensor], Output] | None = None,
         mean: Callable[[Tensor], Tensor] = torch.mean,
+        averaged: Callable[[Tensor], Tensor] | None = None,
     ) -> LossInputs:
         """Return the inputs of the losses: the images, and the output of the discriminator for them.
 
@@ -63,14 +65,19 @@ class Objective(nn.Module):
             lr_image: `(N, 3, H / scale, W / scale)` float32.
             discriminator: None in a stage without one.
             mean: over the batches of all processes.
+            averaged: the generator with the averaged weights. None in validation, where `sr_image` is its output.
         """
+        averaged_image = None
+        if averaged is not None and self.needs_average:
+            with torch.no_grad(), self.autocast():
+                averaged_image = averaged(lr_image)
         if discriminator is None:
-            return LossInputs(sr_image, hr_image, lr_image, mean=mean)
+            return LossInputs(sr_image, hr_image, lr_image, mean=mean, averaged_image=averaged_image)
         real_input, fake_input = (with_condition(image, lr_image) if self.condition else image for image in (hr_image, sr_image))
         with self.autocast():
             real = discriminator(real_input)
             fake = discriminator(fake_input)
-        return LossInputs(sr_image, hr_image, lr_image, fake, real, mean)
+        return LossInputs(sr_image, hr_image, lr_image, fake, real, mean, averaged_image)
 
     def terms(self, inputs: LossInputs) -> dict[str, Tensor]:
         """Return each loss of the generator by name, without its weight."""

@@ -220,7 +220,8 @@ class Trainer:
         objective, generator, discriminator = self.objective, self.networks["generator"], self.networks.get("discriminator")
         with objective.autocast():
             sr_image = generator.forward(lr_image)
-        inputs = objective.compare(sr_image, hr_image, lr_image, discriminator.forward if discriminator else None, process_group.batch_mean)
+        judge = discriminator.forward if discriminator else None
+        inputs = objective.compare(sr_image, hr_image, lr_image, judge, process_group.batch_mean, self.ema.module)
         values: dict[str, Tensor] = {}
         if discriminator:
             assert objective.adversarial
@@ -331,7 +332,7 @@ class Trainer:
         `val_loss` is the generator's, with the present discriminator. `gap` is the pixel loss on these images divided by that on
         training patches. It grows when the network memorizes the training images.
         """
-        model = self.ema.module.eval()
+        model = self.ema.module
         torch.backends.cudnn.benchmark = False  # it needs images of one size, so `step` enables it
         hr_image, lr_image = self.batch(0, jitter=0)  # steps count from 1, so these patches are always the same
         inputs = self.objective.compare(model(lr_image), hr_image, lr_image)

@@ -53,3 +53,9 @@ def test_a_checkpoint_of_torchs_class_continues() -> None:
     theirs.update_parameters(model)
     continued.update()
     assert all(torch.equal(value, theirs.module.state_dict()[key]) for key, value in continued.module.state_dict().items())
+
+
+def test_a_pass_through_the_averaged_weights_changes_no_statistics() -> None:
+    ours = MovingAverage(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train(), 0.9)
+    ours.module(torch.rand(2, 3, 8, 8))
+    assert torch.equal(ours.module[1].running_mean, torch.zeros(4))

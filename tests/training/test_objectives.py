@@ -93,6 +93,16 @@ def test_only_networks_compute_in_half_precision():
     assert {term.dtype for term in subject.terms(subject.compare(image, image * 0.5, image)).values()} == {torch.float32}
 
 
+@pytest.mark.parametrize("name", ["ms_ssim", "focal_frequency", "ldl"])
+def test_a_loss_of_bfloat16_images_is_computed_in_float32(name):
+    whole, half = objective(LOSSES[name].config(name=name)), objective(LOSSES[name].config(name=name), dtype=torch.bfloat16)
+    sr_image, hr_image = torch.rand(2, 3, 64, 64).bfloat16(), torch.rand(2, 3, 64, 64)
+    with half.autocast():  # as the generator runs
+        value = half.terms(half.compare(sr_image, hr_image, hr_image))[name]
+    assert value.dtype is torch.float32
+    assert torch.equal(value, whole.terms(whole.compare(sr_image.float(), hr_image, hr_image))[name])
+
+
 def test_the_validation_loss_compares_tiles_of_bounded_size_that_cover_the_image():
     shapes, total = [], 0.0
     lr_image = torch.randint(0, 256, (150, 70, 3), dtype=torch.uint8).numpy()

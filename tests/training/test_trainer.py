@@ -293,6 +293,15 @@ def test_batch_normalisation_is_averaged_and_resumed(world):
     assert equal(go(both(), world[0] / "broken"), expected)
 
 
+def test_a_loss_on_the_averaged_weights_is_resumed(world):
+    changes = {"train.losses": [{"name": "l1"}, {"name": "ldl", "weight": 100.0}, {"name": "hinge"}]}
+    subject = trainer(world, "train", changes)
+    expected = go(subject, world[0] / "straight")
+    assert all(row["loss_ldl"] for row in subject.history)
+    interrupt(trainer(world, "train", changes), world[0] / "broken", 3)
+    assert equal(fit(world, "train", "broken", changes), expected)
+
+
 def test_a_network_that_is_folded_for_use_is_averaged_and_resumed_unfolded(world):
     def wide():
         params = schema.load(write_params(world[0]))
