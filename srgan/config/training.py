@@ -71,6 +71,12 @@ class Optimization(Section):
     patch_size: Stepwise = option(96, "side of an HR patch in pixels, or sides with the first step of each: {0: 64, 10000: 96}")
     color_jitter: float = option(0.0, "each colour of a patch is scaled by a random factor between 1 minus this and 1", ge=0, lt=1)
     learning_rate: float = option(1.0e-3, "learning rate of the generator", gt=0)
+    freeze: tuple[Annotated[str, Field(min_length=1)], ...] = option(
+        (), "layers of the generator that keep their weights, by name, or [all but tail]. Empty trains all"
+    )
+    first_layer_rate: float = option(
+        1.0, "learning rate of the first layer relative to that of the last. The rates of the layers between them are between", gt=0, le=1
+    )
     schedule: Schedule = option({"name": "cosine", "warmup": 50}, "learning-rate scheduler: " + SCHEDULE)
     grad_clip: float = option(0.0, "gradient clipping: largest norm of a gradient. 0 turns it off", ge=0)
     ema: float = option(0.995, "decay of the exponential moving average of the weights, which is exported. 0 turns it off", ge=0, lt=1)

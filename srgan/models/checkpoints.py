@@ -11,7 +11,8 @@ from torch import nn
 
 from srgan.models import pretrained
 from srgan.models.network import Generator, Network, State
-from srgan.models.registry import NETWORKS, architecture_of
+from srgan.models.registry import NETWORKS
+from srgan.models.transfer import Transfer, transfer
 from srgan.models.weights_file import DIGEST, damage, digest_of, read_metadata
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_file
@@ -122,16 +123,13 @@ def _fitting(network: Network, state: State, scale: int | None) -> Generator | N
     return model
 
 
-def load_pretrained(path: str | Path, model: Generator) -> None:
+def load_pretrained(path: str | Path, model: Generator) -> Transfer:
     """Load weights for fine-tuning into `model` from a file of `save_generator` or a third-party checkpoint.
+
+    Returns:
+        The weights that were copied, and those that are new because the file has another scale.
 
     Raises:
         SrganError: the file is unreadable or holds another network or size.
     """
-    found = from_state_dict(pretrained.read_json_or_none(path), path, model.scale)
-    if architecture_of(found) != architecture_of(model):
-        found = found.folded()
-    (name, config), wanted = architecture_of(found), architecture_of(model)
-    if (name, config) != wanted:
-        raise SrganError(f"{path}: holds {name} {config} but params.yaml names {wanted[0]} {wanted[1]}. Change one of them")
-    model.load_state_dict(found.state_dict())
+    return transfer(from_state_dict(pretrained.read_json_or_none(path), path, model.scale), model, path)

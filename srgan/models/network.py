@@ -41,6 +41,12 @@ class Generator(nn.Module):
         """Return the LR pixels in each direction on which an output pixel depends."""
         raise AttributeError(f"{type(self).__name__} has no receptive_field")
 
+    @property
+    def tail_layers(self) -> tuple[str, ...]:
+        """Return the names of the layers that make the image of the features. In most networks it is the last layer."""
+        *_, (last, _) = self.named_parameters()
+        return (last.rpartition(".")[0],)
+
     def folded(self) -> "Generator":
         """Return the network for use, if it has another form than in training. Both compute the same, up to rounding."""
         return self

@@ -96,6 +96,11 @@ class RRDB(Generator):
         self.conv_last.weight[range(3), range(3), 1, 1] = 1
 
     @property
+    def tail_layers(self) -> tuple[str, ...]:
+        """Return the names of the layers that make the image of the features."""
+        return (*self._ups, "conv_hr", "conv_last")
+
+    @property
     def receptive_field(self) -> int:
         """Return the LR pixels in each direction on which an output pixel depends."""
         size, reach = 1, 1 + 15 * self.depth + 1.0

@@ -58,6 +58,11 @@ class SRResNet(Generator):
         self.tail = nn.Conv2d(features, 3, 9, padding=4)
 
     @property
+    def tail_layers(self) -> tuple[str, ...]:
+        """Return the names of the layers that make the image of the features."""
+        return ("up", "tail") if self.scale > 1 else ("tail",)
+
+    @property
     def receptive_field(self) -> int:
         """Return the LR pixels in each direction on which an output pixel depends."""
         low, high = -4, self.scale - 1 + 4  # input of the last convolution for the pixels of LR pixel 0, then back step by step

@@ -1,6 +1,7 @@
 """A network together with its optimizer and its gradient scaler."""
 
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srgan.distributed import process_group
+from srgan.training.layers import freeze, rate_groups
 
 BETAS = (0.9, 0.99)  # of Adam, as in the released training code of ESRGAN
 
@@ -25,30 +27,44 @@ class OptimizedNetwork:
         max_lr: the highest learning rate.
         accumulation: gradient accumulation steps.
         dtype: in which the convolutions compute.
-        graphed: whether a CUDA graph contains the updates. It reads the learning rate from a tensor.
+        graphed: whether a CUDA graph contains the updates. It reads the learning rates from tensors.
         compiled: whether `torch.compile` translates the network.
+        frozen: layers that keep their weights, see `srgan.training.layers.freeze`.
+        first_layer_rate: see `srgan.training.layers.rate_groups`.
     """
 
     def __init__(
-        self, model: nn.Module, max_lr: float, accumulation: int, dtype: torch.dtype, graphed: bool = False, compiled: bool = False
+        self,
+        model: nn.Module,
+        max_lr: float,
+        accumulation: int,
+        dtype: torch.dtype,
+        graphed: bool = False,
+        compiled: bool = False,
+        frozen: Sequence[str] = (),
+        first_layer_rate: float = 1.0,
     ) -> None:
         self.max_lr, self.accumulation = max_lr, accumulation
+        freeze(model, frozen)
         self.parallel = process_group.data_parallel(model)
         self.forward = torch.compile(self.parallel) if compiled else self.parallel
-        self.parameters = list(model.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=max_lr, betas=BETAS, fused=True)
+        groups = rate_groups(model, first_layer_rate)
+        self.factors = [factor for factor, _ in groups]
+        self.parameters = [parameter for _, parameters in groups for parameter in parameters]
+        self.optimizer = torch.optim.Adam([{"params": parameters} for _, parameters in groups], lr=max_lr, betas=BETAS, fused=True)
+        # A state counts all parameters of the network in their order, so that it fits other frozen layers and other groups.
+        number = {parameter: index for index, parameter in enumerate(model.parameters())}
+        self.numbers, self.count = [number[parameter] for parameter in self.parameters], len(number)
         self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=dtype is torch.float16)
         self.learning_rate = max_lr
-        self.rate = torch.tensor(max_lr, device=self.parameters[0].device) if graphed else None
+        self.rates = [torch.tensor(max_lr, device=self.parameters[0].device) for _ in groups] if graphed else []
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Set the learning rate of the next updates."""
+        """Set the learning rate of the next updates. Each group of layers gets its share of it."""
         self.learning_rate = learning_rate
-        if self.rate is not None:
-            self.rate.fill_(learning_rate)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate if self.rate is None else self.rate
-            group["capturable"] = self.rate is not None
+        for index, (group, factor) in enumerate(zip(self.optimizer.param_groups, self.factors, strict=True)):
+            group["lr"] = self.rates[index].fill_(learning_rate * factor) if self.rates else learning_rate * factor
+            group["capturable"] = bool(self.rates)
 
     def zero_grad(self) -> None:
         """Clear the gradients."""
@@ -87,15 +103,21 @@ class OptimizedNetwork:
         return self.scaler.is_enabled() and self.scaler.get_scale() < 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimizer and of the scaler. It is the same with and without a CUDA graph."""
+        """Return the state of the optimizer and of the scaler.
+
+        Its form is the same with and without a CUDA graph, and for any groups and frozen layers.
+        """
         optimizer = self.optimizer.state_dict()
-        for group in optimizer["param_groups"]:
-            group |= {"lr": self.learning_rate, "capturable": False}
-        return {"optimizer": optimizer, "scaler": self.scaler.state_dict()}
+        group = optimizer["param_groups"][0] | {"lr": self.learning_rate, "capturable": False, "params": list(range(self.count))}
+        state = {self.numbers[index]: value for index, value in optimizer["state"].items()}
+        return {"optimizer": {"state": state, "param_groups": [group]}, "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the result of `state_dict`."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.learning_rate = self.optimizer.param_groups[0]["lr"]
+        """Restore the result of `state_dict`. A layer that was frozen until then begins without moments of its gradients."""
+        saved, (group,) = state["optimizer"]["state"], state["optimizer"]["param_groups"]
+        groups = [group | {"params": own["params"]} for own in self.optimizer.state_dict()["param_groups"]]
+        found = {index: saved[number] for index, number in enumerate(self.numbers) if number in saved}
+        self.optimizer.load_state_dict({"state": found, "param_groups": groups})
+        self.learning_rate = group["lr"]
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])

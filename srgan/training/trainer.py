@@ -75,7 +75,8 @@ class Trainer:
         self.ema = MovingAverage(self.generator, options.ema, options.ema_switch_every)
         self.graph = graphed_step(self._update, self.device, self.dtype, options, runtime)
         common = options.gradient_accumulation, self.dtype, self.graph is not None
-        self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, *common, options.compile)}
+        by_layer = options.freeze, options.first_layer_rate
+        self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, *common, options.compile, *by_layer)}
         self.discriminator = None
         self.selection = ModelSelection("CIEDE2000" if "ciede2000" in self.validation.scorers else "PSNR")
         if isinstance(options, Train):

@@ -305,8 +305,8 @@ def test_a_start_that_does_not_fit_is_told(tmp_path):
     path, model = tmp_path / "x.pth", build_generator("compact", scale=4, features=8, depth=2)
     with pytest.raises(SrganError, match="no such file of weights"):
         load_pretrained(path, model)
-    torch.save({"params": build_generator("compact", scale=2, features=8, depth=2).state_dict()}, path)
-    with pytest.raises(SrganError, match=r"holds compact .'scale': 2.* but params.yaml names compact .'scale': 4"):
+    torch.save({"params": build_generator("compact", scale=4, features=8, depth=3).state_dict()}, path)
+    with pytest.raises(SrganError, match=r"holds compact .*'depth': 3.* but params.yaml names compact .*'depth': 2.* set model.depth: 3"):
         load_pretrained(path, model)
     torch.save({"params": {"conv_first.weight": torch.zeros(64, 12, 3, 3)}}, path)
     with pytest.raises(SrganError, match="begins with pixel-unshuffle"):

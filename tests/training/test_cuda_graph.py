@@ -90,6 +90,14 @@ def test_batch_normalization_and_its_averages_are_in_the_graph(world, graphs):
     assert_equal_states(*found)
 
 
+def test_rates_by_layer_and_frozen_layers_are_in_the_graph(world, graphs):
+    more = {"pretrain.freeze": ["body.1"], "pretrain.first_layer_rate": 0.25}
+    plain = steps(trainer(world, "pretrain", changes("pretrain", **more)), 1, STEPS)
+    subject = steps(graphed(world, "pretrain", **more), 1, STEPS)
+    assert graphs[-1].captures == 1
+    assert_equal_states(subject, plain)
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_checkpoints_with_and_without_a_graph_are_exchanged(world, graphs, first):
     makers = [graphed, lambda world, stage: trainer(world, stage, changes(stage))][:: 1 if first else -1]

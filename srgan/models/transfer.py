@@ -1,0 +1,101 @@
+"""Start a network from the weights of another one: whatever fits is copied, and the rest is named."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from srgan.models.network import Generator
+from srgan.models.registry import architecture_of
+from srgan.utils.errors import SrganError
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The result of `transfer`.
+
+    Attributes:
+        source: name and scale of the network of the file.
+        copied: number of weights that were copied.
+        adapted: names of the weights that were averaged or repeated for another scale.
+        new: names of the weights that keep their initial values.
+    """
+
+    source: str
+    copied: int
+    adapted: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return a phrase for the log and the model card."""
+        parts = [f"{self.copied} of {self.copied + len(self.adapted) + len(self.new)} weights copied"]
+        parts += [f"adapted: {', '.join(self.adapted)}"] if self.adapted else []
+        parts += [f"new: {', '.join(self.new)}"] if self.new else []
+        return f"{self.source}, {'; '.join(parts)}"
+
+
+@torch.no_grad()
+def transfer(found: Generator, model: Generator, path: object) -> Transfer:
+    """Copy the weights of a network into another one of the same width and depth.
+
+    The networks may have different scales. The body has the same weights at each scale. The last sub-pixel convolution of another scale is
+    averaged or repeated, so that the network begins with the reduced or enlarged result of the other one. Other layers of the tail that
+    have no counterpart keep their initial values.
+
+    Args:
+        found: network with the weights.
+        model: network that gets them.
+        path: origin of the weights (for error messages).
+
+    Raises:
+        SrganError: the networks differ in more than the scale.
+    """
+    if architecture_of(found) != architecture_of(model):
+        found = found.folded()
+    (name, config), (wanted, options) = architecture_of(found), architecture_of(model)
+    if name != wanted:
+        raise SrganError(f"{path}: holds {name} {config} but params.yaml names {wanted} {options}. Set model.name: {name} and its options")
+    different = [key for key in {**config, **options} if getattr(found, key) != getattr(model, key) and key not in ("scale", "upsampling")]
+    if "upsampling" in config and 1 not in (found.scale, model.scale) and config["upsampling"] != options["upsampling"]:
+        different.append("upsampling")
+    if different:
+        advice = ", ".join(f"model.{key}: {_yaml(getattr(found, key))}" for key in different)
+        raise SrganError(f"{path}: holds {name} {config} but params.yaml names {wanted} {options}. To start from this file set {advice}")
+    theirs, ours = found.state_dict(), model.state_dict()
+    copied = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
+    adapted = {
+        key: _resampled(value, found.scale, model.scale)
+        for key, value in theirs.items()
+        if key in ours and key not in copied and _is_subpixel(value, ours[key], found.scale, model.scale)
+    }
+    model.load_state_dict(copied | adapted, strict=False)
+    names = [key for key, _ in model.named_parameters()]
+    new = tuple(key for key in names if key not in copied and key not in adapted)
+    return Transfer(f"{name} x{found.scale}", sum(key in copied for key in names), tuple(adapted), new)
+
+
+def _yaml(value: object) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _is_subpixel(theirs: Tensor, ours: Tensor, scale: int, wanted: int) -> bool:
+    """Return whether two weights are of sub-pixel convolutions that end in three colours, at their scales."""
+    sides = [math.isqrt(weight.shape[0] // 3) for weight in (theirs, ours)]
+    whole = all(3 * side**2 == weight.shape[0] for side, weight in zip(sides, (theirs, ours), strict=True))
+    return whole and theirs.shape[1:] == ours.shape[1:] and sides[0] * wanted == sides[1] * scale
+
+
+def _resampled(weight: Tensor, scale: int, wanted: int) -> Tensor:
+    """Return the weight of a sub-pixel convolution for another scale: means of its sub-pixels, or copies of them.
+
+    Args:
+        weight: `(3 * side**2, ...)`, whose first axis is colour, row and column of a sub-pixel.
+        scale: of the weight.
+        wanted: scale of the result.
+    """
+    side = math.isqrt(weight.shape[0] // 3)
+    grid = weight.reshape(3, side, side, -1).permute(0, 3, 1, 2)
+    grid = functional.adaptive_avg_pool2d(grid, side * wanted // scale)
+    return grid.permute(0, 2, 3, 1).reshape(-1, *weight.shape[1:]).contiguous()
