@@ -82,7 +82,10 @@ def test_a_state_fits_other_frozen_layers_and_rates(world):
     for first, second in ((plain, part), (part, plain)):
         state = copy.deepcopy(first.state_dict())
         second.load_state_dict(state)
-        assert second.networks["generator"].state_dict()["optimizer"]["state"].keys() <= state["learners"]["generator"]["optimizer"]["state"].keys()
+        assert (
+            second.networks["generator"].state_dict()["optimizer"]["state"].keys()
+            <= state["learners"]["generator"]["optimizer"]["state"].keys()
+        )
         before = parameters(second.generator)
         second.step(2)
         kept = {key for key, value in parameters(second.generator).items() if torch.equal(value, before[key])}
