@@ -44,7 +44,9 @@ def _distributions():
 @pytest.mark.parametrize("folder", ["srgan", "pipelines", "tests"])
 def test_what_is_imported_is_declared(folder):
     extras = PYPROJECT["optional-dependencies"]
-    declared = _names(PYPROJECT["dependencies"]) | _names(extras["test"] if folder == "tests" else extras["openvino"] + extras["video"])
+    declared = _names(PYPROJECT["dependencies"]) | _names(
+        extras["test"] if folder == "tests" else extras["openvino"] + extras["ncnn"] + extras["video"]
+    )
     distributions = _distributions()
     undeclared = {}
     for name, path in _imported(folder).items():

@@ -12,7 +12,21 @@ from typer.core import TyperCommand
 from srgan.commands.options import DEFAULT_PARAMS, ParamsFile
 from srgan.utils.errors import SrganError
 
+EXPORT_EPILOG = """\
+\b
+Examples:
+  srgan export                                     # the stage: ONNX files in models/
+  srgan export --to onnx,ncnn -o files             # the weights of the pipeline
+  srgan export --to ncnn -m photo.pth -o models    # other weights, for Upscayl
+"""
+
 app = typer.Typer()
+
+
+def _formats() -> list[str]:
+    from srgan.export.registry import FORMATS
+
+    return list(FORMATS)
 
 
 class _Trains(TyperCommand):
@@ -67,29 +81,53 @@ def train(params: ParamsFile = DEFAULT_PARAMS, state: Continue = None) -> None:
     _train("train", params, state)
 
 
-@app.command()
+@app.command(epilog=EXPORT_EPILOG)
 def export(
     checkpoint: Annotated[
         Path | None, typer.Argument(parser=Path, metavar="CHECKPOINT", help="A .safetensors or .pth file. Default: the pipeline's weights.")
     ] = None,
+    formats: Annotated[
+        str,
+        typer.Option("--to", metavar="FORMAT,FORMAT", help="Formats to write into a folder.", autocompletion=_formats),
+    ] = "",
+    weights: Annotated[
+        Path | None, typer.Option("-m", "--model", parser=Path, metavar="WEIGHTS", help="With --to: the weights. Default: the pipeline's.")
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", parser=Path, metavar="FILE", help="The file to write for a checkpoint.")
+        Path | None,
+        typer.Option("-o", "--output", parser=Path, metavar="PATH", help="The file to write for a checkpoint. With --to: the folder."),
     ] = None,
     name: Annotated[str, typer.Option(metavar="TEXT", help="The model's name for a checkpoint. Default: the file's name.")] = "",
     licence: Annotated[str, typer.Option("--license", metavar="TEXT", help="The license of a checkpoint's weights.")] = "",
     plain: Annotated[bool, typer.Option("--plain", help="For a checkpoint: do not optimize the graph.")] = False,
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Export the generator, or a checkpoint, as ONNX files."""
+    """Export the generator, or a checkpoint, as ONNX files or with --to in other formats."""
+    if formats:
+        _convert(formats, checkpoint or weights, output, name, licence, params)
+        return
     if checkpoint:
         from srgan.export import checkpoints
 
         checkpoints.export_checkpoint(checkpoint, output, name, licence, not plain)
         return
-    for flag, value in {"output": output, "name": name, "license": licence, "plain": plain}.items():
+    for flag, value in {"output": output, "name": name, "license": licence, "plain": plain, "model": weights}.items():
         if value:
             raise SrganError(f"--{flag} is for a checkpoint. For the pipeline it is set in {params}, under export")
     _run("export", params)
+
+
+def _convert(formats: str, weights: Path | None, output: Path | None, name: str, licence: str, params: Path) -> None:
+    from srgan.config import schema
+    from srgan.config.project import Project
+    from srgan.export import checkpoints
+
+    if not output:
+        raise SrganError("--to needs a folder for its files: -o FOLDER")
+    if not weights:
+        options = schema.load(params).export
+        weights, name, licence = Project().generator, name or options.name, licence or options.license
+    checkpoints.convert(weights, formats, output, name, licence)
 
 
 @app.command()

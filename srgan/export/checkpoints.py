@@ -4,8 +4,11 @@ import json
 import logging
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from srgan.export.base import Source
 from srgan.export.onnx import export_onnx, file_name
+from srgan.export.registry import select_formats
 from srgan.models import pretrained
 from srgan.models.checkpoints import restore, save_generator
 from srgan.models.network import Generator
@@ -33,17 +36,49 @@ def export_checkpoint(checkpoint: Path, output: Path | None = None, name: str = 
     Raises:
         SrganError: `checkpoint` is unreadable, or holds no known network.
     """
-    generator, metadata = _opened(checkpoint)
+    generator, described = _described(checkpoint, name, license)
     arch, _ = architecture_of(generator)
-    name = re.sub(r"[^A-Za-z0-9_.]", "_", name or checkpoint.stem)
-    output = output or checkpoint.with_name(file_name(generator.scale, name, arch))
-    # Most third-party checkpoints are GANs. A GAN is assumed, so that its images are marked as generated.
-    described = {"sr.objective": "gan", "sr.license": license or "unknown"} | metadata
-    described |= {"sr.name": name, "sr.weights_sha256": sha256(checkpoint)} | ({"sr.license": license} if license else {})
+    output = output or checkpoint.with_name(file_name(generator.scale, described["sr.name"], arch))
     result = export_onnx(output, generator, described, optimize_graph)
     size, worst = result["bytes"] / 1e6, max(result["max_difference"].values())
     log.info("%s: %s x%d, %.1f MB, at most %.1e from torch", output, arch, generator.scale, size, worst)
     return output
+
+
+def convert(weights: Path, formats: str, folder: Path, name: str = "", license: str = "") -> list[Path]:
+    """Write weights in several formats.
+
+    Args:
+        weights: as for `export_checkpoint`.
+        formats: names of `srgan.export.registry.FORMATS`, separated by commas.
+        folder: gets the files. It is made if it is missing.
+        name: part of the names of the files. By default the name of `weights`.
+        license: of the weights, if it is not part of the file.
+
+    Returns:
+        The new files.
+
+    Raises:
+        SrganError: `weights` is unreadable, a format is unknown, or formats could not be written. The others are written before.
+    """
+    wanted = select_formats(formats)
+    generator, metadata = _described(weights, name, license)
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    failures = []
+    with TemporaryDirectory() as scratch:
+        source = Source(generator, metadata, metadata["sr.name"], Path(scratch))
+        for made in wanted:
+            try:
+                files = made.write(source, folder)
+            except SrganError as error:
+                failures.append(f"{made.name}: {error}")
+                continue
+            written += files
+            log.info("%s: %s", made.name, ", ".join(f"{path} ({path.stat().st_size / 1e6:.1f} MB)" for path in files))
+    if failures:
+        raise SrganError("\n  ".join([f"{len(failures)} of {len(wanted)} formats were not written:", *failures]))
+    return written
 
 
 def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
@@ -76,6 +111,15 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
     metadata["sr.interpolated"] = json.dumps({"of": [sha256(first), sha256(second)], "alpha": alpha})
     save_generator(output, mixed, metadata)
     log.info("%s: %g of %s and %g of %s. Export it with: srgan export %s", output, 1 - alpha, first, alpha, second, output)
+
+
+def _described(weights: Path, name: str, license: str) -> tuple[Generator, dict[str, str]]:
+    """Return the network of a file of weights and the metadata of its exports."""
+    generator, metadata = _opened(weights)
+    # Most third-party checkpoints are GANs. A GAN is assumed, so that its images are marked as generated.
+    described = {"sr.objective": "gan", "sr.license": license or "unknown"} | metadata | ({"sr.license": license} if license else {})
+    name = re.sub(r"[^A-Za-z0-9_.]", "_", name or weights.stem)
+    return generator, described | {"sr.name": name, "sr.weights_sha256": sha256(weights)}
 
 
 def _opened(path: Path) -> tuple[Generator, dict[str, str]]:

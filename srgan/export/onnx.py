@@ -18,6 +18,7 @@ from torch import nn
 from srgan import __version__
 from srgan.config.project import Project
 from srgan.config.schema import Params
+from srgan.export.base import Format, Source, deliver
 from srgan.models.network import Generator
 from srgan.models.registry import architecture_of
 from srgan.utils.errors import SrganError
@@ -144,6 +145,18 @@ def check_parity(path: Path, model: nn.Module) -> dict[str, float]:
     return differences
 
 
+def float32_file(source: Source) -> Path:
+    """Return the float32 file of a source in its scratch folder. The first call writes it."""
+    path = source.scratch / f"{source.stem}-fp32.onnx"
+    if not path.is_file():
+        export_onnx(path, source.generator, source.metadata)
+    return path
+
+
+def _write(source: Source, folder: Path) -> list[Path]:
+    return [deliver(float32_file(source), folder)]
+
+
 def _to_proto(model: Generator, optimize_graph: bool) -> onnx.ModelProto:
     dimensions = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     for chatty in ("onnxscript", "onnx_ir", "torch.onnx"):
@@ -223,3 +236,6 @@ def _clean(proto: onnx.ModelProto, metadata: dict[str, str]) -> onnx.ModelProto:
     proto.producer_name, proto.producer_version = "srgan", __version__
     onnx.helper.set_model_props(proto, dict(sorted(metadata.items())))
     return proto
+
+
+ONNX = Format("onnx", _write, "one `.onnx` file of contract 1 in float32", "ONNX Runtime, OpenVINO, browsers, TensorRT, chaiNNer")

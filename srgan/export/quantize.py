@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,18 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
+from srgan.config.delivery import Export
 from srgan.data.manifest import Pair
+from srgan.export.base import Format, Source, deliver
+from srgan.export.onnx import float32_file
+from srgan.export.samples import sample_crops, sample_pairs
 from srgan.images.alpha import from_unit_range
 from srgan.images.read import as_rgb
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.metric import Metric, Sample
-from srgan.metrics.psnr_ssim import MAX_PSNR, PSNR_Y
+from srgan.metrics.psnr_ssim import MAX_PSNR, PSNR_RGB, PSNR_Y
+from srgan.models.registry import NETWORKS
+from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 
 FP16_MAX_DROP = 0.05  # dB
@@ -25,14 +32,15 @@ MAX_IMAGES = 8  # images on which the loss is measured
 log = logging.getLogger(__name__)
 
 
-def write_fp16(path: Path, full: Path, pairs: list[Pair], metric: Metric = PSNR_Y) -> dict[str, Any]:
-    """Write the float32 file `full` in float16, with float32 input and output, for GPUs.
+def write_fp16(path: Path, full: Path, pairs: list[Pair], metric: Metric = PSNR_Y, float32_io: bool = True) -> dict[str, Any]:
+    """Write the float32 file `full` in float16, for GPUs.
 
     Args:
         path: the new file.
         full: the float32 file.
         pairs: images on which the loss is measured.
         metric: PSNR that may lose `FP16_MAX_DROP`.
+        float32_io: keep float32 for input and output. Otherwise both are float16, which saves the copies in video filters.
 
     Returns:
         The record of `_accept_or_delete`.
@@ -41,10 +49,10 @@ def write_fp16(path: Path, full: Path, pairs: list[Pair], metric: Metric = PSNR_
     keeps_luma = any((entry.key, entry.value) == ("sr.keep_luma", "1") for entry in proto.metadata_props)
     exact = _after_convolutions(proto.graph) if keeps_luma else []  # in float16 the luma would be off by up to 0.1 levels
     logging.getLogger("onnxruntime.transformers.float16").setLevel(logging.WARNING)  # it recommends names of nodes
-    model = OnnxModel(convert_float_to_float16(proto, keep_io_types=True, node_block_list=exact))
+    model = OnnxModel(convert_float_to_float16(proto, keep_io_types=float32_io, node_block_list=exact))
     _remove_round_trips(model.model.graph)
     model.topological_sort()  # the conversion puts new nodes after the nodes that read them
-    onnx.save_model(_described(model.model, "fp16"), path)
+    onnx.save_model(_described(model.model, "fp16" if float32_io else "fp16io"), path)
     return _accept_or_delete(path, full, pairs, FP16_MAX_DROP, metric)
 
 
@@ -179,3 +187,39 @@ def _psnr(path: Path, pairs: list[Pair], metric: Metric) -> float:
         assert metric.score
         found.append(min(metric.score(Sample(rounded, as_rgb(hr_image), scale=upscaler.scale)), MAX_PSNR))
     return float(np.mean(found))
+
+
+def _write_fp16(source: Source, folder: Path, float32_io: bool = True) -> list[Path]:
+    if not NETWORKS[source.arch].half:
+        raise SrganError(f"float16 is not supported by {source.arch}")
+    path = source.scratch / f"{source.stem}-{'fp16' if float32_io else 'fp16io'}.onnx"
+    record = write_fp16(path, float32_file(source), sample_pairs(source), _metric(source), float32_io)
+    return [deliver(_accepted(path, record, FP16_MAX_DROP), folder)]
+
+
+def _write_int8(source: Source, folder: Path) -> list[Path]:
+    path, max_drop = source.scratch / f"{source.stem}-int8.onnx", Export().int8_max_drop_db
+    record = write_int8(path, float32_file(source), sample_pairs(source), sample_crops(source), max_drop, _metric(source))
+    return [deliver(_accepted(path, record, max_drop), folder)]
+
+
+def _metric(source: Source) -> Metric:
+    return PSNR_RGB if source.generator.keep_luma else PSNR_Y
+
+
+def _accepted(path: Path, record: dict[str, Any], max_drop: float) -> Path:
+    """Return the path, or raise `SrganError` with the loss of a file that was not written."""
+    if not record["written"]:
+        change = next(value for key, value in record.items() if key.endswith("_change"))
+        raise SrganError(f"{path.name}: {change:+.3f} dB against float32, a loss of at most {max_drop:g} dB is allowed")
+    return path
+
+
+ONNX_FP16 = Format("onnx-fp16", _write_fp16, "`.onnx` in float16, float32 input and output", "ONNX Runtime on GPUs, `srgan upscale`")
+ONNX_FP16IO = Format(
+    "onnx-fp16io",
+    partial(_write_fp16, float32_io=False),
+    "`.onnx` in float16, float16 input and output",
+    "chaiNNer, VapourSynth with TensorRT",
+)
+ONNX_INT8 = Format("onnx-int8", _write_int8, "`.onnx` in int8, calibrated on photographs of scikit-image", "CPUs and NPUs")

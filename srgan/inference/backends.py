@@ -18,7 +18,13 @@ from srgan.utils import machine
 from srgan.utils.cache import cache_folder
 from srgan.utils.errors import SrganError
 
-FLOATS = ("tensor(float)", "<Type: 'float32'>")  # names of float32 in the two runtimes
+# Names of the types in the two runtimes.
+TYPES: dict[str, type[np.floating]] = {
+    "tensor(float)": np.float32,
+    "<Type: 'float32'>": np.float32,
+    "tensor(float16)": np.float16,
+    "<Type: 'float16'>": np.float16,
+}
 
 log = logging.getLogger(__name__)
 
@@ -69,22 +75,29 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
     if provider in ("cuda", "tensorrt") and not missing and not works.lower().startswith(provider):
         _fall_back(provider, f"ONNX Runtime chose {works}", strict)
 
-    def run(tensor: np.ndarray, options: onnxruntime.RunOptions | None = None) -> np.ndarray:
-        return session.run(["output"], {"input": tensor}, options)[0]
+    dtype = TYPES[inputs["input"]]
+    run = _in_float32(lambda tensor: session.run(["output"], {"input": tensor})[0], dtype)
 
     def release() -> None:
         shrinking = onnxruntime.RunOptions()
         shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        run(np.zeros((1, 3, 1, 1), np.float32), shrinking)
+        session.run(["output"], {"input": np.zeros((1, 3, 1, 1), dtype)}, shrinking)
 
     return Engine(run, works, metadata, release) if works == "CPUExecutionProvider" else Engine(run, works, metadata)
 
 
 def _check_ports(path: Path, inputs: dict[str, str], outputs: set[str]) -> None:
     """Check the names of inputs and outputs and the types of the inputs."""
-    if list(inputs) != ["input"] or "output" not in outputs or inputs["input"] not in FLOATS:
+    if list(inputs) != ["input"] or "output" not in outputs or inputs["input"] not in TYPES:
         found = f"inputs {', '.join(f'{name} {kind}' for name, kind in inputs.items())}, outputs {', '.join(sorted(outputs))}"
-        raise SrganError(f"{path}: not a model of contract 1: it has {found}. Expected: float32 tensors called input and output")
+        raise SrganError(
+            f"{path}: not a model of contract 1: it has {found}. Expected: float32 tensors called input and output, or float16 ones"
+        )
+
+
+def _in_float32(run: Callable[[np.ndarray], np.ndarray], dtype: type[np.floating]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function with float32 input and output for a model whose input and output are of `dtype`."""
+    return run if dtype is np.float32 else lambda tensor: run(tensor.astype(dtype)).astype(np.float32)
 
 
 def _first_line(error: Exception) -> str:
@@ -139,9 +152,10 @@ def _open_openvino(path: Path, threads: int) -> Engine:
         compiled = openvino.Core().compile_model(path, "CPU", config)
     except Exception as error:  # as above
         raise SrganError(f"{path}: not a model that OpenVINO can load ({_first_line(error)})") from error
-    _check_ports(path, {port.any_name: str(port.element_type) for port in compiled.inputs}, {port.any_name for port in compiled.outputs})
-    # Each call has its own request, because threads may share the model.
-    return Engine(lambda tensor: next(iter(compiled.create_infer_request().infer([tensor]).values())), "OpenVINO", metadata)
+    inputs = {port.any_name: str(port.element_type) for port in compiled.inputs}
+    _check_ports(path, inputs, {port.any_name for port in compiled.outputs})
+    run = _in_float32(lambda tensor: next(iter(compiled.create_infer_request().infer([tensor]).values())), TYPES[inputs["input"]])
+    return Engine(run, "OpenVINO", metadata)  # each call has its own request, because threads may share the model
 
 
 def is_out_of_memory(error: Exception) -> bool:

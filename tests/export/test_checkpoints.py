@@ -1,4 +1,5 @@
 import json
+import sys
 
 import onnxruntime
 import pytest
@@ -84,6 +85,55 @@ def test_what_is_no_checkpoint_is_told(tmp_path):
         done = run("srgan", "export", *arguments, cwd=tmp_path, check=False)
         assert done.returncode == 1
         assert message in done.stderr
+
+
+def test_one_command_writes_many_formats(tmp_path):
+    torch.manual_seed(0)
+    model = build_generator("compact", scale=2, features=4, depth=1).eval()
+    torch.save(model.state_dict(), tmp_path / "My net.pth")
+    run(
+        "srgan",
+        "export",
+        "--to",
+        "onnx, onnx-fp16io,safetensors,pth,onnx",
+        "-m",
+        "My net.pth",
+        "-o",
+        "out",
+        "--license",
+        "MIT",
+        cwd=tmp_path,
+    )
+    names = {"2x-My_net-compact-fp32.onnx", "2x-My_net-compact-fp16io.onnx", "2x-My_net-compact.safetensors", "2x-My_net-compact.pth"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    image = torch.rand(1, 3, 9, 14)
+    expected = model(image).detach().numpy()
+    for precision, tolerance in (("fp32", 1e-4), ("fp16io", 4e-3)):
+        upscaler = Upscaler(tmp_path / "out" / f"2x-My_net-compact-{precision}.onnx")
+        assert (upscaler.metadata["sr.precision"], upscaler.metadata["sr.license"]) == (precision, "MIT")
+        assert abs(upscaler.run(image.numpy()) - expected).max() < tolerance
+    for suffix in ("safetensors", "pth"):
+        path = tmp_path / "out" / f"2x-My_net-compact.{suffix}"
+        assert torch.equal(checkpoints._opened(path)[0](image), model(image))
+    assert set(torch.load(tmp_path / "out" / "2x-My_net-compact.pth", weights_only=True)) == {"params_ema"}
+
+
+def test_formats_that_fail_are_named_and_the_others_are_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pnnx", None)
+    path = saved(tmp_path / "w.safetensors", build_generator("compact", scale=2, features=4, depth=0))
+    with pytest.raises(SrganError, match=r"1 of 2 formats were not written:\s+ncnn: .*pip install 'srgan\[ncnn\]'"):
+        checkpoints.convert(path, "ncnn,pth", tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["2x-w-compact.pth"]
+    for arguments, message in (
+        (["--to", "tflite", "-o", "out"], "'tflite' is not an export format. Use some of: onnx, onnx-fp16"),
+        (["--to", ",", "-o", "out"], "--to names no format"),
+        (["--to", "onnx"], "--to needs a folder for its files: -o FOLDER"),
+    ):
+        done = run("srgan", "export", "-m", "w.safetensors", *arguments, cwd=tmp_path, check=False)
+        assert done.returncode == 1
+        assert message in done.stderr
+    done = run("srgan", "export", "-m", "w.safetensors", cwd=tmp_path, check=False)
+    assert "--model is for a checkpoint" in done.stderr
 
 
 # It knows no RRDB of x3: it takes each upsampling as one by two.

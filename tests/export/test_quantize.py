@@ -61,6 +61,20 @@ def test_fp16_keeps_the_contract_and_says_what_it_costs(full, pairs, tmp_path):
     keeps_the_contract(proto, "fp16")
 
 
+def test_fp16io_has_float16_at_both_ends_and_upscales_the_same(full, pairs, tmp_path):
+    path = tmp_path / "4x-t-srresnet-fp16io.onnx"
+    record = quantize.write_fp16(path, full, pairs, float32_io=False)
+    assert record["written"]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert {port.type for port in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float16)"}
+    assert session.get_modelmeta().custom_metadata_map["sr.precision"] == "fp16io"
+    _, image = pairs[0].read()
+    results = [Upscaler(file, provider="cpu").upscale(image).astype(int) for file in (path, full)]
+    assert abs(results[0] - results[1]).max() <= 1
+    openvino = pytest.importorskip("openvino")
+    assert openvino and abs(Upscaler(path, provider="openvino").upscale(image) - results[1]).max() <= 1
+
+
 def test_int8_keeps_first_and_last_convolution(full, pairs, tmp_path):
     record = quantize.write_int8(tmp_path / "q.onnx", full, pairs, crops(pairs), 1.0)
     assert record["written"]
