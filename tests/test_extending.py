@@ -16,10 +16,13 @@ from srgan.commands.main import main
 from srgan.config import profiles, schema
 from srgan.degradations.recipe import Recipe
 from srgan.degradations.registry import DEGRADATIONS
+from srgan.export.checkpoints import convert
+from srgan.export.registry import FORMATS
 from srgan.losses.registry import LOSSES
 from srgan.metrics.metric import Sample
 from srgan.metrics.registry import METRICS, metrics_table, open_metrics, score, select_metrics
-from srgan.models.registry import NETWORKS
+from srgan.models.checkpoints import save_generator
+from srgan.models.registry import NETWORKS, build_generator
 from srgan.training.objectives import Objective
 from tests.data.test_layouts import picture
 from tests.helpers.project import ROOT
@@ -118,6 +121,16 @@ def test_a_metric_is_scored_and_has_a_column(monkeypatch):
     assert score(Sample(image, image, scale=4), scorers)["mae"] == 0
     assert score(Sample(np.roll(image, 1, axis=0), image, scale=4), scorers)["mae"] > 1
     assert metric.description in metrics_table()
+
+
+def test_an_export_format_writes_its_files(tmp_path, monkeypatch):
+    made = load("An export format", monkeypatch).NPZ
+    monkeypatch.setitem(FORMATS, made.name, made)
+    model = build_generator("compact", scale=2, features=4, depth=0)
+    save_generator(tmp_path / "w.safetensors", model, {})
+    (path,) = convert(tmp_path / "w.safetensors", "npz", tmp_path)
+    assert path.name == "2x-w-compact.npz"
+    assert np.array_equal(np.load(path)["body.0.weight"], model.body[0].weight.detach())
 
 
 def test_a_degradation_is_a_step_of_a_recipe(tmp_path, monkeypatch):

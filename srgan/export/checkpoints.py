@@ -36,7 +36,7 @@ def export_checkpoint(checkpoint: Path, output: Path | None = None, name: str = 
     Raises:
         SrganError: `checkpoint` is unreadable, or holds no known network.
     """
-    generator, described = _described(checkpoint, name, license)
+    generator, described = open_weights(checkpoint, name, license)
     arch, _ = architecture_of(generator)
     output = output or checkpoint.with_name(file_name(generator.scale, described["sr.name"], arch))
     result = export_onnx(output, generator, described, optimize_graph)
@@ -62,7 +62,7 @@ def convert(weights: Path, formats: str, folder: Path, name: str = "", license: 
         SrganError: `weights` is unreadable, a format is unknown, or formats could not be written. The others are written before.
     """
     wanted = select_formats(formats)
-    generator, metadata = _described(weights, name, license)
+    generator, metadata = open_weights(weights, name, license)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     failures = []
@@ -113,8 +113,8 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
     log.info("%s: %g of %s and %g of %s. Export it with: srgan export %s", output, 1 - alpha, first, alpha, second, output)
 
 
-def _described(weights: Path, name: str, license: str) -> tuple[Generator, dict[str, str]]:
-    """Return the network of a file of weights and the metadata of its exports."""
+def open_weights(weights: Path, name: str, license: str) -> tuple[Generator, dict[str, str]]:
+    """Return the network of a file of weights and the metadata of its exports. The arguments are those of `convert`."""
     generator, metadata = _opened(weights)
     # Most third-party checkpoints are GANs. A GAN is assumed, so that its images are marked as generated.
     described = {"sr.objective": "gan", "sr.license": license or "unknown"} | metadata | ({"sr.license": license} if license else {})
