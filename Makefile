@@ -10,7 +10,7 @@ export HOME := $(CURDIR)/.venv/home
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help repository install pipeline test test-all fuzz kill lint format flow prefect mlflow clean
+.PHONY: help repository install pipeline test test-all fuzz kill lint format flow prefect mlflow speedrun clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ mlflow: $(READY)  ## open the tracking UI on http://127.0.0.1:5000
 	@echo "open http://127.0.0.1:5000/#/experiments/1?workflowType=machine_learning"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
 		--backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow/mlflow.db} --default-artifact-root ./mlflow/artifacts
+
+speedrun: $(READY)  ## train for the time of a track and enter the record: TRACK=cpu-pixel, cpu-gan or gpu
+	$(BIN)/srgan speedrun $(or $(TRACK),cpu-pixel)
 
 clean:  ## delete the pipeline's results, but not DVC's cache
 	rm -rf data models reports checkpoints dvc_plots

@@ -15,7 +15,7 @@ import typer
 from typer.main import get_command
 
 from srgan import __version__
-from srgan.commands import data, degrade, metrics, models, params, profile, publish, stages, upscale
+from srgan.commands import data, degrade, metrics, models, params, profile, publish, speedrun, stages, upscale
 from srgan.distributed import launch
 from srgan.distributed.signals import Interrupted
 from srgan.utils import files, machine
@@ -105,7 +105,11 @@ def app() -> typer.Typer:
     made.add_typer(upscale.app)
     made.add_typer(degrade.app)
     made.add_typer(metrics.app)
+<<<<<<< HEAD
     made.add_typer(publish.app)
+=======
+    made.add_typer(speedrun.app)
+>>>>>>> 1f324a9 (srgan speedrun trains for a fixed time on fixed data and enters the record into a board, so that recipes are compared by results)
     return made
 
 

@@ -1,4 +1,4 @@
-"""Measure time and memory of an exported model: ``python -m srgan.inference.benchmark MODEL.onnx``."""
+"""Measure time and memory of an exported model: ``python -m srgan.inference.benchmark MODEL.onnx [PROVIDER [THREADS]]``."""
 
 import json
 import subprocess
@@ -18,8 +18,13 @@ IMAGE_SIDE = 256  # pixels
 MAX_SECONDS, MAX_RUNS = 10.0, 9  # of a measurement. A slow model runs once after its first run, a fast one up to nine times.
 
 
-def measure(path: Path) -> dict[str, Any]:
+def measure(path: Path, provider: str = "auto", threads: int = 0) -> dict[str, Any]:
     """Measure the upscaling of an image with an `.onnx` file, in a process of its own.
+
+    Args:
+        path: the file.
+        provider: what runs the model, see `srgan.inference.upscaler.Upscaler`.
+        threads: on the CPU. 0 is one for each core.
 
     Returns:
         `file`, `provider`, `side` of the image, `runs`, `megabytes` of the file, `seconds_per_megapixel` of the result (median) and
@@ -28,14 +33,15 @@ def measure(path: Path) -> dict[str, Any]:
     Raises:
         SrganError: the process failed.
     """
-    done = subprocess.run([sys.executable, "-m", "srgan.inference.benchmark", str(path)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "srgan.inference.benchmark", str(path), provider, str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SrganError(f"{path}: the measurement failed: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
     return json.loads(done.stdout)
 
 
-def _measure_here(path: Path) -> dict[str, Any]:
-    upscaler = Upscaler(path)
+def _measure_here(path: Path, provider: str = "auto", threads: int = 0) -> dict[str, Any]:
+    upscaler = Upscaler(path, provider, threads=threads)
     image = np.random.default_rng(0).integers(0, 256, (IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)
     seconds, runs = median_seconds(lambda: upscaler.upscale(image))
     return {
@@ -80,6 +86,7 @@ def peak_memory() -> int:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(_measure_here(Path(sys.argv[1]))))
+        file, chosen, count = [*sys.argv[1:], "auto", "0"][:3]
+        print(json.dumps(_measure_here(Path(file), chosen, int(count))))
     except SrganError as error:
         sys.exit(str(error))

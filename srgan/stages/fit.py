@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,7 @@ def fit(
     networks: Networks,
     metadata: dict[str, str],
     unedited: Callable[..., None],
+    tracked: bool = True,
 ) -> None:
     """Train the generator and write its weights.
 
@@ -77,6 +78,7 @@ def fit(
         networks: what is trained.
         metadata: for the header of the weights.
         unedited: `srgan.config.recorded.refuse_edits`, called before the stage ends well.
+        tracked: send the values to MLflow.
     """
     options: Pretrain | Train = getattr(params, stage)
     runtime: StageRuntime = getattr(params.runtime, stage)
@@ -122,7 +124,7 @@ def fit(
         )
         metadata |= lineage.loss_weights(metadata, substitutes)
         training = replace(training, loss_weights=metadata.get(lineage.LOSS_WEIGHTS, ""))
-        with mlflow_run.live(training, stage):
+        with mlflow_run.live(training, stage) if tracked else nullcontext():
             pictures, adds_colour = training.folders[stage] / "pictures", store.recipe.removes_colour
             logger = TrainingLog(project.losses[stage], options.steps, stage, pictures, adds_colour)
             trained = trainer.fit(logger, SharedCheckpoints(checkpoints), Verification(store).check)

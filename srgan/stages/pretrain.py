@@ -16,13 +16,14 @@ from srgan.tracking.training_record import current_training
 log = logging.getLogger(__name__)
 
 
-def run(project: Project, params: Params, unedited: Callable[..., None] = accept_edits) -> None:
+def run(project: Project, params: Params, unedited: Callable[..., None] = accept_edits, tracked: bool = True) -> None:
     """Train the generator with pixel losses.
 
     Args:
         project: the files.
         params: the whole configuration.
         unedited: `srgan.config.recorded.refuse_edits`, called before the stage ends well.
+        tracked: send the values to MLflow.
     """
     options = params.pretrain
     torch.manual_seed(options.seed)
@@ -33,4 +34,4 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
         log.info("pretrain: starts from %s", options.pretrained)
     training = current_training(project, params, "pretrain")
     metadata = {"sr.objective": "psnr", "sr.train_run": training.pretraining_key}
-    fit(project, params, "pretrain", training, Networks(generator), metadata, unedited)
+    fit(project, params, "pretrain", training, Networks(generator), metadata, unedited, tracked)

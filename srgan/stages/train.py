@@ -14,13 +14,14 @@ from srgan.training import lineage
 from srgan.utils.errors import SrganError
 
 
-def run(project: Project, params: Params, unedited: Callable[..., None] = accept_edits) -> None:
+def run(project: Project, params: Params, unedited: Callable[..., None] = accept_edits, tracked: bool = True) -> None:
     """Train the GAN (generator and discriminator).
 
     Args:
         project: the files.
         params: the whole configuration.
         unedited: `srgan.config.recorded.refuse_edits`, called before the stage ends well.
+        tracked: send the values to MLflow.
 
     Raises:
         SrganError: the pre-trained generator was trained with other parameters or data.
@@ -34,4 +35,4 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     discriminator = create_discriminator(options.discriminator)
     networks = Networks(generator, discriminator, tuple(lineage.read(known)))
     metadata = {"sr.objective": "gan", "sr.train_run": training.key} | lineage.loss_weights(known, [])
-    fit(project, params, "train", training, networks, metadata, unedited)
+    fit(project, params, "train", training, networks, metadata, unedited, tracked)

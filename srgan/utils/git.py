@@ -19,5 +19,24 @@ def revision(root: Path) -> str:
     return f"{commit} + changes" if changed else commit
 
 
+def commit(root: Path) -> str:
+    """Return the commit of the repository that holds `root`. It is empty without git or without a commit."""
+    try:
+        return _git(root, "rev-parse", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def changed_files(root: Path, *paths: str) -> list[str]:
+    """Return the files below some paths that differ from the commit, also those that git does not track yet.
+
+    Args:
+        root: a folder of the repository.
+        paths: relative to `root`.
+    """
+    lines = _git(root, "-c", "core.quotePath=false", "status", "--porcelain", "--untracked-files=all", "--", *paths).splitlines()
+    return [line.strip().partition(" ")[2].strip() for line in lines]
+
+
 def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()

@@ -7,6 +7,7 @@ Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of the 
 
 import ctypes
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,6 +59,20 @@ def cores() -> int:
     """Return the number of cores that this process may use, or a lower CPU quota, rounded up."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, quota() or allowed)
+
+
+def cpu_name() -> str:
+    """Return the name of the processor, such as ``AMD EPYC 9B14``."""
+    names = [line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def busy_seconds() -> float:
+    """Return the time that all programs together have spent on the cores of this process, in seconds since the start of the machine."""
+    of_each = psutil.cpu_times(percpu=True)
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(of_each))
+    idle = ("idle", "iowait", "guest", "guest_nice")  # the time of guests is in that of users too
+    return sum(seconds for core in allowed if core < len(of_each) for kind, seconds in of_each[core]._asdict().items() if kind not in idle)
 
 
 def quota() -> int | None:
