@@ -1,10 +1,12 @@
 """A tiny project: parameters, models and a git repository for tests."""
 
 import functools
+import importlib.util
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import onnx as onnx_package
 import torch
@@ -31,6 +33,14 @@ TINY = {
     "export.fp16": False,
     "evaluate.lpips": [],
 }  # fmt: skip
+
+
+def script(name: str) -> ModuleType:
+    """Import a file of ``benchmarks/``, which is no package."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path:

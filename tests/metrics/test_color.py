@@ -6,24 +6,13 @@ import skimage.data
 from srgan.metrics.color import ciede2000, colorfulness, lab
 from srgan.metrics.metric import Sample
 from srgan.metrics.registry import METRICS
+from tests.helpers.project import script
 
+calibration = script("calibration")
 CAT = skimage.data.chelsea()[:100, :120]
-# Some of the test data of Sharma et al. 2005, table 1: CIE L*a*b* of two colours and their difference.
-SHARMA = [
-    ((50.0, 2.6772, -79.7751), (50.0, 0.0, -82.7485), 2.0425),
-    ((50.0, 3.1571, -77.2803), (50.0, 0.0, -82.7485), 2.8615),
-    ((50.0, -1.3802, -84.2814), (50.0, 0.0, -82.7485), 1.0000),
-    ((50.0, 0.0, 0.0), (50.0, -1.0, 2.0), 2.3669),
-    ((50.0, 2.5, 0.0), (50.0, 0.0, -2.5), 4.3065),
-    ((50.0, 2.5, 0.0), (73.0, 25.0, -18.0), 27.1492),
-    ((50.0, 2.5, 0.0), (56.0, -27.0, -3.0), 31.9030),
-    ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
-    ((22.7233, 20.0904, -46.6940), (23.0331, 14.9730, -42.5619), 2.0373),
-    ((2.0776, 0.0795, -1.1350), (0.9033, -0.0636, -0.5514), 0.9082),
-]
 
 
-@pytest.mark.parametrize(("first", "second", "expected"), SHARMA)
+@pytest.mark.parametrize(("first", "second", "expected"), calibration.SHARMA)
 def test_the_published_pairs_have_the_published_differences(first, second, expected):
     for a, b in ((first, second), (second, first)):
         assert ciede2000(np.array(a), np.array(b)) == pytest.approx(expected, abs=1e-4)
