@@ -105,11 +105,8 @@ def app() -> typer.Typer:
     made.add_typer(upscale.app)
     made.add_typer(degrade.app)
     made.add_typer(metrics.app)
-<<<<<<< HEAD
     made.add_typer(publish.app)
-=======
     made.add_typer(speedrun.app)
->>>>>>> 1f324a9 (srgan speedrun trains for a fixed time on fixed data and enters the record into a board, so that recipes are compared by results)
     return made
 
 
