@@ -11,6 +11,7 @@ from srgan.models.checkpoints import save_generator
 from srgan.models.registry import build_generator
 from srgan.utils.files import sha256
 from tests.helpers.commands import run
+from tests.helpers.project import write_params
 
 
 @pytest.fixture
@@ -67,15 +68,21 @@ def test_missing_facts_and_broken_rules_are_named_before_files_are_written(tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_the_pipelines_model_brings_its_card_and_its_training(copy_of_project):
-    facts = ["--author", "jane-doe", "--license", "MIT", "--url", "https://example.com/r", "--to", "safetensors"]
-    run("srgan", "publish", "-o", "out", *facts, cwd=copy_of_project)
-    (path,) = (copy_of_project / "out").glob("*.json")
-    found = json.loads(path.read_text())
-    assert openmodeldb.problems(path.stem, found) == []
-    manifest = json.loads((copy_of_project / "data/prepared/manifest.json").read_text())
-    assert found["datasetSize"] == sum(image["part"] == "train" for image in manifest["images"])
-    assert found["trainingIterations"] > 0
-    card = (copy_of_project / "out" / "README.md").read_text()
-    assert card.startswith((copy_of_project / "reports" / "MODEL_CARD.md").read_text().rstrip())
-    assert found["resources"][0]["sha256"] in card
+def test_the_pipelines_model_brings_its_card_and_its_training(tmp_path):
+    write_params(tmp_path, {"train.steps": 5, "pretrain.steps": 3, "export.license": "MIT"})
+    for folder in ("models", "reports", "data/prepared"):
+        (tmp_path / folder).mkdir(parents=True)
+    model = build_generator("compact", scale=4, features=4, depth=0).eval()
+    save_generator(tmp_path / "models/generator.safetensors", model, {"sr.train_run": "a1b2"})
+    images = [{"part": part, "set": name} for part, name in (("train", "boats"), ("train", "cats"), ("test", "dogs"))]
+    (tmp_path / "data/prepared/manifest.json").write_text(json.dumps({"images": images}))
+    facts = ["--author", "jane-doe", "--url", "https://example.com/r", "--to", "safetensors"]
+    for card, used in (("# Card of the run a1b2\n", True), ("# Card of another run\n", False)):
+        (tmp_path / "reports/MODEL_CARD.md").write_text(card)
+        run("srgan", "publish", "-o", "out", *facts, cwd=tmp_path)
+        found = json.loads((tmp_path / "out/4x-demo.json").read_text())
+        assert openmodeldb.problems("4x-demo", found) == []
+        assert (found["license"], found["dataset"], found["datasetSize"], found["trainingIterations"]) == ("MIT", "boats, cats", 2, 8)
+        text = (tmp_path / "out/README.md").read_text()
+        assert text.startswith(card if used else "# 4x-demo")
+        assert found["resources"][0]["sha256"] in text
