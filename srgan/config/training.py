@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from srgan.config.base import Component, Section, option, refuse, section
 from srgan.config.choice import component, entries, one_of
 from srgan.config.networks import Discriminator
+from srgan.config.optimizers import Optimizer, ScheduleFree
 from srgan.config.stepwise import Stepwise, by_step
 
 SCHEDULE = "constant, cosine (half a cosine down to 1 %), multistep or wsd (warm-up, constant, decay to 1 %)"
@@ -77,6 +78,7 @@ class Optimization(Section):
     first_layer_rate: float = option(
         1.0, "learning rate of the first layer relative to that of the last. The rates of the layers between them are between", gt=0, le=1
     )
+    optimizer: Optimizer = option({"name": "adam"}, "optimizer of the generator: adam, adamw, schedule_free or muon")
     schedule: Schedule = option({"name": "cosine", "warmup": 50}, "learning-rate scheduler: " + SCHEDULE)
     grad_clip: float = option(0.0, "gradient clipping: largest norm of a gradient. 0 turns it off", ge=0)
     ema: float = option(0.995, "decay of the exponential moving average of the weights, which is exported. 0 turns it off", ge=0, lt=1)
@@ -104,6 +106,13 @@ class Optimization(Section):
             refuse("schedule.warmup", f"must be at most the {self.steps} steps of the stage")
         if isinstance(self.schedule, WarmupStableDecay) and self.schedule.warmup > self.steps * (1 - self.schedule.decay):
             refuse("schedule.decay", f"leaves fewer steps before the decay than the warm-up of {self.schedule.warmup} takes")
+        if isinstance(self.optimizer, ScheduleFree):
+            if not isinstance(self.schedule, Constant):
+                refuse("schedule", "must be constant for schedule_free, which averages the weights instead: {name: constant, warmup: 50}")
+            if self.first_layer_rate != 1:
+                refuse("first_layer_rate", "must be 1 for schedule_free, which averages all layers alike")
+            if self.ema_switch_every:
+                refuse("ema_switch_every", "does not fit schedule_free, which averages the weights itself. Set it to 0")
         if self.ema_switch_every and not self.ema:
             refuse("ema_switch_every", "needs an average of the weights. Set ema above 0")
         names = [loss.name for loss in self.losses]

@@ -47,15 +47,17 @@ def check(state: State, about: dict[str, Any], stage: str) -> dict[str, tuple[An
     """Check that a training can continue from a state. Returns old and new value of each option that differs.
 
     Raises:
-        SrganError: the state is of another network or of other data, or is past the last step.
+        SrganError: the state is of another network, of another optimizer or of other data, or is past the last step.
     """
     if not state.about:
         raise SrganError(f"{state.path}: a version without --continue wrote this state. Train from the first step")
-    changes = changed(state.about["options"], about["options"])
-    network = {key: pair for key, pair in changes.items() if key.startswith(("model.", "discriminator.")) and "learning_rate" not in key}
+    changes = changed({"optimizer.name": "adam"} | state.about["options"], about["options"])  # former versions had Adam alone
+    network = [key for key in changes if key.startswith(("model.", "discriminator.")) and "learning_rate" not in key]
+    optimizer = [key for key in changes if key.startswith("optimizer.")]
     problem = ""
-    if network:
-        problem = "is of another network (" + ", ".join(f"{key} {old} -> {new}" for key, (old, new) in network.items()) + ")"
+    if network or optimizer:
+        shown = ", ".join("{} {} -> {}".format(key, *changes[key]) for key in network or optimizer)
+        problem = f"is of another {'network' if network else 'optimizer'} ({shown})"
     elif state.about["inputs"] != about["inputs"]:
         problem = "was trained on other data or from other weights"
     elif about["options"]["steps"] <= state.step:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from srgan.config.optimizers import EXTRA
 from srgan.config.training import Optimization, StageRuntime
 from srgan.distributed import process_group
 
@@ -115,5 +116,6 @@ def obstacle(device: torch.device, dtype: torch.dtype, options: Optimization, ru
         "the gradient scaler of fp16 waits for the device in each step": dtype is torch.float16,
         "activation checkpointing reads the random state in each step": runtime.activation_checkpointing,
         "compile: true is not tested with it": options.compile,
+        f"the optimizer {options.optimizer.name} counts its steps outside of the device": options.optimizer.name in EXTRA,
     }
     return next((reason for reason, applies in reasons.items() if applies), "")

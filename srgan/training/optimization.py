@@ -1,17 +1,17 @@
 """A network together with its optimizer and its gradient scaler."""
 
 import warnings
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from srgan.config.optimizers import Adam, Optimizer
 from srgan.distributed import process_group
 from srgan.training.layers import freeze, rate_groups
-
-BETAS = (0.9, 0.99)  # of Adam, as in the released training code of ESRGAN
+from srgan.training.optimizers import COUNTERS, averages, create_optimizer, parameter_groups
 
 # The steps before the capture of a CUDA graph run without it.
 warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
@@ -31,6 +31,7 @@ class OptimizedNetwork:
         compiled: whether `torch.compile` translates the network.
         frozen: layers that keep their weights, see `srgan.training.layers.freeze`.
         first_layer_rate: see `srgan.training.layers.rate_groups`.
+        optimizer: see `srgan.training.optimizers.create_optimizer`. By default Adam.
     """
 
     def __init__(
@@ -43,15 +44,17 @@ class OptimizedNetwork:
         compiled: bool = False,
         frozen: Sequence[str] = (),
         first_layer_rate: float = 1.0,
+        optimizer: Optimizer | None = None,
     ) -> None:
         self.max_lr, self.accumulation = max_lr, accumulation
         freeze(model, frozen)
         self.parallel = process_group.data_parallel(model)
         self.forward = torch.compile(self.parallel) if compiled else self.parallel
-        groups = rate_groups(model, first_layer_rate)
+        options = optimizer or Adam()
+        groups = parameter_groups(options, model, rate_groups(model, first_layer_rate))
         self.factors = [factor for factor, _ in groups]
-        self.parameters = [parameter for _, parameters in groups for parameter in parameters]
-        self.optimizer = torch.optim.Adam([{"params": parameters} for _, parameters in groups], lr=max_lr, betas=BETAS, fused=True)
+        self.parameters = [parameter for _, group in groups for parameter in group["params"]]
+        self.optimizer = create_optimizer(options, model, [group for _, group in groups], max_lr)
         # A state counts all parameters of the network in their order, so that it fits other frozen layers and other groups.
         number = {parameter: index for index, parameter in enumerate(model.parameters())}
         self.numbers, self.count = [number[parameter] for parameter in self.parameters], len(number)
@@ -98,6 +101,19 @@ class OptimizedNetwork:
         self.scaler.update()
         return torch.where(torch.isfinite(norm), norm, 0.0) if self.scaler.is_enabled() else norm
 
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Return a context in which the parameters are those to validate: the averages of a schedule-free optimizer."""
+        found = averages(self.optimizer, self.parameters)
+        if found is None:
+            yield
+            return
+        with torch.no_grad():
+            trained = torch._foreach_clone(self.parameters)
+            torch._foreach_copy_(self.parameters, found)
+            yield
+            torch._foreach_copy_(self.parameters, trained)
+
     def overflows(self) -> bool:
         """Return whether float16 overflowed in so many updates that the network no longer learns. Waits for the device."""
         return self.scaler.is_enabled() and self.scaler.get_scale() < 1
@@ -115,7 +131,8 @@ class OptimizedNetwork:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the result of `state_dict`. A layer that was frozen until then begins without moments of its gradients."""
         saved, (group,) = state["optimizer"]["state"], state["optimizer"]["param_groups"]
-        groups = [group | {"params": own["params"]} for own in self.optimizer.state_dict()["param_groups"]]
+        counters = {key: group[key] for key in COUNTERS if key in group}
+        groups = [own | counters for own in self.optimizer.state_dict()["param_groups"]]
         found = {index: saved[number] for index, number in enumerate(self.numbers) if number in saved}
         self.optimizer.load_state_dict({"state": found, "param_groups": groups})
         self.learning_rate = group["lr"]

@@ -75,8 +75,8 @@ class Trainer:
         self.ema = MovingAverage(self.generator, options.ema, options.ema_switch_every)
         self.graph = graphed_step(self._update, self.device, self.dtype, options, runtime)
         common = options.gradient_accumulation, self.dtype, self.graph is not None
-        by_layer = options.freeze, options.first_layer_rate
-        self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, *common, options.compile, *by_layer)}
+        trained = options.freeze, options.first_layer_rate, options.optimizer
+        self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, *common, options.compile, *trained)}
         self.discriminator = None
         self.selection = ModelSelection("CIEDE2000" if "ciede2000" in self.validation.scorers else "PSNR")
         if isinstance(options, Train):
@@ -197,7 +197,8 @@ class Trainer:
                     values[key] = values.get(key, 0) + value.detach() / parts
         for name, network in self.networks.items():
             values[f"gradient_{name}"] = network.finish_step(self.options.grad_clip)
-        self.ema.update()
+        with self.networks["generator"].evaluated():
+            self.ema.update()
         values = process_group.all_reduce_mean(values)
         self.divergence.update(values, values[f"loss_{self.objective.pixel}"])
         return values, sr_part, hr_part
@@ -213,8 +214,7 @@ class Trainer:
             images = [image * gains for image in images]
         if len(images) == 1:
             images.append(self.sampler.degrade(images[0], step).to(memory_format=self.format))
-        hr_image, lr_image = images
-        return hr_image, lr_image
+        return images[0], images[1]
 
     def _backward(self, hr_image: Tensor, lr_image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Add the gradients of both networks, from one pass through each. Returns the values to log, and the SR images."""
@@ -269,9 +269,8 @@ class Trainer:
 
     def _diverged_step(self, step: int) -> int:
         """Return the first step that has diverged, or 0. Waits for the device."""
-        if any(network.overflows() for network in self.networks.values()):
-            return int(self.divergence.step) or step
-        return int(self.divergence.step)
+        overflows = any(network.overflows() for network in self.networks.values())
+        return int(self.divergence.step) or (step if overflows else 0)
 
     def _roll_back(self, step: int, log: Log, checkpoints: AnyCheckpoints) -> int:
         """Return to the last good checkpoint before `step`, which diverged, with half the learning rate. Returns its step."""

@@ -153,6 +153,17 @@ def test_a_wrong_value_is_refused_by_name(tmp_path, old, new, expected):
             "train: {discriminator: {name: unet}, patch_size: {0: 8, 100: 96}}",
             "train.patch_size: must be at least 16 pixels for this discriminator",
         ),
+        ("train: {optimizer: {name: schedule_free}}", "train.schedule: must be constant for schedule_free"),
+        (
+            "train: {optimizer: {name: schedule_free}, schedule: {name: constant}, ema_switch_every: 5}",
+            "train.ema_switch_every: does not fit schedule_free, which averages the weights itself",
+        ),
+        (
+            "train: {optimizer: {name: schedule_free}, schedule: {name: constant}, first_layer_rate: 0.5}",
+            "train.first_layer_rate: must be 1 for schedule_free",
+        ),
+        ("train: {optimizer: {name: sgd}}", "train.optimizer.name: 'sgd' is not one of adam, adamw, schedule_free, muon"),
+        ("train: {optimizer: {name: adamw, weight_decay: -1.0}}", "train.optimizer.weight_decay: must be at least 0"),
         ("train: {ema: 0.0, ema_switch_every: 5}", "train.ema_switch_every: needs an average of the weights. Set ema above 0"),
     ],
 )
