@@ -90,9 +90,7 @@ def export(
         str,
         typer.Option("--to", metavar="FORMAT,FORMAT", help="Formats to write into a folder.", autocompletion=_formats),
     ] = "",
-    weights: Annotated[
-        Path | None, typer.Option("-m", "--model", parser=Path, metavar="WEIGHTS", help="With --to: the weights. Default: the pipeline's.")
-    ] = None,
+    weights: Annotated[Path | None, typer.Option("-m", "--model", parser=Path, metavar="WEIGHTS", help="The same as CHECKPOINT.")] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", parser=Path, metavar="PATH", help="The file to write for a checkpoint. With --to: the folder."),
@@ -103,15 +101,20 @@ def export(
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Export the generator, or a checkpoint, as ONNX files or with --to in other formats."""
+    if checkpoint and weights:
+        raise SrganError("name the weights either as CHECKPOINT or with -m")
+    if formats and plain:
+        raise SrganError("--to always optimizes the graph. Leave out --plain")
+    checkpoint = checkpoint or weights
     if formats:
-        _convert(formats, checkpoint or weights, output, name, licence, params)
+        _convert(formats, checkpoint, output, name, licence, params)
         return
     if checkpoint:
         from srgan.export import checkpoints
 
         checkpoints.export_checkpoint(checkpoint, output, name, licence, not plain)
         return
-    for flag, value in {"output": output, "name": name, "license": licence, "plain": plain, "model": weights}.items():
+    for flag, value in {"output": output, "name": name, "license": licence, "plain": plain}.items():
         if value:
             raise SrganError(f"--{flag} is for a checkpoint. For the pipeline it is set in {params}, under export")
     _run("export", params)

@@ -128,12 +128,14 @@ def test_formats_that_fail_are_named_and_the_others_are_written(tmp_path, monkey
         (["--to", "tflite", "-o", "out"], "'tflite' is not an export format. Use some of: onnx, onnx-fp16"),
         (["--to", ",", "-o", "out"], "--to names no format"),
         (["--to", "onnx"], "--to needs a folder for its files: -o FOLDER"),
+        (["--to", "onnx", "-o", "out", "--plain"], "--to always optimizes the graph. Leave out --plain"),
+        (["--to", "onnx", "-o", "out", "w.safetensors"], "name the weights either as CHECKPOINT or with -m"),
     ):
         done = run("srgan", "export", "-m", "w.safetensors", *arguments, cwd=tmp_path, check=False)
         assert done.returncode == 1
         assert message in done.stderr
-    done = run("srgan", "export", "-m", "w.safetensors", cwd=tmp_path, check=False)
-    assert "--model is for a checkpoint" in done.stderr
+    run("srgan", "export", "-m", "w.safetensors", "-o", "one.onnx", cwd=tmp_path)
+    assert Upscaler(tmp_path / "one.onnx").scale == 2
 
 
 # It knows no RRDB of x3: it takes each upsampling as one by two.
