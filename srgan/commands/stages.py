@@ -184,6 +184,10 @@ def _run(stage: str, path: Path, **options: Any) -> None:
     loaded = schema.load(path)
     if "DVC_STAGE" in os.environ:
         recorded.require_recorded(path)
+    if stage in ("prepare", "pretrain") and loaded.pretrain.pretrained.startswith("models:/"):
+        from srgan.stages import start
+
+        loaded = start.pin(Project(), loaded, path)
     unedited = partial(recorded.refuse_edits, loaded, path, stage)
     project, function = Project(), stages.STAGES[stage]
     if stage not in ("pretrain", "train"):

@@ -12,6 +12,7 @@ class DiscriminatorConfig(Component):
     """The options that every discriminator has."""
 
     learning_rate: float = option(1.0e-4, "learning rate of the discriminator", gt=0)
+    pretrained: str = option("scratch", "scratch or a file to start from: a checkpoint of stage train or a third-party file", min_length=1)
 
     @property
     def smallest_patch(self) -> int:

@@ -14,6 +14,7 @@ from srgan.config.stepwise import Stepwise, by_step
 
 SCHEDULE = "constant, cosine (half a cosine down to 1 %), multistep or wsd (warm-up, constant, decay to 1 %)"
 OUTS = ("data/raw", "data/prepared", "models", "reports")  # DVC deletes the files in them before the stage that writes them
+REGISTERED = re.compile(r"models:/([^/@#]+)(?:@([^/@#]+)|/(\d+))(?:#([0-9a-f]{12}))?")  # name, alias, version, digest of the weights
 REGISTRY = "srgan.losses.registry:LOSSES"
 WARMUP = "steps over which the learning rate rises from 0"
 
@@ -129,7 +130,11 @@ class Optimization(Section):
 class Pretrain(Optimization):
     """The pixel stage: the generator learns from pixel losses alone."""
 
-    pretrained: str = option("scratch", "scratch or a file of weights to start from (.safetensors or .pth)", min_length=1)
+    pretrained: str = option(
+        "scratch",
+        "scratch, a file of weights to start from (.safetensors or .pth), models:/NAME@ALIAS or the name of a starter",
+        min_length=1,
+    )
 
     @model_validator(mode="after")
     def _check_losses(self) -> "Pretrain":
@@ -140,6 +145,8 @@ class Pretrain(Optimization):
 
     @model_validator(mode="after")
     def _check_pretrained(self, info: ValidationInfo) -> "Pretrain":
+        if self.pretrained.startswith("models:/") and not REGISTERED.fullmatch(self.pretrained):
+            refuse("pretrained", "must be models:/NAME@ALIAS or models:/NAME/VERSION. A stage writes the digest behind it")
         if self.pretrained != "scratch" and _is_out(self.pretrained, (info.context or {}).get("root", Path())):
             refuse(
                 "pretrained",
@@ -149,9 +156,9 @@ class Pretrain(Optimization):
         return self
 
 
-def _is_out(file: str, root: Path) -> bool:
+def _is_out(file: str, root: Path, folders: tuple[str, ...] = OUTS) -> bool:
     """Return True if a file, or the target of its links, is in a folder that the pipeline of the project in `root` writes."""
-    outs = [(root / out).resolve() for out in OUTS]
+    outs = [(root / out).resolve() for out in folders]
     path = root / file
     for _ in range(40):  # links may form a circle
         path = path.parent.resolve() / path.name  # not the file itself: DVC may have linked it into its cache
@@ -183,6 +190,13 @@ class Train(Optimization):
     hatch_guard: float = option(
         0.5, "levels of 255 that the hatch of the best weights may rise above the pixel stage's in validation", ge=0
     )
+
+    @model_validator(mode="after")
+    def _check_discriminator(self, info: ValidationInfo) -> "Train":
+        start = self.discriminator.pretrained
+        if start != "scratch" and _is_out(start, (info.context or {}).get("root", Path()), (*OUTS, "checkpoints")):
+            refuse("discriminator.pretrained", "a training replaces this file. Copy it to another folder and name the copy")
+        return self
 
     @model_validator(mode="after")
     def _check_patch(self) -> "Train":

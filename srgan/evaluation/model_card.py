@@ -46,6 +46,7 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
         exported=exported,
         megabytes=f"{exported['bytes'] / 1e6:.1f}",
         metadata=metadata,
+        starts=[escaped(sentence) for sentence in lineage.starts(metadata)],
         lineage=lineage.sentences(metadata),
         recipe=escaped(recipe_of(manifest)),
         bicubic="recipe" not in manifest,

@@ -3,6 +3,7 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -10,8 +11,8 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from srgan.models import pretrained
-from srgan.models.network import Generator, Network, State
-from srgan.models.registry import NETWORKS
+from srgan.models.network import Discriminator, Generator, Network, State
+from srgan.models.registry import DISCRIMINATORS, NETWORKS
 from srgan.models.transfer import Transfer, transfer
 from srgan.models.weights_file import DIGEST, damage, digest_of, read_metadata
 from srgan.utils.errors import SrganError
@@ -133,3 +134,37 @@ def load_pretrained(path: str | Path, model: Generator) -> Transfer:
         SrganError: the file is unreadable or holds another network or size.
     """
     return transfer(from_state_dict(pretrained.read_json_or_none(path), path, model.scale), model, path)
+
+
+def load_discriminator(path: str | Path, model: nn.Module) -> None:
+    """Load the weights of a discriminator from a checkpoint of the stage `train` or a third-party file.
+
+    Raises:
+        SrganError: the file is unreadable or holds another discriminator or size.
+    """
+    state = {_normed(key): value for key, value in pretrained.read_json_or_none(path, ("state", "discriminator")).items()}
+    (wanted,) = (entry for entry in DISCRIMINATORS.values() if type(model) is entry.factory)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        found = [(entry.name, config) for entry in DISCRIMINATORS.values() if (config := _detected(entry, state))]
+        ours = _detected(wanted, model.state_dict())
+        held = " ".join(map(str, found[0])) if found else "no known discriminator"
+        raise SrganError(
+            f"{path}: holds {held} but params.yaml names {wanted.name} {ours}. Change train.discriminator, or set its pretrained to scratch"
+        ) from error
+
+
+def _detected(entry: Discriminator, state: State) -> dict[str, Any] | None:
+    try:
+        return entry.detect(state)
+    except (KeyError, IndexError, ValueError):
+        return None
+
+
+def _normed(key: str) -> str:
+    """Return the present name of a weight with spectral normalization, for files of older versions of torch."""
+    for old, new in (("weight_orig", "weight.original"), ("weight_u", "weight.0._u"), ("weight_v", "weight.0._v")):
+        if key.endswith(f".{old}"):
+            return key.removesuffix(old) + f"parametrizations.{new}"
+    return key

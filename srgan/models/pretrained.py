@@ -23,8 +23,12 @@ ALWAYS_ALLOWED_BYTES = 16 << 20  # at any ratio
 _WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "generator", "model", "net")
 
 
-def read_json_or_none(path: str | Path) -> dict[str, Tensor]:
+def read_json_or_none(path: str | Path, outer: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """Return the float32 weights of a checkpoint.
+
+    Args:
+        path: the file.
+        outer: entries of the file that contain the weights, from the outside. Missing ones are passed over.
 
     Raises:
         SrganError: the file is missing, contains more than weights, or has an unsupported format.
@@ -48,7 +52,7 @@ def read_json_or_none(path: str | Path) -> dict[str, Tensor]:
             f"{path}: not a checkpoint of plain tensors ({type(error).__name__}). A file that contains code is not opened. "
             "Save its state_dict() alone or convert it to safetensors"
         ) from error
-    state = _unwrapped(loaded)
+    state = _unwrapped(loaded, (*outer, *_WRAPPERS))
     # A tensor may repeat one stored number many times. As float32 it would take the memory that it claims.
     size, most = sum(4 * value.numel() for value in state.values()), max(ALWAYS_ALLOWED_BYTES, 4 * MAX_COMPRESSION * path.stat().st_size)
     if size > most:
@@ -61,8 +65,8 @@ def read_json_or_none(path: str | Path) -> dict[str, Tensor]:
         raise SrganError(f"{path}: has tensors of an unusual type ({' '.join(str(error).split())}). Save float32 weights") from error
 
 
-def _unwrapped(loaded: Any) -> dict[str, Tensor]:
-    for name in _WRAPPERS:
+def _unwrapped(loaded: Any, names: tuple[str, ...]) -> dict[str, Tensor]:
+    for name in names:
         if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
             loaded = loaded[name]
     if not isinstance(loaded, dict):

@@ -105,7 +105,7 @@ def create_generator(config: Component, scale: int, keep_luma: bool = False) -> 
 def create_discriminator(config: DiscriminatorConfig) -> nn.Module:
     """Return the discriminator of a section ``train.discriminator`` of ``params.yaml`` with random weights."""
     options = options_of(config)
-    options.pop("learning_rate")
+    del options["learning_rate"], options["pretrained"]
     return build_discriminator(config.name, **options)
 
 

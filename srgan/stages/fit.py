@@ -27,6 +27,7 @@ from srgan.metrics.registry import METRICS, open_metrics, select_metrics
 from srgan.models.checkpoints import save_generator
 from srgan.models.network import Generator
 from srgan.models.registry import parameter_count
+from srgan.stages import start
 from srgan.tracking import mlflow_run
 from srgan.tracking.training_record import TrainingRecord, current_training
 from srgan.training import continuation, lineage
@@ -161,12 +162,15 @@ def describe_run(project: Project, params: Params, stage: str, training: Trainin
     options = flatten({"model": to_dict(params.model), **to_dict(getattr(params, stage))})
     options.pop("continue_from", None)
     if stage == "train":
-        start = sha256(require(project.pretrained, "pretrain"))
+        starts = [sha256(require(project.pretrained, "pretrain"))]
+        if params.train.discriminator.pretrained != start.SCRATCH:
+            starts.append(sha256(project.resolve(params.train.discriminator.pretrained)))
     else:
-        start = "" if params.pretrain.pretrained == "scratch" else sha256(project.resolve(params.pretrain.pretrained))
+        value = params.pretrain.pretrained
+        starts = ["" if value == start.SCRATCH else sha256(start.locate(project, value))]
     images = images_of(project.prepared, "validation")
     validated = [[image["set"], image["name"], image["source_sha256"], image["lr_sha256"]] for image in images]
-    return {"options": options, "inputs": [Store(project.prepared).sha256, validated, start], "training": training.key, "lineage": []}
+    return {"options": options, "inputs": [Store(project.prepared).sha256, validated, *starts], "training": training.key, "lineage": []}
 
 
 def continue_from(project: Project, params: Params, path: Path, stage: str, state: str) -> str:

@@ -10,8 +10,11 @@ from srgan.config.schema import Params
 from srgan.data.packed_store import Store
 from srgan.models.checkpoints import load_pretrained
 from srgan.models.registry import create_generator
+from srgan.stages import start
 from srgan.stages.fit import Networks, accept_edits, fit
 from srgan.tracking.training_record import current_training
+from srgan.training import lineage
+from srgan.utils.files import sha256
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +32,11 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     torch.manual_seed(options.seed)
     store = Store(project.prepared)  # has the recipe of the data, which params.yaml may no longer name
     generator = create_generator(params.model, store.scale, store.recipe.keeps_luma)
-    if options.pretrained != "scratch":
-        load_pretrained(project.resolve(options.pretrained), generator)
-        log.info("pretrain: starts from %s", options.pretrained)
     training = current_training(project, params, "pretrain")
     metadata = {"sr.objective": "psnr", "sr.train_run": training.pretraining_key}
+    if options.pretrained != start.SCRATCH:
+        path = start.locate(project, options.pretrained)
+        done = load_pretrained(path, generator)
+        log.info("pretrain: starts from %s: %s", options.pretrained, done)
+        metadata |= lineage.started({}, "generator", start.name_of(options.pretrained), sha256(path), str(done))
     fit(project, params, "pretrain", training, Networks(generator), metadata, unedited, tracked)

@@ -11,7 +11,7 @@ from srgan.data.manifest import read_manifest
 from srgan.evaluation.evaluate import read_table
 from srgan.evaluation.model_card import model_card
 from srgan.export.onnx import exported_models
-from srgan.stages import report
+from srgan.stages import report, start
 from srgan.tracking import registry
 from srgan.tracking.training_record import current_training
 from srgan.utils.files import read_json, require, sha256, write_json, write_text
@@ -48,10 +48,12 @@ def run(project: Project, params: Params) -> None:
     card = model_card(described, manifest, read_json(project.statistics, made_by="evaluate"), exported)
     write_text(project.model_card, card)
     scores = table[table["model"] == "onnx-fp32"]
-    version = registry.register(path, training, name, params.register.alias, tags, scores, card)
+    version = registry.register(path, project.generator, training, name, params.register.alias, tags, scores, card)
     # Neither version nor run id: both depend on the server, and an out must follow from its dependencies alone.
     record = {"model": name, "alias": params.register.alias, "key": training.key, "file": path.name, "sha256": sha256(path)}
     write_json(project.registration, record)
     log.info("%s version %d has the alias %s. See it with: make mlflow", name, version["version"], version["alias"])
+    if change := start.moved(project, params):
+        log.info("pretrain.pretrained: %s", change)
     if training.checkpoints != project.checkpoints:  # an experiment is complete
         shutil.rmtree(training.checkpoints, ignore_errors=True)

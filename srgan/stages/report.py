@@ -35,6 +35,8 @@ def run(project: Project, params: Params) -> None:
         "LR images" if training.scale > 1 else "inputs": recipe_of(manifest),
     }
     metadata = read_metadata(project.generator, made_by="train")
+    if starts := lineage.starts(metadata):
+        origin |= {"start": "; ".join(starts)}
     if continued := lineage.sentences(metadata):
         origin |= {"continued": "; ".join(continued)}
     if lineage.LOSS_WEIGHTS in metadata:

@@ -24,7 +24,7 @@ from mlflow.types import ColSpec, Schema
 
 from srgan.config.project import Project
 from srgan.evaluation import evaluate
-from srgan.tracking import mlflow_run, store
+from srgan.tracking import mlflow_run, registered_weights, store
 from srgan.tracking.training_record import TrainingRecord
 from srgan.utils.errors import SrganError
 from srgan.utils.files import plain_name, sha256
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def register(
-    path: Path, training: TrainingRecord, name: str, alias: str, tags: dict[str, str], table: pd.DataFrame, card: str
+    path: Path, weights: Path, training: TrainingRecord, name: str, alias: str, tags: dict[str, str], table: pd.DataFrame, card: str
 ) -> dict[str, Any]:
     """Register an `.onnx` file as a new version of a model and give it an alias.
 
@@ -50,6 +50,7 @@ def register(
 
     Args:
         path: the file.
+        weights: file of the same weights, from which a training can start.
         training: record of its training.
         name: of the registered model.
         alias: for the version.
@@ -75,7 +76,9 @@ def register(
         tags = tags | {SCORES_TAG: run_id}
         with store.one_registration(training.project):
             uri = store.tracking_uri(training.project)
-            found = _find(client, name, sha256(path)) or _create(client, uri, path, run_id, name, tags, card)
+            found = _find(client, name, sha256(path))
+            tags |= registered_weights.upload(client, run_id, weights, found)
+            found = found or _create(client, uri, path, run_id, name, tags, card)
         if found.description != card:
             client.update_model_version(name, found.version, card)
         for key, value in tags.items():

@@ -36,7 +36,7 @@ def write(path: str | Path, folder: Path, about: dict[str, Any], wanted: str) ->
     changes = check(state, about, stage)
     key = f"{stage}.continue_from"
     former = yaml.safe_load(Path(path).read_text(encoding="utf-8")).get(stage, {}).get("continue_from", "none")
-    _set_value(Path(path), key, state.name)
+    set_value(Path(path), key, state.name)
     lines = [f"{stage} will continue from the state after step {state.step} ({state.path}):"]
     lines += [f"  {stage}.{name}: {old} -> {new}" for name, (old, new) in changes.items()]
     lines += [f"{path}: {key}: {former} -> {state.name}", "train with: dvc repro"]
@@ -52,7 +52,8 @@ def check(state: State, about: dict[str, Any], stage: str) -> dict[str, tuple[An
     if not state.about:
         raise SrganError(f"{state.path}: a version without --continue wrote this state. Train from the first step")
     changes = changed({"optimizer.name": "adam"} | state.about["options"], about["options"])  # former versions had Adam alone
-    network = [key for key in changes if key.startswith(("model.", "discriminator.")) and "learning_rate" not in key]
+    of_network = [key for key in changes if key.startswith(("model.", "discriminator."))]
+    network = [key for key in of_network if not key.endswith(("learning_rate", "pretrained"))]
     optimizer = [key for key in changes if key.startswith("optimizer.")]
     problem = ""
     if network or optimizer:
@@ -88,7 +89,7 @@ def _others(folder: Path, state: State | None = None) -> str:
     return f". Other states: {', '.join(names)}. Choose one with: srgan {folder.name} --continue STATE" if names else ""
 
 
-def _set_value(path: Path, key: str, value: str) -> None:
+def set_value(path: Path, key: str, value: str) -> None:
     """Write one scalar into a section of a YAML file and keep the rest, with its comments.
 
     Args:

@@ -1,9 +1,10 @@
-"""Lineage of a training: the entries `sr.continued_from` and `sr.loss_weights` of the weights, and their sentences."""
+"""Lineage of a training: `sr.started_from`, `sr.continued_from` and `sr.loss_weights` of the weights, and their sentences."""
 
 import json
 from typing import Any
 
 KEY = "sr.continued_from"
+STARTED = "sr.started_from"
 LOSS_WEIGHTS = "sr.loss_weights"
 
 
@@ -48,3 +49,25 @@ def loss_weights(known: dict[str, str], files: list[str]) -> dict[str, str]:
     earlier = known.get(LOSS_WEIGHTS, "")
     found = sorted({*(earlier.split(", ") if earlier else ()), *files})
     return {LOSS_WEIGHTS: ", ".join(found)} if found else {}
+
+
+def started(known: dict[str, str], network: str, source: str, sha256: str, weights: str) -> dict[str, str]:
+    """Return the metadata of a training that starts from weights.
+
+    Args:
+        known: metadata of the weights of the stage before, whose starts are kept.
+        network: ``generator`` or ``discriminator``.
+        source: address, name of a starter or name of a file.
+        sha256: of the file.
+        weights: phrase about the weights that were copied and those that are new.
+    """
+    entries = json.loads(known.get(STARTED, "[]"))
+    return {STARTED: json.dumps([*entries, {"network": network, "source": source, "sha256": sha256, "weights": weights}])}
+
+
+def starts(known: dict[str, str]) -> list[str]:
+    """Return a sentence for each file of weights that a training started from."""
+    return [
+        f"the {each['network']} starts from {each['source']} (SHA-256 {each['sha256'][:12]}): {each['weights']}"
+        for each in json.loads(known.get(STARTED, "[]"))
+    ]

@@ -1,0 +1,76 @@
+"""The weights that a training starts from: a file, a starter of the catalogue, or a version of MLflow's registry."""
+
+import logging
+from pathlib import Path
+
+from srgan.config.project import Project
+from srgan.config.schema import Params, load
+from srgan.config.training import REGISTERED
+from srgan.data.download.catalog import STARTERS
+from srgan.data.download.weights import weights_path
+from srgan.tracking import registered_weights
+from srgan.training.continuation import set_value
+from srgan.utils.errors import SrganError
+
+SCRATCH = "scratch"
+
+log = logging.getLogger(__name__)
+
+
+def locate(project: Project, value: str) -> Path:
+    """Return the file of weights that a value of ``pretrain.pretrained`` names. It is downloaded if it is not on this machine.
+
+    Raises:
+        SrganError: there is no such file, starter or version.
+    """
+    if REGISTERED.fullmatch(value):
+        return registered_weights.fetch(project, value)
+    if value in STARTERS:
+        return weights_path(value)
+    path = project.resolve(value)
+    if not path.is_file():
+        known = ", ".join(STARTERS) or "none in this version"
+        raise SrganError(f"pretrain.pretrained: {path}: no such file of weights, and '{value}' is no starter (known starters: {known})")
+    return path
+
+
+def name_of(value: str) -> str:
+    """Return the name of a start for the metadata of weights: without the folders of this machine."""
+    return value if REGISTERED.fullmatch(value) or value in STARTERS else Path(value).name
+
+
+def pin(project: Project, params: Params, path: Path) -> Params:
+    """Write the digest of the weights behind an address of the registry into the parameter file.
+
+    DVC and the key of the training then see which weights they are, and the alias may move on. An address without a digest stands for the
+    version that has the alias now.
+
+    Args:
+        project: whose MLflow store has the model.
+        params: content of the file.
+        path: the parameter file.
+
+    Returns:
+        The present content of the file.
+    """
+    value = params.pretrain.pretrained
+    if not (match := REGISTERED.fullmatch(value)) or match[4]:
+        return params
+    pinned = f"{value}#{registered_weights.digest_of(project, value)[: registered_weights.DIGITS]}"
+    set_value(path, "pretrain.pretrained", pinned)
+    log.info("%s: pretrain.pretrained: %s -> %s. Remove # and the digest to take the version that has the alias then", path, value, pinned)
+    return load(path)
+
+
+def moved(project: Project, params: Params) -> str:
+    """Return a sentence if the alias of ``pretrain.pretrained`` names other weights by now, or an empty text."""
+    match = REGISTERED.fullmatch(params.pretrain.pretrained)
+    if not match or not match[2] or not match[4]:
+        return ""
+    address = f"models:/{match[1]}@{match[2]}"
+    now = registered_weights.digest_of(project, address)
+    if now.startswith(match[4]):
+        return ""
+    return (
+        f"{address} names other weights by now ({now[: registered_weights.DIGITS]}). To start from them set pretrain.pretrained: {address}"
+    )
