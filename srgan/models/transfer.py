@@ -1,4 +1,4 @@
-"""Start a network from the weights of another one: whatever fits is copied, and the rest is named."""
+"""Start a network from the weights of another one: weights that fit are copied, and the others are named."""
 
 import math
 from dataclasses import dataclass
