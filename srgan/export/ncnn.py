@@ -26,6 +26,7 @@ from srgan.utils.files import atomic_file
 log = logging.getLogger(__name__)
 
 BLOBS = {"in0": "data", "out0": "output"}  # names of pnnx, and those in the file
+WORDS = {"pnnx.Expression": "arithmetic of sizes"}  # for operations that exist in the files of pnnx only
 TOLERANCE = 2e-3  # largest allowed difference from torch, on a range of 0..1
 PROBE_SIZES = ((1, 1), (33, 7), (41, 58))  # height, width
 _TRACED, _ALSO = (24, 40), (41, 29)  # sizes of the image for pnnx. Two sizes make height and width dynamic
@@ -50,7 +51,8 @@ def export_ncnn(path: Path, model: Generator, half: bool = False) -> float:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         layers = _convert(pnnx.EXEC_PATH, folder, plain, half)
-        if unknown := sorted({layer.split()[0] for layer in layers if ncnn.layer_to_index(layer.split()[0]) < 0}):
+        kinds = {layer.split()[0] for layer in layers}
+        if unknown := sorted(WORDS.get(kind, kind) for kind in kinds if ncnn.layer_to_index(kind) < 0):
             name, _ = architecture_of(plain)
             colours = " with keep_luma" if plain.keep_luma else ""
             raise SrganError(f"ncnn has no operation {', '.join(unknown)} for {name}{colours}. Export it with: --to onnx")

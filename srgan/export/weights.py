@@ -1,5 +1,6 @@
 """Weights without a graph: safetensors and ``.pth`` files, which programs of the community open by the names of the weights."""
 
+import io
 from pathlib import Path
 
 import torch
@@ -19,8 +20,10 @@ def _write_pth(source: Source, folder: Path) -> list[Path]:
     """Write the weights under ``params_ema``, where the programs of Real-ESRGAN look for them."""
     path = folder / f"{source.stem}.pth"
     state = {key: value.detach().float().cpu().contiguous() for key, value in source.generator.file_state().items()}
+    buffer = io.BytesIO()  # a file would contain its own temporary name
+    torch.save({"params_ema": state}, buffer)
     with atomic_file(path) as temporary:
-        torch.save({"params_ema": state}, temporary)
+        temporary.write_bytes(buffer.getbuffer())
     return [path]
 
 

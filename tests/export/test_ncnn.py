@@ -12,7 +12,12 @@ from tests.export.test_onnx import SMALL
 runtime = pytest.importorskip("ncnn")
 pytest.importorskip("pnnx")
 
-SUBJECTS = [pytest.param(name, config, marks=[] if name == "compact" else pytest.mark.slow, id=name) for name, config in SMALL.items()]
+LACKING = {"swinir": "torch.index_select", "realplksr": "torch.repeat_interleave"}  # networks in whose small form ncnn lacks operations
+SUBJECTS = [
+    pytest.param(name, config, marks=[] if name == "compact" else pytest.mark.slow, id=name)
+    for name, config in SMALL.items()
+    if name not in LACKING
+]
 SUBJECTS += [
     pytest.param("compact", SMALL["compact"] | {"scale": 1, "unshuffle": 2}, marks=pytest.mark.slow, id="compact-unshuffle"),
     pytest.param("srresnet", SMALL["srresnet"] | {"upsampling": "nearest"}, marks=pytest.mark.slow, id="srresnet-nearest"),
@@ -61,6 +66,20 @@ def test_ncnn_and_torch_agree_at_any_size(tmp_path, name, config):
         actual = run(tmp_path / "m.param", image[0].numpy())
         assert actual.shape == expected.shape
         assert np.abs(actual - expected).max() < ncnn.TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "operation"), [(name, text) for name, text in LACKING.items() if name in SMALL])
+def test_networks_that_ncnn_cannot_run_are_refused_with_the_operation(tmp_path, name, operation):
+    with pytest.raises(SrganError, match=rf"no operation .*{operation}.* for {name}"):
+        ncnn.export_ncnn(tmp_path / "m.param", network(name, **SMALL[name]))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("realplksr" not in SMALL, reason="the network is not registered")
+def test_ncnn_runs_realplksr_with_a_pixel_shuffle(tmp_path):
+    model = network("realplksr", **SMALL.get("realplksr", {}) | {"upsampling": "pixelshuffle"})
+    assert ncnn.export_ncnn(tmp_path / "m.param", model) < 1e-4
 
 
 def test_an_operation_that_ncnn_lacks_is_named(tmp_path):
