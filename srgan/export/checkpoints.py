@@ -75,7 +75,7 @@ def convert(weights: Path, formats: str, folder: Path, name: str = "", license: 
                 failures.append(f"{made.name}: {error}")
                 continue
             written += files
-            log.info("%s: %s", made.name, ", ".join(f"{path} ({path.stat().st_size / 1e6:.1f} MB)" for path in files))
+            log.info("%s: %s", made.name, ", ".join(f"{path} ({path.stat().st_size / 1e3:,.0f} kB)" for path in files))
     if failures:
         raise SrganError("\n  ".join([f"{len(failures)} of {len(wanted)} formats were not written:", *failures]))
     return written

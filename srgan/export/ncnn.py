@@ -61,10 +61,8 @@ def export_ncnn(path: Path, model: Generator, half: bool = False) -> float:
         param.write_text("\n".join([*head, *map(_renamed, layers)]) + "\n")
         worst = check_parity(param, weights, plain)
         if not worst < TOLERANCE:
-            cause = " because its weights are in float16. Use the format ncnn" if half else ""
-            raise SrganError(
-                f"{path.name}: ncnn differs from torch by {worst:.2g}, at most {TOLERANCE:g} is allowed{cause}. It is not written"
-            )
+            advice = ". Use the format ncnn, which stores float32" if half else ""
+            raise SrganError(f"{path.name}: ncnn differs from torch by {worst:.2g}, at most {TOLERANCE:g} is allowed{advice}")
         for source, target in ((weights, path.with_suffix(".bin")), (param, path)):
             with atomic_file(target) as temporary:
                 temporary.write_bytes(source.read_bytes())
@@ -162,7 +160,7 @@ def _write(source: Source, folder: Path, half: bool = False) -> list[Path]:
     param = folder / f"{source.stem}{'-fp16' if half else ''}.param"
     if scale_in_name(param.stem) != source.generator.scale:
         log.warning("%s: Upscayl takes this name for scale %d. Choose another with --name", param.stem, scale_in_name(param.stem))
-    export_ncnn(param, source.generator, half)
+    log.info("%s: at most %.1e from torch", param.name, export_ncnn(param, source.generator, half))
     return [param, param.with_suffix(".bin")]
 
 
