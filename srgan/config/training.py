@@ -10,6 +10,7 @@ from srgan.config.base import Component, Section, option, refuse, section
 from srgan.config.choice import component, entries, one_of
 from srgan.config.networks import Discriminator
 from srgan.config.optimizers import Optimizer, ScheduleFree
+from srgan.config.stabilization import Stabilization
 from srgan.config.stepwise import Stepwise, by_step
 
 SCHEDULE = "constant, cosine (half a cosine down to 1 %), multistep or wsd (warm-up, constant, decay to 1 %)"
@@ -182,6 +183,7 @@ class Train(Optimization):
         ({"name": "l1"}, {"name": "feature_matching", "weight": 0.5}, {"name": "relativistic", "weight": 0.02}), LOSSES, min_length=1
     )
     discriminator: Discriminator = option({"name": "patch"}, "discriminator")
+    stabilization: Stabilization = section(Stabilization, "methods that hold back the discriminator. All are off by default")
     psnr_guard: float = option(
         2.5,
         "PSNR-Y in dB that the best weights may lose against the pixel stage in validation. Not for a network that keeps the luma",
@@ -205,6 +207,9 @@ class Train(Optimization):
             refuse("losses", f"needs exactly one adversarial loss, which trains the discriminator: {', '.join(adversarial)}")
         if self.patch_sizes[0] < self.discriminator.smallest_patch:
             refuse("patch_size", f"must be at least {self.discriminator.smallest_patch} pixels for this discriminator")
+        for penalty in ("r1", "r2"):
+            if getattr(self.stabilization, penalty) and self.discriminator.batch_norm:
+                refuse(f"stabilization.{penalty}", f"is not for {self.discriminator.name}: its batch normalization mixes the images")
         return self
 
 

@@ -14,6 +14,7 @@ from srgan.config.stepwise import at_step, by_step
 from srgan.data.packed_store import Store
 from srgan.utils.errors import SrganError
 
+COLORS, AUGMENTATION, NOISE = 1, 3, 4  # streams of random numbers of a step. The positions have none and the recipe has 2
 UPLOAD_BYTES = 1 << 28  # pixels copied to the device at a time
 DEVICE_SHARE = 0.5  # largest share of the device's free memory for the pixels. The networks need the rest
 
@@ -106,8 +107,19 @@ class PatchSampler:
 
     def color_gains(self, step: int, jitter: float) -> np.ndarray:
         """Return a factor for each patch and channel of a step, `(N, 3)` float32 in `1 - jitter` to 1."""
-        random = np.random.default_rng((self.seed, step, 1))  # independent of the positions' stream
-        return 1 - jitter * random.random((self._all, 3), dtype=np.float32)[self._share]
+        return 1 - jitter * self._random(step, COLORS).random((self._all, 3), dtype=np.float32)[self._share]
+
+    def uniforms(self, step: int, count: int) -> np.ndarray:
+        """Return numbers for the augmentation of each patch of a step, `(N, count)` float32, at least 0 and below 1."""
+        return self._random(step, AUGMENTATION).random((self._all, count), dtype=np.float32)[self._share]
+
+    def noise(self, step: int, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+        """Return Gaussian noise for each patch of a step, `(N, *shape)` float32 on a device. Kinds of devices give different noise."""
+        generator = torch.Generator(device).manual_seed(int(self._random(step, NOISE).integers(2**63)))
+        return torch.randn((self._all, *shape), generator=generator, device=device)[self._share]
+
+    def _random(self, step: int, stream: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, step, stream))
 
 
 _FLIPS = {1: 0, 2: 1, 3: -1}  # OpenCV's codes: vertical, horizontal, both

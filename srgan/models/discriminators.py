@@ -5,7 +5,7 @@ is logits, above 0 for a real image, and the features after each layer for featu
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -183,12 +183,14 @@ class PatchConfig(DiscriminatorConfig):
 class WholeConfig(DiscriminatorConfig):
     """Classifies the image (Ledig et al. 2017)."""
 
+    batch_norm: ClassVar[bool] = True
     features: int = option(64, "channels of the first layer", ge=1)
 
 
 class UnetConfig(WholeConfig):
     """Classifies each pixel (Wang et al. 2021)."""
 
+    batch_norm: ClassVar[bool] = False
     condition: bool = CONDITION
 
 

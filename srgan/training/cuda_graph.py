@@ -5,13 +5,13 @@ A step of a small batch consists of hundreds of short kernels, which Python star
 
 import logging
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from srgan.config.optimizers import EXTRA
-from srgan.config.training import Optimization, StageRuntime
+from srgan.config.training import Optimization, StageRuntime, Train
 from srgan.distributed import process_group
 
 WARMUP_STEPS = 3  # usual steps before the capture, in which cuDNN chooses its algorithms and Adam allocates its state
@@ -54,18 +54,18 @@ class CudaGraphs:
 
 
 class GraphedStep(Generic[Result]):
-    """Calls a function of two image batches a few times as usual, then captures it and replays the capture.
+    """Calls a function of batches a few times as usual, then captures it and replays the capture.
 
     The function must update its state in place, never wait for the device, and take everything that changes from step to step from tensors
     that stay the same objects. Numbers of Python are constants of the capture.
 
     Args:
-        function: takes the HR and LR batch, and returns tensors. A replay overwrites the tensors. Batches of other shapes get a capture
-            of their own, which replaces the former one.
+        function: takes the HR and LR batch and other tensors that change from step to step, and returns tensors. A replay overwrites the
+            tensors. Batches of other shapes get a capture of their own, which replaces the former one.
         graphs: runs and captures functions.
     """
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Result], graphs: CudaGraphs) -> None:
+    def __init__(self, function: Callable[..., Result], graphs: CudaGraphs) -> None:
         self.function, self.graphs, self.failed = function, graphs, False
         self.forget()
 
@@ -74,29 +74,31 @@ class GraphedStep(Generic[Result]):
         self.warmup = WARMUP_STEPS
         self.captured: tuple[Replay, Result, list[Tensor]] | None = None
 
-    def __call__(self, hr_image: Tensor, lr_image: Tensor) -> Result:
-        """Return the result of the function, or its equal from a replay."""
-        if self.captured and self.captured[2][0].shape != hr_image.shape:
+    def __call__(self, *batch: Tensor, **exception: Any) -> Result:
+        """Return the result of the function, or its equal from a replay. A step with an exception to the rule runs as usual."""
+        if exception:
+            return self.graphs.run(lambda: self.function(*batch, **exception))
+        if self.captured and self.captured[2][0].shape != batch[0].shape:
             self.forget()
         if self.warmup or self.failed:
             self.warmup = max(self.warmup - 1, 0)
-            return self.graphs.run(lambda: self.function(hr_image, lr_image))
+            return self.graphs.run(lambda: self.function(*batch))
         if self.captured is None:
-            inputs = [hr_image.clone(), lr_image.clone()]
+            inputs = [each.clone() for each in batch]
             try:
                 self.captured = *self.graphs.capture(lambda: self.function(*inputs)), inputs
             except RuntimeError as error:  # also too little memory: a graph needs its own
                 self.failed = True
                 log.warning("cuda_graph: the steps run without a graph, because the capture failed: %s", str(error).splitlines()[0])
-                return self(hr_image, lr_image)
+                return self(*batch)
         replay, result, inputs = self.captured
-        torch._foreach_copy_(inputs, [hr_image, lr_image])
+        torch._foreach_copy_(inputs, list(batch))
         replay()
         return result
 
 
 def graphed_step(
-    function: Callable[[Tensor, Tensor], Result], device: torch.device, dtype: torch.dtype, options: Optimization, runtime: StageRuntime
+    function: Callable[..., Result], device: torch.device, dtype: torch.dtype, options: Optimization, runtime: StageRuntime
 ) -> GraphedStep[Result] | None:
     """Return the function as a CUDA graph. None on a CPU, if ``cuda_graph`` is off, or if it cannot be used, which is logged."""
     if not runtime.cuda_graph:
@@ -117,5 +119,8 @@ def obstacle(device: torch.device, dtype: torch.dtype, options: Optimization, ru
         "activation checkpointing reads the random state in each step": runtime.activation_checkpointing,
         "compile: true is not tested with it": options.compile,
         f"the optimizer {options.optimizer.name} counts its steps outside of the device": options.optimizer.name in EXTRA,
+        "each step has a gradient penalty (stabilization.penalty_every: 1)": isinstance(options, Train)
+        and options.stabilization.penalty_every == 1
+        and bool(options.stabilization.r1 or options.stabilization.r2),
     }
     return next((reason for reason, applies in reasons.items() if applies), "")

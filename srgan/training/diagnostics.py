@@ -83,7 +83,7 @@ class TrainingMonitor:
                 "discriminator wins",
                 min(real, fake) > 0.99,
                 "the discriminator classifies all images correctly, so the generator may learn nothing more from it. "
-                "Lower train.discriminator.learning_rate, or raise the weight of the pixel loss in train.losses",
+                "Set train.stabilization.pause_above, lower train.discriminator.learning_rate, or raise the weight of the pixel loss",
             )
             self._warn_if_persistent(
                 "discriminator loses",

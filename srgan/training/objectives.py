@@ -79,6 +79,22 @@ class Objective(nn.Module):
             fake = discriminator(fake_input)
         return LossInputs(sr_image, hr_image, lr_image, fake, real, mean, averaged_image)
 
+    def gradient_penalty(self, image: Tensor, lr_image: Tensor, discriminator: Callable[[Tensor], Output]) -> Tensor:
+        """Return the squared norm of the discriminator's gradient at each image, averaged over the batch, in float32.
+
+        Mescheder et al. 2018, https://arxiv.org/abs/1801.04406, section 4.1. The output of an image is the mean of its logits.
+
+        Args:
+            image: `(N, 3, H, W)` in 0..1. No gradient flows into it.
+            lr_image: `(N, 3, H / scale, W / scale)`.
+            discriminator: with second derivatives.
+        """
+        image = image.detach().float().requires_grad_()
+        with torch.autocast(self.device_type, enabled=False):  # second derivatives leave the range of half precision
+            logits, _ = discriminator(with_condition(image, lr_image) if self.condition else image)
+            (gradient,) = torch.autograd.grad(logits.flatten(1).mean(1).sum(), image, create_graph=True)
+        return gradient.square().sum((1, 2, 3)).mean()
+
     def terms(self, inputs: LossInputs) -> dict[str, Tensor]:
         """Return each loss of the generator by name, without its weight."""
         terms = {}

@@ -18,12 +18,14 @@ from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
 from srgan.training.cuda_graph import graphed_step
 from srgan.training.diagnostics import DIVERGENCE_RATIO, DivergenceCheck, image_metrics
 from srgan.training.ema import MovingAverage
+from srgan.training.gradients import add_gradients
 from srgan.training.logger import SilentLog, TrainingLog
 from srgan.training.memory import memory_advice
 from srgan.training.model_selection import ModelSelection, Weights
 from srgan.training.objectives import Objective
 from srgan.training.optimization import OptimizedNetwork
 from srgan.training.schedules import learning_rate
+from srgan.training.stabilization import Stabilizer
 from srgan.training.validation import Scores, Validation
 from srgan.utils.csv_table import Row
 from srgan.utils.errors import SrganError
@@ -77,13 +79,16 @@ class Trainer:
         common = options.gradient_accumulation, self.dtype, self.graph is not None
         trained = options.freeze, options.first_layer_rate, options.optimizer
         self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, *common, options.compile, *trained)}
-        self.discriminator = None
+        self.discriminator, self.stabilizer = None, None
         self.selection = ModelSelection("CIEDE2000" if "ciede2000" in self.validation.scorers else "PSNR")
         if isinstance(options, Train):
             assert discriminator is not None
             self.discriminator = process_group.sync_batch_norm(self._place(discriminator).train())
+            if options.stabilization.enabled:
+                self.stabilizer = Stabilizer(options.stabilization, options.steps, sampler, self.device)
             # Not compiled: two losses flow back through it, which compiled code does not allow.
-            self.networks["discriminator"] = OptimizedNetwork(self.discriminator, options.discriminator.learning_rate, *common)
+            rates = self.graph is not None or options.stabilization.pauses  # on the device
+            self.networks["discriminator"] = OptimizedNetwork(self.discriminator, options.discriminator.learning_rate, *common[:2], rates)
             self.selection = ModelSelection(
                 "LPIPS" if "lpips" in self.validation.scorers else "loss",
                 options.psnr_guard,
@@ -172,34 +177,44 @@ class Trainer:
         for network in self.networks.values():
             network.set_learning_rate(learning_rate(step, self.options, network.max_lr) * self.lr_factor)
         self.divergence.number.fill_(step)
-        values, *self.last_batch = (self.graph or self._update)(*self.batch(step, self.options.color_jitter))
+        batch = self.batch(step, self.options.color_jitter)
+        draws, exception = self.stabilizer.draw(step, batch[0].shape[-1]) if self.stabilizer else ([], {})
+        values, *self.last_batch = (self.graph or self._update)(*batch, *draws, **exception)
         self.ema.finish_step()
         self.running_sums |= {key: torch.zeros_like(value) for key, value in values.items() if key not in self.running_sums}
         torch._foreach_add_([self.running_sums[key] for key in values], list(values.values()))
         self.steps_since_log += 1
 
-    def _update(self, hr_image: Tensor, lr_image: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Update every network once with a batch. Keep the rules of `srgan.training.cuda_graph.GraphedStep`.
+    def _update(
+        self, hr_image: Tensor, lr_image: Tensor, *draws: Tensor, penalized: bool = False
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Update every network once with a batch, and return the values to log, and SR and HR images.
 
-        Returns:
-            The values to log, and SR and HR images.
+        Keep the rules of `srgan.training.cuda_graph.GraphedStep`. See `srgan.training.stabilization` for the last two arguments.
         """
         for network in self.networks.values():
             network.zero_grad()
         values: dict[str, Tensor] = {}
         parts = self.options.gradient_accumulation
-        for part, (hr_part, lr_part) in enumerate(zip(hr_image.chunk(parts), lr_image.chunk(parts), strict=True), 1):
+        chunks = (batch.chunk(parts) for batch in (hr_image, lr_image, *draws))
+        for part, (hr_part, lr_part, *draws_part) in enumerate(zip(*chunks, strict=True), 1):
             with ExitStack() as contexts:
                 for network in self.networks.values():
                     contexts.enter_context(network.accumulate(last=part == parts))
-                found, sr_part = self._backward(hr_part, lr_part)
+                found, sr_part = add_gradients(
+                    self.objective, self.networks, self.ema.module, hr_part, lr_part, self.stabilizer, draws_part, penalized
+                )
                 for key, value in found.items():
                     values[key] = values.get(key, 0) + value.detach() / parts
+        if self.stabilizer:
+            values |= self.stabilizer.hold(self.networks["discriminator"])
         for name, network in self.networks.items():
             values[f"gradient_{name}"] = network.finish_step(self.options.grad_clip)
         with self.networks["generator"].evaluated():
             self.ema.update()
         values = process_group.all_reduce_mean(values)
+        if self.stabilizer:
+            values |= self.stabilizer.update(values)
         self.divergence.update(values, values[f"loss_{self.objective.pixel}"])
         return values, sr_part, hr_part
 
@@ -215,26 +230,6 @@ class Trainer:
         if len(images) == 1:
             images.append(self.sampler.degrade(images[0], step).to(memory_format=self.format))
         return images[0], images[1]
-
-    def _backward(self, hr_image: Tensor, lr_image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Add the gradients of both networks, from one pass through each. Returns the values to log, and the SR images."""
-        objective, generator, discriminator = self.objective, self.networks["generator"], self.networks.get("discriminator")
-        with objective.autocast():
-            sr_image = generator.forward(lr_image)
-        judge = discriminator.forward if discriminator else None
-        inputs = objective.compare(sr_image, hr_image, lr_image, judge, process_group.batch_mean, self.ema.module)
-        values: dict[str, Tensor] = {}
-        if discriminator:
-            assert objective.adversarial
-            values["loss_discriminator"] = objective.adversarial.discriminator_loss(inputs)
-            discriminator.backward(values["loss_discriminator"], keep_graph=True)
-        terms = objective.terms(inputs)
-        if (total := objective.total(terms)) is not None:
-            generator.backward(total)
-        if discriminator:
-            assert objective.adversarial
-            values["real_accuracy"], values["fake_accuracy"] = objective.adversarial.accuracy(inputs)
-        return {f"loss_{name}": term for name, term in terms.items()} | values, sr_image.detach()
 
     # -- around the loop ------------------------------------------------------------------------------------------------
 
@@ -371,7 +366,7 @@ class Trainer:
             "best": self.selection.best,
             "world": self.world_size,
             "judged": self.selection.identity(),
-        }
+        } | ({"stabilizer": self.stabilizer.state_dict()} if self.stabilizer else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the result of `state_dict`."""
@@ -383,6 +378,8 @@ class Trainer:
             self.discriminator.load_state_dict(state["discriminator"])
         for name, network in self.networks.items():
             network.load_state_dict(state["learners"][name])
+        if self.stabilizer and "stabilizer" in state:  # else this run continues one without it
+            self.stabilizer.load_state_dict(state["stabilizer"])
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"], self.device)

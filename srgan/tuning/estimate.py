@@ -89,6 +89,9 @@ def peak_of_tensors(params: Params, stage: str) -> float:
     """
     options = getattr(params, stage)
     few = options.model_copy(update={"batch_size": FEW, "gradient_accumulation": 1})
+    if isinstance(options, Train):  # the steps with a gradient penalty need the most memory
+        often = options.stabilization.model_copy(update={"penalty_every": 1})
+        few = few.model_copy(update={"stabilization": often})
     less, more = (_peak_of_step(_with(params, stage, few.model_copy(update={"batch_size": patches})), stage) for patches in (FEW, 2 * FEW))
     return less + (more - less) * (options.batch_size / options.gradient_accumulation / FEW - 1)
 

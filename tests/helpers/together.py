@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,7 +31,9 @@ RELATIVISTIC = {"network": "compact", "opponent": "patch", "adversarial": "relat
 BATCH_NORM = {"network": "srresnet", "opponent": "vgg", "adversarial": "vanilla"}
 IN_PARTS = {"network": "rrdb", "opponent": "unet", "adversarial": "hinge", "accumulate": 2, "recompute": True}
 RECIPE = RELATIVISTIC | {"store": "recipe"}
-KINDS = {"relativistic": RELATIVISTIC, "batch norm": BATCH_NORM, "in parts": IN_PARTS, "random recipe": RECIPE}
+HELD_BACK = {"pause_above": 0.51, "r1": 10.0, "r2": 10.0, "penalty_every": 2, "noise": 0.1, "augment_target": 0.1}
+STABILIZED = {"network": "compact", "opponent": "unet", "adversarial": "hinge", "stabilization": HELD_BACK, "losses": [{"name": "ldl"}]}
+KINDS = {"relativistic": RELATIVISTIC, "batch norm": BATCH_NORM, "in parts": IN_PARTS, "random recipe": RECIPE, "stabilized": STABILIZED}
 
 GENERATORS = {
     "compact": {"features": 8, "depth": 1},
@@ -39,7 +42,7 @@ GENERATORS = {
 }
 
 
-def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[str, float]], list[torch.Tensor]]:
+def train(folder: Path, batch: int, kind: dict[str, Any]) -> tuple[list[dict[str, float]], list[torch.Tensor]]:
     """The figures of each of `STEPS` GAN steps, and the weights afterwards."""
     name = str(kind["network"])
     changes = {
@@ -51,7 +54,9 @@ def train(folder: Path, batch: int, kind: dict[str, object]) -> tuple[list[dict[
             {"name": "l1"},
             {"name": "feature_matching", "weight": 0.5},
             {"name": kind["adversarial"], "weight": 0.02},
+            *kind.get("losses", []),
         ],
+        **{f"train.stabilization.{key}": value for key, value in kind.get("stabilization", {}).items()},
         "train.grad_clip": 1.0,
         "train.learning_rate": 1e-4,
         "train.discriminator.learning_rate": 1e-4,
