@@ -88,7 +88,12 @@ def export(
     ] = None,
     formats: Annotated[
         str,
-        typer.Option("--to", metavar="FORMAT,FORMAT", help="Formats to write into a folder.", autocompletion=_formats),
+        typer.Option(
+            "--to",
+            metavar="FORMAT,FORMAT",
+            help="Formats for a folder, such as onnx,ncnn,pth. An unknown name lists all.",
+            autocompletion=_formats,
+        ),
     ] = "",
     weights: Annotated[Path | None, typer.Option("-m", "--model", parser=Path, metavar="WEIGHTS", help="The same as CHECKPOINT.")] = None,
     output: Annotated[

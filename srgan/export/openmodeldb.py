@@ -82,7 +82,7 @@ def entry(generator: Generator, name: str, details: Details, files: list[Path], 
         "tags": sorted(set(details.tags or (task,))),
         "description": (details.description or purpose).strip(),
         "date": date.today().isoformat(),
-        "architecture": ARCHITECTURES.get(arch, arch),
+        "architecture": str(options.get("architecture", ARCHITECTURES.get(arch, arch))).lower(),  # a network of spandrel names its own
         "size": [f"{options[key]}{unit}" for key, unit in SIZES[arch].items()] if arch in SIZES else None,
         "scale": generator.scale,
         "inputChannels": 3,
