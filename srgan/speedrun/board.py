@@ -23,6 +23,7 @@ The hatch is the mean over all test images.
 Minutes are those of the training stages with their validations.
 MP is a megapixel of the result.
 s/MP is the time of the ONNX file with two threads on the CPU of the record.
+The load is the mean number of cores that other programs used during the training.
 """
 NONE = "No record yet: no training of this track has run."
 TITLES = {"set5": "Set5", "set14": "Set14"}
@@ -93,7 +94,7 @@ def section(track: Track, records: Iterable[Record]) -> str:
     ]
     rows = [_row(track, number, record) for number, record in enumerate(ranked, 1)]
     rows += [_reference_row(track, reference) for reference in track.references]
-    text = [f"## {track.title}", "", f"`srgan speedrun {track.name}`", ""]
+    text = [f"## {track.title}", "", f"`srgan speedrun {track.name}` runs this track."]
     text += [f"A record needs {_title(track, track.least[0])} of at least {track.least[1]} dB."] if track.least else []
     text += [track.goal] if track.goal else []
     text += [] if ranked else [NONE]
@@ -118,7 +119,7 @@ def _row(track: Track, number: int, record: Record) -> list[str]:
         f"{record.weights / 1e6:.2f} M",
         f"{record.flops / 1e9:,.0f} G",
         f"{record.onnx['seconds_per_megapixel']:.3g}",
-        f"{record.machine['gpu'] or record.machine['cpu']}, {record.machine['precision']}",
+        f"{record.machine['gpu'] or record.machine['cpu']}, {record.machine['precision']}, load {record.others:.1f}",
         f"`{record.commit[:7]}`",
     ]
 

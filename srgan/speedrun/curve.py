@@ -29,7 +29,8 @@ def write(folder: Path, losses: dict[str, Path], rows: list[clock.Row]) -> None:
     figure = Figure(figsize=(8, 2.8 * len(shown)), layout="constrained")
     for number, name in enumerate(shown, 1):
         axes = figure.add_subplot(len(shown), 1, number)
-        for stage, of_stage in table.groupby("stage", sort=False):
+        axes.set_xlim(0, 1.02 * table["seconds"].max() / 60)
+        for stage, of_stage in table.dropna(subset=f"val_{name}").groupby("stage", sort=False):
             axes.plot(of_stage["seconds"] / 60, of_stage[f"val_{name}"], marker=".", label=str(stage))
         axes.set_ylabel(f"{METRICS[name].title}")
         axes.set_title("validation images" if number == 1 else "")
