@@ -57,7 +57,7 @@ class Params(Section):
             if any(side % multiple for side in getattr(self, stage).patch_sizes):
                 of = "" if padded == 1 else f" times {padded}, for {self.model.name}"
                 refuse(f"{stage}.patch_size", f"must be a multiple of prepare.scale ({self.prepare.scale}){of}")
-            if getattr(self, stage).precision == "fp16" and not network.half:
+            if getattr(self, stage).precision == "fp16" and not network.supports_half(self.model):
                 refuse(f"{stage}.precision", f"fp16 is not supported by {self.model.name}")
             if getattr(self.runtime, stage).activation_checkpointing and not network.activation_checkpointing:
                 refuse(f"runtime.{stage}.activation_checkpointing", f"is not supported by {self.model.name}")

@@ -99,6 +99,7 @@ def contract_metadata(model: Generator) -> dict[str, str]:
         "sr.precision": "fp32",
         "sr.tool_version": __version__,
         **({"sr.multiple_of": str(model.multiple_of)} if model.multiple_of > 1 else {}),
+        **({"sr.padding": model.padding} if model.multiple_of > 1 and model.padding != "edge" else {}),
     }
 
 

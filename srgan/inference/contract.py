@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from srgan.inference.tiling import Padding
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_json_or_none
 
@@ -21,6 +22,7 @@ class Contract:
         tile_overlap: input pixels around a pixel that its result depends on, in each direction.
         memory_per_pixel: bytes of activations for each pixel of the input.
         multiple_of: pixels to a multiple of which the model pads its input. Tiles begin at such multiples.
+        padding: the pixels that it adds: the last row and column (``edge``) or the mirrored image (``reflect``).
         adds_colour: the result of a grey image has colours.
         follows_hints: colours in the input are hints for the colours of the result.
     """
@@ -31,6 +33,7 @@ class Contract:
     adds_colour: bool = False
     follows_hints: bool = False
     multiple_of: int = 1
+    padding: Padding = "edge"
 
 
 def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
@@ -66,7 +69,9 @@ def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
     needed = number("sr.memory_per_pixel", 1, 10**9) if "sr.memory_per_pixel" in metadata else DEFAULT_BYTES_PER_PIXEL
     colour = metadata.get("sr.color_out") == "RGB", metadata.get("sr.hints") == "1"
     multiple_of = number("sr.multiple_of", 1, 256) if "sr.multiple_of" in metadata else 1
-    return Contract(number("sr.scale", 1, 16), number("sr.tile_overlap", 0, 4096), needed, *colour, multiple_of=multiple_of)
+    padding: Padding = "reflect" if metadata.get("sr.padding") == "reflect" else "edge"
+    scale, overlap = number("sr.scale", 1, 16), number("sr.tile_overlap", 0, 4096)
+    return Contract(scale, overlap, needed, *colour, multiple_of=multiple_of, padding=padding)
 
 
 def shortened(text: str | None) -> str:

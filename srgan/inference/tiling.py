@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 
 BLEND_MARGIN, BLEND_WIDTH = 24, 16  # pixels that are cut and blended where a tile is too small for the receptive field
 Upscale = Callable[[np.ndarray], np.ndarray]
+Padding = Literal["edge", "reflect"]
 
 
-def upscale_strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int, multiple_of: int = 1) -> Iterator[np.ndarray]:
+def upscale_strips(
+    upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int, multiple_of: int = 1, padding: Padding = "edge"
+) -> Iterator[np.ndarray]:
     """Upscale an image from top to bottom, in strips of its full width.
 
     All tiles of an image have one shape. If a tile holds at least four times `halo`, only the part whose receptive field is within
@@ -21,8 +25,9 @@ def upscale_strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, h
         scale: the factor of `upscale`.
         tile: side of the tiles, in pixels of `image`. An image with no more pixels than a tile is upscaled as a whole.
         halo: pixels around a pixel that its result depends on, in each direction.
-        multiple_of: pixels to a multiple of which `upscale` pads its input, by repeating the last row and column. All tiles begin at
-            such multiples. Else the blocks of pixels of the network would be others than in the whole image.
+        multiple_of: pixels to a multiple of which `upscale` pads its input. All tiles begin at such multiples. Else the blocks of pixels
+            of the network would be others than in the whole image.
+        padding: the pixels that `upscale` adds: the last row and column (``edge``) or the mirrored image (``reflect``).
 
     Yields:
         `(h, scale * W, channels)`, together `(scale * H, scale * W, channels)`.
@@ -32,7 +37,7 @@ def upscale_strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, h
         yield upscale(image)
         return
     missing = [(0, -side % multiple_of) for side in (height, width)]
-    padded = np.pad(image, [*missing, *[(0, 0)] * (image.ndim - 2)], mode="edge") if multiple_of > 1 else image
+    padded = np.pad(image, [*missing, *[(0, 0)] * (image.ndim - 2)], mode=padding) if multiple_of > 1 else image
     left = height * scale
     for strip in _strips(upscale, padded, scale, tile // multiple_of * multiple_of or tile, halo, multiple_of):
         yield strip[: max(left, 0), : width * scale]
@@ -57,9 +62,11 @@ def _strips(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: in
         yield band[begin:end]
 
 
-def upscale_tiled(upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int, multiple_of: int = 1) -> np.ndarray:
+def upscale_tiled(
+    upscale: Upscale, image: np.ndarray, scale: int, tile: int, halo: int, multiple_of: int = 1, padding: Padding = "edge"
+) -> np.ndarray:
     """Return the strips of `upscale_strips` as one array, `(scale * H, scale * W, channels)`."""
-    strips = upscale_strips(upscale, image, scale, tile, halo, multiple_of)
+    strips = upscale_strips(upscale, image, scale, tile, halo, multiple_of, padding)
     first = next(strips)
     if len(first) == len(image) * scale:
         return first

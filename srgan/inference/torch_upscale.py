@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from srgan.inference.tiling import upscale_tiled
+from srgan.inference.tiling import Padding, upscale_tiled
 
 TILE = 768  # LR pixels of a side
 
@@ -29,4 +29,5 @@ def upscale(model: Any, lr_image: np.ndarray, tile: int = TILE) -> np.ndarray:
         sr_image = model(pixels)[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
         return sr_image.permute(1, 2, 0).cpu().numpy()
 
-    return upscale_tiled(run, lr_image, model.scale, tile, model.receptive_field, getattr(model, "multiple_of", 1))
+    padding: Padding = getattr(model, "padding", "edge")
+    return upscale_tiled(run, lr_image, model.scale, tile, model.receptive_field, getattr(model, "multiple_of", 1), padding)

@@ -125,7 +125,8 @@ class Upscaler:
 
         height, width = image.shape[:2]
         left = height * self.scale
-        for strip in tiling.upscale_strips(piece, self._padded(image), self.scale, self.tile, self.halo, self._contract.multiple_of):
+        blocks = self._contract.multiple_of, self._contract.padding
+        for strip in tiling.upscale_strips(piece, self._padded(image), self.scale, self.tile, self.halo, *blocks):
             yield strip[: max(left, 0), : width * self.scale]
             left -= len(strip)
 
@@ -211,10 +212,8 @@ class Upscaler:
         def smaller(piece: np.ndarray) -> np.ndarray:
             return self.run(np.ascontiguousarray(piece.transpose(2, 0, 1)[None]))[0].transpose(1, 2, 0)
 
-        images = [
-            tiling.upscale_tiled(smaller, image.transpose(1, 2, 0), self.scale, self.tile, self.halo, self._contract.multiple_of)
-            for image in tensor
-        ]
+        blocks = self._contract.multiple_of, self._contract.padding
+        images = [tiling.upscale_tiled(smaller, image.transpose(1, 2, 0), self.scale, self.tile, self.halo, *blocks) for image in tensor]
         return np.stack(images).transpose(0, 3, 1, 2)
 
     def _checked(self, output: np.ndarray, tensor: np.ndarray) -> np.ndarray:

@@ -36,10 +36,27 @@ def unshuffle(image: torch.Tensor, step: int) -> torch.Tensor:
     """
     if step == 1:
         return image
-    padded = functional.pad(image, (0, step - 1, 0, step - 1), mode="replicate")
+    return _whole_blocks(functional.pad(image, (0, step - 1, 0, step - 1), mode="replicate"), step)
+
+
+def mirrored_blocks(image: torch.Tensor, step: int) -> torch.Tensor:
+    """Turn blocks of pixels into channels as `unshuffle` does, but mirror the image until `step` divides both sides.
+
+    The last row and column appear once, as with ``reflect`` of `torch.nn.functional.pad`. An image smaller than `step` is mirrored again.
+    """
+    for axis in (2, 3):
+        size = image.shape[axis]
+        period = (torch.zeros(1, dtype=torch.long, device=image.device) + (2 * size - 2)).clamp(min=1)
+        place = (torch.arange(step - 1, device=image.device) + size) % period
+        image = torch.cat([image, image.index_select(axis, torch.minimum(place, period - place))], axis)
+    return _whole_blocks(image, step)
+
+
+def _whole_blocks(image: torch.Tensor, step: int) -> torch.Tensor:
+    """Turn blocks of pixels into channels, without the pixels of incomplete blocks at the right and bottom."""
     channels = image.shape[1]
     weight = torch.eye(step**2, dtype=image.dtype, device=image.device).reshape(step**2, 1, step, step).repeat(channels, 1, 1, 1)
-    return functional.conv2d(padded, weight, stride=step, groups=channels)
+    return functional.conv2d(image, weight, stride=step, groups=channels)
 
 
 @torch.no_grad()

@@ -13,6 +13,8 @@ from srgan.models.luma import keep_luma
 State = dict[str, Tensor]
 Detect = Callable[[State], dict[str, Any] | None]
 
+WHOLE_IMAGE = 4096  # receptive field of a network whose results depend on all pixels. Contract 1 has no larger one
+
 
 class Generator(nn.Module):
     """The base of all generators.
@@ -22,6 +24,7 @@ class Generator(nn.Module):
     """
 
     scale: int  # HR size / LR size
+    padding: Literal["edge", "reflect"] = "edge"  # the pixels that `multiple_of` adds: the last row and column, or the mirrored image
     optimize_graph = True  # False: compute the layers as they are written, slower
     activation_checkpointing = False  # recompute activations in the backward pass, if the network supports it
     keep_luma = False  # the output gets the luma of the input, so that only colours change. It needs scale 1
@@ -69,7 +72,7 @@ class Network:
         scales: HR size / LR size that it supports.
         purpose: task that it is made for.
         multiple_of: its input is padded inside the network to a multiple of this number of pixels, or a function of its options.
-        half: float16 has enough range for its activations.
+        half: float16 has enough range for its activations, or a function of its options.
         activation_checkpointing: it supports the attribute of this name, which saves memory and costs time in training.
         convert_keys: rename the keys of third-party checkpoints, given the state dict and the scale, if that is known.
     """
@@ -82,13 +85,17 @@ class Network:
     scales: tuple[int, ...]
     purpose: Literal["super-resolution", "restoration", "colorization"] = "super-resolution"
     multiple_of: int | Callable[[Any], int] = 1
-    half: bool = True
+    half: bool | Callable[[Any], bool] = True
     activation_checkpointing: bool = False
     convert_keys: Callable[[State, int | None], State] | None = None
 
     def patch_multiple(self, options: Component) -> int:
         """Return the multiple of pixels that the LR patches of this network should have."""
         return self.multiple_of(options) if callable(self.multiple_of) else self.multiple_of
+
+    def supports_half(self, options: Component | Generator) -> bool:
+        """Return whether float16 is enough for the network of this section of ``params.yaml``, or for this generator."""
+        return self.half(options) if callable(self.half) else self.half
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from srgan.models.compact import COMPACT_NETWORK
 from srgan.models.discriminators import PATCH, UNET, VGG
 from srgan.models.nafnet import NAFNET_NETWORK
 from srgan.models.network import Discriminator, Generator, Network
+from srgan.models.realplksr import REALPLKSR_NETWORK
 from srgan.models.rrdb import RRDB_NETWORK
 from srgan.models.span import SPAN_NETWORK
 from srgan.models.srcnn import SRCNN_NETWORK
 from srgan.models.srresnet import SRRESNET_NETWORK
+from srgan.models.swinir import SWINIR_NETWORK
 
 _COUNTED = 64  # LR pixels of a side of the image whose operations are counted, a multiple of each `Generator.multiple_of`
 
@@ -30,6 +32,8 @@ NETWORKS: dict[str, Network] = {
         SRCNN_NETWORK,
         NAFNET_NETWORK,
         SPAN_NETWORK,
+        REALPLKSR_NETWORK,
+        SWINIR_NETWORK,
     )
 }
 

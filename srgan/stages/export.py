@@ -49,7 +49,7 @@ def run(project: Project, params: Params) -> None:
     log.info("%s: %.0f kB, at most %.1e from torch", path, result["bytes"] / 1000, max(result["max_difference"].values()))
     with atomic_folder(project.reduced) as folder:
         reduced, validation = {}, pairs(project.prepared, "validation")
-        if options.fp16 and not NETWORKS[arch].half:
+        if options.fp16 and not NETWORKS[arch].supports_half(generator):
             log.warning("no float16 file: float16 is not supported by %s", arch)
         elif options.fp16:
             out = folder / file_name(generator.scale, options.name, arch, "fp16")

@@ -66,7 +66,11 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         ("{name: cosine, warmup: 50}", "{name: cosine, warmup: 5000}", "pretrain.schedule.warmup: must be at most the 3000 steps"),
         ("{name: cosine, warmup: 50}", "cosine", "pretrain.schedule: must be a section with the key name, one of constant, cosine"),
         ("accumulation: 1", "accumulation: 5", "pretrain.gradient_accumulation: must divide the batch size of 8 (is 5)"),
-        ("name: compact", "name: srgan", "model.name: 'srgan' is not one of compact, srresnet, rrdb, srcnn, nafnet, span"),
+        (
+            "name: compact",
+            "name: srgan",
+            "model.name: 'srgan' is not one of compact, srresnet, rrdb, srcnn, nafnet, span, realplksr, swinir",
+        ),
         ("name: compact", "name: srcnn", "model.depth: unknown option"),
         ("name: patch", "name: vgg", "train.discriminator.depth: unknown option"),
         (

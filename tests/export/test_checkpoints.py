@@ -79,7 +79,7 @@ def test_what_is_no_checkpoint_is_told(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "y.safetensors")
     for arguments, message in (
         (["x.pth"], "x.pth: not a checkpoint of plain tensors"),
-        (["y.safetensors"], "y.safetensors: holds no network of compact, srresnet, rrdb, srcnn, nafnet, span"),
+        (["y.safetensors"], "y.safetensors: holds no network of compact, srresnet, rrdb, srcnn, nafnet, span, realplksr, swinir"),
         (["z.pth"], "z.pth: no such file of weights"),
         (["--plain"], "--plain is for a checkpoint"),
     ):

@@ -20,8 +20,11 @@ SMALL = {
     "srcnn": {"features": 8},
     "nafnet": {"width": 4, "encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)},
     "span": {"features": 4, "reparameterized": True},
+    "realplksr": {"features": 8, "depth": 1, "kernel": 5, "normalization": "group", "upsampling": "dysample"},
+    "swinir": {"features": 4, "groups": 1, "depth": 2, "heads": 2, "window": 4},
 }
-DEFAULT = {"compact": (2,), "srresnet": (), "rrdb": (4,), "srcnn": (8,), "nafnet": (), "span": (3,)}  # the others are slow in sum
+# The others are slow in sum.
+DEFAULT = {"compact": (2,), "srresnet": (), "rrdb": (4,), "srcnn": (8,), "nafnet": (), "span": (3,), "realplksr": (), "swinir": ()}
 SUBJECTS = [
     pytest.param((name, scale, SMALL[name]), marks=[] if scale in DEFAULT[name] else pytest.mark.slow, id=f"{name}-x{scale}")
     for name in SMALL

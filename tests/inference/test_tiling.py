@@ -41,6 +41,8 @@ EXACT = {
     "compact": {"scale": 2, "features": 8, "depth": 3},
     "compact-x1": {"scale": 1, "features": 8, "depth": 1, "unshuffle": 4},
     "span": {"scale": 2, "features": 4},
+    "realplksr": {"scale": 2, "features": 8, "depth": 1, "kernel": 5, "upsampling": "dysample"},
+    "swinir": {"scale": 2, "features": 4, "groups": 1, "depth": 2, "heads": 2, "window": 4},
     "nafnet-x1": {"scale": 1, "width": 4, "encoder_blocks": (0, 1), "middle_blocks": 1, "decoder_blocks": (0, 0)},
 }
 
@@ -51,7 +53,7 @@ def test_tiles_that_see_enough_give_the_whole_image(name):
     network = build_generator(name.removesuffix("-x1"), **EXACT[name]).eval()
     for weight in network.parameters():
         weight.data += 0.1 * (weight == 0)  # some parts begin turned off
-    reach, multiple = network.receptive_field, network.multiple_of
+    reach, multiple, padding = network.receptive_field, network.multiple_of, network.padding
     image = np.random.default_rng(0).random((4 * reach + 19, 4 * reach + 33, 3), dtype=np.float32)
 
     @torch.inference_mode()
@@ -60,7 +62,7 @@ def test_tiles_that_see_enough_give_the_whole_image(name):
 
     for tile in (4 * reach + multiple - 1, 4 * reach + 15):
         assert tiling.tile_count(*image.shape[:2], tile, reach, multiple) > 1
-        difference = np.abs(tiling.upscale_tiled(upscale, image, network.scale, tile, reach, multiple) - upscale(image))
+        difference = np.abs(tiling.upscale_tiled(upscale, image, network.scale, tile, reach, multiple, padding) - upscale(image))
         assert difference.max() < 1e-5
 
 

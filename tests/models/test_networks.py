@@ -40,10 +40,13 @@ SMALL = {
     "nafnet-unshuffle": {"width": 4, "encoder_blocks": (1,), "middle_blocks": 1, "decoder_blocks": (0,), "unshuffle": 2},
     "span": {"features": 4},
     "span-reparameterized": {"features": 4, "norm": True, "reparameterized": True},
+    "realplksr": {"features": 8, "depth": 1, "kernel": 5, "normalization": "layer", "upsampling": "pixelshuffle"},
+    "realplksr-dysample": {"features": 8, "depth": 1, "kernel": 3, "normalization": "layer", "upsampling": "dysample"},
+    "swinir": {"features": 6, "groups": 1, "depth": 3, "heads": 2, "window": 4},
 }
 SCALES = {"compact": (1, 2, 3, 4), "compact-unshuffle": (1, 2), "srcnn": (1, 2, 3, 4), "nafnet": (1,), "nafnet-unshuffle": (1,)}
 SCALES |= {"srresnet-nearest": (2, 3, 4, 8), "srresnet-transposed": (2, 3, 4, 8)}
-SCALES |= {"span": (1, 3), "span-reparameterized": (2,)}
+SCALES |= {"span": (1, 3), "span-reparameterized": (2,), "realplksr": (1, 2), "realplksr-dysample": (1, 2, 3), "swinir": (1, 3)}
 
 
 @pytest.fixture(
@@ -84,7 +87,10 @@ def test_what_an_output_depends_on_is_the_receptive_field(network):
         model(image)[0, :, scale * middle : scale * middle + scale, 4 * scale].sum().backward()  # of the LR pixel in the middle
         rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
         seen = max(seen, middle - int(rows.min()), int(rows.max()) - middle)
-    assert seen == reach or (name == "srcnn" and seen == reach - 1)  # of bicubic's five taps one is always zero
+    if getattr(model, "upsampling", "") == "dysample":
+        assert seen < reach  # learned offsets use the rest, see test_realplksr.py
+    else:
+        assert seen == reach or (name == "srcnn" and seen == reach - 1)  # of bicubic's five taps one is always zero
 
 
 @pytest.mark.parametrize(
@@ -94,6 +100,8 @@ def test_what_an_output_depends_on_is_the_receptive_field(network):
         ("rrdb", {}, 16_697_987),  # ESRGAN's released RRDB_ESRGAN_x4
         ("compact", {"features": 64, "depth": 32}, 1_213_296),  # Real-ESRGAN's realesr-general-x4v3
         ("span", {}, 426_288),  # 48 channels
+        ("realplksr", {}, 7_389_680),  # the community's 7.39 million
+        ("swinir", {}, 897_228 + 24 * 6 * 15**2),  # the paper's table 5 counts no position biases
         ("srcnn", {}, 20_099),  # 3*64*81 + 64*32 + 32*3*25 weights, 64 + 32 + 3 biases
     ],
 )
@@ -141,7 +149,15 @@ def test_a_convolution_moves_before_a_pixel_shuffle_unchanged(step, kernel):
     assert torch.allclose(functional.pixel_shuffle(functional.conv2d(features, weight, bias, padding=padding), step), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "config"), [("rrdb", {"growth": 4, "depth": 2}), ("span", {})])
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("rrdb", {"growth": 4, "depth": 2}),
+        ("span", {}),
+        ("realplksr", {"depth": 2, "kernel": 3}),
+        ("swinir", {"groups": 1, "depth": 2, "heads": 2, "window": 4}),
+    ],
+)
 def test_recomputed_blocks_give_the_same_gradients(name, config):
     model = build_generator(name, scale=4, features=8, **config)
     found = []
@@ -152,7 +168,7 @@ def test_recomputed_blocks_give_the_same_gradients(name, config):
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("name", ["compact", "compact-unshuffle", "srresnet", "rrdb", "srcnn", "nafnet", "nafnet-unshuffle", "span"])
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in ("srresnet-nearest", "srresnet-transposed")])
 def test_an_untrained_network_at_scale_one_begins_near_its_input(name):
     torch.manual_seed(0)
     model = build_generator(name.split("-")[0], scale=1, **SMALL[name]).eval()
@@ -214,7 +230,7 @@ def test_files_that_are_no_generator_are_told_by_name(tmp_path):
     with pytest.raises(SrganError, match="not a readable safetensors file"):
         load_generator(path, made_by="pretrain")
     save_generator(path, torch.nn.Linear(2, 2), {})
-    with pytest.raises(SrganError, match="holds no network of compact, srresnet, rrdb, srcnn, nafnet, span"):
+    with pytest.raises(SrganError, match="holds no network of compact, srresnet, rrdb, srcnn, nafnet, span, realplksr, swinir"):
         load_generator(path, made_by="pretrain")
 
 

@@ -197,7 +197,7 @@ def test_a_new_component_is_offered_and_checked_like_the_others(trained, monkeyp
     monkeypatch.chdir(trained)
     with pytest.raises(SystemExit):
         main(["export"])  # without the registry line
-    assert "'tiny' is not one of compact, srresnet, rrdb, srcnn, nafnet, span" in capsys.readouterr().err
+    assert "'tiny' is not one of compact, srresnet, rrdb, srcnn, nafnet, span, realplksr, swinir" in capsys.readouterr().err
     monkeypatch.setitem(NETWORKS, "tiny", TINY)
     monkeypatch.setitem(DISCRIMINATORS, "glance", GLANCE)
     monkeypatch.setitem(LOSSES, "edges", EDGES)
