@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import onnxscript.optimizer
 import torch
+from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 from torch import nn
 
 from srgan import __version__
@@ -73,7 +74,7 @@ def export_onnx(path: Path, model: Generator, metadata: dict[str, str], optimize
     """
     plain = model.folded()
     proto = _to_proto(plain, optimize_graph)
-    if model.multiple_of > 1:
+    if not _sizes(onnx.shape_inference.infer_shapes(_of_size(proto, 64), strict_mode=True, data_prop=True).graph)["output"]:
         _state_size(proto, model.scale)
     proto = _clean(proto, contract_metadata(plain) | {"sr.memory_per_pixel": str(memory_per_pixel(proto))} | metadata)
     with atomic_file(path) as temporary:
@@ -108,16 +109,13 @@ def memory_per_pixel(proto: onnx.ModelProto) -> int:
 
     An activation takes memory from the node that computes it to the last node that reads it.
     """
-    side, proto = 64, onnx.ModelProto.FromString(proto.SerializeToString())
-    for axis, size in zip(proto.graph.input[0].type.tensor_type.shape.dim, (1, 3, side, side), strict=True):
-        axis.dim_value = size
-    del proto.graph.value_info[:]
-    for axis in proto.graph.output[0].type.tensor_type.shape.dim:
-        axis.Clear()
+    side = 64
+    proto = _of_size(proto, side)
     graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
-    sizes = {
-        value.name: math.prod(axis.dim_value for axis in value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.output)
-    }
+    sizes = _sizes(graph)
+    if not all(sizes.get(name) for node in graph.node for name in node.output):  # it computes no quotients and ranges
+        graph = SymbolicShapeInference.infer_shapes(proto, auto_merge=True).graph
+        sizes = _sizes(graph)
     last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
     held, most = 3 * side**2, 0
     for index, node in enumerate(graph.node):
@@ -125,6 +123,24 @@ def memory_per_pixel(proto: onnx.ModelProto) -> int:
         most = max(most, held)
         held -= sum(sizes.get(name, 0) for name in set(node.input) if last_use[name] == index)
     return 4 * most // side**2
+
+
+def _of_size(proto: onnx.ModelProto, side: int) -> onnx.ModelProto:
+    """Return a copy for images of one size, without other sizes."""
+    proto = onnx.ModelProto.FromString(proto.SerializeToString())
+    for axis, size in zip(proto.graph.input[0].type.tensor_type.shape.dim, (1, 3, side, side), strict=True):
+        axis.dim_value = size
+    del proto.graph.value_info[:]
+    for axis in proto.graph.output[0].type.tensor_type.shape.dim:
+        axis.Clear()
+    return proto
+
+
+def _sizes(graph: onnx.GraphProto) -> dict[str, int]:
+    """Return the number of elements of each value, 0 if it is unknown."""
+    return {
+        value.name: math.prod(axis.dim_value for axis in value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.output)
+    }
 
 
 def check_parity(path: Path, model: nn.Module) -> dict[str, float]:
@@ -201,7 +217,7 @@ def _leaky(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _state_size(proto: onnx.ModelProto, scale: int) -> None:
-    """Append a reshape to the size of the output, since shape inference cannot compute the size of a crop."""
+    """Append a reshape to the size of the output, for shape inference that cannot compute the size of a crop or of a grid of samples."""
     graph = proto.graph
     for node in graph.node:
         node.output[:] = ["cropped" if name == "output" else name for name in node.output]

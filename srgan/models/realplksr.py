@@ -198,6 +198,11 @@ class RealPLKSR(Generator):
         last.weight *= 0.1
 
     @property
+    def tail_layers(self) -> tuple[str, ...]:
+        """Return the names of the layers that make the image of the features."""
+        return (f"feats.{self.depth + 2}", *(["to_img"] if self.upsampling == "dysample" else []))
+
+    @property
     def receptive_field(self) -> int:
         """Return the LR pixels in each direction on which an output pixel depends."""
         if self.normalization == "group":
@@ -211,7 +216,10 @@ class RealPLKSR(Generator):
         for layer in self.feats:
             again = self.activation_checkpointing and torch.is_grad_enabled() and isinstance(layer, _Block)
             features = checkpoint(layer, features, use_reentrant=False) if again else layer(features)
-        return self.to_img(features + lr_image.repeat_interleave(self.scale**2, dim=1))
+        if self.upsampling == "dysample":
+            return self.to_img(features + lr_image.repeat_interleave(self.scale**2, dim=1))
+        nearest = functional.interpolate(lr_image, scale_factor=self.scale, mode="nearest") if self.scale > 1 else lr_image
+        return self.to_img(features) + nearest
 
 
 def _detect(state: State) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ SMALL = {
     "srcnn": {"features": 8},
     "nafnet": {"width": 4, "encoder_blocks": (1, 1), "middle_blocks": 1, "decoder_blocks": (1, 1)},
     "span": {"features": 4, "reparameterized": True},
-    "realplksr": {"features": 8, "depth": 1, "kernel": 5, "normalization": "group", "upsampling": "dysample"},
+    "realplksr": {"features": 8, "depth": 1, "kernel": 5, "normalization": "layer", "upsampling": "pixelshuffle"},
     "swinir": {"features": 4, "groups": 1, "depth": 2, "heads": 2, "window": 4},
 }
 # The others are slow in sum.
@@ -34,6 +34,8 @@ SUBJECTS += [
     pytest.param(("srresnet", 3, SMALL["srresnet"] | {"upsampling": "nearest"}), id="srresnet-x3-nearest", marks=pytest.mark.slow),
     pytest.param(("nafnet", 1, {"width": 4, "encoder_blocks": (0,), "middle_blocks": 1, "decoder_blocks": (0,)}), id="nafnet-x1-one-block"),
     pytest.param(("compact", 1, SMALL["compact"] | {"unshuffle": 2}), id="compact-x1-unshuffle"),
+    pytest.param(("realplksr", 2, SMALL["realplksr"] | {"upsampling": "dysample"}), id="realplksr-x2-dysample"),
+    pytest.param(("realplksr", 3, SMALL["realplksr"] | {"normalization": "group"}), id="realplksr-x3-group", marks=pytest.mark.slow),
     pytest.param(("srresnet", 4, SMALL["srresnet"] | {"upsampling": "transposed"}), id="srresnet-x4-transposed"),
 ]
 

@@ -23,7 +23,15 @@ def start(tmp_path, found, model):
     return load_pretrained(path, model)
 
 
-@pytest.mark.parametrize(("name", "config"), [("compact", {"features": 4, "depth": 2}), ("span", {"features": 4})])
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("compact", {"features": 4, "depth": 2}),
+        ("span", {"features": 4}),
+        ("realplksr", {"features": 8, "depth": 1, "kernel": 3}),
+        ("swinir", {"features": 4, "groups": 1, "depth": 1, "heads": 2, "window": 4}),
+    ],
+)
 def test_another_scale_starts_as_the_reduced_or_enlarged_result(tmp_path, name, config):
     four, two = trained(name, scale=4, **config), build_generator(name, scale=2, **config).eval()
     image = torch.rand(1, 3, 7, 6)
@@ -60,9 +68,9 @@ def test_equal_networks_get_all_weights(tmp_path):
 def test_another_width_is_refused_with_the_options_to_set(tmp_path, name):
     wide, scale = "width" if name == "nafnet" else "features", NETWORKS[name].scales[-1]
     small = {"depth": 1} if "depth" in NETWORKS[name].config.model_fields else {}
-    model = build_generator(name, scale=scale, **small, **{wide: 8})
-    with pytest.raises(SrganError, match=rf"To start from this file set model.{wide}: 4$"):
-        start(tmp_path, build_generator(name, scale=scale, **small, **{wide: 4}), model)
+    model = build_generator(name, scale=scale, **small, **{wide: 48})  # some need a multiple of 6 or 8
+    with pytest.raises(SrganError, match=rf"To start from this file set model.{wide}: 24$"):
+        start(tmp_path, build_generator(name, scale=scale, **small, **{wide: 24}), model)
 
 
 def test_another_network_is_refused_with_its_name(tmp_path):
