@@ -32,6 +32,7 @@ def test_the_shipped_parameters_are_the_demo():
     assert (ROOT / "params.yaml").read_text() == profiles.read("demo")
     assert profiles.list_profiles() == [
         *("colorize-cpu", "compact-realtime", "cpu-30min", "dejpeg-cpu", "demo", "denoise-cpu", "esrgan-df2k"),
+        "finetune",
         *("old-photo-cpu", "photo-cpu", "realesrgan-df2k", "restore-df2k"),
         *("speedrun-cpu-gan", "speedrun-cpu-pixel", "speedrun-gpu", "srgan-div2k"),
     ]

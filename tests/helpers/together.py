@@ -29,7 +29,15 @@ from tests.helpers.project import write_params
 STEPS = 20
 RELATIVISTIC = {"network": "compact", "opponent": "patch", "adversarial": "relativistic"}
 BATCH_NORM = {"network": "srresnet", "opponent": "vgg", "adversarial": "vanilla"}
-IN_PARTS = {"network": "rrdb", "opponent": "unet", "adversarial": "hinge", "accumulate": 2, "recompute": True}
+IN_PARTS = {
+    "network": "rrdb",
+    "opponent": "unet",
+    "adversarial": "hinge",
+    "accumulate": 2,
+    "recompute": True,
+    "freeze": ["conv_first"],
+    "rate": 0.5,
+}
 RECIPE = RELATIVISTIC | {"store": "recipe"}
 HELD_BACK = {"pause_above": 0.51, "r1": 10.0, "r2": 10.0, "penalty_every": 2, "noise": 0.1, "augment_target": 0.1}
 STABILIZED = {"network": "compact", "opponent": "unet", "adversarial": "hinge", "stabilization": HELD_BACK, "losses": [{"name": "ldl"}]}
@@ -58,6 +66,8 @@ def train(folder: Path, batch: int, kind: dict[str, Any]) -> tuple[list[dict[str
         ],
         **{f"train.stabilization.{key}": value for key, value in kind.get("stabilization", {}).items()},
         "train.grad_clip": 1.0,
+        "train.freeze": kind.get("freeze", []),
+        "train.first_layer_rate": kind.get("rate", 1.0),
         "train.learning_rate": 1e-4,
         "train.discriminator.learning_rate": 1e-4,
         "model": {"name": name, **GENERATORS[name]},
