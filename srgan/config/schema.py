@@ -14,7 +14,7 @@ from srgan.config.choice import entry_of
 from srgan.config.data import Data, Prepare
 from srgan.config.delivery import Evaluate, Export, Promote, Register
 from srgan.config.networks import NETWORKS, Model
-from srgan.config.recipe import names_of, steps_of
+from srgan.config.recipe import names_of, removes_colour, steps_of
 from srgan.config.renamed import origin, rename
 from srgan.config.training import Pretrain, Runtime, Train
 from srgan.utils.addresses import without_secrets
@@ -57,6 +57,8 @@ class Params(Section):
             if any(side % multiple for side in getattr(self, stage).patch_sizes):
                 of = "" if padded == 1 else f" times {padded}, for {self.model.name}"
                 refuse(f"{stage}.patch_size", f"must be a multiple of prepare.scale ({self.prepare.scale}){of}")
+            if getattr(self, stage).cutblur and (self.prepare.scale > 1 or removes_colour(map(to_dict, steps_of(self.prepare.recipe)))):
+                refuse(f"{stage}.cutblur", "needs prepare.scale 1 and a recipe that keeps the colours. Use cutmix")
             if getattr(self, stage).precision == "fp16" and not network.supports_half(self.model):
                 refuse(f"{stage}.precision", f"fp16 is not supported by {self.model.name}")
             if getattr(self.runtime, stage).activation_checkpointing and not network.activation_checkpointing:

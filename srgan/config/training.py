@@ -73,6 +73,8 @@ class Optimization(Section):
     gradient_accumulation: int = option(1, "gradient accumulation steps. More steps use less memory", ge=1)
     patch_size: Stepwise = option(96, "side of an HR patch in pixels, or sides with the first step of each: {0: 64, 10000: 96}")
     color_jitter: float = option(0.0, "each colour of a patch is scaled by a random factor between 1 minus this and 1", ge=0, lt=1)
+    cutmix: float = option(0.0, "probability that a rectangle of a patch shows another place (CutMix), for small data sets", ge=0, le=1)
+    cutblur: float = option(0.0, "probability that a rectangle of the input shows the original (CutBlur), at scale 1", ge=0, le=1)
     learning_rate: float = option(1.0e-3, "learning rate of the generator", gt=0)
     freeze: tuple[Annotated[str, Field(min_length=1)], ...] = option(
         (), "layers of the generator that keep their weights, by name, or [all but tail]. Empty trains all"

@@ -12,9 +12,11 @@ import torch
 
 from srgan.config.stepwise import at_step, by_step
 from srgan.data.packed_store import Store
+from srgan.data.rectangles import draw_rectangles, inside
 from srgan.utils.errors import SrganError
 
-COLORS, AUGMENTATION, NOISE = 1, 3, 4  # streams of random numbers of a step. The positions have none and the recipe has 2
+# Streams of random numbers of a step. The positions have none and the recipe has 2.
+COLORS, AUGMENTATION, NOISE, CUTMIX, CUTBLUR = 1, 3, 4, 5, 6
 UPLOAD_BYTES = 1 << 28  # pixels copied to the device at a time
 DEVICE_SHARE = 0.5  # largest share of the device's free memory for the pixels. The networks need the rest
 
@@ -30,16 +32,25 @@ class PatchSampler:
         seed: batches depend on the seed, the step, the rank and the number of processes only.
         rank: index of this process.
         processes: number of processes that train together. A step has `processes * batch_size` patches.
+        cutmix: probability that a rectangle of a patch shows a patch of another place, in HR and LR alike (CutMix: Yun et al. 2019,
+            https://arxiv.org/abs/1905.04899. For super-resolution: Yoo et al. 2020, https://arxiv.org/abs/2004.00448). Not in step 0.
 
     Raises:
         SrganError: no image is as large as the largest patch.
     """
 
     def __init__(
-        self, store: Store, batch_size: int, patch_size: int | dict[int, int], seed: int, rank: int = 0, processes: int = 1
+        self,
+        store: Store,
+        batch_size: int,
+        patch_size: int | dict[int, int],
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        cutmix: float = 0.0,
     ) -> None:
         self.store, self.batch_size, self.patch_size, self.seed = store, batch_size, patch_size, seed
-        self.rank, self.processes = rank, processes
+        self.rank, self.processes, self.cutmix = rank, processes, cutmix
         self._share, self._all = slice(rank * batch_size, (rank + 1) * batch_size), processes * batch_size
         needed = max(by_step(patch_size).values())
         self.eligible_images = [i for i, image in enumerate(store.hr) if min(image.shape[:2]) >= needed]
@@ -60,7 +71,18 @@ class PatchSampler:
 
         The image is drawn first and uniformly. The position, the symmetry and the variant follow.
         """
-        random = np.random.default_rng((self.seed, step))
+        return self._positions(np.random.default_rng((self.seed, step)), step)
+
+    def sample_donors(self, step: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        """Return what CutMix adds to the patches of a step: patches as of `sample_positions`, and the rectangle of each that is used.
+
+        The rectangles are `(N, 4)` in LR pixels, see `srgan.data.rectangles.draw_rectangles`.
+        """
+        random = self._random(step, CUTMIX)
+        rectangles = draw_rectangles(random, self._all, self.side(step) // self.store.scale, self.cutmix)
+        return self._positions(random, step), rectangles[self._share]
+
+    def _positions(self, random: np.random.Generator, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         drawn = random.integers(len(self._eligible), size=self._all)
         top, left = random.integers(self._lr_sizes[drawn] - self.side(step) // self.store.scale + 1).T
         symmetry, variant = (random.integers(count, size=self._all) for count in (8, max(self.store.variants, 1)))
@@ -72,12 +94,23 @@ class PatchSampler:
 
         There is no LR if the store has none. `degrade` then makes it.
         """
-        scale, hr_side = self.store.scale, self.side(step)
-        lr_side = hr_side // scale
-        hr_batch = np.empty((self.batch_size, hr_side, hr_side, 3), np.uint8)
-        lr_batch = np.empty((self.batch_size, lr_side, lr_side, 3), np.uint8)
-        positions = zip(*(values.tolist() for values in self.sample_positions(step)), strict=True)
-        for n, (image, top, left, symmetry, variant) in enumerate(positions):
+        batch = self._cut(self.sample_positions(step), self.side(step))
+        if self.cutmix and step:
+            positions, rectangles = self.sample_donors(step)
+            mixed = np.flatnonzero(rectangles[:, 1] > rectangles[:, 0])
+            donors = self._cut(tuple(values[mixed] for values in positions), self.side(step))
+            for own, other, scale in zip(batch, donors, (self.store.scale, 1), strict=False):
+                for n, donor in zip(mixed, other, strict=True):
+                    top, bottom, left, right = scale * rectangles[n]
+                    own[n, top:bottom, left:right] = donor[top:bottom, left:right]
+        return batch
+
+    def _cut(self, positions: tuple[np.ndarray, ...], hr_side: int) -> tuple[np.ndarray, ...]:
+        """Return the HR and LR patches at these positions."""
+        scale, lr_side, count = self.store.scale, hr_side // self.store.scale, len(positions[0])
+        hr_batch = np.empty((count, hr_side, hr_side, 3), np.uint8)
+        lr_batch = np.empty((count, lr_side, lr_side, 3), np.uint8)
+        for n, (image, top, left, symmetry, variant) in enumerate(zip(*(values.tolist() for values in positions), strict=True)):
             if self.store.variants:
                 lr_image = self.store.lr_variants[image][variant]
                 _dihedral(lr_image[top : top + lr_side, left : left + lr_side], symmetry, lr_batch[n])
@@ -120,6 +153,31 @@ class PatchSampler:
 
     def _random(self, step: int, stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, step, stream))
+
+    def finish(self, images: list[torch.Tensor], step: int, jitter: float, cutblur: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the HR and LR images that a network sees in a step, `(N, 3, H, W)` float32 in 0..1.
+
+        Args:
+            images: HR and LR patches of the step, or HR patches alone, float32 in 0..1.
+            step: of the training.
+            jitter: see `color_gains`. The LR patches stay those of the HR patches, because the gains are linear.
+            cutblur: probability that a rectangle of the input shows the HR patch, or all except a rectangle (CutBlur: Yoo et al. 2020,
+                https://arxiv.org/abs/2004.00448). The scale must be 1. A network learns where it has to change the input.
+        """
+        if jitter:
+            gains = torch.from_numpy(self.color_gains(step, jitter)).to(images[0].device, non_blocking=True)[:, :, None, None]
+            images = [image * gains for image in images]
+        hr_image, lr_image = images if len(images) == 2 else (images[0], self.degrade(images[0], step))
+        if cutblur:
+            random = self._random(step, CUTBLUR)
+            rectangles = draw_rectangles(random, self._all, self.side(step), cutblur)
+            outside = random.integers(2, size=self._all).astype(bool) & (rectangles[:, 1] > rectangles[:, 0])
+            shown, inverted = (
+                torch.from_numpy(drawn[self._share]).to(hr_image.device, non_blocking=True) for drawn in (rectangles, outside)
+            )
+            shown = inside(shown, self.side(step)) ^ inverted[:, None, None]
+            lr_image = torch.where(shown[:, None], hr_image, lr_image)
+        return hr_image, lr_image
 
 
 _FLIPS = {1: 0, 2: 1, 3: -1}  # OpenCV's codes: vertical, horizontal, both
@@ -165,9 +223,19 @@ class GpuPatchSampler:
 
     def __call__(self, step: int) -> tuple[torch.Tensor, ...]:
         """Return the batch of a step on the device, as `PatchSampler` does."""
-        positions = torch.from_numpy(np.stack(self.patches.sample_positions(step))).to(self.device, non_blocking=True)
-        image, top, left, symmetry, variant = positions
-        scale, side = self.patches.store.scale, self.patches.side(step)
+        side, scale = self.patches.side(step), self.patches.store.scale
+        batch = self._patches(self.patches.sample_positions(step), side)
+        if self.patches.cutmix and step:
+            positions, rectangles = self.patches.sample_donors(step)
+            donors, mixed = self._patches(positions, side), torch.from_numpy(rectangles).to(self.device, non_blocking=True)
+            masks = inside(mixed * scale, side), inside(mixed, side // scale)
+            batch = tuple(torch.where(mask[..., None], donor, own) for mask, donor, own in zip(masks, donors, batch, strict=False))
+        return batch
+
+    def _patches(self, drawn: tuple[np.ndarray, ...], side: int) -> tuple[torch.Tensor, ...]:
+        """Return the HR and LR patches at these positions."""
+        image, top, left, symmetry, variant = torch.from_numpy(np.stack(drawn)).to(self.device, non_blocking=True)
+        scale = self.patches.store.scale
         hr_batch = self._cut(self.starts[0][image], self.widths[0][image], top * scale, left * scale, symmetry, side)
         if not self.patches.store.variants:
             return (hr_batch,)

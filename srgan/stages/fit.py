@@ -89,7 +89,8 @@ def fit(
         out = project.pretrained if stage == "pretrain" else project.generator
         out.parent.mkdir(parents=True, exist_ok=True)
         store = Store(project.prepared)
-        sampler = PatchSampler(store, options.batch_size, options.patch_size, options.seed, process_group.rank(), process_group.size())
+        patches = options.batch_size, options.patch_size, options.seed, process_group.rank(), process_group.size()
+        sampler = PatchSampler(store, *patches, options.cutmix)
         scorers = _open_scorers(options, networks.generator.keep_luma)
         validation = pairs(project.prepared, "validation")
         trainer = Trainer(options, runtime, networks.generator, networks.discriminator, sampler, validation, scorers)

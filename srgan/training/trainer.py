@@ -177,7 +177,7 @@ class Trainer:
         for network in self.networks.values():
             network.set_learning_rate(learning_rate(step, self.options, network.max_lr) * self.lr_factor)
         self.divergence.number.fill_(step)
-        batch = self.batch(step, self.options.color_jitter)
+        batch = self.batch(step, self.options.color_jitter, self.options.cutblur)
         draws, exception = self.stabilizer.draw(step, batch[0].shape[-1]) if self.stabilizer else ([], {})
         values, *self.last_batch = (self.graph or self._update)(*batch, *draws, **exception)
         self.ema.finish_step()
@@ -218,18 +218,14 @@ class Trainer:
         self.divergence.update(values, values[f"loss_{self.objective.pixel}"])
         return values, sr_part, hr_part
 
-    def batch(self, step: int, jitter: float) -> tuple[Tensor, Tensor]:
-        """Return the HR and LR patches of a step, `(N, 3, H, W)` float32 in 0..1, with their colors scaled by up to `jitter`."""
+    def batch(self, step: int, jitter: float, cutblur: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Return the HR and LR patches of a step, see `srgan.data.sampler.PatchSampler.finish`."""
         images = [
             torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2).to(torch.float32, memory_format=self.format).div_(255)
             for pixels in self.batches(step)
         ]
-        if jitter:  # linear, so a bicubic LR patch remains the downscaled HR patch
-            gains = torch.from_numpy(self.sampler.color_gains(step, jitter)).to(self.device, non_blocking=True)[:, :, None, None]
-            images = [image * gains for image in images]
-        if len(images) == 1:
-            images.append(self.sampler.degrade(images[0], step).to(memory_format=self.format))
-        return images[0], images[1]
+        hr_image, lr_image = self.sampler.finish(images, step, jitter, cutblur)
+        return hr_image, lr_image.to(memory_format=self.format)
 
     # -- around the loop ------------------------------------------------------------------------------------------------
 

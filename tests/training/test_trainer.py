@@ -255,6 +255,18 @@ def test_what_changes_within_a_training_resumes_in_the_same_weights(world, chang
     assert not equal(fit(world, "train", "plain"), expected)
 
 
+def test_the_options_of_the_augmentation_reach_the_batches(world):
+    store = make_store(world[0], scale=1, recipe=Recipe("gaussian-20"), variants=2)
+    options = schema.load(write_params(world[0], {"prepare.scale": 1, "pretrain.cutblur": 1.0})).pretrain
+    generator, runtime = build_generator("compact", scale=1, features=4, depth=0), schema.Params().runtime.pretrain
+    subject = Trainer(options, runtime, generator, None, PatchSampler(store, 4, 16, 0), [])
+    seen = []
+    subject._update = lambda *images: seen.append(images) or ({"loss": torch.zeros(())}, *images)
+    subject.step(1)
+    assert torch.equal(seen[0][1], subject.batch(1, options.color_jitter, cutblur=1.0)[1])
+    assert not torch.equal(seen[0][1], subject.batch(1, options.color_jitter)[1])
+
+
 def test_patches_grow_at_their_steps(world):
     subject = trainer(world, "train", GROWING)
     sides = []
