@@ -80,6 +80,8 @@ def train(folder: Path, batch: int, kind: dict[str, Any]) -> tuple[list[dict[str
     store = Store(folder / str(kind.get("store", "")))
     crops = PatchSampler(store, batch, options.patch_size, options.seed, process_group.rank(), process_group.size())
     subject = Trainer(options, params.runtime.train, generator, discriminator, crops, [])
+    if subject.stabilizer:
+        subject.stabilizer.accuracy.fill_(0.9)  # the discriminator pauses and the augmentation grows
     rows = []
     for step in range(1, STEPS + 1):
         subject.step(step)

@@ -17,7 +17,7 @@ from srgan.utils.errors import SrganError
 from tests.data.test_packed_store import make_store
 from tests.helpers.project import write_params
 from tests.training.test_cuda_graph import assert_equal_states, changes, graphs, steps  # noqa: F401 - a fixture
-from tests.training.test_trainer import equal, fit, interrupt, trainer, weights, world  # noqa: F401 - a fixture
+from tests.training.test_trainer import equal, fit, go, interrupt, trainer, weights, world  # noqa: F401 - a fixture
 
 CPU = torch.device("cpu")
 ALL = {"pause_above": 0.51, "r1": 0.1, "r2": 0.1, "penalty_every": 2, "noise": 0.1, "augment_target": 0.1}
@@ -151,13 +151,19 @@ def test_the_augmentation_grows_with_overfitting_and_shrinks_again(world):
 
 def test_a_killed_training_with_all_methods_ends_in_the_same_weights(world):
     more = section(**ALL) | {"train.gradient_accumulation": 2}
-    expected = fit(world, "train", "straight", more)
-    interrupt(trainer(world, "train", more), world[0] / "broken", 3)
-    resumed = trainer(world, "train", more)
+
+    def strong():
+        subject = trainer(world, "train", more)
+        subject.stabilizer.accuracy.fill_(0.9)  # the discriminator pauses and the augmentation grows
+        return subject
+
+    straight = strong()
+    expected = go(straight, world[0] / "straight")
+    assert all(row["discriminator_paused"] and row["augmentation"] for row in straight.history)
+    interrupt(strong(), world[0] / "broken", 3)
     assert equal(fit(world, "train", "broken", more), expected)
     for suffix in (".csv", "_validation.csv"):
         assert (world[0] / f"broken{suffix}").read_bytes() == (world[0] / f"straight{suffix}").read_bytes()
-    assert resumed.stabilizer.accuracy.tolist() == [0.5, 0.5]
 
 
 def test_each_method_changes_the_training(world):
@@ -180,10 +186,13 @@ def test_all_methods_work_in_half_precision(world, precision):
 
 def test_a_graph_contains_all_methods_and_leaves_out_the_steps_with_a_penalty(world, graphs):
     more = changes("train", **section(**(ALL | {"penalty_every": 5})))
-    plain = steps(trainer(world, "train", more), 1, 12)
-    subject = steps(trainer(world, "train", more | {"runtime.train.cuda_graph": True}), 1, 12)
+    plain, subject = trainer(world, "train", more), trainer(world, "train", more | {"runtime.train.cuda_graph": True})
+    for each in (plain, subject):
+        each.stabilizer.accuracy.fill_(0.9)
+        steps(each, 1, 12)
     assert (graphs[-1].captures, graphs[-1].replays) == (1, 12 - WARMUP_STEPS - 2)  # steps 5 and 10 have a penalty
     assert float(plain.running_sums["discriminator_paused"]) > 0
+    assert float(plain.running_sums["augmentation"]) > 0
     assert_equal_states(subject, plain)
 
 
