@@ -23,6 +23,7 @@ SUBJECTS += [
     pytest.param("compact", SMALL["compact"] | {"scale": 1, "unshuffle": 2}, marks=pytest.mark.slow, id="compact-unshuffle"),
     pytest.param("srresnet", SMALL["srresnet"] | {"upsampling": "nearest"}, marks=pytest.mark.slow, id="srresnet-nearest"),
     pytest.param("srresnet", SMALL["srresnet"] | {"upsampling": "transposed"}, marks=pytest.mark.slow, id="srresnet-transposed"),
+    pytest.param("realplksr", SMALL["realplksr"] | {"normalization": "group"}, marks=pytest.mark.slow, id="realplksr-group"),
     pytest.param("nafnet", SMALL["nafnet"] | {"unshuffle": 2}, marks=pytest.mark.slow, id="nafnet-unshuffle"),
     pytest.param("span", SMALL["span"] | {"norm": True}, marks=pytest.mark.slow, id="span-norm"),
 ]
@@ -74,13 +75,6 @@ def test_ncnn_and_torch_agree_at_any_size(tmp_path, name, config):
 def test_networks_that_ncnn_cannot_run_are_refused_with_the_operation(tmp_path, name, config, operation):
     with pytest.raises(SrganError, match=rf"no operation .*{operation}.* for {name}"):
         ncnn.export_ncnn(tmp_path / "m.param", network(name, **SMALL[name] | config))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif("realplksr" not in SMALL, reason="the network is not registered")
-def test_ncnn_runs_realplksr_with_a_pixel_shuffle(tmp_path):
-    model = network("realplksr", **SMALL.get("realplksr", {}) | {"upsampling": "pixelshuffle"})
-    assert ncnn.export_ncnn(tmp_path / "m.param", model) < 1e-4
 
 
 def test_an_operation_that_ncnn_lacks_is_named(tmp_path):
