@@ -117,12 +117,11 @@ def _parameter_problems(track: Track, params: Params) -> list[str]:
     """Return what no entry of a track may set."""
     found = []
     for stage in track.stages:
-        options, runtime = identity(getattr(params, stage)), getattr(params.runtime, stage)
-        found += [
-            f"{stage}.{key} is set, the track starts from random weights" for key in ("pretrained", "continue_from") if key in options
-        ]
-        if runtime.nproc_per_node > 1:
-            found.append(f"runtime.{stage}.nproc_per_node is {runtime.nproc_per_node}, the track has one process")
+        options = schema.flatten(identity(getattr(params, stage)))
+        foreign = [key for key in options if key.rpartition(".")[2] in ("pretrained", "continue_from")]
+        found += [f"{stage}.{key} is set, the track starts from random weights" for key in foreign]
+        if (processes := getattr(params.runtime, stage).nproc_per_node) > 1:
+            found.append(f"runtime.{stage}.nproc_per_node is {processes}, the track has one process")
     return found
 
 

@@ -238,13 +238,14 @@ def test_a_run_does_not_continue_with_other_code_or_parameters(entering):
     ("changes", "message"),
     [
         ({"pretrain.pretrained": "own.safetensors"}, "pretrain.pretrained is set, the track starts from random weights"),
+        ({"train.discriminator.pretrained": "own.pth"}, "train.discriminator.pretrained is set, the track starts from random weights"),
         ({"runtime.pretrain.nproc_per_node": 2}, "the track has one process"),
     ],
 )
 def test_a_head_start_is_refused(entering, tmp_path, changes, message):
     entering_params, entering.params = entering.params, write_params(tmp_path, changes)
     with pytest.raises(SrganError, match=message):
-        entering.run()
+        entering.run(stages=("pretrain", "train"))
     entering.params = entering_params
 
 
