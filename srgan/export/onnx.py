@@ -13,7 +13,6 @@ import onnx
 import onnxruntime
 import onnxscript.optimizer
 import torch
-from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 from torch import nn
 
 from srgan import __version__
@@ -114,7 +113,7 @@ def memory_per_pixel(proto: onnx.ModelProto) -> int:
     graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
     sizes = _sizes(graph)
     if not all(sizes.get(name) for node in graph.node for name in node.output):  # it computes no quotients and ranges
-        graph = SymbolicShapeInference.infer_shapes(proto, auto_merge=True).graph
+        graph = onnx.shape_inference.infer_shapes(onnxscript.optimizer.optimize(proto), strict_mode=True, data_prop=True).graph
         sizes = _sizes(graph)
     last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
     held, most = 3 * side**2, 0

@@ -11,7 +11,10 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from srgan.export.onnx import export_onnx
 from srgan.inference.upscaler import Upscaler
+from srgan.models.registry import build_generator
+from tests.export.test_onnx import SMALL
 from tests.helpers.commands import environment
 from tests.helpers.project import ROOT, write_colorizer, write_model
 
@@ -21,7 +24,7 @@ NODE = """
 import { readFileSync, writeFileSync } from "node:fs";
 import { upscale } from "./example.mjs";
 const { data, ...size } = JSON.parse(readFileSync("image.json"));
-for (const [name, gray] of [["x4", false], ["color", true]]) {
+for (const [name, gray] of [["x4", false], ["color", true], ["dysample", false], ["swinir", false]]) {
   const result = await upscale(new Uint8Array(readFileSync(`${name}.onnx`)), { data: Uint8ClampedArray.from(data), ...size }, gray);
   writeFileSync(`${name}.json`, JSON.stringify({ ...result, data: Array.from(result.data) }));
 }
@@ -84,12 +87,15 @@ def test_the_javascript_example_runs(model, colorizer, tmp_path, pytestconfig):
     shutil.copy(ROOT / "docs" / "example.mjs", tmp_path)
     shutil.copy(model, tmp_path / "x4.onnx")
     shutil.copy(colorizer, tmp_path / "color.onnx")
+    options = SMALL["realplksr"] | {"upsampling": "dysample"}
+    export_onnx(tmp_path / "dysample.onnx", build_generator("realplksr", scale=2, **options).eval(), {})
+    export_onnx(tmp_path / "swinir.onnx", build_generator("swinir", scale=2, **SMALL["swinir"]).eval(), {})
     (tmp_path / "run.mjs").write_text(NODE)
     rgba = np.dstack([IMAGE, np.full(IMAGE.shape[:2], 255, np.uint8)])
     (tmp_path / "image.json").write_text(json.dumps({"data": rgba.ravel().tolist(), "width": 20, "height": 15}))
     subprocess.run(["node", "run.mjs"], cwd=tmp_path, check=True, timeout=100)
-    for path in (model, colorizer):
-        result = json.loads((tmp_path / ("x4.json" if path == model else "color.json")).read_text())
+    for name in ("x4", "color", "dysample", "swinir"):
+        result = json.loads((tmp_path / f"{name}.json").read_text())
         pixels = np.array(result["data"]).reshape(result["height"], result["width"], 4)
-        assert np.abs(pixels[..., :3] - Upscaler(path).upscale(IMAGE).astype(int)).max() <= 1
+        assert np.abs(pixels[..., :3] - Upscaler(tmp_path / f"{name}.onnx").upscale(IMAGE).astype(int)).max() <= 1
         assert (pixels[..., 3] == 255).all()
