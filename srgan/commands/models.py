@@ -28,7 +28,7 @@ def compare(
         list[str],
         typer.Argument(
             metavar="RUN",
-            help="`workspace`, a git revision, a DVC experiment, name or id of an MLflow run, models:/NAME@ALIAS or an .onnx file.",
+            help="`workspace`, a git revision, a DVC experiment, name or id of an MLflow run, models:/NAME@ALIAS, .onnx file or weights.",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", parser=Path, metavar="FILE", help="The page to write.")] = Path(

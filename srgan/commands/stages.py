@@ -102,6 +102,9 @@ def export(
     ] = None,
     name: Annotated[str, typer.Option(metavar="TEXT", help="The model's name for a checkpoint. Default: the file's name.")] = "",
     licence: Annotated[str, typer.Option("--license", metavar="TEXT", help="The license of a checkpoint's weights.")] = "",
+    origin: Annotated[
+        str, typer.Option(metavar="TEXT", help="Author and address of a checkpoint's weights, if they are of a third party.")
+    ] = "",
     plain: Annotated[bool, typer.Option("--plain", help="For a checkpoint: do not optimize the graph.")] = False,
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
@@ -112,20 +115,21 @@ def export(
         raise SrganError("--to always optimizes the graph. Leave out --plain")
     checkpoint = checkpoint or weights
     if formats:
-        _convert(formats, checkpoint, output, name, licence, params)
+        _convert(formats, checkpoint, output, name, licence, origin, params)
         return
     if checkpoint:
         from srgan.export import checkpoints
 
-        checkpoints.export_checkpoint(checkpoint, output, name, licence, not plain)
+        checkpoints.export_checkpoint(checkpoint, output, name, licence, not plain, origin)
         return
-    for flag, value in {"output": output, "name": name, "license": licence, "plain": plain}.items():
+    given = {"output": output, "name": name, "license": licence, "origin": origin, "plain": plain}
+    for flag, value in given.items():
         if value:
             raise SrganError(f"--{flag} is for a checkpoint. For the pipeline it is set in {params}, under export")
     _run("export", params)
 
 
-def _convert(formats: str, weights: Path | None, output: Path | None, name: str, licence: str, params: Path) -> None:
+def _convert(formats: str, weights: Path | None, output: Path | None, name: str, licence: str, origin: str, params: Path) -> None:
     from srgan.config import schema
     from srgan.config.project import Project
     from srgan.export import checkpoints
@@ -135,7 +139,7 @@ def _convert(formats: str, weights: Path | None, output: Path | None, name: str,
     if not weights:
         options = schema.load(params).export
         weights, name, licence = Project().generator, name or options.name, licence or options.license
-    checkpoints.convert(weights, formats, output, name, licence)
+    checkpoints.convert(weights, formats, output, name, licence, origin)
 
 
 @app.command()

@@ -45,7 +45,8 @@ def upscale(
         typer.Option(
             parser=str,
             metavar="MODEL",
-            help="An .onnx file, or models:/NAME@ALIAS of MLflow's registry. Default: the model that the pipeline exported.",
+            help="An .onnx file, weights (.safetensors, .pth) or models:/NAME@ALIAS of MLflow's registry. "
+            "Default: the model that the pipeline exported.",
         ),
     ] = None,
     provider: Annotated[Provider, typer.Option(help="What runs the model. `auto` is CUDA where it works, else the CPU.")] = "auto",

@@ -9,13 +9,16 @@ from srgan.config.base import Section, option, refuse
 from srgan.config.choice import RegisteredName
 
 FILE_NAME = r"^[A-Za-z0-9_.]+$"
+UNSPECIFIED = "unspecified"
 
 
 class Export(Section):
     """The ONNX file."""
 
     name: str = option("demo", "part of the file name {scale}x-{name}-{model.name}-fp32.onnx", pattern=FILE_NAME)
-    license: str = option("unspecified", "license of the weights in the metadata of the file", min_length=1)
+    license: str = option(UNSPECIFIED, "license of the weights in the metadata of the file", min_length=1)
+    origin: str = option(UNSPECIFIED, "author and address of the weights in pretrain.pretrained if they are of a third party", min_length=1)
+    origin_license: str = option(UNSPECIFIED, "license of these weights", min_length=1)
     optimize_graph: bool = option(True, "fold layers for speed with the same results")
     fp16: bool = option(True, "write models/reduced/...-fp16.onnx for GPUs unless it loses more than 0.05 dB")
     int8: bool = option(False, "write models/reduced/...-int8.onnx")

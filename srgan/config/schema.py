@@ -12,7 +12,7 @@ from srgan.config import messages, yaml
 from srgan.config.base import Section, option, refuse, section
 from srgan.config.choice import entry_of
 from srgan.config.data import Data, Prepare
-from srgan.config.delivery import Evaluate, Export, Promote, Register
+from srgan.config.delivery import UNSPECIFIED, Evaluate, Export, Promote, Register
 from srgan.config.networks import NETWORKS, Model
 from srgan.config.recipe import names_of, removes_colour, steps_of
 from srgan.config.renamed import origin, rename
@@ -46,7 +46,12 @@ class Params(Section):
         if not self.data.test and not self.prepare.test:
             refuse("data.test", "needs a data set, or prepare.test a share above 0")
         network = entry_of(NETWORKS, self.model.name)
-        if self.prepare.scale not in network.scales:
+        if network.from_weights and self.pretrain.pretrained == "scratch":
+            refuse("pretrain.pretrained", f"must name a file of weights, from which {self.model.name} builds the network")
+        for key, meaning in (("origin", "author and address"), ("origin_license", "license")):
+            if network.from_weights and getattr(self.export, key) == UNSPECIFIED:
+                refuse(f"export.{key}", f"must name the {meaning} of the weights in pretrain.pretrained")
+        if not network.from_weights and self.prepare.scale not in network.scales:
             *scales, last = map(str, network.scales)
             refuse("prepare.scale", f"must be {' or '.join([', '.join(scales), last] if scales else [last])} for {self.model.name}")
         if self.prepare.scale > 1 and "downscale" not in names_of(steps_of(self.prepare.recipe)):

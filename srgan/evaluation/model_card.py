@@ -47,6 +47,7 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
         megabytes=f"{exported['bytes'] / 1e6:.1f}",
         metadata=metadata,
         starts=[escaped(sentence) for sentence in lineage.starts(metadata)],
+        escaped=escaped,
         lineage=lineage.sentences(metadata),
         recipe=escaped(recipe_of(manifest)),
         bicubic="recipe" not in manifest,

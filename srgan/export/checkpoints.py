@@ -9,18 +9,20 @@ from tempfile import TemporaryDirectory
 from srgan.export.base import Source
 from srgan.export.onnx import export_onnx, file_name
 from srgan.export.registry import select_formats
-from srgan.models import pretrained
-from srgan.models.checkpoints import restore, save_generator
+from srgan.inference.weights import described, read_weights
+from srgan.models.checkpoints import save_generator
 from srgan.models.network import Generator
 from srgan.models.registry import architecture_of
-from srgan.models.weights_file import read_metadata
+from srgan.models.weights_file import is_foreign
 from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 
 log = logging.getLogger(__name__)
 
 
-def export_checkpoint(checkpoint: Path, output: Path | None = None, name: str = "", license: str = "", optimize_graph: bool = True) -> Path:
+def export_checkpoint(
+    checkpoint: Path, output: Path | None = None, name: str = "", license: str = "", optimize_graph: bool = True, origin: str = ""
+) -> Path:
     """Write weights as an `.onnx` file of contract 1.
 
     Args:
@@ -29,6 +31,7 @@ def export_checkpoint(checkpoint: Path, output: Path | None = None, name: str = 
         name: part of the name of the file. By default the name of the checkpoint.
         license: of the weights, if it is not part of the checkpoint.
         optimize_graph: see `srgan.export.onnx.export_onnx`.
+        origin: author and address of the weights, if they are of a third party.
 
     Returns:
         The new file.
@@ -36,16 +39,16 @@ def export_checkpoint(checkpoint: Path, output: Path | None = None, name: str = 
     Raises:
         SrganError: `checkpoint` is unreadable, or holds no known network.
     """
-    generator, described = open_weights(checkpoint, name, license)
+    generator, metadata = open_weights(checkpoint, name, license, origin)
     arch, _ = architecture_of(generator)
-    output = output or checkpoint.with_name(file_name(generator.scale, described["sr.name"], arch))
-    result = export_onnx(output, generator, described, optimize_graph)
+    output = output or checkpoint.with_name(file_name(generator.scale, metadata["sr.name"], arch))
+    result = export_onnx(output, generator, metadata, optimize_graph)
     size, worst = result["bytes"] / 1e6, max(result["max_difference"].values())
     log.info("%s: %s x%d, %.1f MB, at most %.1e from torch", output, arch, generator.scale, size, worst)
     return output
 
 
-def convert(weights: Path, formats: str, folder: Path, name: str = "", license: str = "") -> list[Path]:
+def convert(weights: Path, formats: str, folder: Path, name: str = "", license: str = "", origin: str = "") -> list[Path]:
     """Write weights in several formats.
 
     Args:
@@ -54,6 +57,7 @@ def convert(weights: Path, formats: str, folder: Path, name: str = "", license: 
         folder: gets the files. It is made if it is missing.
         name: part of the names of the files. By default the name of `weights`.
         license: of the weights, if it is not part of the file.
+        origin: as for `export_checkpoint`.
 
     Returns:
         The new files.
@@ -62,7 +66,7 @@ def convert(weights: Path, formats: str, folder: Path, name: str = "", license: 
         SrganError: `weights` is unreadable, a format is unknown, or formats could not be written. The others are written before.
     """
     wanted = select_formats(formats)
-    generator, metadata = open_weights(weights, name, license)
+    generator, metadata = open_weights(weights, name, license, origin)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     failures = []
@@ -96,7 +100,7 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
     Raises:
         SrganError: a file is unreadable, or the networks differ.
     """
-    (mixed, ours), (other, theirs) = _opened(first), _opened(second)
+    (mixed, ours), (other, theirs) = read_weights(first), read_weights(second)
     (name, config), (other_name, other_config) = architecture_of(mixed), architecture_of(other)
     if (name, config) != (other_name, other_config):
         raise SrganError(f"{first} holds {name} {config}, {second} holds {other_name} {other_config}. The networks differ")
@@ -113,16 +117,11 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
     log.info("%s: %g of %s and %g of %s. Export it with: srgan export %s", output, 1 - alpha, first, alpha, second, output)
 
 
-def open_weights(weights: Path, name: str, license: str) -> tuple[Generator, dict[str, str]]:
+def open_weights(weights: Path, name: str, license: str, origin: str = "") -> tuple[Generator, dict[str, str]]:
     """Return the network of a file of weights and the metadata of its exports. The arguments are those of `convert`."""
-    generator, metadata = _opened(weights)
-    # Most third-party checkpoints are GANs. A GAN is assumed, so that its images are marked as generated.
-    described = {"sr.objective": "gan", "sr.license": license or "unknown"} | metadata | ({"sr.license": license} if license else {})
-    name = re.sub(r"[^A-Za-z0-9_.]", "_", name or weights.stem)
-    return generator, described | {"sr.name": name, "sr.weights_sha256": sha256(weights)}
-
-
-def _opened(path: Path) -> tuple[Generator, dict[str, str]]:
-    state = pretrained.read_json_or_none(path)
-    metadata = read_metadata(path, "train") if path.suffix == ".safetensors" else {}
-    return restore(state, metadata, path), metadata
+    generator, metadata = read_weights(weights)
+    foreign = is_foreign(metadata)
+    given = {key: text for key, text in {"sr.license": license, "sr.origin": origin if foreign else ""}.items() if text}
+    if foreign and len(given) < 2:
+        log.warning("%s: weights of a third party. Name their license and origin with --license and --origin", weights)
+    return generator, described(weights, metadata) | {"sr.name": re.sub(r"[^A-Za-z0-9_.]", "_", name or weights.stem)} | given

@@ -1,7 +1,6 @@
 """Export of a generator to one `.onnx` file that follows contract 1 (docs/onnx.md)."""
 
 import copy
-import json
 import logging
 import math
 import warnings
@@ -19,12 +18,12 @@ from srgan import __version__
 from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.export.base import Format, Source, deliver
+from srgan.inference import weights
 from srgan.models.network import Generator
-from srgan.models.registry import architecture_of
+from srgan.models.registry import NETWORKS, architecture_of
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_file, require, sha256
 
-CONTRACT = 1
 PRECISIONS = ("fp32", "fp16", "int8")
 OPSET, IR_VERSION = 18, 9  # ONNX Runtime 1.17, which chaiNNer pins, does not load IR 10
 MAX_FOLDED_ELEMENTS = 1 << 30  # more than any weight has
@@ -55,14 +54,14 @@ def export_onnx(path: Path, model: Generator, metadata: dict[str, str], optimize
     Args:
         path: the new file.
         model: generator, `(N, 3, H, W)` in 0..1 to `(N, 3, scale * H, scale * W)`.
-        metadata: `sr.*` entries, in addition to `contract_metadata`.
+        metadata: `sr.*` entries, in addition to `srgan.inference.weights.contract_metadata`.
         optimize_graph: False keeps the graph of the network as it is. It is slower, for comparison.
 
     Returns:
         Size, digest and the largest difference from torch for each of `PROBE_SHAPES`.
 
     Raises:
-        SrganError: the results of the file and of torch differ by more than `TOLERANCE`.
+        SrganError: the results of the file and of torch differ by more than `TOLERANCE`, or a network of spandrel cannot be exported.
 
     Example:
         >>> from pathlib import Path
@@ -71,36 +70,33 @@ def export_onnx(path: Path, model: Generator, metadata: dict[str, str], optimize
         >>> export_onnx(Path("2x-mine-compact-fp32.onnx"), model, metadata)["file"]
         '2x-mine-compact-fp32.onnx'
     """
+    arch, config = architecture_of(model)
+    try:
+        parity = _write_checked(path, model, metadata, optimize_graph)
+    except Exception as error:  # the exporter, the checker and the runtime raise exceptions of any kind
+        if not NETWORKS[arch].from_weights:
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise SrganError(
+            f"export: {config['architecture']} cannot be written as an .onnx file for images of any size ({reason}). "
+            "`srgan upscale --model` and `srgan compare` take the weights themselves"
+        ) from error
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path), "max_difference": parity}
+
+
+def _write_checked(path: Path, model: Generator, metadata: dict[str, str], optimize_graph: bool) -> dict[str, float]:
+    """Write the file. Returns the differences from torch."""
     plain = model.folded()
     proto = _to_proto(plain, optimize_graph)
     if not _sizes(onnx.shape_inference.infer_shapes(_of_size(proto, 64), strict_mode=True, data_prop=True).graph)["output"]:
         _state_size(proto, model.scale)
-    proto = _clean(proto, contract_metadata(plain) | {"sr.memory_per_pixel": str(memory_per_pixel(proto))} | metadata)
+    known = NETWORKS[architecture_of(plain)[0]].from_weights
+    memory = weights.memory_per_pixel(plain) if known else memory_per_pixel(proto)
+    proto = _clean(proto, weights.contract_metadata(plain) | {"sr.memory_per_pixel": str(memory)} | metadata)
     with atomic_file(path) as temporary:
         onnx.save_model(proto, temporary, save_as_external_data=False)
         onnx.checker.check_model(temporary, full_check=True)
-        parity = check_parity(temporary, model)
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path), "max_difference": parity}
-
-
-def contract_metadata(model: Generator) -> dict[str, str]:
-    """Return the `sr.*` entries that follow from the network alone."""
-    arch, config = architecture_of(model)
-    colours = {"sr.color_out": "RGB", "sr.keep_luma": "1"} if model.keep_luma else {}
-    return colours | {
-        "sr.contract": str(CONTRACT),
-        "sr.scale": str(model.scale),
-        "sr.arch": arch,
-        "sr.arch_config": json.dumps(config, sort_keys=True),
-        "sr.color": "RGB",
-        "sr.range": "0-1",
-        "sr.receptive_field": str(model.receptive_field),
-        "sr.tile_overlap": str(model.receptive_field),
-        "sr.precision": "fp32",
-        "sr.tool_version": __version__,
-        **({"sr.multiple_of": str(model.multiple_of)} if model.multiple_of > 1 else {}),
-        **({"sr.padding": model.padding} if model.multiple_of > 1 and model.padding != "edge" else {}),
-    }
+        return check_parity(temporary, model)
 
 
 def memory_per_pixel(proto: onnx.ModelProto) -> int:

@@ -46,7 +46,7 @@ def publish(
     Raises:
         SrganError: a fact is missing, the entry breaks a rule of the database, or a file cannot be read or written.
     """
-    generator, metadata = checkpoints.open_weights(weights, name, details.license)
+    generator, metadata = checkpoints.open_weights(weights, name, details.license, details.url)
     license = metadata["sr.license"]
     details = replace(details, license="" if license in UNKNOWN else license)
     required = {"--author ID": details.authors, "--license SPDX": details.license, "--url ADDRESS": details.url}
@@ -55,7 +55,7 @@ def publish(
     identifier = openmodeldb.model_id(generator.scale, metadata["sr.name"])
     # Rules are checked before the conversion, which takes a while. The files are not known yet.
     _refuse(identifier, openmodeldb.entry(generator, identifier, details, [], []) | {"resources": [_SOME_FILE]})
-    files = checkpoints.convert(weights, formats, folder, name, details.license)
+    files = checkpoints.convert(weights, formats, folder, name, details.license, details.url)
     pairs = [_example(generator, metadata, image, folder) for image in images]
     found = openmodeldb.entry(generator, identifier, details, files, pairs)
     _refuse(identifier, found)

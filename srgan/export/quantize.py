@@ -190,7 +190,7 @@ def _psnr(path: Path, pairs: list[Pair], metric: Metric) -> float:
 
 
 def _write_fp16(source: Source, folder: Path, float32_io: bool = True) -> list[Path]:
-    if not NETWORKS[source.arch].half:
+    if not NETWORKS[source.arch].supports_half(source.generator):
         raise SrganError(f"float16 is not supported by {source.arch}")
     path = source.scratch / f"{source.stem}-{'fp16' if float32_io else 'fp16io'}.onnx"
     record = write_fp16(path, float32_file(source), sample_pairs(source), _metric(source), float32_io)

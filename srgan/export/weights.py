@@ -19,7 +19,7 @@ def _write_safetensors(source: Source, folder: Path) -> list[Path]:
 def _write_pth(source: Source, folder: Path) -> list[Path]:
     """Write the weights under ``params_ema``, where the programs of Real-ESRGAN look for them."""
     path = folder / f"{source.stem}.pth"
-    state = {key: value.detach().float().cpu().contiguous() for key, value in source.generator.file_state().items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in source.generator.file_state().items()}
     buffer = io.BytesIO()  # a file would contain its own temporary name
     torch.save({"params_ema": state}, buffer)
     with atomic_file(path) as temporary:

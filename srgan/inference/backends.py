@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 
 from srgan.inference.providers import PROVIDERS
+from srgan.models.weights_file import SUFFIXES
 from srgan.utils import machine
 from srgan.utils.cache import cache_folder
 from srgan.utils.errors import SrganError
@@ -40,10 +41,10 @@ class Engine:
 
 
 def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
-    """Load an `.onnx` file.
+    """Load a model.
 
     Args:
-        path: the file.
+        path: an `.onnx` file, or weights, which PyTorch computes (`srgan.inference.weights`).
         provider: a name in `PROVIDERS`. ``auto`` is CUDA where it works, else the CPU.
         strict: raise an error if `provider` does not work. Otherwise the next best is used.
         threads: threads for one image on the CPU. 0 is one for each core.
@@ -54,14 +55,18 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
     """
     if provider not in PROVIDERS:
         raise SrganError(f"unknown provider '{provider}'. Use one of {', '.join(PROVIDERS)}")
+    if path.suffix in SUFFIXES:
+        from srgan.inference import weights
+
+        return weights.open_with_torch(path, provider, strict)
     if provider == "openvino":
         try:
             return _open_openvino(path, threads)
         except ImportError as error:
-            _fall_back(provider, f"{error}; install it with: pip install openvino", strict)
+            fall_back(provider, f"{error}; install it with: pip install openvino", strict)
     wanted, missing = _execution_providers(provider)
     if missing:
-        _fall_back(provider, missing, strict)
+        fall_back(provider, missing, strict)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or (machine.cores() if machine.quota() else 0)  # ONNX Runtime ignores the quota
     try:
@@ -73,7 +78,7 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
     _check_ports(path, inputs, outputs)
     works = session.get_providers()[0]
     if provider in ("cuda", "tensorrt") and not missing and not works.lower().startswith(provider):
-        _fall_back(provider, f"ONNX Runtime chose {works}", strict)
+        fall_back(provider, f"ONNX Runtime chose {works}", strict)
 
     dtype = TYPES[inputs["input"]]
     run = _in_float32(lambda tensor: session.run(["output"], {"input": tensor})[0], dtype)
@@ -104,7 +109,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _fall_back(provider: str, reason: str, strict: bool) -> None:
+def fall_back(provider: str, reason: str, strict: bool) -> None:
+    """Log that the next best provider is used, or raise an error if `strict` is set."""
     if strict:
         raise SrganError(f"provider {provider} does not work here: {reason}")
     log.warning("provider %s does not work here (%s); the next best is used", provider, reason)

@@ -7,6 +7,7 @@ from srgan.inference.tiling import Padding
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_json_or_none
 
+CONTRACT = "1"  # of files and of `contract_metadata`
 EXPORT = Path("reports", "export.json")  # next to models/: digests of the pipeline's files
 TEXTS = ("sr.arch", "sr.name", "sr.precision", "sr.objective", "sr.tool_version", "sr.train_run")  # for the provenance of images
 MAX_TEXT_LENGTH = 200
@@ -47,7 +48,7 @@ def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
         SrganError: the file is not of contract 1, or an entry is missing or invalid.
     """
     version = metadata.get("sr.contract")
-    if version != "1":
+    if version != CONTRACT:
         raise SrganError(f"{path}: not a model of contract 1 (sr.contract is {version}). Make one with: srgan export CHECKPOINT")
 
     def number(key: str, least: int, most: int) -> int:

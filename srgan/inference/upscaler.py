@@ -1,4 +1,4 @@
-"""Upscale any image with an exported model. Neither torch nor the training code is needed."""
+"""Upscale any image with an exported model. Neither torch nor the training code is needed, except for weights."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ class Upscaler:
     """An exported model that upscales images. Threads may share one.
 
     Args:
-        model: an `.onnx` file of contract 1 (docs/onnx.md), or a function that returns its current path, such as
-            `srgan.tracking.registry.AliasTracker`.
+        model: an `.onnx` file of contract 1 (docs/onnx.md), weights, which PyTorch computes, or a function that returns its current
+            path, such as `srgan.tracking.registry.AliasTracker`.
         provider: what runs the model, a name in `PROVIDERS`. ``auto`` is CUDA where it works, else the CPU. If a provider does not
             work, a warning gives the reason and the CPU is used.
         strict: raise an error instead of that warning.

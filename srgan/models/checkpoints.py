@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from srgan.models import pretrained
+from srgan.config.base import Component
+from srgan.models import pretrained, spandrel
 from srgan.models.network import Discriminator, Generator, Network, State
-from srgan.models.registry import DISCRIMINATORS, NETWORKS
+from srgan.models.registry import DISCRIMINATORS, NETWORKS, architecture_of, create_generator
 from srgan.models.transfer import Transfer, transfer
 from srgan.models.weights_file import DIGEST, damage, digest_of, read_metadata
 from srgan.utils.errors import SrganError
@@ -35,7 +36,7 @@ def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str])
         >>> save_generator("mine.safetensors", build_generator("compact", scale=2, features=8, depth=1), {"sr.name": "mine"})
     """
     weights = model.file_state() if isinstance(model, Generator) else model.state_dict()
-    state = {key: value.detach().float().cpu().contiguous() for key, value in weights.items()}
+    state = {key: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous() for key, value in weights.items()}
     metadata = metadata | ({KEEP_LUMA: "1"} if getattr(model, "keep_luma", False) else {})
     plain = memoryview(save(state))
     metadata = metadata | {DIGEST: digest_of(plain[8 + int.from_bytes(plain[:8], "little") :], metadata)}
@@ -100,7 +101,8 @@ def from_state_dict(state: State, path: str | Path, scale: int | None = None) ->
             problem = str(error)
         except (IndexError, KeyError, ValueError, RuntimeError, NotImplementedError) as error:
             problem = problem or " ".join(str(error).split())
-    raise SrganError(f"{path}: {problem or 'holds no network of ' + ', '.join(NETWORKS)}")
+    extra = "" if spandrel.is_installed() else f". More architectures open after: {spandrel.INSTALL}"
+    raise SrganError(f"{path}: {problem or 'holds no network of ' + ', '.join(NETWORKS)}{extra}")
 
 
 def _fitting(network: Network, state: State, scale: int | None) -> Generator | None:
@@ -118,10 +120,37 @@ def _fitting(network: Network, state: State, scale: int | None) -> Generator | N
             with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # no memory, but seconds to import
                 network.factory(**config).load_state_dict(state)
         model = network.factory(**config)
-        model.load_state_dict(state)
+        if not network.from_weights:
+            model.load_state_dict(state)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"looks like {network.name} {config}, but does not fit: {error}") from error
     return model
+
+
+def new_generator(config: Component, scale: int, keep_luma: bool = False, start: Path | None = None) -> Generator:
+    """Return the generator of a section ``model`` of ``params.yaml``, before a training.
+
+    Args:
+        config: the section.
+        scale: HR size / LR size.
+        keep_luma: see `srgan.models.registry.create_generator`.
+        start: file of weights. Only a network whose layers follow from weights is built from it.
+
+    Raises:
+        SrganError: such a network has no file, or its file is unreadable, holds another network or has another scale.
+    """
+    if not NETWORKS[config.name].from_weights:
+        return create_generator(config, scale, keep_luma)
+    assert start  # the configuration has checked it
+    with torch.device("cpu"):  # its sizes are computed while it is built
+        generator = from_state_dict(pretrained.read_json_or_none(start), start)
+    name, _ = architecture_of(generator)
+    if name != config.name:
+        raise SrganError(f"{start}: holds a network of this project. Set model.name to {name}")
+    if generator.scale != scale:
+        raise SrganError(f"{start}: its scale is {generator.scale}, but prepare.scale is {scale}. Change one of them")
+    generator.keep_luma = keep_luma and scale == 1
+    return generator
 
 
 def load_pretrained(path: str | Path, model: Generator) -> Transfer:

@@ -1,5 +1,6 @@
 """The descriptions of networks: all that the configuration, the export, the docs and the detection from weights need."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,6 +29,7 @@ class Generator(nn.Module):
     optimize_graph = True  # False: compute the layers as they are written, slower
     activation_checkpointing = False  # recompute activations in the backward pass, if the network supports it
     keep_luma = False  # the output gets the luma of the input, so that only colours change. It needs scale 1
+    channels_last = True  # False: it cannot train with tensors in NHWC
 
     def __call__(self, lr_image: Tensor) -> Tensor:
         """Return the output of `forward`, with the luma of the input if `keep_luma` is set."""
@@ -50,13 +52,24 @@ class Generator(nn.Module):
         *_, (last, _) = self.named_parameters()
         return (last.rpartition(".")[0],)
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the class that build this network.
+
+        A keyword-only argument with its default is left out. So an option that a network gets later does not change the descriptions of
+        files.
+        """
+        parameters = inspect.signature(type(self)).parameters.items()
+        return {
+            key: value for key, found in parameters if (value := getattr(self, key)) != found.default or found.kind != found.KEYWORD_ONLY
+        }
+
     def folded(self) -> "Generator":
         """Return the network for use, if it has another form than in training. Both compute the same, up to rounding."""
         return self
 
     def file_state(self) -> State:
         """Return the weights that a file gets: those that third-party programs need, by their names."""
-        return self.state_dict()
+        return {key: value.float() for key, value in self.state_dict().items()}
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,7 @@ class Network:
         half: float16 has enough range for its activations, or a function of its options.
         activation_checkpointing: it supports the attribute of this name, which saves memory and costs time in training.
         convert_keys: rename the keys of third-party checkpoints, given the state dict and the scale, if that is known.
+        from_weights: it is built with its weights, from which its layers follow. `factory` takes what `detect` returns. `scales` is empty.
     """
 
     name: str
@@ -88,6 +102,7 @@ class Network:
     half: bool | Callable[[Any], bool] = True
     activation_checkpointing: bool = False
     convert_keys: Callable[[State, int | None], State] | None = None
+    from_weights: bool = False
 
     def patch_multiple(self, options: Component) -> int:
         """Return the multiple of pixels that the LR patches of this network should have."""

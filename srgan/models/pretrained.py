@@ -60,7 +60,7 @@ def read_json_or_none(path: str | Path, outer: tuple[str, ...] = ()) -> dict[str
             f"{path}: its tensors claim {size / 1e6:,.0f} MB but the file has {path.stat().st_size / 1e6:,.1f} MB. It is not used"
         )
     try:
-        return {key.removeprefix("module."): value.float() for key, value in state.items()}
+        return {key.removeprefix("module."): value.float() if value.is_floating_point() else value for key, value in state.items()}
     except (RuntimeError, NotImplementedError) as error:  # quantized or sparse
         raise SrganError(f"{path}: has tensors of an unusual type ({' '.join(str(error).split())}). Save float32 weights") from error
 

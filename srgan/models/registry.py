@@ -16,6 +16,7 @@ from srgan.models.network import Discriminator, Generator, Network
 from srgan.models.realplksr import REALPLKSR_NETWORK
 from srgan.models.rrdb import RRDB_NETWORK
 from srgan.models.span import SPAN_NETWORK
+from srgan.models.spandrel import SPANDREL_NETWORK
 from srgan.models.srcnn import SRCNN_NETWORK
 from srgan.models.srresnet import SRRESNET_NETWORK
 from srgan.models.swinir import SWINIR_NETWORK
@@ -34,6 +35,7 @@ NETWORKS: dict[str, Network] = {
         SPAN_NETWORK,
         REALPLKSR_NETWORK,
         SWINIR_NETWORK,
+        SPANDREL_NETWORK,  # last: it opens what the others do not know
     )
 }
 
@@ -114,15 +116,9 @@ def create_discriminator(config: DiscriminatorConfig) -> nn.Module:
 
 
 def architecture_of(model: nn.Module) -> tuple[str, dict[str, Any]]:
-    """Return the name of a generator and the arguments of `build_generator` that build it.
-
-    A keyword-only argument with its default is left out. So an option that a network gets later does not change the descriptions of files.
-    """
-    name = next(network.name for network in NETWORKS.values() if type(model) is network.factory)
-    parameters = inspect.signature(type(model)).parameters.items()
-    return name, {
-        key: value for key, found in parameters if (value := getattr(model, key)) != found.default or found.kind != found.KEYWORD_ONLY
-    }
+    """Return the name of a generator and the arguments of `build_generator` that build it, see `Generator.arguments`."""
+    assert isinstance(model, Generator)
+    return next(network.name for network in NETWORKS.values() if type(model) is network.factory), model.arguments()
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -163,6 +159,8 @@ def networks_table(scale: int = 4) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for network in NETWORKS.values():
+        if network.from_weights:
+            continue
         options = {key: value.default for key, value in inspect.signature(network.factory).parameters.items() if key != "scale"}
         size = " ".join(f"`{key}: {value}`" for key, value in options.items())
         model = outline(network, scale)

@@ -57,7 +57,7 @@ def transfer(found: Generator, model: Generator, path: object) -> Transfer:
     (name, config), (wanted, options) = architecture_of(found), architecture_of(model)
     if name != wanted:
         raise SrganError(f"{path}: holds {name} {config} but params.yaml names {wanted} {options}. Set model.name: {name} and its options")
-    different = [key for key in {**config, **options} if getattr(found, key) != getattr(model, key) and key not in ("scale", "upsampling")]
+    different = [key for key in {**config, **options} if config.get(key) != options.get(key) and key not in ("scale", "upsampling")]
     if "upsampling" in config and 1 not in (found.scale, model.scale) and config["upsampling"] != options["upsampling"]:
         different.append("upsampling")
     if different:

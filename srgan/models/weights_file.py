@@ -9,6 +9,7 @@ from typing import BinaryIO
 from srgan.utils.errors import SrganError
 from srgan.utils.files import require
 
+SUFFIXES = (".safetensors", ".pth")
 DIGEST = "sha256"  # entry of the metadata with the digest of the tensors and of the other entries
 
 
@@ -30,6 +31,16 @@ def read_metadata(path: str | Path, made_by: str) -> dict[str, str]:
         raise SrganError(f"{path}: not a readable safetensors file ({error}). Write it again with: dvc repro -sf {made_by}") from error
     metadata.pop(DIGEST, None)
     return metadata
+
+
+def header(path: Path) -> dict[str, str]:
+    """Return the metadata of any file of weights. It is empty for a third-party checkpoint."""
+    return read_metadata(path, "train") if path.suffix == ".safetensors" else {}
+
+
+def is_foreign(metadata: dict[str, str]) -> bool:
+    """Return True if weights with this metadata in their header are of a third party."""
+    return "sr.objective" not in metadata
 
 
 def digest_of(tensors: bytes | memoryview, metadata: dict[str, str]) -> str:

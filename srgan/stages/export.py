@@ -2,6 +2,7 @@
 
 import logging
 
+from srgan.config.delivery import UNSPECIFIED
 from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.data.manifest import pairs
@@ -32,7 +33,7 @@ def run(project: Project, params: Params) -> None:
     """
     options = params.export
     generator, metadata = load_generator(project.generator, made_by="train")
-    arch, _ = architecture_of(generator)
+    arch, config = architecture_of(generator)
     path = project.models / file_name(generator.scale, options.name, arch)
     recipe = Recipe(params.prepare.recipe)
     task = task_of(generator.scale, recipe.removes_colour)
@@ -44,13 +45,15 @@ def run(project: Project, params: Params) -> None:
         "sr.license": options.license,
         "sr.weights_sha256": sha256(project.generator),
     }
+    origin = {"sr.origin": options.origin, "sr.origin_license": options.origin_license}
+    described |= {key: text for key, text in origin.items() if text != UNSPECIFIED}
     project.export_record.unlink(missing_ok=True)  # it has the digests of the files that are replaced now
     result = export_onnx(path, generator, metadata | described, options.optimize_graph)
     log.info("%s: %.0f kB, at most %.1e from torch", path, result["bytes"] / 1000, max(result["max_difference"].values()))
     with atomic_folder(project.reduced) as folder:
         reduced, validation = {}, pairs(project.prepared, "validation")
         if options.fp16 and not NETWORKS[arch].supports_half(generator):
-            log.warning("no float16 file: float16 is not supported by %s", arch)
+            log.warning("no float16 file: float16 is not supported by %s", config.get("architecture", arch))
         elif options.fp16:
             out = folder / file_name(generator.scale, options.name, arch, "fp16")
             reduced["fp16"] = quantize.write_fp16(out, path, validation, METRICS[task.psnr])

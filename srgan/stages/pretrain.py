@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import torch
 
+from srgan.config.delivery import UNSPECIFIED
 from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.data.packed_store import Store
-from srgan.models.checkpoints import load_pretrained
-from srgan.models.registry import create_generator
+from srgan.models.checkpoints import load_pretrained, new_generator
+from srgan.models.weights_file import header, is_foreign
 from srgan.stages import start
 from srgan.stages.fit import Networks, accept_edits, fit
 from srgan.tracking.training_record import current_training
@@ -31,12 +32,14 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     options = params.pretrain
     torch.manual_seed(options.seed)
     store = Store(project.prepared)  # has the recipe of the data, which params.yaml may no longer name
-    generator = create_generator(params.model, store.scale, store.recipe.keeps_luma)
+    path = None if options.pretrained == start.SCRATCH else start.locate(project, options.pretrained)
+    generator = new_generator(params.model, store.scale, store.recipe.keeps_luma, path)
     training = current_training(project, params, "pretrain")
     metadata = {"sr.objective": "psnr", "sr.train_run": training.pretraining_key}
-    if options.pretrained != start.SCRATCH:
-        path = start.locate(project, options.pretrained)
+    if path:
         done = load_pretrained(path, generator)
         log.info("pretrain: starts from %s: %s", options.pretrained, done)
+        if is_foreign(header(path)) and UNSPECIFIED in (params.export.origin, params.export.origin_license):
+            log.warning("pretrain: %s is of a third party. Name it in export.origin and export.origin_license", options.pretrained)
         metadata |= lineage.started({}, "generator", start.name_of(options.pretrained), sha256(path), str(done))
     fit(project, params, "pretrain", training, Networks(generator), metadata, unedited, tracked)

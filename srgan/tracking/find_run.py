@@ -11,6 +11,7 @@ import yaml
 from srgan.config import schema
 from srgan.config.project import Project
 from srgan.evaluation.history import TrainingHistory, read_history
+from srgan.models.weights_file import SUFFIXES
 from srgan.tracking import mlflow_run, registry, store
 from srgan.utils.errors import SrganError, reason
 from srgan.utils.files import plain_name, require, sha256
@@ -25,7 +26,7 @@ class Found:
     """A training that was found.
 
     Attributes:
-        model: its `.onnx` file.
+        model: its `.onnx` file, or weights.
         history: its parameters and logged values.
         origin: the place where it was found, for people.
     """
@@ -40,15 +41,15 @@ def find(project: Project, name: str, folder: Path) -> Found:
 
     Args:
         project: whose revisions and MLflow store are searched.
-        name: ``workspace``, an `.onnx` file, ``models:/NAME@ALIAS``, a git revision, a DVC experiment, or the id or name of an MLflow
-            run. The outs of a revision must be in the cache or remote of DVC.
+        name: ``workspace``, an `.onnx` file or weights, ``models:/NAME@ALIAS``, a git revision, a DVC experiment, or the id or name of
+            an MLflow run. The outs of a revision must be in the cache or remote of DVC.
         folder: for a downloaded model.
 
     Raises:
         SrganError: no training has this name, or its model is missing. The message names the places that were searched.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if name.endswith(".onnx"):
+    if name.endswith((".onnx", *SUFFIXES)):
         return Found(require(name, "export"), TrainingHistory({}), f"the file {name}")
     if name.startswith("models:/"):
         return Found(registry.download(project, name, folder), TrainingHistory({}), f"MLflow, {name}")

@@ -66,6 +66,7 @@ class Trainer:
         self.dtype = pick_precision(options.precision, self.device)
         # In float32 on a CPU a generator alone is up to a fifth faster in NCHW, a discriminator slower (docs/speed.md).
         nchw = self.device.type == "cpu" and self.dtype is torch.float32 and isinstance(options, Pretrain)
+        nchw = nchw or not getattr(generator, "channels_last", True)
         self.format = torch.contiguous_format if nchw else torch.channels_last
         self.sampler, self.batches = sampler, choose_sampler(sampler, self.device)
         self.validation = Validation(sampler.store.scale, self.device, scorers, sampler.store.recipe.removes_colour)

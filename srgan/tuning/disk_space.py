@@ -1,5 +1,7 @@
 """Estimate the disk space of the data and the checkpoints of a training."""
 
+from pathlib import Path
+
 import torch
 from PIL import Image
 
@@ -10,7 +12,8 @@ from srgan.data.download.catalog import DataSet, Split
 from srgan.data.inputs import variants
 from srgan.data.manifest import FILE
 from srgan.data.walk import images_below, of_split
-from srgan.models.registry import create_discriminator, create_generator, parameter_count
+from srgan.models.checkpoints import new_generator
+from srgan.models.registry import create_discriminator, parameter_count
 from srgan.utils import files
 
 DECODED = 2.2  # bytes of pixels for a byte of PNG (DIV2K: 7.3 GB for 3.3 GB); JPEG files hold several times as many
@@ -96,7 +99,7 @@ def _stated(entry: DataSet, split: Split) -> int:
 def _weights(params: Params) -> list[int]:
     """Numbers of weights that the checkpoints of each stage hold."""
     with torch.device("meta"):
-        weights = parameter_count(create_generator(params.model, params.prepare.scale))
+        weights = parameter_count(new_generator(params.model, params.prepare.scale, start=Path(params.pretrain.pretrained)))
         against = parameter_count(create_discriminator(params.train.discriminator))
     return [weights, weights + against]
 

@@ -4,15 +4,13 @@ import contextlib
 import datetime
 import gc
 import time
-import weakref
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from srgan.config.data import Prepare
 from srgan.config.schema import Params
@@ -20,10 +18,12 @@ from srgan.config.training import Runtime, Train
 from srgan.data.sampler import DEVICE_SHARE, PatchSampler
 from srgan.degradations.recipe import Recipe
 from srgan.distributed.device import pick_device
+from srgan.models.checkpoints import new_generator
 from srgan.models.compact import CompactConfig
-from srgan.models.registry import create_discriminator, create_generator, parameter_count
+from srgan.models.registry import create_discriminator, parameter_count
 from srgan.training.trainer import Trainer
 from srgan.utils import machine
+from srgan.utils.tensor_memory import TensorMemory
 
 FEW = 2  # patches
 WARM, STEPS, PATIENCE = 3, 20, 60.0  # warm-up steps, measured steps, seconds for a probe at most
@@ -103,7 +103,7 @@ def _with(params: Params, stage: str, options: Any) -> Params:
 def _peak_of_step(params: Params, stage: str) -> float:
     device = pick_device()
     peaks = []
-    with contextlib.nullcontext() if device.type == "cuda" else _Ledger() as ledger:
+    with contextlib.nullcontext() if device.type == "cuda" else TensorMemory() as ledger:
         trainer = _trainer(params, stage)
         for step in (1, 2, 3):
             gc.collect()
@@ -146,7 +146,8 @@ def _wait(device: torch.device) -> None:
 
 
 def _generator(params: Params) -> torch.nn.Module:
-    return create_generator(params.model, params.prepare.scale, Recipe(params.prepare.recipe).keeps_luma)
+    keeps_luma = Recipe(params.prepare.recipe).keeps_luma
+    return new_generator(params.model, params.prepare.scale, keeps_luma, Path(params.pretrain.pretrained))
 
 
 def _trainer(params: Params, stage: str) -> Trainer:
@@ -173,31 +174,3 @@ class _Noise:
         self.hr = [self.pixels[: 3 * side**2].reshape(side, side, 3)]
         self.lr_variants = [self.pixels[3 * side**2 :].reshape(self.variants, small, small, 3)]
         self.offsets = np.zeros(1, np.int64)
-
-
-class _Ledger(TorchDispatchMode):
-    """The total size of the storages that operators create, until each is freed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0.0
-        self.known: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for value in tree_leaves(result):
-            if isinstance(value, torch.Tensor):
-                self._note(value.untyped_storage())
-        return result
-
-    def _note(self, storage: Any) -> None:
-        if storage in self.known:
-            return
-        self.known.add(storage)
-        size = storage.nbytes()
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._free, size)
-
-    def _free(self, size: int) -> None:
-        self.now -= size

@@ -28,6 +28,8 @@ def costs_table(scale: int = 4) -> str:
     titles = ["weights", "FLOPs/MP", *(f"{device.type} s/MP" for device in devices), "receptive field"]
     lines = [f"{'network':12}" + "".join(f"  {title:>10}" for title in titles) + "  scales"]
     for network in NETWORKS.values():
+        if network.from_weights:
+            continue
         model = outline(network, scale)
         flops = flops_per_megapixel(model)
         cells = [f"{parameter_count(model) / 1e6:.2f} M", f"{flops / 1e9:,.0f} G"]

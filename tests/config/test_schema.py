@@ -172,6 +172,15 @@ def test_a_wrong_value_is_refused_by_name(tmp_path, old, new, expected):
         ("train: {optimizer: {name: sgd}}", "train.optimizer.name: 'sgd' is not one of adam, adamw, schedule_free, muon"),
         ("train: {optimizer: {name: adamw, weight_decay: -1.0}}", "train.optimizer.weight_decay: must be at least 0"),
         ("train: {ema: 0.0, ema_switch_every: 5}", "train.ema_switch_every: needs an average of the weights. Set ema above 0"),
+        ("model: {name: spandrel}", "pretrain.pretrained: must name a file of weights, from which spandrel builds the network"),
+        (
+            "model: {name: spandrel}\npretrain: {pretrained: own/x.pth}\nexport: {origin_license: MIT}",
+            "export.origin: must name the author and address of the weights in pretrain.pretrained",
+        ),
+        (
+            "model: {name: spandrel}\npretrain: {pretrained: own/x.pth}\nexport: {origin: 'A. Author, https://example.org'}",
+            "export.origin_license: must name the license of the weights in pretrain.pretrained",
+        ),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(tmp_path, text, expected):

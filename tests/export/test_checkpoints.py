@@ -115,7 +115,7 @@ def test_one_command_writes_many_formats(tmp_path):
         assert abs(upscaler.run(image.numpy()) - expected).max() < tolerance
     for suffix in ("safetensors", "pth"):
         path = tmp_path / "out" / f"2x-My_net-compact.{suffix}"
-        assert torch.equal(checkpoints._opened(path)[0](image), model(image))
+        assert torch.equal(checkpoints.read_weights(path)[0](image), model(image))
     path = tmp_path / "out" / "2x-My_net-compact.pth"
     assert set(torch.load(path, weights_only=True)) == {"params_ema"}
     assert all(name.startswith("archive/") for name in zipfile.ZipFile(path).namelist())  # no names of this machine

@@ -68,7 +68,7 @@ def test_muon_updates_inner_weights_by_matrices_of_equal_singular_values():
     assert torch.allclose((model.body[2].bias - bias).abs(), torch.tensor(1e-2))  # the first step of Adam
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in entries(NETWORKS)])
+@pytest.mark.parametrize("name", [entry.name for entry in entries(NETWORKS) if not entry.from_weights])
 def test_muon_finds_matrices_in_each_network(name):
     scale = min(entry.scales[0] for entry in entries(NETWORKS) if entry.name == name)
     with torch.device("meta"):
