@@ -100,6 +100,7 @@ def test_an_image_is_upscaled_outside_a_project(installed):
     assert Image.open(folder / "out.png").size == (40, 20)
 
 
+@pytest.mark.slow
 def test_profiles_are_read_outside_a_project(installed):
     done = installed(["profile", "use", "demo", "--params", "own.yaml"], ["data", "licence", "--params", "own.yaml"])
     assert not done.returncode, done.stderr

@@ -54,7 +54,7 @@ def test_only_one_network_can_be_mixed(tmp_path):
     assert "weights are written as .safetensors" in done.stderr
 
 
-@pytest.mark.parametrize("kind", ["rrdb", "compact"])
+@pytest.mark.parametrize("kind", [pytest.param("rrdb", marks=pytest.mark.slow), "compact"])
 def test_a_checkpoint_of_the_community_becomes_a_model(tmp_path, kind):
     model = network() if kind == "rrdb" else build_generator("compact", scale=4, features=8, depth=2).eval()
     torch.save({"params_ema": model.state_dict()}, tmp_path / "Real model (v3).pth")

@@ -34,7 +34,7 @@ SUBJECTS += [
     pytest.param(("srresnet", 3, SMALL["srresnet"] | {"upsampling": "nearest"}), id="srresnet-x3-nearest", marks=pytest.mark.slow),
     pytest.param(("nafnet", 1, {"width": 4, "encoder_blocks": (0,), "middle_blocks": 1, "decoder_blocks": (0,)}), id="nafnet-x1-one-block"),
     pytest.param(("compact", 1, SMALL["compact"] | {"unshuffle": 2}), id="compact-x1-unshuffle"),
-    pytest.param(("realplksr", 2, SMALL["realplksr"] | {"upsampling": "dysample"}), id="realplksr-x2-dysample"),
+    pytest.param(("realplksr", 2, SMALL["realplksr"] | {"upsampling": "dysample"}), id="realplksr-x2-dysample", marks=pytest.mark.slow),
     pytest.param(("realplksr", 3, SMALL["realplksr"] | {"normalization": "group"}), id="realplksr-x3-group", marks=pytest.mark.slow),
     pytest.param(("srresnet", 4, SMALL["srresnet"] | {"upsampling": "transposed"}), id="srresnet-x4-transposed"),
 ]
@@ -124,6 +124,7 @@ def test_the_file_stands_alone_and_tells_nothing_of_this_machine(exported, tmp_p
     assert not re.search(rb"\.py|site-packages|/home/|/root|/tmp|stack_trace", content)
 
 
+@pytest.mark.slow
 def test_the_graph_is_made_faster_and_stays_the_same(tmp_path):
     torch.manual_seed(0)
     model = build_generator("srresnet", scale=4, features=8, depth=2, upsampling="pixelshuffle").eval()

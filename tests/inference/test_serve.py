@@ -180,6 +180,7 @@ print(*{name for module in needed for name in packages.get(module.partition(".")
 """
 
 
+@pytest.mark.slow
 def test_a_version_is_the_graph_and_the_service_and_needs_what_is_installed(project, tmp_path):
     (requirements,) = (project / "mlflow" / "artifacts").rglob("requirements.txt")
     named = dict(line.split("==") for line in requirements.read_text().split())

@@ -180,6 +180,7 @@ def change_a_loss(folder):
     path.write_text("\n".join([*lines[:-1], lines[-1].replace(lines[-1].split(",")[2], "0.5")]) + "\n")
 
 
+@pytest.mark.slow
 def test_two_trainings_with_equal_parameters_are_two_runs_that_leave_each_other_alone(copy_of_project, tmp_path):
     other = shutil.copytree(copy_of_project, tmp_path / "other", symlinks=True)
     change_a_loss(other)  # on GPUs, the last digits always differ
