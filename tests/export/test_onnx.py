@@ -32,7 +32,11 @@ SUBJECTS = [
 ]
 SUBJECTS += [
     pytest.param(("srresnet", 3, SMALL["srresnet"] | {"upsampling": "nearest"}), id="srresnet-x3-nearest", marks=pytest.mark.slow),
-    pytest.param(("nafnet", 1, {"width": 4, "encoder_blocks": (0,), "middle_blocks": 1, "decoder_blocks": (0,)}), id="nafnet-x1-one-block"),
+    pytest.param(
+        ("nafnet", 1, {"width": 4, "encoder_blocks": (0,), "middle_blocks": 1, "decoder_blocks": (0,)}),
+        id="nafnet-x1-one-block",
+        marks=pytest.mark.slow,
+    ),
     pytest.param(("compact", 1, SMALL["compact"] | {"unshuffle": 2}), id="compact-x1-unshuffle"),
     pytest.param(("realplksr", 2, SMALL["realplksr"] | {"upsampling": "dysample"}), id="realplksr-x2-dysample", marks=pytest.mark.slow),
     pytest.param(("realplksr", 3, SMALL["realplksr"] | {"normalization": "group"}), id="realplksr-x3-group", marks=pytest.mark.slow),
