@@ -392,12 +392,12 @@ def test_a_killed_prepare_leaves_no_process_and_no_half_result(folder, number):
     (raw / "manifest.json").write_text(json.dumps(listing))
     command = ["srgan", "prepare", "--processes", "2"]
     process = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
-    while not list((folder / "data").glob(".prepared.*/.*.u8")):
+    end, workers = time.monotonic() + 60, list[psutil.Process]()
+    while len(workers) < 2 or not list((folder / "data").glob(".prepared.*")):  # the pixels are being made or written
         assert time.monotonic() < end
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
-    workers = psutil.Process(process.pid).children(recursive=True)
+        workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) == 2
     process.send_signal(number)
     process.wait(timeout=30)
