@@ -261,6 +261,7 @@ def second_challenger(store):
     return str(second.version)
 
 
+@pytest.mark.slow
 def test_a_champion_moved_by_hand_is_noticed(copy_of_project):
     """On MLflow's page, by its alias: MLflow's usual way."""
     folder, store = copy_of_project, client(copy_of_project)
@@ -305,6 +306,7 @@ def test_the_challenger_of_another_working_copy_is_named(copy_of_project, tmp_pa
         promotion.promote(Project(), schema.load(), own=True)  # as the flow `refresh` does
 
 
+@pytest.mark.slow
 def test_the_alias_of_a_former_image_service_does_not_stay_behind(copy_of_project):
     """Former releases kept a second model for it; whoever serves that is not to serve an old champion for ever."""
     store = client(copy_of_project)

@@ -193,6 +193,7 @@ def test_a_full_disk_is_named_at_a_row_of_a_table(tmp_path, monkeypatch):
         Table(tmp_path / "pretrain.csv", [{"step": 1}])
 
 
+@pytest.mark.slow
 def test_a_training_by_hand_leaves_the_cache_of_dvc_alone(copy_of_project):
     """With hard links, which DVC advises for large data, a file that is opened for writing is the cache's own."""
     run("dvc", "config", "cache.type", "hardlink", cwd=copy_of_project)

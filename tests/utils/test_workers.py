@@ -50,7 +50,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_an_image_that_hangs_or_crashes_is_skipped_by_name(folder, tmp_path, processes):
     bad = {f"train/own/{name}.png": picture(number) for number, name in enumerate(("crashes", "hangs", "large"), 200)}
     make_raw(folder / "data/raw", bad | PLAIN)
