@@ -68,6 +68,15 @@ def test_muon_updates_inner_weights_by_matrices_of_equal_singular_values():
     assert torch.allclose((model.body[2].bias - bias).abs(), torch.tensor(1e-2))  # the first step of Adam
 
 
+def test_muon_computes_in_float32_on_a_cpu(monkeypatch):
+    from pytorch_optimizer.optimizer.utils import matrix
+
+    seen, function = [], matrix.zero_power_via_newton_schulz_5
+    monkeypatch.setattr(matrix, function.__name__, lambda *given, **options: seen.append(options["dtype"]) or function(*given, **options))
+    steps(network(), Muon(name="muon"), 1)
+    assert seen == [torch.float32, torch.float32]
+
+
 @pytest.mark.parametrize("name", [entry.name for entry in entries(NETWORKS) if not entry.from_weights])
 def test_muon_finds_matrices_in_each_network(name):
     scale = min(entry.scales[0] for entry in entries(NETWORKS) if entry.name == name)
