@@ -10,10 +10,11 @@ from torch import Tensor, nn
 class MovingAverage(nn.Module):
     """A copy of a network whose parameters and buffers are exponential moving averages.
 
-    The values and the keys of the state dict equal those of `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn` and
-    `use_buffers`. That class copies its counter to the device in each update and waits. This class never waits.
+    The keys of the state dict and the values of floating-point tensors equal those of `torch.optim.swa_utils.AveragedModel` with
+    `get_ema_multi_avg_fn` and `use_buffers`. That class copies its counter to the device in each update and waits. This class never waits.
 
-    The statistics of batch normalization are averaged as well, because those of the last batches fit other weights.
+    The statistics of batch normalization are averaged as well, because those of the last batches fit other weights. Integers are counters
+    or tables of positions. They are copied, because the average of equal integers can be less than them: it is rounded down.
 
     Args:
         model: the network, on its device.
@@ -45,14 +46,10 @@ class MovingAverage(nn.Module):
         The first update copies them.
         """
         for ours, theirs in self._groups:
-            if not self.begun:
-                torch._foreach_copy_(ours, theirs)
-            elif ours[0].is_floating_point():
+            if self.begun and ours[0].is_floating_point():
                 torch._foreach_lerp_(ours, theirs, 1 - self.decay)
-            else:  # counters of batch normalization: many tensors of one number
-                mean = _flat(ours) * self.decay + _flat(theirs) * (1 - self.decay)
-                parts = mean.to(ours[0].dtype).split([value.numel() for value in ours])
-                torch._foreach_copy_(ours, [part.view_as(value) for part, value in zip(parts, ours, strict=True)])
+            else:
+                torch._foreach_copy_(ours, theirs)
         self.begun = True
 
     @torch.no_grad()
@@ -66,10 +63,6 @@ class MovingAverage(nn.Module):
 
 def _tensors(model: nn.Module) -> itertools.chain[Tensor]:
     return itertools.chain(model.parameters(), model.buffers())
-
-
-def _flat(values: list[Tensor]) -> Tensor:
-    return torch.cat([value.reshape(-1) for value in values])
 
 
 def _restore_begun(average: MovingAverage, _: object) -> None:
