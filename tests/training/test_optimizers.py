@@ -69,8 +69,7 @@ def test_muon_updates_inner_weights_by_matrices_of_equal_singular_values():
 
 
 def test_muon_computes_in_float32_on_a_cpu(monkeypatch):
-    from pytorch_optimizer.optimizer.utils import matrix
-
+    matrix = pytest.importorskip("pytorch_optimizer.optimizer.utils.matrix")
     seen, function = [], matrix.zero_power_via_newton_schulz_5
     monkeypatch.setattr(matrix, function.__name__, lambda *given, **options: seen.append(options["dtype"]) or function(*given, **options))
     steps(network(), Muon(name="muon"), 1)
