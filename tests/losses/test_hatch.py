@@ -20,14 +20,22 @@ def noise(seed, sigma=2 / 255):
 def test_the_value_is_the_amplitude_in_levels(period):
     flat = torch.full((2, 3, 96, 96), 0.5)
     assert loss(flat + 2 * PATTERN, flat, period).item() == pytest.approx(2, abs=0.01)
-    assert loss(flat, flat, period).item() == pytest.approx(0.05)
+    assert loss(flat, flat, period).item() == 0
 
 
-def test_noise_and_the_texture_of_the_original_count_little():
+def test_noise_and_the_texture_of_the_original_do_not_count():
     flat = torch.full((2, 3, 96, 96), 0.5)
-    assert loss(flat, flat + noise(0)).item() < 0.3
-    assert loss(flat + noise(1), flat + noise(0)).item() < 0.4
-    assert loss(flat + PATTERN, flat + PATTERN).item() < 0.1
+    assert loss(flat, flat + noise(0)).item() < 0.01
+    assert loss(flat + noise(1), flat + noise(0)).item() < 0.01
+    assert loss(flat + PATTERN, flat + PATTERN).item() == 0
+
+
+def test_a_texture_is_not_rewarded():
+    """Blocks whose mean is zero have less in common than those of noise. A reward for that lets a training diverge."""
+    flat = torch.full((2, 3, 96, 96), 0.5)
+    signs = torch.where(torch.arange(96) // 4 % 2 == 0, 1.0, -1.0)
+    opposite = 20 * PATTERN * signs * signs[:, None]
+    assert loss(flat + opposite, flat).item() == 0
 
 
 def test_a_step_against_the_gradient_removes_the_hatch_that_the_metric_sees():
@@ -40,7 +48,7 @@ def test_a_step_against_the_gradient_removes_the_hatch_that_the_metric_sees():
     def measured(pixels):
         return hatch((255 * pixels[0].permute(1, 2, 0)).round().clamp(0, 255).byte().numpy())
 
-    assert measured(image.detach()) < 0.3 < 2 < measured(original + 3 * PATTERN)
+    assert measured(image.detach()) < 0.5 < 2 < measured(original + 3 * PATTERN)
 
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_parts():

@@ -45,6 +45,14 @@ def test_photographs_noise_and_edges_have_no_hatch():
     assert hatch(edges.astype(np.uint8)) < 0.15
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rough_texture_such_as_grass_is_no_hatch(seed):
+    """Its spectrum is broad and uneven, because few windows are averaged."""
+    noise = np.random.default_rng(seed).normal(0, 25, (160, 224, 1))
+    grass = flat_photo() + cv2.GaussianBlur(noise, (0, 0), 1.2)[..., None]
+    assert hatch(np.clip(np.rint(grass), 0, 255).astype(np.uint8)) == 0
+
+
 def test_a_faint_pattern_on_a_photograph_is_found_where_checkerboard_sees_nothing():
     image = hatched(PHOTO, 3.3, 20, 1)
     scores = score(Sample(image, PHOTO, scale=4), open_metrics([METRICS["hatch"], METRICS["checkerboard"]]))
