@@ -10,7 +10,7 @@ export HOME := $(CURDIR)/.venv/home
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help repository install pipeline test test-all fuzz kill lint format flow prefect mlflow speedrun clean
+.PHONY: help repository install pipeline test test-all test-gpu fuzz kill lint format flow prefect mlflow speedrun clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: $(READY)  ## run the tests
 
 test-all: $(READY)  ## run all tests, also the slow ones: repeated kills, benchmark sets, real servers, further pipelines
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
+
+test-gpu: $(READY)  ## run the tests that need a GPU
+	$(BIN)/python -m pytest --gpu -m gpu
 
 fuzz: $(READY)  ## read thousands of damaged files; SHARE=0.1 reads a tenth, SEED=1 other ones
 	$(BIN)/python -m tests.fuzz --share $(or $(SHARE),1) --seed $(or $(SEED),0)

@@ -14,6 +14,20 @@ from filelock import FileLock
 with contextlib.suppress(ValueError):  # not the main thread
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--gpu", action="store_true", help="show the GPU to the tests. Otherwise it is hidden")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPU, before torch looks for it.
+
+    Many tests demand equal bits, and two processes need two GPUs.
+    """
+    if not config.getoption("gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 gc.disable()  # until all tests are collected: the imports make a million objects that stay
 
 

@@ -70,8 +70,8 @@ def tests(_: str = "") -> None:
     command += ["-q", "-rs", "--timeout=120", "--tb=short", "--durations=8"]
     core = ["tests/training/test_cuda_graph.py", "tests/training/test_ema.py", "tests/losses", "tests/data/test_packed_store.py"]
     runs = {
-        "marked gpu": ["-m", "gpu", "tests/training", "tests/data/test_packed_store.py", "tests/inference/test_upscaler.py"],
-        "core": ["-m", "not slow and not gpu", *core, "tests/training", "-n", "8"],
+        "marked gpu": ["--gpu", "-m", "gpu", "tests/training", "tests/data/test_packed_store.py", "tests/inference/test_upscaler.py"],
+        "core": ["--gpu", "-m", "not slow and not gpu", *core, "tests/training", "-n", "8"],
         "distributed": ["-m", "not slow", "tests/distributed"],
     }
     if not CUDA:
@@ -85,9 +85,8 @@ def tests(_: str = "") -> None:
     }
     started, begin = {}, time.monotonic()
     for name, arguments in runs.items():
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if name == "distributed" else {}  # two processes need two GPUs
         log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read after the process
-        process = subprocess.Popen([*command, *arguments], cwd=ROOT, env=environment | hidden, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([*command, *arguments], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
         started[name] = process, log
     for name, (process, log) in started.items():
         with attempt(f"tests, {name}"):

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -255,18 +254,16 @@ def rounds(sides: dict[str, Callable[[], None]], length: float = 0.3) -> dict[st
 
 def real(photos: str = "") -> None:
     """Train on photographs from the download to the ONNX file, compare with bicubic, and upscale on the device."""
-    without_mlflow = ModuleType("srgan.tracking.mlflow_run")  # the stages record nothing
-    without_mlflow.live = lambda *_: contextlib.nullcontext()  # type: ignore[attr-defined]
-    sys.modules[without_mlflow.__name__] = without_mlflow
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     params, project = _real_params(photos), Project(Path(tempfile.mkdtemp()))
     took = {}
     for name in ("download", "prepare", *STAGES, "export"):
+        untracked = {"tracked": False} if name in STAGES else {}
         if name in STAGES and CUDA:
             seconds = {"pretrain": 40, "train": 25}[name]
             params = _with_steps(params, name, round(seconds * estimate.measured_rate(params, name)))
         begin = time.perf_counter()
-        importlib.import_module(f"srgan.stages.{name}").run(project, params)
+        importlib.import_module(f"srgan.stages.{name}").run(project, params, **untracked)
         took[name] = time.perf_counter() - begin
         if name in STAGES:
             options = getattr(params, name)

@@ -90,7 +90,7 @@ class Optimization(Section):
         0, "steps between two copies of the averaged weights into the trained network (Switch EMA). 0 turns it off", ge=0
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
-        "auto", "auto (bf16 if the hardware supports it or else fp32), fp32, bf16 or fp16"
+        "auto", "auto (bf16 if the hardware supports it, else fp16 on a GPU with tensor cores, else fp32), fp32, bf16 or fp16"
     )
     compile: bool = option(False, "torch.compile the generator: slower start and faster steps on some GPUs")
     lpips: bool = option(False, "measure LPIPS at each validation if the weights of AlexNet are available")
@@ -209,6 +209,13 @@ class Train(Optimization):
             refuse("losses", f"needs exactly one adversarial loss, which trains the discriminator: {', '.join(adversarial)}")
         if self.patch_sizes[0] < self.discriminator.smallest_patch:
             refuse("patch_size", f"must be at least {self.discriminator.smallest_patch} pixels for this discriminator")
+        one_pixel = self.discriminator.batch_norm and self.patch_sizes[0] == self.discriminator.smallest_patch  # in the last layer
+        if one_pixel and self.batch_size == self.gradient_accumulation:
+            refuse(
+                "patch_size",
+                f"must be above {self.discriminator.smallest_patch} pixels for {self.discriminator.name} with one patch at a time "
+                "(batch_size / gradient_accumulation): batch normalization needs two values per channel",
+            )
         for penalty in ("r1", "r2"):
             if getattr(self.stabilization, penalty) and self.discriminator.batch_norm:
                 refuse(f"stabilization.{penalty}", f"is not for {self.discriminator.name}: its batch normalization mixes the images")
@@ -223,6 +230,10 @@ class StageRuntime(Section):
     checkpoint_every: int = option(1000, "steps between two checkpoints", ge=1)
     rollbacks: int = option(3, "number of returns of a diverging run to a checkpoint with half the learning rate", ge=0)
     nproc_per_node: int = option(1, "processes that train together: one per GPU", ge=1)
+    sync_batch_norm: bool = option(
+        True, "processes share the statistics of batch normalization. false is faster and learns other weights than one process"
+    )
+    deterministic: bool = option(False, "a GPU computes the same bits in each run, which is slower. A CPU always does so")
     activation_checkpointing: bool = option(False, "recompute activations of rrdb in the backward pass: less memory and a third more time")
     cuda_graph: bool = option(True, "start the kernels of a step on a GPU as one CUDA graph: faster for small batches, more memory")
 

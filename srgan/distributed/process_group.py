@@ -122,20 +122,39 @@ def data_parallel(model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def sync_batch_norm(model: nn.Module) -> nn.Module:
-    """Let batch normalization take its statistics from the batches of all processes. The keys of the state dict stay the same."""
+def sync_batch_norm(model: nn.Module, together: bool = True) -> nn.Module:
+    """Let several processes keep equal statistics of batch normalization. The keys of the state dict stay the same.
+
+    Args:
+        model: changed in place.
+        together: normalize with the statistics of the batches of all processes. Otherwise each process normalizes with those of its own
+            batch, and the processes share the running statistics alone.
+    """
     if size() == 1:
         return model
-    if next(model.parameters()).is_cuda:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = _SyncedBatchNorm
+            module.__class__ = _SyncedBatchNorm if together else _OwnBatchNorm
     return model
 
 
+class _OwnBatchNorm(nn.BatchNorm2d):
+    """Batch normalization of the process's own batch. The running statistics are means over the processes."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        result = super().forward(features)
+        if self.training:
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            both = torch.stack([self.running_mean, self.running_var])
+            dist.all_reduce(both)
+            # By `data`, because the backward pass refuses buffers that were changed after the forward pass. It does not read them.
+            torch._foreach_copy_([self.running_mean.data, self.running_var.data], list(both / size()))
+        return result
+
+
 class _SyncedBatchNorm(nn.BatchNorm2d):
-    """The function of `torch.nn.SyncBatchNorm`, which runs on GPUs only."""
+    """The function of `torch.nn.SyncBatchNorm`, which runs on GPUs only and waits for them in each forward pass."""
 
     def forward(self, features: Tensor) -> Tensor:
         if not self.training:

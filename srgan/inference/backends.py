@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import functools
+import io
 import logging
-import subprocess
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import onnxruntime
 
 from srgan.inference.providers import PROVIDERS
 from srgan.models.weights_file import SUFFIXES
-from srgan.utils import machine
+from srgan.utils import cuda_driver, machine
 from srgan.utils.cache import cache_folder
 from srgan.utils.errors import SrganError
 
@@ -26,6 +28,8 @@ TYPES: dict[str, type[np.floating]] = {
     "tensor(float16)": np.float16,
     "<Type: 'float16'>": np.float16,
 }
+
+UNKNOWN_GPU_MEMORY = 4e9  # bytes
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +81,8 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
         raise SrganError(f"{path}: not a model that ONNX Runtime can load ({_first_line(error)})") from error
     _check_ports(path, inputs, outputs)
     works = session.get_providers()[0]
+    if provider == "auto" and len(wanted) > 1 and works == "CPUExecutionProvider":
+        _warn_of_unused_gpu(f"ONNX Runtime chose {works}")
     if provider in ("cuda", "tensorrt") and not missing and not works.lower().startswith(provider):
         fall_back(provider, f"ONNX Runtime chose {works}", strict)
 
@@ -119,15 +125,18 @@ def fall_back(provider: str, reason: str, strict: bool) -> None:
 def _execution_providers(provider: str) -> tuple[list[Any], str]:
     """Return the execution providers for ONNX Runtime, and the reason if `provider` is not among them.
 
-    Without the CUDA driver, ONNX Runtime prints pages of errors. The libraries are therefore searched first.
+    Without the CUDA driver and libraries, ONNX Runtime prints pages of errors. They are therefore searched first.
     """
     windows = sys.platform == "win32"
     wanted: list[Any] = ["CPUExecutionProvider"]
     missing = ""
     if provider in ("auto", "cuda", "tensorrt"):
-        missing = _lacks("CUDAExecutionProvider", "nvcuda.dll" if windows else "libcuda.so.1")
+        missing = _lacks("CUDAExecutionProvider", cuda_driver.LIBRARY)
         if not missing:
-            onnxruntime.preload_dlls()  # the CUDA libraries of torch
+            missing = _missing_cuda_libraries() if cuda_driver.sees_gpu() else "the driver finds no GPU"
+            if missing and provider == "auto" and cuda_driver.sees_gpu():
+                _warn_of_unused_gpu(missing)
+        if not missing:
             # The default tries all algorithms for each new size.
             wanted.insert(0, ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}))
     if provider == "tensorrt":
@@ -136,6 +145,22 @@ def _execution_providers(provider: str) -> tuple[list[Any], str]:
             folder = cache_folder() / "tensorrt"
             wanted.insert(0, ("TensorrtExecutionProvider", {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(folder)}))
     return wanted, "" if provider == "auto" else missing
+
+
+def _missing_cuda_libraries() -> str:
+    """Load the CUDA libraries, those of torch if it has them. Return those that are missing."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):  # programs read the standard output of `srgan`
+        onnxruntime.preload_dlls()
+    # It searches several folders. A name without a folder was in none of them.
+    tried = re.findall(r"^Failed to load ([^\s:]+):", printed.getvalue(), re.MULTILINE)
+    missing = [name for name in tried if Path(name).name == name]
+    return f"ONNX Runtime does not find {', '.join(missing)}" if missing else ""
+
+
+@functools.cache
+def _warn_of_unused_gpu(reason: str) -> None:
+    log.warning("the GPU is not used (%s); the CPU is used. Its driver supports CUDA up to %s", reason, cuda_driver.cuda_version() or "?")
 
 
 def _lacks(name: str, library: str) -> str:
@@ -167,13 +192,10 @@ def _open_openvino(path: Path, threads: int) -> Engine:
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether an error of a runtime reports a lack of memory. Each runtime has its own classes."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in text for words in ("out of memory", "alloc", "cuda failure 2"))
+    return isinstance(error, MemoryError) or any(words in text for words in ("out of memory", "alloc", "cuda failure 2", "find an engine"))
 
 
 def free_on_gpu() -> float:
-    """Return the free memory of the GPU in bytes, 4 GB if nvidia-smi is missing."""
-    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-    try:
-        return float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()[0]) * 2**20
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return 4e9
+    """Return the free memory in bytes of the GPU that this process uses, 4 GB if the driver does not answer."""
+    free = cuda_driver.free_memory()
+    return UNKNOWN_GPU_MEMORY if free is None else free

@@ -37,7 +37,7 @@ def measure(path: Path, provider: str = "auto", threads: int = 0) -> dict[str, A
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SrganError(f"{path}: the measurement failed: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])  # libraries may print before
 
 
 def _measure_here(path: Path, provider: str = "auto", threads: int = 0) -> dict[str, Any]:

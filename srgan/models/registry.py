@@ -115,6 +115,11 @@ def create_discriminator(config: DiscriminatorConfig) -> nn.Module:
     return build_discriminator(config.name, **options)
 
 
+def supports_half(model: nn.Module) -> bool:
+    """Return whether float16 is enough for a generator. See `srgan.models.network.Network.half`."""
+    return NETWORKS[architecture_of(model)[0]].supports_half(model) if isinstance(model, Generator) else True
+
+
 def architecture_of(model: nn.Module) -> tuple[str, dict[str, Any]]:
     """Return the name of a generator and the arguments of `build_generator` that build it, see `Generator.arguments`."""
     assert isinstance(model, Generator)

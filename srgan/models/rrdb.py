@@ -115,7 +115,7 @@ class RRDB(Generator):
         trunk = features
         for block in self.body:
             again = self.activation_checkpointing and torch.is_grad_enabled()
-            trunk = checkpoint(block, trunk, use_reentrant=False) if again else block(trunk)
+            trunk = checkpoint(block, trunk, use_reentrant=False, preserve_rng_state=False) if again else block(trunk)
         features = features + self.conv_body(trunk)
         for name, step in zip(self._ups, upsampling_steps(self.scale), strict=True):
             features = functional.interpolate(features, scale_factor=step, mode="nearest")

@@ -197,7 +197,7 @@ class SPAN(Generator):
         features, results, inner = first, [], first
         for number in range(1, BLOCKS + 1):
             block = self.get_submodule(f"block_{number}")
-            features, inner = checkpoint(block, features, use_reentrant=False) if recompute else block(features)
+            features, inner = checkpoint(block, features, use_reentrant=False, preserve_rng_state=False) if recompute else block(features)
             results.append(features)
         joined = torch.cat([first, self.conv_2(features), results[0], inner], 1)
         return self.upsampler(self.conv_cat(joined))

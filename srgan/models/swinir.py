@@ -95,7 +95,8 @@ class _Group(nn.Module):
     def forward(self, features: Tensor, grid: Grid, mask: Tensor, recompute: bool) -> Tensor:
         hidden = features
         for block in self.residual_group.blocks:
-            hidden = checkpoint(block, hidden, grid, mask, use_reentrant=False) if recompute else block(hidden, grid, mask)
+            inputs = hidden, grid, mask
+            hidden = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False) if recompute else block(*inputs)
         return self.conv(_image(hidden)).permute(0, 2, 3, 1) + features
 
 

@@ -32,7 +32,7 @@ from srgan.inference.torch_upscale import upscale
 from srgan.inference.upscaler import Upscaler
 from srgan.metrics.registry import METRICS, open_metrics
 from srgan.models.checkpoints import load_generator
-from srgan.models.registry import NETWORKS, architecture_of, flops_per_megapixel, parameter_count
+from srgan.models.registry import NETWORKS, architecture_of, flops_per_megapixel, parameter_count, supports_half
 from srgan.speedrun import board, clock, curve
 from srgan.speedrun.data import digests, leaks
 from srgan.speedrun.record import FILE, JOURNAL, Record, machine_problems, problems
@@ -209,7 +209,7 @@ def _result(workspace: Project, track: Track, params: Params, name: str, code: P
         scores[str(model)]["all"] = {"hatch": round(float(hatch), 4)}
     rows = clock.read_journal(workspace.root / JOURNAL)
     speed = benchmark.measure(path, "cpu", INFERENCE_THREADS)
-    precision = pick_precision(getattr(params, track.stages[0]).precision, device)
+    precision = pick_precision(getattr(params, track.stages[0]).precision, device, supports_half(final))
     with torch.device("meta"):
         outline = NETWORKS[arch].factory(**size).eval()
     return Record(

@@ -28,7 +28,7 @@ from srgan.models.checkpoints import save_generator
 from srgan.models.network import Generator
 from srgan.models.registry import parameter_count
 from srgan.stages import start
-from srgan.tracking import mlflow_run
+from srgan.tracking import optional
 from srgan.tracking.training_record import TrainingRecord, current_training
 from srgan.training import continuation, lineage
 from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
@@ -79,7 +79,7 @@ def fit(
         networks: what is trained.
         metadata: for the header of the weights.
         unedited: `srgan.config.recorded.refuse_edits`, called before the stage ends well.
-        tracked: send the values to MLflow.
+        tracked: send the values to MLflow if it is installed.
     """
     options: Pretrain | Train = getattr(params, stage)
     runtime: StageRuntime = getattr(params.runtime, stage)
@@ -126,7 +126,7 @@ def fit(
         )
         metadata |= lineage.loss_weights(metadata, substitutes)
         training = replace(training, loss_weights=metadata.get(lineage.LOSS_WEIGHTS, ""))
-        with mlflow_run.live(training, stage) if tracked else nullcontext():
+        with optional.live(training, stage) if tracked else nullcontext():
             pictures, adds_colour = training.folders[stage] / "pictures", store.recipe.removes_colour
             logger = TrainingLog(project.losses[stage], options.steps, stage, pictures, adds_colour)
             trained = trainer.fit(logger, SharedCheckpoints(checkpoints), Verification(store).check)

@@ -8,7 +8,7 @@ from srgan.config.schema import Params, load
 from srgan.config.training import REGISTERED
 from srgan.data.download.catalog import STARTERS
 from srgan.data.download.weights import weights_path
-from srgan.tracking import registered_weights
+from srgan.tracking.optional import registered_weights
 from srgan.training.continuation import set_value
 from srgan.utils.errors import SrganError
 
@@ -24,7 +24,7 @@ def locate(project: Project, value: str) -> Path:
         SrganError: there is no such file, starter or version.
     """
     if REGISTERED.fullmatch(value):
-        return registered_weights.fetch(project, value)
+        return registered_weights().fetch(project, value)
     if value in STARTERS:
         return weights_path(value)
     path = project.resolve(value)
@@ -56,7 +56,8 @@ def pin(project: Project, params: Params, path: Path) -> Params:
     value = params.pretrain.pretrained
     if not (match := REGISTERED.fullmatch(value)) or match[4]:
         return params
-    pinned = f"{value}#{registered_weights.digest_of(project, value)[: registered_weights.DIGITS]}"
+    registry = registered_weights()
+    pinned = f"{value}#{registry.digest_of(project, value)[: registry.DIGITS]}"
     set_value(path, "pretrain.pretrained", pinned)
     log.info("%s: pretrain.pretrained: %s -> %s. Remove # and the digest to take the version that has the alias then", path, value, pinned)
     return load(path)
@@ -68,9 +69,8 @@ def moved(project: Project, params: Params) -> str:
     if not match or not match[2] or not match[4]:
         return ""
     address = f"models:/{match[1]}@{match[2]}"
-    now = registered_weights.digest_of(project, address)
+    registry = registered_weights()
+    now = registry.digest_of(project, address)
     if now.startswith(match[4]):
         return ""
-    return (
-        f"{address} names other weights by now ({now[: registered_weights.DIGITS]}). To start from them set pretrain.pretrained: {address}"
-    )
+    return f"{address} names other weights by now ({now[: registry.DIGITS]}). To start from them set pretrain.pretrained: {address}"

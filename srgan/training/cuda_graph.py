@@ -116,7 +116,7 @@ def obstacle(device: torch.device, dtype: torch.dtype, options: Optimization, ru
         "it needs a CUDA device": device.type != "cuda",
         "it needs a single process": process_group.size() > 1,
         "the gradient scaler of fp16 waits for the device in each step": dtype is torch.float16,
-        "activation checkpointing reads the random state in each step": runtime.activation_checkpointing,
+        "activation checkpointing is not tested with it": runtime.activation_checkpointing,
         "compile: true is not tested with it": options.compile,
         f"the optimizer {options.optimizer.name} counts its steps outside of the device": options.optimizer.name in EXTRA,
         "each step has a gradient penalty (stabilization.penalty_every: 1)": isinstance(options, Train)

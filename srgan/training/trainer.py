@@ -11,9 +11,10 @@ from srgan.config.training import Pretrain, StageRuntime, Train
 from srgan.data.manifest import Pair
 from srgan.data.sampler import PatchSampler, choose_sampler
 from srgan.distributed import process_group
-from srgan.distributed.device import pick_device, pick_precision
+from srgan.distributed.device import deterministic_kernels, pick_device, pick_precision
 from srgan.distributed.signals import Interrupted, stop_signals
 from srgan.metrics.metric import Scorer
+from srgan.models.registry import supports_half
 from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
 from srgan.training.cuda_graph import graphed_step
 from srgan.training.diagnostics import DIVERGENCE_RATIO, DivergenceCheck, image_metrics
@@ -63,7 +64,7 @@ class Trainer:
     ) -> None:
         self.options, self.runtime, self.pairs = options, runtime, validation
         self.device = pick_device()
-        self.dtype = pick_precision(options.precision, self.device)
+        self.dtype = pick_precision(options.precision, self.device, supports_half(generator))
         # In float32 on a CPU a generator alone is up to a fifth faster in NCHW, a discriminator slower (docs/speed.md).
         nchw = self.device.type == "cpu" and self.dtype is torch.float32 and isinstance(options, Pretrain)
         nchw = nchw or not getattr(generator, "channels_last", True)
@@ -72,7 +73,7 @@ class Trainer:
         self.validation = Validation(sampler.store.scale, self.device, scorers, sampler.store.recipe.removes_colour)
         condition = getattr(discriminator, "condition", False)
         self.objective = self._place(Objective(options.losses, self.device.type, self.dtype, pretrained_losses, condition))
-        self.generator = process_group.sync_batch_norm(self._place(generator).train())
+        self.generator = process_group.sync_batch_norm(self._place(generator).train(), runtime.sync_batch_norm)
         if runtime.activation_checkpointing:
             self.generator.activation_checkpointing = True
         self.ema = MovingAverage(self.generator, options.ema, options.ema_switch_every)
@@ -84,7 +85,7 @@ class Trainer:
         self.selection = ModelSelection("CIEDE2000" if "ciede2000" in self.validation.scorers else "PSNR")
         if isinstance(options, Train):
             assert discriminator is not None
-            self.discriminator = process_group.sync_batch_norm(self._place(discriminator).train())
+            self.discriminator = process_group.sync_batch_norm(self._place(discriminator).train(), runtime.sync_batch_norm)
             if options.stabilization.enabled:
                 self.stabilizer = Stabilizer(options.stabilization, options.steps, sampler, self.device)
             # Not compiled: two losses flow back through it, which compiled code does not allow.
@@ -132,7 +133,8 @@ class Trainer:
             Interrupted: SIGTERM or Ctrl-C arrived. A checkpoint is written first.
         """
         steps, runtime = self.options.steps, self.runtime
-        with stop_signals() as stop_signal, memory_advice(self.options):
+        exact = deterministic_kernels(self.device, runtime.deterministic)
+        with stop_signals() as stop_signal, memory_advice(self.options), exact:
             step = self._start(log, checkpoints)
             try:
                 while True:
@@ -174,7 +176,7 @@ class Trainer:
 
     def step(self, step: int) -> None:
         """Update every network once. The logged values stay on the device, in `running_sums`."""
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = not self.runtime.deterministic
         for network in self.networks.values():
             network.set_learning_rate(learning_rate(step, self.options, network.max_lr) * self.lr_factor)
         self.divergence.number.fill_(step)

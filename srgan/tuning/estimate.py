@@ -21,6 +21,7 @@ from srgan.distributed.device import pick_device
 from srgan.models.checkpoints import new_generator
 from srgan.models.compact import CompactConfig
 from srgan.models.registry import create_discriminator, parameter_count
+from srgan.tracking import optional
 from srgan.training.trainer import Trainer
 from srgan.utils import machine
 from srgan.utils.tensor_memory import TensorMemory
@@ -118,8 +119,8 @@ def _peak_of_step(params: Params, stage: str) -> float:
 
 def _size_of_process(params: Params) -> float:
     """Measure the bytes of a stage's process without its tensors: the libraries, also those that torch loads in the first step."""
-    from srgan.tracking import mlflow_run  # noqa: F401
-
+    with contextlib.suppress(ImportError):
+        optional.load("mlflow_run")
     small = params.pretrain.model_copy(update={"batch_size": 1, "gradient_accumulation": 1})
     model = CompactConfig(name="compact", features=4, depth=0)
     trainer = _trainer(params.model_copy(update={"model": model, "pretrain": small, "runtime": Runtime()}), "pretrain")

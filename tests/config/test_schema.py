@@ -157,6 +157,10 @@ def test_a_wrong_value_is_refused_by_name(tmp_path, old, new, expected):
             "train: {discriminator: {name: unet}, patch_size: {0: 8, 100: 96}}",
             "train.patch_size: must be at least 16 pixels for this discriminator",
         ),
+        (
+            "train: {discriminator: {name: vgg}, patch_size: 16, gradient_accumulation: 16}",
+            "train.patch_size: must be above 16 pixels for vgg with one patch at a time",
+        ),
         ("train: {optimizer: {name: schedule_free}}", "train.schedule: must be constant for schedule_free"),
         (
             "train: {optimizer: {name: schedule_free}, schedule: {name: constant}, ema_switch_every: 5}",

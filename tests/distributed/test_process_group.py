@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 import signal
@@ -11,6 +12,8 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from srgan.data.sampler import PatchSampler
 from srgan.distributed import launch, process_group
@@ -179,6 +182,59 @@ def test_an_error_ends_all_processes_at_once(copy_of_project):
     assert "train.u8" in output
     assert "Traceback" not in output
     assert "start again" not in output
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers that the host reads from tensors: on a GPU it would wait for each."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def two_equal(monkeypatch):
+    """Two processes with equal values: a sum is twice that of one."""
+    monkeypatch.setattr(process_group, "size", lambda: 2)
+    monkeypatch.setattr(process_group.dist, "all_reduce", lambda value: value.mul_(2))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_batch_normalization_of_several_processes_never_waits_for_the_device(two_equal, together):
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 5, 5, requires_grad=True), torch.randn(4, 3, 5, 5)
+    twice = torch.cat([images[0], images[0]]).detach().requires_grad_()
+    alone = nn.Sequential(nn.BatchNorm2d(3))
+    model = process_group.sync_batch_norm(copy.deepcopy(alone), together)
+    with Reads() as reads:
+        results = [model(image) for image in images]
+        (results[0].square() * torch.linspace(0, 1, 5)).sum().backward()
+    assert reads.count == 0
+    expected = [alone(twice), alone(torch.cat([images[1], images[1]]))]
+    assert torch.allclose(results[0], expected[0][:4], atol=1e-5)
+    assert torch.allclose(results[1], expected[1][:4], atol=1e-5)
+    (expected[0].square() * torch.linspace(0, 1, 5)).sum().backward()
+    assert torch.allclose(images[0].grad, twice.grad[:4], atol=1e-4)
+    assert torch.allclose(model[0].running_mean, alone[0].running_mean, atol=1e-6)
+    assert torch.allclose(model[0].running_var, alone[0].running_var, rtol=1e-2)  # of 100 values instead of 200
+    assert list(model.state_dict()) == list(alone.state_dict())
+
+
+def test_processes_that_normalize_apart_keep_equal_running_statistics(monkeypatch):
+    """The other process has statistics of zero, so the mean of both is half of the own ones."""
+    monkeypatch.setattr(process_group, "size", lambda: 2)
+    monkeypatch.setattr(process_group.dist, "all_reduce", lambda value: value)
+    images, alone = torch.randn(4, 3, 5, 5), nn.BatchNorm2d(3)
+    model = process_group.sync_batch_norm(copy.deepcopy(alone), together=False)
+    assert torch.equal(model(images), alone(images))
+    assert torch.equal(model.running_mean, alone.running_mean / 2)
+    assert torch.equal(model.running_var, alone.running_var / 2)
+    model.eval()(images)
+    assert torch.equal(model.running_mean, alone.running_mean / 2)
 
 
 def test_weights_that_have_drifted_apart_are_an_error(monkeypatch):

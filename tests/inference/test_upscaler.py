@@ -1,5 +1,8 @@
+import json
 import logging
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -8,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from srgan.inference import backends
+from srgan.inference import backends, benchmark
 from srgan.inference import upscaler as inference
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
-from tests.helpers.commands import run
+from tests.helpers import stub_driver
+from tests.helpers.commands import environment, run
 from tests.helpers.project import write_model
 
 
@@ -161,6 +165,61 @@ def test_a_provider_that_does_not_work_is_replaced_or_refused(model, caplog):
         Upscaler(model, tile=8)
     with pytest.raises(SrganError, match=r"unknown provider 'tpu'. Use one of auto, cuda"):
         Upscaler(model, provider="tpu")
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A machine with a GPU and its driver, and an ONNX Runtime for GPUs."""
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("an ONNX Runtime for the CPU")
+    stub_driver.use(monkeypatch, stub_driver.write(tmp_path))
+    backends._warn_of_unused_gpu.cache_clear()
+    yield
+    backends._warn_of_unused_gpu.cache_clear()
+
+
+def preload_without_libraries():
+    """What `onnxruntime.preload_dlls` prints where CUDA's libraries are missing, except for one in a second folder."""
+    print("Failed to load /site-packages/nvidia/cu13/lib/libcudart.so.13: file too short")
+    print("Failed to load libcublasLt.so.13: libcublasLt.so.13: cannot open shared object file: No such file or directory")
+    print("Please follow https://onnxruntime.ai/docs/install/#cuda-and-cudnn to install CUDA.")
+
+
+def test_a_gpu_without_the_libraries_of_cuda_is_named_once_and_not_on_standard_output(model, driver, monkeypatch, caplog, capfd):
+    monkeypatch.setattr(backends.onnxruntime, "preload_dlls", preload_without_libraries)
+    for _ in range(2):
+        assert Upscaler(model).provider == "CPUExecutionProvider"
+    reason = "ONNX Runtime does not find libcublasLt.so.13"
+    assert caplog.messages == [f"the GPU is not used ({reason}); the CPU is used. Its driver supports CUDA up to 12.4"]
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(SrganError, match=f"provider cuda does not work here: {reason}"):
+        Upscaler(model, provider="cuda", strict=True)
+
+
+def test_a_hidden_gpu_is_not_tried(model, driver, tmp_path, monkeypatch, caplog, capfd):
+    (tmp_path / "hidden").mkdir()
+    stub_driver.use(monkeypatch, stub_driver.write(tmp_path / "hidden", result=100))
+    monkeypatch.setattr(backends.onnxruntime, "preload_dlls", None)  # would fail if called
+    assert Upscaler(model).provider == "CPUExecutionProvider"
+    assert (caplog.messages, capfd.readouterr()) == ([], ("", ""))
+    with pytest.raises(SrganError, match="provider cuda does not work here: the driver finds no GPU"):
+        Upscaler(model, provider="cuda", strict=True)
+
+
+@pytest.mark.slow
+def test_a_measurement_survives_a_driver_without_the_libraries_of_cuda(model, driver, tmp_path):
+    """With the real ONNX Runtime, which prints to standard output there."""
+    command = [sys.executable, "-m", "srgan.inference.benchmark", str(model)]
+    shown = environment(LD_LIBRARY_PATH=str(tmp_path))
+    done = subprocess.run(command, env=shown, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["provider"] == "CPUExecutionProvider"
+    assert done.stderr.count("\n") <= 1, done.stderr
+
+
+def test_a_measurement_reads_the_last_line(model, monkeypatch):
+    printed = subprocess.CompletedProcess([], 0, 'Failed to load libcublasLt.so.13\n{"provider": "x"}\n', "")
+    monkeypatch.setattr(benchmark.subprocess, "run", lambda *_, **__: printed)
+    assert benchmark.measure(model) == {"provider": "x"}
 
 
 def test_openvino_enlarges_as_well(model, upscaler, photograph):

@@ -103,6 +103,19 @@ def test_a_loss_of_bfloat16_images_is_computed_in_float32(name):
     assert torch.equal(value, whole.terms(whole.compare(sr_image.float(), hr_image, hr_image))[name])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_networks_of_a_validation_compute_in_the_precision_of_the_training(dtype):
+    networks = objective(*(LOSSES[name].config(name=name) for name in ("vgg19", "hinge")), dtype=dtype)
+    found = set()
+    discriminator = build_discriminator("unet", features=4)
+    for network in (discriminator, networks.losses["vgg19"]):
+        layer = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+        layer.register_forward_hook(lambda module, inputs, output: found.add(output.dtype))
+    images = (torch.rand(1, 3, side, side) for side in (32, 32, 8))
+    networks.validate(*images, discriminator)
+    assert found == {dtype}
+
+
 def test_the_validation_loss_compares_tiles_of_bounded_size_that_cover_the_image():
     shapes, total = [], 0.0
     lr_image = torch.randint(0, 256, (150, 70, 3), dtype=torch.uint8).numpy()

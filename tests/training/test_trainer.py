@@ -1,6 +1,7 @@
 import csv
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from srgan.config import schema
+from srgan.config.training import Pretrain
 from srgan.data.manifest import Pair
 from srgan.data.sampler import PatchSampler
 from srgan.degradations.recipe import BICUBIC, Recipe
@@ -25,6 +27,7 @@ from srgan.models.registry import build_discriminator, build_generator
 from srgan.training import diagnostics
 from srgan.training.checkpoint import Checkpoints
 from srgan.training.logger import TrainingLog
+from srgan.training.memory import memory_advice
 from srgan.training.schedules import learning_rate
 from srgan.training.trainer import Trainer
 from srgan.utils.errors import SrganError
@@ -447,6 +450,23 @@ def test_too_little_memory_names_the_key_to_change(world):
         go(subject, world[0] / "x")
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "GET was unable to find an engine to execute this computation",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_too_little_memory_for_a_library_of_cuda_names_the_key_to_change(message):
+    advice = rf"raise gradient_accumulation \(is 1\), or lower batch_size .* The library reported: {re.escape(message)}$"
+    with pytest.raises(SrganError, match=advice), memory_advice(Pretrain()):
+        raise RuntimeError(message)
+    with pytest.raises(RuntimeError, match="CUDNN_STATUS_BAD_PARAM"), memory_advice(Pretrain()):  # a bug, not a lack of memory
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_BAD_PARAM")
+
+
 def test_the_best_weights_are_kept_not_the_last(world):
     subject = trainer(world, "pretrain", {"pretrain.steps": 6, "runtime.pretrain.validate_every": 2})
     score = subject.score
@@ -559,10 +579,12 @@ def test_both_stages_train_in_each_precision(world, precision):
 @pytest.mark.skipif(pick_device().type != "cuda", reason="no CUDA device")
 def test_a_compiled_generator_learns_the_same(world):
     plain, compiled = (trainer(world, "train", {"train.compile": value}) for value in (False, True))
+    before = torch.cat([weight.flatten() for weight in weights(plain.generator)])
     for subject in (plain, compiled):
         subject.step(1)
-    for one, other in zip(weights(plain.generator), weights(compiled.generator), strict=True):
-        assert torch.allclose(one, other, atol=1e-5)
+    one, other = (torch.cat([weight.flatten() for weight in weights(subject.generator)]) for subject in (plain, compiled))
+    # Adam's first step turns the sign of a gradient into a whole step, so rounding moves a few weights by two steps.
+    assert (one - other).abs().mean() < 0.05 * (one - before).abs().mean()
 
 
 @pytest.mark.gpu
@@ -571,6 +593,32 @@ def test_both_stages_train_on_a_gpu(world):
     for stage in ("pretrain", "train"):
         model = fit(world, stage, stage, {f"{stage}.precision": "auto"})
         assert torch.isfinite(model(torch.rand(1, 3, 8, 8))).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(pick_device().type != "cuda", reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("stage", ["pretrain", "train"])
+def test_a_gpu_with_deterministic_kernels_resumes_in_the_same_weights(world, stage, precision):
+    changes = {f"{stage}.precision": precision} | runtime(stage, deterministic=True)
+    expected = fit(world, stage, "straight", changes)
+    interrupt(trainer(world, stage, changes), world[0] / "broken", 4)
+    assert equal(fit(world, stage, "broken", changes), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(pick_device().type != "cuda", reason="no CUDA device")
+def test_too_little_memory_of_a_gpu_names_the_key_to_change(world):
+    subject = trainer(world, "pretrain")
+    subject.step = lambda _: torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
+    with pytest.raises(SrganError, match="out of memory with 2 patches of 32x32 at a time"):
+        go(subject, world[0] / "x")
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_deterministic_steps_let_cudnn_measure_no_algorithms(world, deterministic):
+    trainer(world, "pretrain", runtime("pretrain", deterministic=deterministic)).step(1)
+    assert torch.backends.cudnn.benchmark is not deterministic
 
 
 @pytest.mark.slow
