@@ -67,8 +67,9 @@ def plan(
     chosen = {name: profiles.load(name) for name in (profiles.list_profiles() if every else names or [])}
     for name, loaded in (chosen or {str(params): schema.load(params)}).items():
         print(f"{name}:")
-        if not chosen and (data := downloaded(project.raw)):
-            print(f"  {data}")
+        if not chosen and (left_out := downloaded(project.raw)):
+            print(f"  {left_out}")
         print(f"  {disk_space.plan(project, loaded)}", flush=True)
+        data = None if chosen else estimate.prepared_data(project)  # the data in the project is that of its parameter file
         for stage in ("pretrain", "train"):
-            print(f"  {estimate.plan(loaded, stage)}", flush=True)
+            print(f"  {estimate.plan(loaded, stage, data=data)}", flush=True)

@@ -4,32 +4,55 @@ import contextlib
 import datetime
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
+from PIL import Image
 
 from srgan.config.data import Prepare
+from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.config.training import Runtime, Train
+from srgan.data.manifest import pairs
+from srgan.data.packed_store import Store
 from srgan.data.sampler import DEVICE_SHARE, PatchSampler
 from srgan.degradations.recipe import Recipe
 from srgan.distributed.device import pick_device
+from srgan.inference.torch_upscale import TILE, upscale
 from srgan.models.checkpoints import new_generator
 from srgan.models.compact import CompactConfig
 from srgan.models.registry import create_discriminator, parameter_count
 from srgan.tracking import optional
 from srgan.training.trainer import Trainer
+from srgan.training.validation import LOSS_TILE
 from srgan.utils import machine
+from srgan.utils.errors import SrganError
 from srgan.utils.tensor_memory import TensorMemory
 
 FEW = 2  # patches
 WARM, STEPS, PATIENCE = 3, 20, 60.0  # warm-up steps, measured steps, seconds for a probe at most
 LIBRARIES = 1e9  # bytes of GPU memory that CUDA's libraries take
+LARGE_IMAGE = 2040 * 1356  # HR pixels of a validation image before the data is prepared, as in DIV2K
 BUFFERS = 1.25  # memory of a process on a CPU / size of its tensors: buffers of oneDNN and malloc (measured: 1.17 to 1.36)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The part of the data that determines the memory.
+
+    Attributes:
+        validation: HR pixels of the largest validation image.
+        pixels: bytes of the packed store, or None if it is unknown.
+    """
+
+    validation: int = LARGE_IMAGE
+    pixels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -38,17 +61,24 @@ class Plan:
 
     stage: str
     weights: int
-    memory: float  # bytes at the peak: of the process on a CPU or of the device on a GPU
+    memory: float  # bytes at the peak of a step: of the process on a CPU or of the device on a GPU
     free: float  # bytes for each process: the GPU's memory without the share of the pixels, or the machine's divided by the processes
     limit: str  # the source of `free`
     steps: int
     rate: float | None  # steps a second, None without a measurement
+    validation: float = 0.0  # bytes at the peak of a validation
+    pixels: int = LARGE_IMAGE  # HR pixels of the largest validation image
 
     def __str__(self) -> str:
         text = (
-            f"{self.stage}: {self.weights:,} weights, {self.memory / 1e9:.1f} GB of memory at the peak, "
+            f"{self.stage}: {self.weights:,} weights, {max(self.memory, self.validation) / 1e9:.1f} GB of memory at the peak, "
             f"{self.free / 1e9:.1f} GB are free ({self.limit})"
         )
+        if self.validation > max(self.memory, self.free):
+            return (
+                f"{text}: this is too much for the validation of an image with {self.pixels / 1e6:.1f} million pixels. Leave large images "
+                "out of the data, or choose a smaller network"
+            )
         if self.memory > self.free:
             return (
                 f"{text}: this is too much. Raise {self.stage}.gradient_accumulation, lower {self.stage}.batch_size or patch_size, "
@@ -60,27 +90,53 @@ class Plan:
         return f"{text}; {self.steps:,} steps at {self.rate:.3g} a second: {duration}, and validations"
 
 
-def plan(params: Params, stage: str, probe: bool = True) -> Plan:
+def prepared_data(project: Project) -> Data:
+    """Return the sizes of the prepared data, or assumptions before it is prepared."""
+    try:
+        files = [pair.hr or pair.lr for pair in pairs(project.prepared, "validation")]
+        sizes = []
+        for path in files:
+            with Image.open(path) as image:
+                sizes.append(image.width * image.height)
+        return Data(max(sizes, default=LARGE_IMAGE), Store(project.prepared).pixels.size)
+    except (SrganError, OSError):  # missing or damaged: the stages report it
+        return Data()
+
+
+def plan(params: Params, stage: str, probe: bool = True, data: Data | None = None) -> Plan:
     """Estimate the memory and the time of a training stage on this machine.
 
     Args:
         params: the whole configuration.
         stage: ``pretrain`` or ``train``.
         probe: measure the time with `STEPS` steps, or with those that fit into `PATIENCE` seconds.
+        data: the sizes of the data, see `prepared_data`. By default assumptions.
     """
+    data = data or Data()
     device = pick_device()
     options = getattr(params, stage)
     with torch.device("meta"):
         weights = parameter_count(_generator(params))
     if device.type == "cuda":
-        base, free, limit = LIBRARIES, (1 - DEVICE_SHARE) * torch.cuda.mem_get_info(device)[0], "GPU"
+        base, free, limit = LIBRARIES, _free_on_gpu(device, data), "GPU"
     else:
         base, found, own = _size_of_process(params), machine.memory(), psutil.Process().memory_info()
         # The memory of this process is free again when the stage starts, except that of shared files.
         free, limit = (found.available + own.rss - getattr(own, "shared", 0)) / getattr(params.runtime, stage).nproc_per_node, found.limit
-    memory = base + peak_of_tensors(params, stage)
-    rate = measured_rate(params, stage) if probe and memory <= free else None
-    return Plan(stage, weights, memory, free, limit, options.steps, rate)
+    step = peak_of_tensors(params, stage)
+    memory, validation = base + step, base + peak_of_validation(params, stage, data.validation, step)
+    rate = measured_rate(params, stage) if probe and max(memory, validation) <= free else None
+    return Plan(stage, weights, memory, free, limit, options.steps, rate, validation, data.validation)
+
+
+def _free_on_gpu(device: torch.device, data: Data) -> float:
+    """Return the free bytes without the packed store, which stays on the GPU if it fits."""
+    gc.collect()
+    torch.cuda.empty_cache()  # else the memory that PyTorch keeps from an earlier plan counts as used
+    free = float(torch.cuda.mem_get_info(device)[0])
+    if data.pixels is None:
+        return (1 - DEVICE_SHARE) * free
+    return free - data.pixels if data.pixels <= DEVICE_SHARE * free else free
 
 
 def peak_of_tensors(params: Params, stage: str) -> float:
@@ -89,31 +145,69 @@ def peak_of_tensors(params: Params, stage: str) -> float:
     The steps have few patches and twice as many. The activations grow with the number of patches and the rest stays the same.
     """
     options = getattr(params, stage)
-    few = options.model_copy(update={"batch_size": FEW, "gradient_accumulation": 1})
-    if isinstance(options, Train):  # the steps with a gradient penalty need the most memory
-        often = options.stabilization.model_copy(update={"penalty_every": 1})
-        few = few.model_copy(update={"stabilization": often})
-    less, more = (_peak_of_step(_with(params, stage, few.model_copy(update={"batch_size": patches})), stage) for patches in (FEW, 2 * FEW))
+    less, more = (_peak_of_step(_few_patches(params, stage, patches), stage) for patches in (FEW, 2 * FEW))
     return less + (more - less) * (options.batch_size / options.gradient_accumulation / FEW - 1)
 
 
-def _with(params: Params, stage: str, options: Any) -> Params:
-    return params.model_copy(update={stage: options})
+def peak_of_validation(params: Params, stage: str, pixels: int, step: float) -> float:
+    """Measure the bytes of all tensors at the peak of a validation.
+
+    The generator upscales two small images. Its activations grow with the number of pixels and the rest stays the same. It also upscales a
+    batch of training patches. The losses compare tiles of bounded size.
+
+    Args:
+        params: the whole configuration.
+        stage: ``pretrain`` or ``train``.
+        pixels: HR pixels of the largest image.
+        step: bytes at the peak of a step. A CUDA graph keeps them.
+    """
+    scale, options = params.prepare.scale, getattr(params, stage)
+    side = max(LOSS_TILE // scale // 2, 1)
+    largest = max(min(pixels / scale**2, TILE**2), options.batch_size * (options.patch_sizes[-1] / scale) ** 2)  # LR pixels at once
+
+    with _ledger() as ledger:
+        trainer = _trainer(_few_patches(params, stage, FEW), stage)
+        trainer.step(1)  # creates the optimizer's state
+        model = trainer.ema.module
+
+        def compare() -> None:
+            hr_tile, lr_tile = (torch.zeros(1, 3, width, width, device=trainer.device) for width in (2 * side * scale, 2 * side))
+            trainer.objective.validate(hr_tile, hr_tile, lr_tile, trainer.discriminator)
+
+        before = _peak(trainer, ledger, lambda: None)
+        less, more = (_peak(trainer, ledger, partial(upscale, model, np.zeros((side, width, 3), np.uint8))) for width in (side, 2 * side))
+        peak = max(less + (more - less) * (largest / side**2 - 1), _peak(trainer, ledger, compare))
+        return peak + step - before if trainer.graph else peak
+
+
+def _few_patches(params: Params, stage: str, patches: int) -> Params:
+    few = getattr(params, stage).model_copy(update={"batch_size": patches, "gradient_accumulation": 1})
+    if isinstance(few, Train):  # the steps with a gradient penalty need the most memory
+        often = few.stabilization.model_copy(update={"penalty_every": 1})
+        few = few.model_copy(update={"stabilization": often})
+    return params.model_copy(update={stage: few})
+
+
+def _ledger() -> contextlib.AbstractContextManager[TensorMemory | None]:
+    """Return what counts the bytes of tensors on a CPU. CUDA counts them itself."""
+    return contextlib.nullcontext() if pick_device().type == "cuda" else TensorMemory()
+
+
+def _peak(trainer: Trainer, ledger: TensorMemory | None, function: Callable[[], object]) -> float:
+    """Return the bytes of all tensors at the peak of a function."""
+    gc.collect()
+    if ledger:
+        ledger.peak = ledger.now
+    else:
+        torch.cuda.reset_peak_memory_stats(trainer.device)
+    function()
+    return BUFFERS * ledger.peak if ledger else float(torch.cuda.max_memory_allocated(trainer.device))
 
 
 def _peak_of_step(params: Params, stage: str) -> float:
-    device = pick_device()
-    peaks = []
-    with contextlib.nullcontext() if device.type == "cuda" else TensorMemory() as ledger:
+    with _ledger() as ledger:
         trainer = _trainer(params, stage)
-        for step in (1, 2, 3):
-            gc.collect()
-            if ledger:
-                ledger.peak = ledger.now
-            else:
-                torch.cuda.reset_peak_memory_stats(device)
-            trainer.step(step)
-            peaks.append(BUFFERS * ledger.peak if ledger else float(torch.cuda.max_memory_allocated(device)))
+        peaks = [_peak(trainer, ledger, partial(trainer.step, step)) for step in (1, 2, 3)]
     return min(peaks[1:])  # the first step creates the optimizer's state, and uncollected tensors can raise the peak of another
 
 

@@ -3,8 +3,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from srgan.config import schema
+from srgan.config.project import Project
+from srgan.images.read import read_image
+from srgan.training.trainer import Trainer
 from srgan.tuning import estimate as planning
 from tests.helpers.commands import environment, run
 from tests.helpers.project import write_params
@@ -92,3 +96,58 @@ def test_the_command_plans_the_parameter_file_and_profiles(tmp_path):
     done = run("srgan", "plan", "dem", cwd=tmp_path, check=False)
     assert done.returncode == 1
     assert "did you mean demo?" in done.stderr
+
+
+def test_the_memory_of_a_validation_grows_with_the_image_up_to_a_tile(tmp_path):
+    params = schema.load(write_params(tmp_path, {"train.losses": [{"name": "hinge"}]}))
+    kept = planning.peak_of_validation(params, "train", 64 * 64, 0)
+    lines = [planning.peak_of_validation(params, "train", pixels, 0) for pixels in (2e6, 8e6, 6e6)]
+    assert lines[1] - lines[0] == pytest.approx(1.5 * (lines[2] - lines[0]))
+    # At least an LR pixel with the 8 channels of the network, and its 16 SR pixels with three.
+    assert (lines[1] - lines[0]) / 6e6 > planning.BUFFERS * 4 * (8 / 16 + 3)
+    assert kept < lines[0]
+    largest = 16 * planning.TILE**2  # a larger image is upscaled in tiles
+    assert planning.peak_of_validation(params, "train", largest, 0) == planning.peak_of_validation(params, "train", 4 * largest, 0)
+
+
+def test_a_cuda_graph_keeps_the_memory_of_a_step_beside_a_validation(tmp_path, monkeypatch):
+    params = schema.load(write_params(tmp_path))
+    without = planning.peak_of_validation(params, "pretrain", 64 * 64, 1e9)
+    assert without < 1e8
+    init = Trainer.__init__
+
+    def with_graph(self, *arguments, **options):
+        init(self, *arguments, **options)
+        self.graph = self._update
+
+    monkeypatch.setattr(Trainer, "__init__", with_graph)
+    assert 9e8 < planning.peak_of_validation(params, "pretrain", 64 * 64, 1e9) < 1e9 + without
+
+
+def test_a_plan_whose_validation_does_not_fit_names_the_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "peak_of_tensors", lambda *_: 0.0)
+    monkeypatch.setattr(planning, "peak_of_validation", lambda *_: 1e15)
+    monkeypatch.setattr(planning, "measured_rate", None)  # would fail if called
+    text = str(planning.plan(schema.load(write_params(tmp_path)), "pretrain"))
+    assert "1000000." in text
+    assert text.endswith(
+        "this is too much for the validation of an image with 2.8 million pixels. Leave large images out of the data, or choose a smaller "
+        "network"
+    )
+
+
+def test_the_plan_of_a_project_knows_its_images(project):
+    data = planning.prepared_data(Project(project))
+    sizes = [read_image(path).shape for path in (project / "data" / "prepared" / "validation").glob("*/hr/*.png")]
+    assert data.validation == max(height * width for height, width, *_ in sizes)
+    assert data.pixels == (project / "data" / "prepared" / "train.u8").stat().st_size
+    assert planning.prepared_data(Project(project / "nothing")) == planning.Data()
+
+
+def test_the_free_memory_of_a_gpu_is_read_after_the_cache_is_emptied(monkeypatch):
+    free = {"bytes": 10e9}
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: free.update(bytes=24e9))  # PyTorch kept 14 GB of an earlier plan
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free["bytes"], 24e9))
+    for pixels, expected in ((None, 12e9), (7e9, 17e9), (13e9, 24e9)):  # unknown, on the GPU, too large for it
+        free["bytes"] = 10e9
+        assert planning._free_on_gpu(torch.device("cuda"), planning.Data(pixels=pixels)) == expected
