@@ -18,9 +18,9 @@ same time. Every finding is a line ``PASS|FAIL|INFO part: text``. The folder of 
     validation  scores of the device against those of the CPU, memory of a large image
     memory      the error of a device without memory
     several     DDP and NCCL in a process group of one
-    compile     ``compile: true`` against the plain network
+    compile     ``compile: on`` against the plain networks
     onnx        exported files against the device
-    graph_step  steps as CUDA graphs (``cuda_graph: true``) against usual steps: results and speed
+    graph_step  steps as CUDA graphs, also of compiled networks, against usual steps: results and speed
     waits       waits for the device and kernels of a step
     speed       images per second of the profiles against a plain loop
     real        a short training on photographs
@@ -53,8 +53,8 @@ TOGETHER: list[Task] = [
 ]
 # The most important first.
 ALONE: list[Task] = [
-    *(("graph_step", "speed"), ("waits", "srgan"), ("waits", "compact"), ("speed", "srgan"), ("real", ""), ("waits", "esrgan")),
-    *(("speed", "esrgan"), ("speed", "compact"), ("speed", "compiled")),
+    *(("graph_step", "speed"), ("speed", "compiled"), ("waits", "srgan"), ("speed", "srgan"), ("real", ""), ("waits", "compact")),
+    *(("waits", "esrgan"), ("speed", "esrgan"), ("speed", "compact")),
 ]
 NOT_ON_CPU = {
     ("matrix", "fp32"),

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -62,7 +63,7 @@ def make_data(folder: Path) -> None:
 class Ours:
     """The trainer of the project, with batches of the store or with one repeated batch."""
 
-    def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool, precision: str = "auto", **runtime: bool) -> None:
+    def __init__(self, name: str, stage: str, batch: int, folder: Path, loading: bool, precision: str = "auto", **runtime: Any) -> None:
         options = options_of(name, stage, batch, precision)
         generator, discriminator, _ = networks(name, options)
         self.trainer = Trainer(
@@ -195,7 +196,7 @@ def compare(name: str, what: str, batch: int, folder: Path, rounds: int, peak: f
 
 def flops(name: str, stage: str, batch: int, folder: Path) -> float:
     """Return the FLOPs of the convolutions of one step without recomputation, counted with two images."""
-    subject = Ours(name, stage, 2, folder, loading=False, precision="fp32")
+    subject = Ours(name, stage, 2, folder, loading=False, precision="fp32", compile="off")
     if isinstance(subject.trainer.generator, SRResNet):
         subject.trainer.generator.optimize_graph = False
     with FlopCounterMode(display=False) as counter:

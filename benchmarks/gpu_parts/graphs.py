@@ -36,7 +36,8 @@ KINDS = (
     ("compact", None, "bf16", 1),
     ("srresnet", "patch", "fp32", 1),
     ("srresnet", "vgg", "bf16", 1),
-    ("rrdb", "unet", "bf16", 2),
+    ("compact", "patch", "fp16", 1),
+    ("rrdb-checkpointing", "unet", "bf16", 2),
 )  # generator, discriminator, precision, gradient accumulation steps
 
 
@@ -58,6 +59,8 @@ def graph_step(what: str) -> None:
     with attempt("graph_step, a training"):
         _train(store)
     if CUDA:
+        with attempt("graph_step, compiled"):
+            _compile(store)
         with attempt("graph_step, a failed capture"):  # the last: it may disturb the device
             _fail(store)
 
@@ -68,7 +71,7 @@ def _subject(kind: tuple[Any, ...], store: Store, graph: bool, **more: Any) -> T
     changes: dict[str, Any] = {"precision": precision, "grad_clip": 1.0, "gradient_accumulation": parts}
     if discriminator:
         changes["losses"] = losses("relativistic", "vgg19" if discriminator == "vgg" else "feature_matching")
-    runtime = {"cuda_graph": graph} | more.pop("runtime", {})
+    runtime = {"cuda_graph": "auto" if graph else "off"} | more.pop("runtime", {})
     stage = "train" if discriminator else "pretrain"
     subject = build_trainer(stage, generator, discriminator, store, more.pop("pairs", ()), runtime, **changes | more)
     for network in subject.networks.values():
@@ -151,6 +154,20 @@ def _train(store: Store) -> None:
     check(good, "graph_step, a training", text)
 
 
+def _compile(store: Store) -> None:
+    """Train with compiled networks in a graph. The proof at the start of the training must accept both."""
+    folder = temporary()
+    pairs = write_pairs(folder / "pairs", [photographs()[0][:96, :96]])
+    runtime = {"log_every": 5, "validate_every": 30, "checkpoint_every": 30, "compile": "on"}
+    for kind in KINDS[2:]:
+        name = f"graph_step, compiled {kind[0]} against {kind[1]}, {kind[2]}"
+        with attempt(name):
+            subject = _subject(kind, store, True, pairs=pairs, runtime=runtime, steps=30)
+            fit(subject, folder / f"{kind[0]}-{kind[1]}")
+            text = f"compiled networks {'kept' if subject.compiled else 'refused'}, graph {'kept' if subject.graph else 'refused'}"
+            check(subject.compiled and subject.graph and not int(subject.divergence.step), name, text)
+
+
 def _fail(store: Store) -> None:
     """Let a step wait for the device, which forbids a capture. The training must continue without a graph."""
     subject = _subject(KINDS[0], store, True)
@@ -176,7 +193,7 @@ def _speed() -> None:
 
 def _in_turn(label: str, name: str, stage: str, batch: int, folder: Path) -> None:
     sides, memory = {}, {}
-    for kind in ("graph", "resident", "plain bf16")[: 2 if batch > 16 else 3]:
+    for kind in ("graph", "compiled graph", "resident", "plain bf16")[: 3 if batch > 16 else 4] if CUDA else ("graph", "resident"):
         collect()
         held = torch.cuda.memory_reserved() if CUDA else 0
         step = side(kind, name, stage, batch, folder)

@@ -132,7 +132,7 @@ def build_trainer(
     discriminator: str | None,
     store: Store,
     pairs: Sequence[Pair] = (),
-    runtime: dict[str, int] | None = None,
+    runtime: dict[str, Any] | None = None,
     device: torch.device | None = None,
     **changes: Any,
 ) -> Trainer:

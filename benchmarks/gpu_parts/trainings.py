@@ -218,12 +218,14 @@ def several(_: str = "") -> None:
 
 
 def compile(generator: str) -> None:
-    """Compare `compile: true` with the plain network, and measure its cost."""
+    """Compare `compile: on` with the plain networks, and measure its cost."""
     store = write_store(temporary(), photographs(256)[:2])
+    opponent = {"srresnet": "vgg", "rrdb": "unet"}.get(generator, "patch")
     for precision in ("bf16", "fp32")[: 2 if CUDA else 1]:
-        name = f"compile, {generator}, {precision}"
+        name = f"compile, {generator} against {opponent}, {precision}"
         with attempt(name):
-            plain, compiled = (build_trainer("train", generator, "patch", store, precision=precision, compile=on) for on in (False, True))
+            kinds = {"losses": losses("relativistic", "vgg19" if CUDA else "feature_matching"), "precision": precision}
+            plain, compiled = (build_trainer("train", generator, opponent, store, runtime={"compile": on}, **kinds) for on in ("off", "on"))
             steps = 50 if CUDA else 2
             begin = time.perf_counter()
             for step in range(1, steps + 1):

@@ -18,6 +18,7 @@ RENAMED: dict[str, str] = {
     **{f"{stage}.{old}": f"{stage}.{new}" for stage in ("pretrain", "train") for old, new in _STAGE.items()},
     **{f"{stage}.{key}": f"runtime.{stage}.{key}" for stage in ("pretrain", "train") for key in _RUNTIME},
     **{f"{stage}.recompute": f"runtime.{stage}.activation_checkpointing" for stage in ("pretrain", "train")},
+    **{f"{stage}.compile": f"runtime.{stage}.compile" for stage in ("pretrain", "train")},
 }
 INVERTED = ("export.plain",)
 STAGES = ("pretrain", "train")  # their losses were a mapping once

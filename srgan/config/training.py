@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from srgan.config.base import Component, Section, option, refuse, section
 from srgan.config.choice import component, entries, one_of
@@ -92,7 +92,6 @@ class Optimization(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", "auto (bf16 if the hardware supports it, else fp16 on a GPU with tensor cores, else fp32), fp32, bf16 or fp16"
     )
-    compile: bool = option(False, "torch.compile the generator: slower start and faster steps on some GPUs")
     lpips: bool = option(False, "measure LPIPS at each validation if the weights of AlexNet are available")
     seed: int = option(0, "seed of the initial weights and of the patches", ge=0, lt=2**32)
     continue_from: str = option("none", "none or the state to continue from, as `srgan pretrain --continue` writes it")
@@ -235,7 +234,18 @@ class StageRuntime(Section):
     )
     deterministic: bool = option(False, "a GPU computes the same bits in each run, which is slower. A CPU always does so")
     activation_checkpointing: bool = option(False, "recompute activations of rrdb in the backward pass: less memory and a third more time")
-    cuda_graph: bool = option(True, "start the kernels of a step on a GPU as one CUDA graph: faster for small batches, more memory")
+    compile: Literal["auto", "on", "off"] = option(
+        "auto", "auto (torch.compile the networks of a step where it pays: long stages on one CUDA GPU), on or off"
+    )
+    cuda_graph: Literal["auto", "off"] = option(
+        "auto", "auto (start the kernels of a step on one CUDA GPU as one graph, if its first steps equal usual ones) or off"
+    )
+
+    @field_validator("compile", "cuda_graph", mode="before")
+    @classmethod
+    def _read_bool(cls, value: Any, info: ValidationInfo) -> Any:
+        """Accept the booleans that these options were once."""
+        return {True: "on" if info.field_name == "compile" else "auto", False: "off"}[value] if isinstance(value, bool) else value
 
 
 class GanRuntime(StageRuntime):

@@ -2,11 +2,12 @@
 
 import math
 from collections import OrderedDict
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 Upsampling = Literal["pixelshuffle", "nearest", "transposed"]
 
@@ -19,6 +20,14 @@ def upsampling_steps(scale: int) -> list[int]:
     if scale not in (1, 2, 3, 4, 8):
         raise ValueError(f"no upsampling by {scale}. Possible scales are 1, 2, 3, 4 and 8")
     return [3] if scale == 3 else [2] * int(math.log2(scale))
+
+
+def recomputed(layer: nn.Module, *inputs: Any) -> Any:
+    """Return the output of a layer whose activations the backward pass computes a second time instead of keeping them.
+
+    No layer of this project is random, so the random state is not saved. A CUDA graph could not read it.
+    """
+    return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def unshuffle(image: torch.Tensor, step: int) -> torch.Tensor:

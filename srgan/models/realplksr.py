@@ -6,10 +6,9 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from srgan.config.base import Component, option, refuse
-from srgan.models.layers import pass_image_on
+from srgan.models.layers import pass_image_on, recomputed
 from srgan.models.network import WHOLE_IMAGE, Generator, Network, State
 
 Normalization = Literal["layer", "group"]
@@ -215,7 +214,7 @@ class RealPLKSR(Generator):
         features = lr_image
         for layer in self.feats:
             again = self.activation_checkpointing and torch.is_grad_enabled() and isinstance(layer, _Block)
-            features = checkpoint(layer, features, use_reentrant=False, preserve_rng_state=False) if again else layer(features)
+            features = recomputed(layer, features) if again else layer(features)
         if self.upsampling == "dysample":
             return self.to_img(features + lr_image.repeat_interleave(self.scale**2, dim=1))
         nearest = functional.interpolate(lr_image, scale_factor=self.scale, mode="nearest") if self.scale > 1 else lr_image

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from srgan.config.base import Component, option
-from srgan.models.layers import pass_image_on, upsampling_steps
+from srgan.models.layers import pass_image_on, recomputed, upsampling_steps
 from srgan.models.network import Generator, Network, State
 from srgan.utils.errors import SrganError
 
@@ -115,7 +114,7 @@ class RRDB(Generator):
         trunk = features
         for block in self.body:
             again = self.activation_checkpointing and torch.is_grad_enabled()
-            trunk = checkpoint(block, trunk, use_reentrant=False, preserve_rng_state=False) if again else block(trunk)
+            trunk = recomputed(block, trunk) if again else block(trunk)
         features = features + self.conv_body(trunk)
         for name, step in zip(self._ups, upsampling_steps(self.scale), strict=True):
             features = functional.interpolate(features, scale_factor=step, mode="nearest")

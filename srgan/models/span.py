@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from srgan.config.base import Component, option
-from srgan.models.layers import bilinear_taps, pass_image_on
+from srgan.models.layers import bilinear_taps, pass_image_on, recomputed
 from srgan.models.network import Generator, Network, State
 
 BLOCKS = 6
@@ -197,7 +196,7 @@ class SPAN(Generator):
         features, results, inner = first, [], first
         for number in range(1, BLOCKS + 1):
             block = self.get_submodule(f"block_{number}")
-            features, inner = checkpoint(block, features, use_reentrant=False, preserve_rng_state=False) if recompute else block(features)
+            features, inner = recomputed(block, features) if recompute else block(features)
             results.append(features)
         joined = torch.cat([first, self.conv_2(features), results[0], inner], 1)
         return self.upsampler(self.conv_cat(joined))

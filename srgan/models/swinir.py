@@ -7,10 +7,9 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from srgan.config.base import Component, option, refuse
-from srgan.models.layers import bilinear_taps, mirrored_blocks, pass_image_on
+from srgan.models.layers import bilinear_taps, mirrored_blocks, pass_image_on, recomputed
 from srgan.models.network import Generator, Network, State
 
 Window = Literal[4, 8, 16]
@@ -95,8 +94,7 @@ class _Group(nn.Module):
     def forward(self, features: Tensor, grid: Grid, mask: Tensor, recompute: bool) -> Tensor:
         hidden = features
         for block in self.residual_group.blocks:
-            inputs = hidden, grid, mask
-            hidden = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False) if recompute else block(*inputs)
+            hidden = recomputed(block, hidden, grid, mask) if recompute else block(hidden, grid, mask)
         return self.conv(_image(hidden)).permute(0, 2, 3, 1) + features
 
 

@@ -98,26 +98,23 @@ class GraphedStep(Generic[Result]):
 
 
 def graphed_step(
-    function: Callable[..., Result], device: torch.device, dtype: torch.dtype, options: Optimization, runtime: StageRuntime
+    function: Callable[..., Result], device: torch.device, options: Optimization, runtime: StageRuntime
 ) -> GraphedStep[Result] | None:
     """Return the function as a CUDA graph. None on a CPU, if ``cuda_graph`` is off, or if it cannot be used, which is logged."""
-    if not runtime.cuda_graph:
+    if runtime.cuda_graph == "off":
         return None
-    if reason := obstacle(device, dtype, options, runtime):
+    if reason := obstacle(device, options):
         if device.type == "cuda":
             log.info("cuda_graph: not used, because %s", reason)
         return None
     return GraphedStep(function, CudaGraphs())
 
 
-def obstacle(device: torch.device, dtype: torch.dtype, options: Optimization, runtime: StageRuntime) -> str:
+def obstacle(device: torch.device, options: Optimization) -> str:
     """Return why a stage cannot use CUDA graphs. Empty: it can."""
     reasons = {
         "it needs a CUDA device": device.type != "cuda",
         "it needs a single process": process_group.size() > 1,
-        "the gradient scaler of fp16 waits for the device in each step": dtype is torch.float16,
-        "activation checkpointing is not tested with it": runtime.activation_checkpointing,
-        "compile: true is not tested with it": options.compile,
         f"the optimizer {options.optimizer.name} counts its steps outside of the device": options.optimizer.name in EXTRA,
         "each step has a gradient penalty (stabilization.penalty_every: 1)": isinstance(options, Train)
         and options.stabilization.penalty_every == 1

@@ -47,7 +47,8 @@ def add_gradients(
         assert objective.adversarial
         loss = values["loss_discriminator"] = objective.adversarial.discriminator_loss(inputs)
         if judge and stabilizer:
-            penalties, total = stabilizer.penalties(objective, inputs, judge, penalized)
+            plain = stabilizer.judge(discriminator.parallel, draws)  # compiled code has no second derivatives
+            penalties, total = stabilizer.penalties(objective, inputs, plain, penalized)
             values |= penalties
             loss = loss + total
         discriminator.backward(loss, keep_graph=True)

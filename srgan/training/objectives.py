@@ -10,6 +10,7 @@ from srgan.losses.base import LossInputs, LossOptions
 from srgan.losses.pixel import L1, PixelLoss
 from srgan.losses.registry import LOSSES, build_loss
 from srgan.models.discriminators import Output, with_condition
+from srgan.training.compilation import compiled
 
 
 class Objective(nn.Module):
@@ -42,7 +43,13 @@ class Objective(nn.Module):
         self.needs_average = any(LOSSES[name].needs_average and weight for name, weight in self.weights.items())
         # Weights of other networks than those that the options are made for: they change the results.
         self.substitutes = sorted(file for module in modules.values() if (file := getattr(module, "substitute", "")))
+        self.compiled: dict[str, Callable[[LossInputs], Tensor]] = {}  # for the steps. Validation has images of all sizes
         self.adversarial = next((module for module in modules.values() if isinstance(module, AdversarialLoss)), None)
+
+    def compile_networks(self, on: bool) -> None:
+        """Choose whether the networks of perceptual losses run as compiled code in a step."""
+        pretrained = {name: loss for name, loss in self.losses.items() if LOSSES[name].pretrained}
+        self.compiled = {name: compiled(loss) for name, loss in pretrained.items()} if on else {}
 
     def autocast(self, enabled: bool = True) -> torch.autocast:
         """Return a context in which networks compute in `dtype`."""
@@ -96,12 +103,12 @@ class Objective(nn.Module):
         return gradient.square().sum((1, 2, 3)).mean()
 
     def terms(self, inputs: LossInputs) -> dict[str, Tensor]:
-        """Return each loss of the generator by name, without its weight."""
+        """Return each loss of the generator by name, without its weight. Compiled code runs where gradients are recorded."""
         terms = {}
         for name, loss in self.losses.items():
             if self.weights[name] or name == self.pixel:
                 with self.autocast(bool(LOSSES[name].pretrained)):
-                    terms[name] = loss(inputs)
+                    terms[name] = (self.compiled.get(name, loss) if torch.is_grad_enabled() else loss)(inputs)
         return terms
 
     def total(self, terms: dict[str, Tensor]) -> Tensor | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from srgan.config.optimizers import Adam, Optimizer
 from srgan.distributed import process_group
+from srgan.training.compilation import compiled
 from srgan.training.layers import freeze, rate_groups
 from srgan.training.optimizers import COUNTERS, averages, create_optimizer, parameter_groups
 
@@ -20,7 +21,7 @@ warnings.filterwarnings("ignore", "This instance was constructed with capturable
 class OptimizedNetwork:
     """A network with its optimizer and a gradient scaler of its own.
 
-    `forward` is the network as a training step calls it: wrapped for several processes, and compiled if asked for.
+    `forward` is the network as a training step calls it: wrapped for several processes, and compiled after `compile`.
 
     Args:
         model: the network, on its device.
@@ -28,7 +29,6 @@ class OptimizedNetwork:
         accumulation: gradient accumulation steps.
         dtype: in which the convolutions compute.
         graphed: whether a CUDA graph contains the updates. It reads the learning rates from tensors.
-        compiled: whether `torch.compile` translates the network.
         frozen: layers that keep their weights, see `srgan.training.layers.freeze`.
         first_layer_rate: see `srgan.training.layers.rate_groups`.
         optimizer: see `srgan.training.optimizers.create_optimizer`. By default Adam.
@@ -41,7 +41,6 @@ class OptimizedNetwork:
         accumulation: int,
         dtype: torch.dtype,
         graphed: bool = False,
-        compiled: bool = False,
         frozen: Sequence[str] = (),
         first_layer_rate: float = 1.0,
         optimizer: Optimizer | None = None,
@@ -49,7 +48,7 @@ class OptimizedNetwork:
         self.max_lr, self.accumulation = max_lr, accumulation
         freeze(model, frozen)
         self.parallel = process_group.data_parallel(model)
-        self.forward = torch.compile(self.parallel) if compiled else self.parallel
+        self.forward: nn.Module = self.parallel
         options = optimizer or Adam()
         groups = parameter_groups(options, model, rate_groups(model, first_layer_rate))
         self.factors = [factor for factor, _ in groups]
@@ -68,6 +67,10 @@ class OptimizedNetwork:
         for index, (group, factor) in enumerate(zip(self.optimizer.param_groups, self.factors, strict=True)):
             group["lr"] = self.rates[index].fill_(learning_rate * factor) if self.rates else learning_rate * factor
             group["capturable"] = bool(self.rates)
+
+    def compile(self, on: bool) -> None:
+        """Choose whether `forward` is compiled code. `parallel` never is."""
+        self.forward = compiled(self.parallel) if on else self.parallel
 
     def zero_grad(self) -> None:
         """Clear the gradients."""

@@ -16,7 +16,8 @@ from srgan.distributed.signals import Interrupted, stop_signals
 from srgan.metrics.metric import Scorer
 from srgan.models.registry import supports_half
 from srgan.training.checkpoint import Checkpoints, SharedCheckpoints
-from srgan.training.cuda_graph import graphed_step
+from srgan.training.compilation import compiles
+from srgan.training.cuda_graph import GraphedStep, graphed_step
 from srgan.training.diagnostics import DIVERGENCE_RATIO, DivergenceCheck, image_metrics
 from srgan.training.ema import MovingAverage
 from srgan.training.gradients import add_gradients
@@ -25,6 +26,7 @@ from srgan.training.memory import memory_advice
 from srgan.training.model_selection import ModelSelection, Weights
 from srgan.training.objectives import Objective
 from srgan.training.optimization import OptimizedNetwork
+from srgan.training.proof import prove
 from srgan.training.schedules import learning_rate
 from srgan.training.stabilization import Stabilizer
 from srgan.training.validation import Scores, Validation
@@ -77,10 +79,10 @@ class Trainer:
         if runtime.activation_checkpointing:
             self.generator.activation_checkpointing = True
         self.ema = MovingAverage(self.generator, options.ema, options.ema_switch_every)
-        self.graph = graphed_step(self._update, self.device, self.dtype, options, runtime)
+        self.graph = graphed_step(self._update, self.device, options, runtime)
         common = options.gradient_accumulation, self.dtype, self.graph is not None
         trained = options.freeze, options.first_layer_rate, options.optimizer
-        self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, *common, options.compile, *trained)}
+        self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, *common, *trained)}
         self.discriminator, self.stabilizer = None, None
         self.selection = ModelSelection("CIEDE2000" if "ciede2000" in self.validation.scorers else "PSNR")
         if isinstance(options, Train):
@@ -88,7 +90,6 @@ class Trainer:
             self.discriminator = process_group.sync_batch_norm(self._place(discriminator).train(), runtime.sync_batch_norm)
             if options.stabilization.enabled:
                 self.stabilizer = Stabilizer(options.stabilization, options.steps, sampler, self.device)
-            # Not compiled: two losses flow back through it, which compiled code does not allow.
             rates = self.graph is not None or options.stabilization.pauses  # on the device
             self.networks["discriminator"] = OptimizedNetwork(self.discriminator, options.discriminator.learning_rate, *common[:2], rates)
             self.selection = ModelSelection(
@@ -97,6 +98,7 @@ class Trainer:
                 options.hatch_guard,
                 getattr(generator, "keep_luma", False),
             )
+        self.choose(compiles(self.device, options, runtime), self.graph)
         # The progress. The checkpoint contains all of it.
         self.history: list[Row] = []  # of the losses
         self.scores: list[Row] = []  # of the validations, first that of the state before the first step
@@ -111,6 +113,13 @@ class Trainer:
 
     def _place(self, model: nn.Module) -> nn.Module:
         return model.to(self.device, memory_format=self.format)
+
+    def choose(self, compiled: bool, graph: GraphedStep[Any] | None) -> None:
+        """Choose how the steps run: with compiled networks, and as a CUDA graph. Their results differ by rounding alone."""
+        self.compiled, self.graph = compiled, graph
+        self.objective.compile_networks(compiled)
+        for network in self.networks.values():
+            network.compile(compiled)
 
     # -- the loop -------------------------------------------------------------------------------------------------------
 
@@ -136,9 +145,10 @@ class Trainer:
         exact = deterministic_kernels(self.device, runtime.deterministic)
         with stop_signals() as stop_signal, memory_advice(self.options), exact:
             step = self._start(log, checkpoints)
+            prove(self, step)
             try:
                 while True:
-                    if (step % runtime.validate_every == 0 or step == steps) and not self._is_validated(step):
+                    if (step % runtime.validate_every == 0 or step == steps) and not (self.scores and self.scores[-1]["step"] == step):
                         self._start_validation(step, log)
                     if step == steps:
                         break
@@ -288,9 +298,6 @@ class Trainer:
         return back
 
     # -- validation -----------------------------------------------------------------------------------------------------
-
-    def _is_validated(self, step: int) -> bool:
-        return bool(self.scores) and self.scores[-1]["step"] == step
 
     def _start_validation(self, step: int, log: Log) -> None:
         """Score the averaged weights. On a GPU `_finish_validation` completes this while the training continues."""

@@ -249,13 +249,14 @@ def _trainer(params: Params, stage: str) -> Trainer:
     """Create the stage's trainer with random pixels as its data."""
     options = getattr(params, stage)
     side = options.patch_sizes[-1]  # the steps with the largest patches take the most memory and time
-    options = options.model_copy(update={"compile": False, "patch_size": side})
+    options = options.model_copy(update={"patch_size": side})
     discriminator = None
     if isinstance(options, Train):
         discriminator = create_discriminator(options.discriminator)
     store: Any = _Noise(params.prepare, 2 * side)
     sampler = PatchSampler(store, options.batch_size, side, options.seed)
-    return Trainer(options, getattr(params.runtime, stage), _generator(params), discriminator, sampler, [], pretrained_losses=False)
+    runtime = getattr(params.runtime, stage).model_copy(update={"compile": "off"})
+    return Trainer(options, runtime, _generator(params), discriminator, sampler, [], pretrained_losses=False)
 
 
 class _Noise:

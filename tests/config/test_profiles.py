@@ -31,10 +31,10 @@ def test_a_profile_is_a_short_overlay_on_the_defaults(name):
 def test_the_shipped_parameters_are_the_demo():
     assert (ROOT / "params.yaml").read_text() == profiles.read("demo")
     assert profiles.list_profiles() == [
-        *("colorize-cpu", "compact-realtime", "cpu-30min", "dejpeg-cpu", "demo", "denoise-cpu", "esrgan-df2k"),
+        *("colorize-cpu", "compact-gpu", "compact-realtime", "cpu-30min", "dejpeg-cpu", "demo", "denoise-cpu", "esrgan-df2k"),
         "finetune",
         *("old-photo-cpu", "photo-cpu", "realesrgan-df2k", "restore-df2k"),
-        *("speedrun-cpu-gan", "speedrun-cpu-pixel", "speedrun-gpu", "srgan-div2k"),
+        *("speedrun-cpu-gan", "speedrun-cpu-pixel", "speedrun-gpu", "srgan-div2k", "srgan-gpu"),
     ]
 
 
@@ -51,6 +51,20 @@ def test_the_papers_settings(tmp_path):
     assert (esrgan.model.name, esrgan.model.depth, esrgan.train.patch_size) == ("rrdb", 23, 128)
     assert [loss.weight for loss in esrgan.train.losses] == [1e-2, 1.0, 5e-3]
     assert esrgan.train.schedule.milestones == (50_000, 100_000, 200_000, 300_000)
+
+
+@pytest.mark.parametrize(("large", "small"), [("srgan-gpu", "srgan-div2k"), ("compact-gpu", "compact-realtime")])
+def test_a_profile_for_a_large_gpu_sees_as_many_patches_with_rates_to_match(large, small):
+    for stage in ("pretrain", "train"):
+        ours, theirs = (getattr(profiles.load(name), stage) for name in (large, small))
+        factor = ours.batch_size / theirs.batch_size
+        assert 64 <= ours.batch_size <= 256
+        assert ours.steps * factor == theirs.steps
+        assert ours.learning_rate == pytest.approx(theirs.learning_rate * factor**0.5, rel=0.2)
+        assert ours.ema == pytest.approx(theirs.ema**factor, abs=5e-4)
+        assert ours.losses == theirs.losses
+    assert ours.discriminator.learning_rate == ours.learning_rate
+    assert profiles.load(large).data == profiles.load(small).data
 
 
 def test_the_settings_of_real_esrgan(tmp_path):

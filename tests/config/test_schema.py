@@ -337,8 +337,17 @@ def test_a_trap_of_yaml_is_an_error_with_its_line_and_advice(tmp_path, old, new,
 
 
 def test_truth_may_be_written_as_in_python(tmp_path):
-    assert schema.load(edited(tmp_path, "  compile: false", "  compile: True")).pretrain.compile is True
-    assert "pretrain.compile: must be true or false, not 'yes'" in message(edited(tmp_path, "  compile: false", "  compile: yes"))
+    assert schema.load(edited(tmp_path, "  lpips: false", "  lpips: True")).pretrain.lpips is True
+    assert "pretrain.lpips: must be true or false, not 'yes'" in message(edited(tmp_path, "  lpips: false", "  lpips: yes"))
+
+
+def test_the_former_booleans_of_compile_and_cuda_graph_still_load(tmp_path):
+    path = edited(tmp_path, "  cutmix: 0.0", "  compile: true\n  cutmix: 0.0")
+    path.write_text(path.read_text().replace("cuda_graph: auto", "cuda_graph: false").replace("    compile: auto", "    # none"))
+    loaded = schema.load(path)
+    assert (loaded.runtime.pretrain.compile, loaded.runtime.pretrain.cuda_graph) == ("on", "off")
+    assert loaded.runtime.train.compile == "auto"
+    assert schema.identity(loaded) == schema.identity(schema.load(ROOT / "params.yaml"))
 
 
 def test_a_number_of_thousands_of_digits_is_no_crash(tmp_path):

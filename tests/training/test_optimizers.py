@@ -8,7 +8,7 @@ from torch import nn
 from srgan.config.choice import entries
 from srgan.config.networks import NETWORKS
 from srgan.config.optimizers import AdamW, Muon, ScheduleFree
-from srgan.config.training import Pretrain, StageRuntime
+from srgan.config.training import Pretrain
 from srgan.models.registry import build_generator
 from srgan.training.checkpoint import State
 from srgan.training.continuation import check
@@ -137,7 +137,7 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
 def test_optimizers_that_count_in_python_are_not_captured():
     reasons = {}
     for options in (AdamW(name="adamw"), Muon(name="muon")):
-        reasons[options.name] = obstacle(torch.device("cuda"), torch.float32, Pretrain(optimizer=options), StageRuntime())
+        reasons[options.name] = obstacle(torch.device("cuda"), Pretrain(optimizer=options))
     assert reasons == {"adamw": "", "muon": "the optimizer muon counts its steps outside of the device"}
 
 

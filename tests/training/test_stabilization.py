@@ -186,7 +186,7 @@ def test_all_methods_work_in_half_precision(world, precision):
 
 def test_a_graph_contains_all_methods_and_leaves_out_the_steps_with_a_penalty(world, graphs):
     more = changes("train", **section(**(ALL | {"penalty_every": 5})))
-    plain, subject = trainer(world, "train", more), trainer(world, "train", more | {"runtime.train.cuda_graph": True})
+    plain, subject = trainer(world, "train", more), trainer(world, "train", more | {"runtime.train.cuda_graph": "auto"})
     for each in (plain, subject):
         each.stabilizer.accuracy.fill_(0.9)
         steps(each, 1, 12)
@@ -198,7 +198,7 @@ def test_a_graph_contains_all_methods_and_leaves_out_the_steps_with_a_penalty(wo
 
 def test_a_penalty_in_each_step_leaves_no_step_for_a_graph(world):
     options = schema.load(write_params(world[0], section(r1=1.0, penalty_every=1)))
-    found = cuda_graph.obstacle(torch.device("cuda"), torch.float32, options.train, options.runtime.train)
+    found = cuda_graph.obstacle(torch.device("cuda"), options.train)
     assert found == "each step has a gradient penalty (stabilization.penalty_every: 1)"
 
 

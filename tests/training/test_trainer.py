@@ -578,7 +578,7 @@ def test_both_stages_train_in_each_precision(world, precision):
 @pytest.mark.gpu  # on a CPU it passes, too, but compiles for most of a minute
 @pytest.mark.skipif(pick_device().type != "cuda", reason="no CUDA device")
 def test_a_compiled_generator_learns_the_same(world):
-    plain, compiled = (trainer(world, "train", {"train.compile": value}) for value in (False, True))
+    plain, compiled = (trainer(world, "train", {"runtime.train.compile": value}) for value in ("off", "on"))
     before = torch.cat([weight.flatten() for weight in weights(plain.generator)])
     for subject in (plain, compiled):
         subject.step(1)
