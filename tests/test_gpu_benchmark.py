@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.helpers.commands import environment
-from tests.helpers.project import ROOT
+from tests.helpers.project import ROOT, script
 
 
 @pytest.mark.slow
@@ -18,6 +18,5 @@ def test_each_part_of_the_gpu_benchmark_runs_without_a_gpu(tmp_path):
     findings = json.loads((tmp_path / "findings.json").read_text())
     assert [line for line in findings if line["kind"] == "FAIL"] == [], ended.stdout
     assert ended.returncode == 0
-    parts = ("machine tests crops matrix reference resume validation memory several compile onnx graph_step waits speed real").split()
-    assert {line["name"].split(",")[0] for line in findings} == set(parts)
+    assert {line["name"].split(",")[0] for line in findings} == set(script("gpu").PARTS)
     assert not [line for line in findings if "no time was left" in line["text"]]

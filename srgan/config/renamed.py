@@ -21,6 +21,7 @@ RENAMED: dict[str, str] = {
     **{f"{stage}.compile": f"runtime.{stage}.compile" for stage in ("pretrain", "train")},
 }
 INVERTED = ("export.plain",)
+FORMER_DEFAULTS = {f"{stage}.compile": False for stage in ("pretrain", "train")}  # every old file has them, so they become the present ones
 STAGES = ("pretrain", "train")  # their losses were a mapping once
 _ORDER = ("pixel", "perceptual", "adversarial", "tv")
 _PERCEPTUAL = {"discriminator": "feature_matching", "lpips-squeeze": "lpips_squeeze", "lpips-alex": "lpips_alex"}
@@ -47,7 +48,8 @@ def rename(values: dict[str, Any]) -> tuple[dict[str, Any], dict[Keys, Keys], li
         if target is None or new_key in target:
             continue
         value = holder.pop(key)
-        target[new_key] = not value if old in INVERTED and isinstance(value, bool) else value
+        if value is not FORMER_DEFAULTS.get(old):
+            target[new_key] = not value if old in INVERTED and isinstance(value, bool) else value
         origins[tuple(new.split("."))] = tuple(old.split("."))
         phrases.append(f"{old} is now {new}" + (" (the opposite)" if old in INVERTED else ""))
     for stage in STAGES:
