@@ -103,8 +103,7 @@ class Trainer:
         self.history: list[Row] = []  # of the losses
         self.scores: list[Row] = []  # of the validations, first that of the state before the first step
         self.running_sums: dict[str, Tensor] = {}  # of the values since the last row, on the device
-        self.steps_since_log = 0
-        self.divergence = DivergenceCheck(self.device)
+        self.steps_since_log, self.divergence = 0, DivergenceCheck(self.device)
         self.lr_factor, self.rollbacks = 1.0, 0
         self.world_size = process_group.size()  # processes of the steps so far
         self.continues = False  # whether the loaded state is of another run, which this one continues
