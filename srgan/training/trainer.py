@@ -11,7 +11,7 @@ from srgan.config.training import Pretrain, StageRuntime, Train
 from srgan.data.manifest import Pair
 from srgan.data.sampler import PatchSampler, choose_sampler
 from srgan.distributed import process_group
-from srgan.distributed.device import deterministic_kernels, pick_device, pick_precision
+from srgan.distributed.device import deterministic_kernels, pick_device, pick_memory_format, pick_precision
 from srgan.distributed.signals import Interrupted, stop_signals
 from srgan.metrics.metric import Scorer
 from srgan.models.registry import supports_half
@@ -67,10 +67,7 @@ class Trainer:
         self.options, self.runtime, self.pairs = options, runtime, validation
         self.device = pick_device()
         self.dtype = pick_precision(options.precision, self.device, supports_half(generator))
-        # In float32 on a CPU a generator alone is up to a fifth faster in NCHW, a discriminator slower (docs/speed.md).
-        nchw = self.device.type == "cpu" and self.dtype is torch.float32 and isinstance(options, Pretrain)
-        nchw = nchw or not getattr(generator, "channels_last", True)
-        self.format = torch.contiguous_format if nchw else torch.channels_last
+        self.format = pick_memory_format(self.device, self.dtype, generator, alone=isinstance(options, Pretrain))
         self.sampler, self.batches = sampler, choose_sampler(sampler, self.device)
         self.validation = Validation(sampler.store.scale, self.device, scorers, sampler.store.recipe.removes_colour)
         condition = getattr(discriminator, "condition", False)
@@ -103,7 +100,8 @@ class Trainer:
         self.history: list[Row] = []  # of the losses
         self.scores: list[Row] = []  # of the validations, first that of the state before the first step
         self.running_sums: dict[str, Tensor] = {}  # of the values since the last row, on the device
-        self.steps_since_log, self.divergence = 0, DivergenceCheck(self.device)
+        self.steps_since_log = 0
+        self.divergence = DivergenceCheck(self.device)
         self.lr_factor, self.rollbacks = 1.0, 0
         self.world_size = process_group.size()  # processes of the steps so far
         self.continues = False  # whether the loaded state is of another run, which this one continues
