@@ -209,12 +209,11 @@ class GpuPatchSampler:
         for start in range(0, store.pixels.size, UPLOAD_BYTES):  # processes that start together must not each hold a copy in memory
             piece = slice(start, start + UPLOAD_BYTES)
             self.pixels[piece] = torch.from_numpy(np.array(store.pixels[piece]))
-        # First pixel and width of each image, HR in row 0 and LR in row 1: the LR variants follow the HR pixels of an image.
-        hr_sizes, lr_sizes = (np.array([image.size // area for image in store.hr], np.int64) for area in (1, store.scale**2))
+        # First byte and width of each image, HR in row 0 and LR in row 1: the LR variants follow the HR pixels of an image.
+        hr_sizes, self.lr_sizes = (np.array([image.size // area for image in store.hr], np.int64) for area in (1, store.scale**2))
         widths = np.array([image.shape[1] for image in store.hr], np.int64)
-        self.starts = torch.from_numpy(np.stack([store.offsets, store.offsets + hr_sizes])).to(device)
-        self.widths = torch.from_numpy(np.stack([widths, widths // store.scale])).to(device)
-        self.lr_sizes = torch.from_numpy(lr_sizes).to(device)
+        self.starts = np.stack([store.offsets, store.offsets + hr_sizes])
+        self.widths = np.stack([widths, widths // store.scale])
 
     @staticmethod
     def fits(store: Store, device: torch.device) -> bool:
@@ -234,26 +233,46 @@ class GpuPatchSampler:
 
     def _patches(self, drawn: tuple[np.ndarray, ...], side: int) -> tuple[torch.Tensor, ...]:
         """Return the HR and LR patches at these positions."""
-        image, top, left, symmetry, variant = torch.from_numpy(np.stack(drawn)).to(self.device, non_blocking=True)
+        image, top, left, symmetry, variant = drawn
         scale = self.patches.store.scale
-        hr_batch = self._cut(self.starts[0][image], self.widths[0][image], top * scale, left * scale, symmetry, side)
-        if not self.patches.store.variants:
-            return (hr_batch,)
-        starts = self.starts[1][image] + variant * self.lr_sizes[image]
-        return hr_batch, self._cut(starts, self.widths[1][image], top, left, symmetry, side // scale)
+        found = [(side, _strides(self.starts[0][image], self.widths[0][image], top * scale, left * scale, symmetry, side))]
+        if self.patches.store.variants:
+            starts = self.starts[1][image] + variant * self.lr_sizes[image]
+            found.append((side // scale, _strides(starts, self.widths[1][image], top, left, symmetry, side // scale)))
+        strides = torch.from_numpy(np.stack([each for _, each in found])).to(self.device, non_blocking=True)
+        return tuple(self._cut(*each, side) for each, (side, _) in zip(strides, found, strict=True))
 
-    def _cut(
-        self, starts: torch.Tensor, widths: torch.Tensor, top: torch.Tensor, left: torch.Tensor, symmetry: torch.Tensor, side: int
-    ) -> torch.Tensor:
-        """Cut patches of images of these first pixels and widths in one gather. The indices include the symmetry."""
+    def _cut(self, first: torch.Tensor, down: torch.Tensor, right: torch.Tensor, side: int) -> torch.Tensor:
+        """Cut patches in one gather, `(N, side, side, 3)`. See `_strides` for the other arguments, `(N, 1, 1, 1)`."""
         line = torch.arange(side, device=self.device)
-        y, x = line[None, :, None], line[None, None, :]
-        symmetry = symmetry[:, None, None]
-        y, x = torch.where(symmetry & 4 != 0, x, y), torch.where(symmetry & 4 != 0, y, x)
-        y, x = torch.where(symmetry & 1 != 0, side - 1 - y, y), torch.where(symmetry & 2 != 0, side - 1 - x, x)
-        pixel = (top[:, None, None] + y) * widths[:, None, None] + left[:, None, None] + x
-        first = starts[:, None, None] + 3 * pixel
-        return self.pixels[first[..., None] + torch.arange(3, device=self.device)]
+        index = torch.addcmul(torch.addcmul(first, down, line[:, None, None]), right, line[:, None])
+        return self.pixels[index + torch.arange(3, device=self.device)]
+
+
+def _strides(starts: np.ndarray, widths: np.ndarray, top: np.ndarray, left: np.ndarray, symmetry: np.ndarray, side: int) -> np.ndarray:
+    """Return where patches are in the bytes of a store, in one of eight symmetries, numbered 0..7.
+
+    Args:
+        starts: first byte of the image of each patch.
+        widths: of these images in pixels.
+        top: first row of each patch.
+        left: first column.
+        symmetry: of each patch.
+        side: of the patches.
+
+    Returns:
+        The byte of the first pixel, and the bytes to the next pixel below it and to its right, `(3, N, 1, 1, 1)`.
+    """
+    down, right = 3 * widths, np.full_like(widths, 3)
+    first = starts + top * down + left * right
+    steps = []
+    for bit, step in ((1, down), (2, right)):
+        flipped = symmetry & bit != 0
+        first = first + np.where(flipped, (side - 1) * step, 0)
+        steps.append(np.where(flipped, -step, step))
+    transposed = symmetry & 4 != 0
+    down, right = np.where(transposed, steps[::-1], steps)
+    return np.stack([first, down, right])[..., None, None, None]
 
 
 class PrefetchingSampler:

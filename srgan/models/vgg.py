@@ -48,6 +48,11 @@ class Vgg19(nn.Module):
         self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
         self.eval().requires_grad_(False)
 
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Keep the weights in the data type in which autocast computes, which would otherwise cast them in each pass."""
+        for parameter in self.features.parameters():
+            parameter.data = parameter.data.to(dtype)
+
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Return the chosen feature maps of `(N, 3, H, W)` in 0..1, in the order of `layers`."""
         hidden, found = (image - self.get_buffer("mean")) / self.get_buffer("std"), {}

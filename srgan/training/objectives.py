@@ -10,6 +10,7 @@ from srgan.losses.base import LossInputs, LossOptions
 from srgan.losses.pixel import L1, PixelLoss
 from srgan.losses.registry import LOSSES, build_loss
 from srgan.models.discriminators import Output, with_condition
+from srgan.models.vgg import Vgg19
 from srgan.training.compilation import compiled
 
 
@@ -40,6 +41,9 @@ class Objective(nn.Module):
             modules |= {self.pixel: L1.factory()}
             self.weights |= {self.pixel: 0.0}
         self.losses = nn.ModuleDict(modules)
+        for network in self.losses.modules():
+            if isinstance(network, Vgg19):
+                network.compute_in(dtype)
         self.needs_average = any(LOSSES[name].needs_average and weight for name, weight in self.weights.items())
         # Weights of other networks than those that the options are made for: they change the results.
         self.substitutes = sorted(file for module in modules.values() if (file := getattr(module, "substitute", "")))

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from srgan.config.optimizers import Adam, Optimizer
 from srgan.distributed import process_group
+from srgan.training.batched_kernels import BatchedKernels
 from srgan.training.compilation import compiled
 from srgan.training.layers import freeze, rate_groups
 from srgan.training.optimizers import COUNTERS, averages, create_optimizer, parameter_groups
@@ -48,7 +49,8 @@ class OptimizedNetwork:
         self.max_lr, self.accumulation = max_lr, accumulation
         freeze(model, frozen)
         self.parallel = process_group.data_parallel(model)
-        self.forward: nn.Module = self.parallel
+        self.kernels = BatchedKernels(model)
+        self.forward: Any = self.kernels.within(self.parallel)
         options = optimizer or Adam()
         groups = parameter_groups(options, model, rate_groups(model, first_layer_rate))
         self.factors = [factor for factor, _ in groups]
@@ -70,15 +72,17 @@ class OptimizedNetwork:
 
     def compile(self, on: bool) -> None:
         """Choose whether `forward` is compiled code. `parallel` never is."""
-        self.forward = compiled(self.parallel) if on else self.parallel
+        self.forward = compiled(self.parallel) if on else self.kernels.within(self.parallel)
 
     def zero_grad(self) -> None:
         """Clear the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
-    def accumulate(self, last: bool) -> AbstractContextManager[Any]:
+    @contextmanager
+    def accumulate(self, last: bool) -> Iterator[None]:
         """Return a context for one gradient accumulation step. Processes exchange gradients in the last one only."""
-        return nullcontext() if last or process_group.size() == 1 else self.parallel.no_sync()
+        with self.kernels.shared(), nullcontext() if last or process_group.size() == 1 else self.parallel.no_sync():
+            yield
 
     def backward(self, loss: Tensor, keep_graph: bool = False) -> None:
         """Add the gradient of a loss to the parameters of this network, and to no other tensor."""
