@@ -60,6 +60,6 @@ class Promote(Section):
     max_psnr_y_drop: float = option(0.5, "PSNR-Y (of a colorization PSNR-RGB) in dB that the mean may lose against the champion", ge=0)
     max_color_shift_rise: float = option(0.5, "levels of 255 that the colour shift may rise above the champion's", ge=0)
     max_checkerboard_rise: float = option(1.0, "amount that the checkerboard metric may rise above the champion's", ge=0)
-    max_hatch_rise: float = option(0.5, "levels of 255 that the hatch may rise above the champion's", ge=0)
+    max_hatch_rise: float = option(0.2, "levels of 255 that the hatch may rise above the champion's", ge=0)
     max_time_ratio: float = option(1.5, "seconds per megapixel, relative to the champion", ge=0)
     max_size_ratio: float = option(2.0, "size of the file, relative to the champion", ge=0)

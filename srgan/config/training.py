@@ -191,7 +191,7 @@ class Train(Optimization):
         ge=0,
     )
     hatch_guard: float = option(
-        0.5, "levels of 255 that the hatch of the best weights may rise above the pixel stage's in validation", ge=0
+        0.2, "levels of 255 that the hatch of the best weights may rise above the pixel stage's in validation", ge=0
     )
 
     @model_validator(mode="after")

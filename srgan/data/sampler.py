@@ -240,10 +240,11 @@ class GpuPatchSampler:
             starts = self.starts[1][image] + variant * self.lr_sizes[image]
             found.append((side // scale, _strides(starts, self.widths[1][image], top, left, symmetry, side // scale)))
         strides = torch.from_numpy(np.stack([each for _, each in found])).to(self.device, non_blocking=True)
-        return tuple(self._cut(*each, side) for each, (side, _) in zip(strides, found, strict=True))
+        return tuple(self._cut(each, side) for each, (side, _) in zip(strides, found, strict=True))
 
-    def _cut(self, first: torch.Tensor, down: torch.Tensor, right: torch.Tensor, side: int) -> torch.Tensor:
-        """Cut patches in one gather, `(N, side, side, 3)`. See `_strides` for the other arguments, `(N, 1, 1, 1)`."""
+    def _cut(self, strides: torch.Tensor, side: int) -> torch.Tensor:
+        """Cut patches in one gather, `(N, side, side, 3)`. `strides` is the result of `_strides`."""
+        first, down, right = strides
         line = torch.arange(side, device=self.device)
         index = torch.addcmul(torch.addcmul(first, down, line[:, None, None]), right, line[:, None])
         return self.pixels[index + torch.arange(3, device=self.device)]

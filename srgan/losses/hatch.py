@@ -7,7 +7,7 @@ from torch.nn import functional
 from srgan.config.base import option
 from srgan.losses.base import Loss, LossInputs, LossOptions
 
-WINDOW = 32  # pixels
+CELLS = 8  # blocks on a side of a window
 SMALLEST = 0.05 / 255  # amplitude of a hatch below which the gradient vanishes
 
 
@@ -34,11 +34,11 @@ class HatchLoss(nn.Module):
         self.period = period
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        """Return the mean over windows of 32 pixels. A smaller image is one window, and one with less than 2 x 2 blocks has no hatch.
+        """Return the mean over windows of 8 x 8 blocks. A smaller image is one window, and one with less than 2 x 2 blocks has no hatch.
 
         The gradient passes through the mean block alone. A loss that divides by the power of the blocks would reward noise.
         """
-        cells = min(WINDOW, *inputs.hr_image.shape[-2:]) // self.period  # blocks on a side of a window
+        cells = min(CELLS, *(length // self.period for length in inputs.hr_image.shape[-2:]))
         if cells < 2:
             return 0 * inputs.sr_image.float().sum()
         side = cells * self.period

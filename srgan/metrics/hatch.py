@@ -36,8 +36,8 @@ _RING = np.pad(np.zeros((3, 3), bool), 2, constant_values=True)  # the neighbour
 def hatch(image: np.ndarray, original: np.ndarray | None = None) -> float:
     """Return the amplitude of the strongest periodic texture in the flat regions of an image, in levels of 255.
 
-    A texture counts if its period is 2 to 8 pixels. The amplitude is a quadratic mean over the channels. It is the excess over the
-    neighbouring frequencies.
+    A texture counts if its period is 2 to 8 pixels and its peak in the spectrum is narrow. The amplitude is a quadratic mean over the
+    channels. It is the excess over the neighbouring frequencies.
 
     Args:
         image: `(H, W, 3)` uint8.

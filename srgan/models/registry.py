@@ -117,7 +117,7 @@ def create_discriminator(config: DiscriminatorConfig) -> nn.Module:
 
 def supports_half(model: nn.Module) -> bool:
     """Return whether float16 is enough for a generator. See `srgan.models.network.Network.half`."""
-    return NETWORKS[architecture_of(model)[0]].supports_half(model) if isinstance(model, Generator) else True
+    return all(network.supports_half(model) for network in NETWORKS.values() if type(model) is network.factory)
 
 
 def architecture_of(model: nn.Module) -> tuple[str, dict[str, Any]]:

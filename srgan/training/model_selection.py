@@ -8,7 +8,7 @@ from torch import Tensor
 Weights = dict[str, Tensor]
 Row = Mapping[str, float]
 
-HATCH_GUARD = 0.5  # levels. The default is no part of the identity, so that checkpoints of former versions fit
+FORMER_GUARD = 0.5  # levels: the only value of former versions. It is no part of the identity, so that their checkpoints fit
 
 
 class ModelSelection:
@@ -30,7 +30,7 @@ class ModelSelection:
         self,
         criterion: Literal["PSNR", "CIEDE2000", "LPIPS", "loss"],
         psnr_guard: float = 0.0,
-        hatch_guard: float = HATCH_GUARD,
+        hatch_guard: float = FORMER_GUARD,
         keeps_luma: bool = False,
     ) -> None:
         self.criterion, self.psnr_guard, self.hatch_guard, self.keeps_luma = criterion, psnr_guard, hatch_guard, keeps_luma
@@ -81,4 +81,4 @@ class ModelSelection:
 
     def identity(self) -> list[str | float]:
         """Return the criterion, for the comparison with that of a checkpoint."""
-        return [self.criterion, self.psnr_guard, *([self.hatch_guard] if self.hatch_guard != HATCH_GUARD else [])]
+        return [self.criterion, self.psnr_guard, *([self.hatch_guard] if self.hatch_guard != FORMER_GUARD else [])]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -29,6 +29,7 @@ from srgan.models.checkpoints import new_generator
 from srgan.models.compact import CompactConfig
 from srgan.models.registry import create_discriminator, parameter_count
 from srgan.tracking import optional
+from srgan.training.objectives import Objective
 from srgan.training.trainer import Trainer
 from srgan.training.validation import LOSS_TILE
 from srgan.utils import machine
@@ -168,11 +169,11 @@ def peak_of_validation(params: Params, stage: str, pixels: int, step: float) -> 
     with _ledger() as ledger:
         trainer = _trainer(_few_patches(params, stage, FEW), stage)
         trainer.step(1)  # creates the optimizer's state
-        model = trainer.ema.module
+        model, objective = trainer.ema.module, cast(Objective, trainer.objective)
 
         def compare() -> None:
             hr_tile, lr_tile = (torch.zeros(1, 3, width, width, device=trainer.device) for width in (2 * side * scale, 2 * side))
-            trainer.objective.validate(hr_tile, hr_tile, lr_tile, trainer.discriminator)
+            objective.validate(hr_tile, hr_tile, lr_tile, trainer.discriminator)
 
         before = _peak(trainer, ledger, lambda: None)
         less, more = (_peak(trainer, ledger, partial(upscale, model, np.zeros((side, width, 3), np.uint8))) for width in (side, 2 * side))

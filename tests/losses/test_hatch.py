@@ -33,7 +33,7 @@ def test_noise_and_the_texture_of_the_original_do_not_count():
 def test_a_texture_is_not_rewarded():
     """Blocks whose mean is zero have less in common than those of noise. A reward for that lets a training diverge."""
     flat = torch.full((2, 3, 96, 96), 0.5)
-    signs = torch.where(torch.arange(96) // 4 % 2 == 0, 1.0, -1.0)
+    signs = torch.where(torch.arange(96) // 4 % 2 == 0, 1.0, -1.0)  # of the rows and columns of blocks
     opposite = 20 * PATTERN * signs * signs[:, None]
     assert loss(flat + opposite, flat).item() == 0
 

@@ -23,7 +23,7 @@ def size(folder):
 def test_a_plan_tells_what_the_data_takes_and_whether_there_is_room(tmp_path, monkeypatch, capsys):
     write_params(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(estimate, "plan", lambda *_: "")
+    monkeypatch.setattr(estimate, "plan", lambda *_, **__: "")
     main.main(["plan"])
     assert "disk: data/raw 4 MB, data/prepared about " in capsys.readouterr().out
     for stage in ("download", "prepare"):
