@@ -117,7 +117,10 @@ def create_discriminator(config: DiscriminatorConfig) -> nn.Module:
 
 def supports_half(model: nn.Module) -> bool:
     """Return whether float16 is enough for a generator. See `srgan.models.network.Network.half`."""
-    return all(network.supports_half(model) for network in NETWORKS.values() if type(model) is network.factory)
+    for network in NETWORKS.values():
+        if isinstance(model, Generator) and type(model) is network.factory:
+            return network.supports_half(model)
+    return True  # a network outside of the registry
 
 
 def architecture_of(model: nn.Module) -> tuple[str, dict[str, Any]]:
