@@ -79,16 +79,16 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
             "train.losses[1].name: 'vgg18' is not one of l1, mse",
         ),
         (
-            "{name: feature_matching, weight: 0.5}",
+            "{name: feature_matching, weight: 1.0}",
             "{name: vgg19, layers: {conv5_5: 1.0}, distance: l1, weight: 1}",
             "train.losses[1].layers.conv5_5: is not a layer of vgg19; did you mean conv5_4?",
         ),
         (
-            "{name: feature_matching, weight: 0.5}",
+            "{name: feature_matching, weight: 1.0}",
             "{name: vgg19, layers: [conv5_4], distance: l1, weight: 1}",
             "train.losses[1].layers: must be names and values, such as {conv5_4: 1.0}",
         ),
-        ("{name: relativistic, weight: 0.02}", "{name: wgan, weight: 1}", "train.losses[2].name: 'wgan' is not one of l1, mse"),
+        ("{name: relativistic, weight: 0.05}", "{name: wgan, weight: 1}", "train.losses[2].name: 'wgan' is not one of l1, mse"),
         ("lpips: [alex, squeeze]", "lpips: [alex, sqeeze]", "evaluate.lpips[1]: 'sqeeze' is not one of alex, vgg, squeeze"),
         ("lpips: [alex, squeeze]", "lpips: true", "evaluate.lpips: must be a list"),
         ("train: [sample]", "train: sample", "data.train: must be a list"),
@@ -135,14 +135,14 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         ("test: [sample]", "test: [{set: x, recipe: bicubic}, {set: x, recipe: bicubic}]", "data.test: names a data set twice"),
         ("train: [sample]", "train: [{set: x, recipe: bicubic}]", "data.train[0].set: unknown option"),
         (
-            "{name: feature_matching, weight: 0.5}",
+            "{name: feature_matching, weight: 1.0}",
             "{name: l1, weight: 0.5}",
             "train.losses: has l1 twice",
         ),
-        ("{name: relativistic, weight: 0.02}", "{name: tv, weight: 1}", "train.losses: needs exactly one adversarial loss"),
-        ("{name: feature_matching, weight: 0.5}", "{name: hinge, weight: 0.5}", "train.losses: needs exactly one adversarial loss"),
+        ("{name: relativistic, weight: 0.05}", "{name: tv, weight: 1}", "train.losses: needs exactly one adversarial loss"),
+        ("{name: feature_matching, weight: 1.0}", "{name: hinge, weight: 0.5}", "train.losses: needs exactly one adversarial loss"),
         ("{name: l1, weight: 1.0}", "{name: hinge}", "pretrain.losses: cannot have hinge, which needs a discriminator"),
-        ("{name: relativistic, weight: 0.02}", "{name: relativistic, weight: -1}", "train.losses[2].weight: must be at least 0 (is -1)"),
+        ("{name: relativistic, weight: 0.05}", "{name: relativistic, weight: -1}", "train.losses[2].weight: must be at least 0 (is -1)"),
         ("prepare: #", "prepare: 4\nunused: #", "prepare: must be a section with the options scale, recipe, variants, kernel"),
     ],
 )
@@ -244,10 +244,18 @@ def test_what_a_file_leaves_out_takes_its_default(tmp_path):
     assert loaded.model_copy(update={"model": schema.Params().model, "train": schema.Train()}) == schema.Params()
 
 
+def former_demo(loaded):
+    """The demo of today with the losses and the rate of these versions."""
+    assert [(loss.name, loss.weight) for loss in loaded.train.losses] == [("l1", 1.0), ("feature_matching", 0.5), ("relativistic", 0.02)]
+    today = schema.load(ROOT / "params.yaml")
+    train = today.train.model_copy(update={"learning_rate": 2.0e-4, "losses": loaded.train.losses})
+    return today.model_copy(update={"train": train})
+
+
 @pytest.mark.parametrize("version", ["7ea437b", "fa8a05e"])
 def test_a_file_of_a_former_version_loads_with_one_warning_that_names_the_new_keys(version, caplog):
     loaded = schema.load(Path(__file__).with_name(f"params-{version}.yaml"))
-    assert loaded == schema.load(ROOT / "params.yaml")
+    assert loaded == former_demo(loaded)
     (record,) = caplog.records
     assert "pretrain.batch is now pretrain.batch_size" in record.getMessage()
     assert "train.log_every is now runtime.train.log_every" in record.getMessage()
