@@ -39,14 +39,14 @@ def add_gradients(
     with objective.autocast():
         sr_image = generator.forward(lr_image)
     judge = discriminator.forward if discriminator else None
-    if judge and stabilizer:
+    if judge is not None and stabilizer:
         judge = stabilizer.judge(judge, draws)
     inputs = objective.compare(sr_image, hr_image, lr_image, judge, process_group.batch_mean, averaged)
     values: dict[str, Tensor] = {}
     if discriminator:
         assert objective.adversarial
         loss = values["loss_discriminator"] = objective.adversarial.discriminator_loss(inputs)
-        if judge and stabilizer:
+        if judge is not None and stabilizer:
             plain = stabilizer.judge(discriminator.parallel, draws)  # compiled code has no second derivatives
             penalties, total = stabilizer.penalties(objective, inputs, plain, penalized)
             values |= penalties
