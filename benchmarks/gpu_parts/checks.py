@@ -153,11 +153,11 @@ def crops(_: str = "") -> None:
         size = side**2 * 3 * 17 // 16
         count = math.ceil(goal / size)
         pixels = np.tile(random.integers(0, 256, size, dtype=np.uint8), count)
-        big = SimpleNamespace(scale=4, pixels=pixels, hr=[], lr=[], offsets=np.arange(count, dtype=np.int64) * size)
+        big = SimpleNamespace(scale=4, variants=1, pixels=pixels, hr=[], lr_variants=[], offsets=np.arange(count, dtype=np.int64) * size)
         for number, start in enumerate(big.offsets.tolist()):
             pixels[start : start + size : 997] = number % 251  # every image is different
             big.hr.append(pixels[start : start + 3 * side**2].reshape(side, side, 3))
-            big.lr.append(pixels[start + 3 * side**2 : start + size].reshape(side // 4, side // 4, 3))
+            big.lr_variants.append(pixels[start + 3 * side**2 : start + size].reshape(1, side // 4, side // 4, 3))
         sampler = PatchSampler(big, 64, 96, 3)  # type: ignore[arg-type]
         begin = time.perf_counter()
         resident = GpuPatchSampler(sampler, device)
