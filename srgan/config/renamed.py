@@ -27,6 +27,11 @@ _ORDER = ("pixel", "perceptual", "adversarial", "tv")
 _PERCEPTUAL = {"discriminator": "feature_matching", "lpips-squeeze": "lpips_squeeze", "lpips-alex": "lpips_alex"}
 
 
+def is_former_default(old: str, value: Any) -> bool:
+    """Return whether a file of a former version has this value because it was the default, so that the present default replaces it."""
+    return old in FORMER_DEFAULTS and value is FORMER_DEFAULTS[old]
+
+
 def rename(values: dict[str, Any]) -> tuple[dict[str, Any], dict[Keys, Keys], list[str]]:
     """Move values from old names to new ones. A file that has both keeps the old one, which is then an unknown option.
 
@@ -48,7 +53,7 @@ def rename(values: dict[str, Any]) -> tuple[dict[str, Any], dict[Keys, Keys], li
         if target is None or new_key in target:
             continue
         value = holder.pop(key)
-        if value is not FORMER_DEFAULTS.get(old):
+        if not is_former_default(old, value):
             target[new_key] = not value if old in INVERTED and isinstance(value, bool) else value
         origins[tuple(new.split("."))] = tuple(old.split("."))
         phrases.append(f"{old} is now {new}" + (" (the opposite)" if old in INVERTED else ""))

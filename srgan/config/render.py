@@ -12,7 +12,7 @@ from ruamel.yaml.scalarstring import SingleQuotedScalarString
 from srgan.config import yaml
 from srgan.config.base import Component, Section
 from srgan.config.choice import choice_of
-from srgan.config.renamed import FORMER_DEFAULTS, INVERTED, RENAMED, STAGES, loss_list
+from srgan.config.renamed import INVERTED, RENAMED, STAGES, is_former_default, loss_list
 from srgan.config.schema import Params, load
 from srgan.utils import files
 
@@ -145,7 +145,7 @@ def _move(root: CommentedMap, old: str, new: str) -> bool:
         target: Any = root
         for name in new_sections:
             target = target.setdefault(name, CommentedMap())
-        if value is not FORMER_DEFAULTS.get(old):
+        if not is_former_default(old, value):
             target[new_key] = value
     return True
 

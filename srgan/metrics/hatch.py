@@ -20,7 +20,7 @@ MAX_NOISE = 4  # levels: the standard deviation of the noise of a flat window is
 NOT_CLIPPED = 23, 228  # mean luma of a window in which a pattern can show
 MIN_WINDOWS = 8  # fewer are no flat region
 KEPT = 0.8  # share of the windows that are averaged at each frequency, without the strongest: those show content of the image
-MARGIN = 0.2  # a broad spectrum, such as that of grass, is uneven by this share, and in few windows by their standard error
+MARGIN = 0.2  # a broad spectrum, such as that of grass, is uneven by this share and by twice the standard error of its windows
 CHUNK = 512  # windows that are transformed at once
 
 _TAPER = np.outer(*2 * [np.hanning(WINDOW + 1)[:-1]]).astype(np.float32)
@@ -57,7 +57,8 @@ def hatch(image: np.ndarray, original: np.ndarray | None = None) -> float:
     others = ndimage.maximum_filter(power * _WHITEN, footprint=_RING, mode="wrap") / _WHITEN
     if original is not None:
         others = np.maximum(others, _average(_spectra(original, chosen[flat])))
-    least = 1 + MARGIN + 1 / np.sqrt(flat.sum())  # amplitude of a peak relative to its neighbours
+    # Amplitude of a peak relative to its neighbours. Amplitudes of noise deviate by half of their mean (Rayleigh distribution).
+    least = 1 + MARGIN + 1 / np.sqrt(flat.sum())
     peaks = _BAND & (power > least**2 * others)
     return float(np.sqrt(np.where(peaks, power - others, 0).max()))
 

@@ -26,3 +26,11 @@ def test_an_option_is_set_under_the_name_that_the_file_has(file, name, value, ex
 @pytest.mark.parametrize("name", ["trian.steps", "train.steps.more", "train.losses.tv.weight", "steps"])
 def test_a_place_that_is_not_there_is_refused(name):
     assert not renamed.set_option({"train": {"steps": 3, "losses": [{"name": "l1"}]}}, name, 1, SECTIONS)
+
+
+def test_an_old_name_loses_only_a_value_that_was_the_default():
+    moved, _, phrases = renamed.rename({"train": {"batch": None, "compile": False}, "pretrain": {"compile": True}})
+    assert moved["train"] == {"batch_size": None}  # which is refused by name
+    assert moved["runtime"]["pretrain"] == {"compile": True}
+    assert "compile" not in moved["runtime"].get("train", {})
+    assert len(phrases) == 3
