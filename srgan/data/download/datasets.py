@@ -157,6 +157,10 @@ def _of_mirror(entry: DataSet, split: Split) -> list[Source]:
     names = [path.relative_to(local).as_posix() for path in images_below(local / base)] if local else filter(is_image, listed)
     folders = tuple(f"{base}/{inner}/" for inner in entry.folders.get(split, ())) or f"{base}/"
     files = [File((in_mirror(name),), 0, listed.get(name, ""), name.removeprefix(f"{base}/")) for name in names if name.startswith(folders)]
+    # A folder of the mirror may have more images than the catalogue names.
+    named = {file.name for source in entry.sources[split] for file in source.files}
+    if named and named <= {file.path for file in files}:
+        files = [file for file in files if file.path in named]
     if files:
         return [Source(tuple(files), label=without_secrets(f"{mirror()}/{base}"))]
     copies = []

@@ -87,7 +87,7 @@ def names(records):
 
 
 def test_the_catalogue_is_complete_and_consistent():
-    wanted = {"sample", "div2k", "flickr2k", "bsds500", "general100", "t91", "kodak24", "set5", "set14", "b100", "urban100"}
+    wanted = {"sample", "div2k", "flickr2k", "bsds500", "general100", "t91", "cc0", "kodak24", "set5", "set14", "b100", "urban100"}
     assert set(DATA_SETS) == wanted
     for entry in DATA_SETS.values():
         assert entry.licence
@@ -308,6 +308,17 @@ def test_a_mirror_comes_first_and_is_checked_against_its_own_list(served, monkey
     lonely = replace(entry, sources={"train": ()})
     with pytest.raises(SrganError, match="SHA-256"):
         fetch(lonely, "train", folder.parent / "out2")
+
+
+def test_a_mirror_may_have_more_images_than_a_set_that_names_its_images(served, monkeypatch):
+    folder, _ = served
+    fill_mirror(folder)
+    monkeypatch.setenv("SRGAN_MIRROR", str(folder))
+    named = (
+        Source((File(("https://example.org/x/a.png",), path="train/a.png"), File(("https://example.org/x/c.png",), path="test/c.png"))),
+    )
+    entry = replace(DATA_SETS["bsds500"], counts={"train": 2}, folders={}, sources={"train": named})
+    assert names(fetch(entry, "train", folder.parent / "out")) == ["test/c.png", "train/a.png"]
 
 
 def test_a_mirrors_list_cannot_lead_out_of_the_folder(served, monkeypatch):
