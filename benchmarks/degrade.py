@@ -134,7 +134,7 @@ def trainer(folder: Path) -> Trainer:
     """Return the trainer of a compact network with the default options."""
     with StoreWriter(folder, SCALE) as writer:
         hr_image = photograph(0, 480, 480)
-        writer.add("0", 480, 480, folder / "0.u8", pack(folder / "0.u8", hr_image, bicubic_downscale(hr_image, SCALE)))
+        writer.add("0", pack(folder / "0.u8", hr_image, bicubic_downscale(hr_image, SCALE)))
     options = Pretrain(steps=1000, batch_size=BATCH, patch_size=PATCH, precision="fp32")
     batches = PatchSampler(Store(folder), BATCH, PATCH, seed=0)
     return Trainer(options, StageRuntime(), Compact(SCALE, 64, 10), None, batches, [], pretrained_losses=False)

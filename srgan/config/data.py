@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import PlainSerializer, PlainValidator, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from srgan.config.base import Section, option, refuse
@@ -131,6 +131,9 @@ class Prepare(Section):
     align: Literal["none", "position", "position+color"] = option(
         "none", "registration of LR images of your own to their HR images: correct the position, or the colors too. none only measures"
     )
+    reduced: tuple[Annotated[int, Field(ge=2, le=8)], ...] = option(
+        (), "factors of reduced copies of the training images, such as [2, 3], whose patches have denser detail. Empty makes none"
+    )
     validation: float = option(0.1, "share of the training images for validation", gt=0, lt=1)
     test: float = option(0.0, "share of the training images for testing in addition to data.test", ge=0, lt=1)
     seed: int = option(0, "seed of the split", ge=0)
@@ -140,4 +143,6 @@ class Prepare(Section):
     def _check(self) -> "Prepare":
         if self.validation + self.test >= 1:
             refuse("test", "leaves no image to train on, together with prepare.validation")
+        if len(set(self.reduced)) < len(self.reduced):
+            refuse("reduced", "names a factor twice")
         return self

@@ -21,6 +21,8 @@ from srgan.utils.files import digest
 
 Record = dict[str, Any]
 
+MIN_COPY = 96  # pixels of a side: the default patch
+
 
 @dataclass(frozen=True)
 class Input:
@@ -126,6 +128,19 @@ def make_input(made: Input, image: np.ndarray, pixels: str, options: Prepare) ->
     torch.set_num_threads(1)  # the processes run in parallel, and a fork cannot use the threads of its parent
     lr_image, plan = made.recipe.degrade(as_rgb(hr_image), options.scale, (options.seed, int(pixels, 16), made.variant))
     return lr_image, {"drawn": describe_plan(plan)}
+
+
+def reduced_copies(image: np.ndarray, options: Prepare) -> dict[int, np.ndarray]:
+    """Return the reduced copies of a training image, `(H, W, 3)` uint8, by their factors. Copies without room for a patch are not made.
+
+    Real-ESRGAN (Wang et al. 2021) trains on such copies, too: small images have denser detail than large photographs.
+    """
+    copies = {}
+    for factor in options.reduced:
+        copy = bicubic.modcrop(bicubic.bicubic_downscale(bicubic.modcrop(image, factor), factor), options.scale)
+        if min(copy.shape[:2]) >= MIN_COPY:
+            copies[factor] = copy
+    return copies
 
 
 def _read_lr(path: Path, image: np.ndarray, scale: int) -> np.ndarray:

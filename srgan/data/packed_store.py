@@ -17,7 +17,7 @@ import hashlib
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,15 +30,24 @@ PIXELS, INDEX = "train.u8", "train.json"
 REPAIR = "Make it again with: dvc repro -f prepare"
 
 
-def pack(path: Path, hr_image: np.ndarray, *lr_images: np.ndarray) -> str:
-    """Write an image in the store's layout, `(H, W, 3)` and its variants `(H / scale, W / scale, 3)`, uint8. Return its SHA-256."""
+class Packed(NamedTuple):
+    """A file with one image of a store, the size of its HR image, and its SHA-256."""
+
+    path: Path
+    height: int
+    width: int
+    sha256: str
+
+
+def pack(path: Path, hr_image: np.ndarray, *lr_images: np.ndarray) -> Packed:
+    """Write an image in the store's layout: `(H, W, 3)` and its variants `(H / scale, W / scale, 3)`, uint8."""
     checksum = hashlib.sha256()
     with path.open("wb") as file:
         for pixels in (hr_image, *lr_images):
             block = np.ascontiguousarray(pixels).data
             file.write(block)
             checksum.update(block)
-    return checksum.hexdigest()
+    return Packed(path, hr_image.shape[0], hr_image.shape[1], checksum.hexdigest())
 
 
 class StoreWriter:
@@ -59,15 +68,16 @@ class StoreWriter:
         self.file = (self.folder / PIXELS).open("wb")
         return self
 
-    def add(self, name: str, height: int, width: int, packed: Path, checksum: str) -> None:
-        """Append a file of `pack` with an HR image of this size, and delete the file."""
+    def add(self, name: str, packed: Packed) -> None:
+        """Append a file of `pack`, and delete it."""
+        path, height, width, checksum = packed
         size = 3 * (height * width + self.variants * (height // self.scale) * (width // self.scale))
-        if height % self.scale or width % self.scale or packed.stat().st_size != size:
-            raise ValueError(f"{name}: {packed} does not hold HR {height}x{width} and {self.variants} LR at x{self.scale}")
+        if height % self.scale or width % self.scale or path.stat().st_size != size:
+            raise ValueError(f"{name}: {path} does not hold HR {height}x{width} and {self.variants} LR at x{self.scale}")
         self.images.append({"name": name, "offset": self.file.tell(), "height": height, "width": width, "sha256": checksum})
-        with packed.open("rb") as source:
+        with path.open("rb") as source:
             shutil.copyfileobj(source, self.file, 1 << 18)
-        packed.unlink()
+        path.unlink()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.file.close()

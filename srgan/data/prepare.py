@@ -16,11 +16,11 @@ import numpy as np
 
 from srgan.config.data import Prepare
 from srgan.data import near_duplicates
-from srgan.data.inputs import Input, Record, digest_of_pixels, make_input, read_pair, reason, recipes_of_test_sets, variants
+from srgan.data.inputs import Input, Record, digest_of_pixels, make_input, read_pair, reason, recipes_of_test_sets, reduced_copies, variants
 from srgan.data.layouts import lr_of, other_scales
 from srgan.data.manifest import FILE, Part
 from srgan.data.names import unique_names
-from srgan.data.packed_store import StoreWriter, pack
+from srgan.data.packed_store import Packed, StoreWriter, pack
 from srgan.data.split import split
 from srgan.degradations.bicubic import modcrop
 from srgan.degradations.recipe import Recipe
@@ -56,7 +56,7 @@ class _Task:
     def files(self) -> list[Path]:
         """The files to write: pixels for the store, or HR and LR images as PNG."""
         if self.part == "train":
-            return [self.folder / f".{self.number}.u8"]
+            return [self.folder / f".{self.number}-{factor}.u8" for factor in (1, *self.options.reduced)]
         folders = [*([f"{self.set}/hr"] if self.reference else []), *(f"{made.set}/lr" for made in self.inputs)]
         return [self.folder / self.part / folder / f"{self.name}.png" for folder in folders]
 
@@ -68,8 +68,7 @@ class _Done:
     pixels: str = ""  # digest
     size: tuple[int, int] = (0, 0)  # HR height and width
     records: list[Record] = field(default_factory=list)  # of each LR image, for the manifest. The store's have none, but for own ones
-    packed: Path | None = None  # for the store
-    packed_sha256: str = ""
+    packed: dict[int, Packed] = field(default_factory=dict)  # for the store: the image, 1, and its reduced copies by their factors
     matches: list[tuple[str, int]] = field(default_factory=list)  # references that this training image shows
     fingerprint: near_duplicates.Fingerprint | None = None
 
@@ -97,14 +96,23 @@ def _prepare_one(task: _Task) -> _Done:
         return _Done(task, bad=str(error))
     size = (hr_image.shape[0], hr_image.shape[1])
     if task.part == "train":
-        (packed,) = task.files
-        checksum = pack(packed, as_rgb(hr_image), *(as_rgb(lr_image) for lr_image, _ in made))
-        return _Done(task, pixels=pixels, size=size, packed=packed, packed_sha256=checksum, records=[own.record] if own else [])
+        packed = {1: pack(task.files[0], as_rgb(hr_image), *(as_rgb(lr_image) for lr_image, _ in made))}
+        return _Done(
+            task, pixels=pixels, size=size, packed=packed | _pack_reduced(task, image, pixels), records=[own.record] if own else []
+        )
     hr_path, *lr_paths = task.files
     records = [{"lr_sha256": _write_png(path, lr_image)} | drawn for path, (lr_image, drawn) in zip(lr_paths, made, strict=True)]
     hr_sha256 = _write_png(hr_path, hr_image)
     records = [record | {"hr_sha256": hr_sha256} for record in records]
     return _Done(task, pixels=pixels, size=size, records=records, fingerprint=near_duplicates.fingerprint(image))
+
+
+def _pack_reduced(task: _Task, image: np.ndarray, pixels: str) -> dict[int, Packed]:
+    packed = {}
+    for factor, copy in reduced_copies(as_rgb(image), task.options).items():
+        path = task.files[1 + task.options.reduced.index(factor)]
+        packed[factor] = pack(path, copy, *(make_input(one, copy, pixels, task.options)[0] for one in task.inputs))
+    return packed
 
 
 def _prepare_input(task: _Task, image: np.ndarray) -> _Done:
@@ -210,12 +218,14 @@ class _Preparation:
         ]
 
     def _refuse_own_lr_images(self) -> None:
-        """Refuse training images with LR images of their own if a recipe would replace those."""
+        """Refuse training images with LR images of their own if a recipe would replace those, or reduced copies would have none."""
+        replaced = "" if self.recipe.is_bicubic else "which prepare.recipe would replace. Set prepare.recipe to bicubic"
+        missing = "which reduced copies do not have. Set prepare.reduced to []" if self.options.reduced else ""
         for record, lr_image in zip(self.sources, self.lr_images, strict=True):
-            if lr_image and record["split"] == "train" and not self.recipe.is_bicubic:
+            if lr_image and record["split"] == "train" and (problem := replaced or missing):
                 raise SrganError(
-                    f"params.yaml: data set {record['set']} has LR images of its own, which prepare.recipe would replace. "
-                    "Set prepare.recipe to bicubic, or name the HR images alone with {folder: ..., hr: ...}"
+                    f"params.yaml: data set {record['set']} has LR images of its own, {problem}, "
+                    "or name the HR images alone with {folder: ..., hr: ...}"
                 )
 
     def _inputs(self, record: Record, part: Part, own: Path | None) -> tuple[Input, ...]:
@@ -288,14 +298,14 @@ class _Preparation:
                 if done.matches:
                     self._leak(done, done.matches, parts)
                     continue
-                assert done.packed is not None
                 if done.pixels in seen:
                     self.duplicates.append({"image": label, "of": seen[done.pixels]})
                     log.warning("left out %s: a copy of %s", label, seen[done.pixels])
                     self._remove(done.task)
                     continue
                 seen[done.pixels] = label
-                store.add(label, *done.size, done.packed, done.packed_sha256)
+                for factor, packed in done.packed.items():
+                    store.add(label if factor == 1 else f"{label} (1/{factor})", packed)
                 results[done.task.number] = done
 
     def _manifest(self, results: dict[int, _Done]) -> Record:
@@ -314,7 +324,8 @@ class _Preparation:
             }
             own = self.lr_images[number]
             if done.task.part == "train" and not done.records:
-                images.append({"set": done.task.set} | image | {"own_lr": False})
+                reduced = {"reduced": [factor for factor in done.packed if factor > 1]} if options.reduced else {}
+                images.append({"set": done.task.set} | image | {"own_lr": False} | reduced)
             for made, of_input in zip(done.task.inputs, done.records, strict=False):
                 original = {} if made.set == done.task.set else {"original": done.task.set}
                 lr_image = {"own_lr": True, "lr_source": own["path"]} if own and made.source else {"own_lr": False}
@@ -363,7 +374,7 @@ class _Preparation:
                 "seed": options.seed,
                 "validation": options.validation,
                 "test": options.test,
-                "train_sha256": digest([[options.scale, learned_by], learned_from]),  # identifies the training data
+                "train_sha256": digest([[options.scale, learned_by, *options.reduced], learned_from]),  # identifies the training data
                 "test_sha256": digest([[options.scale, _rule(recipe, options)], scored]),  # identifies the test data
             }
             | ({} if recipe.is_bicubic else {"recipe": recipe.describe()})

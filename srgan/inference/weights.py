@@ -33,7 +33,7 @@ def read_weights(path: Path) -> tuple[Generator, dict[str, str]]:
     Raises:
         SrganError: the file is unreadable, or holds no known network.
     """
-    state = pretrained.read_json_or_none(path)
+    state = pretrained.read_state(path)
     metadata = header(path)
     return restore(state, metadata, path), metadata
 

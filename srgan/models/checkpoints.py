@@ -143,7 +143,7 @@ def new_generator(config: Component, scale: int, keep_luma: bool = False, start:
         return create_generator(config, scale, keep_luma)
     assert start  # the configuration has checked it
     with torch.device("cpu"):  # its sizes are computed while it is built
-        generator = from_state_dict(pretrained.read_json_or_none(start), start)
+        generator = from_state_dict(pretrained.read_state(start), start)
     name, _ = architecture_of(generator)
     if name != config.name:
         raise SrganError(f"{start}: holds a network of this project. Set model.name to {name}")
@@ -162,7 +162,7 @@ def load_pretrained(path: str | Path, model: Generator) -> Transfer:
     Raises:
         SrganError: the file is unreadable or holds another network or size.
     """
-    return transfer(from_state_dict(pretrained.read_json_or_none(path), path, model.scale), model, path)
+    return transfer(from_state_dict(pretrained.read_state(path), path, model.scale), model, path)
 
 
 def load_discriminator(path: str | Path, model: nn.Module) -> None:
@@ -171,7 +171,7 @@ def load_discriminator(path: str | Path, model: nn.Module) -> None:
     Raises:
         SrganError: the file is unreadable or holds another discriminator or size.
     """
-    state = {_normed(key): value for key, value in pretrained.read_json_or_none(path, ("state", "discriminator")).items()}
+    state = {_normed(key): value for key, value in pretrained.read_state(path, ("state", "discriminator")).items()}
     (wanted,) = (entry for entry in DISCRIMINATORS.values() if type(model) is entry.factory)
     try:
         model.load_state_dict(state)

@@ -23,7 +23,7 @@ ALWAYS_ALLOWED_BYTES = 16 << 20  # at any ratio
 _WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "generator", "model", "net")
 
 
-def read_json_or_none(path: str | Path, outer: tuple[str, ...] = ()) -> dict[str, Tensor]:
+def read_state(path: str | Path, outer: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """Return the float32 weights of a checkpoint.
 
     Args:

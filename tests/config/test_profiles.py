@@ -34,7 +34,17 @@ def test_the_shipped_parameters_are_the_demo():
         *("colorize-cpu", "compact-gpu", "compact-realtime", "cpu-30min", "dejpeg-cpu", "demo", "denoise-cpu", "esrgan-df2k"),
         "finetune",
         *("old-photo-cpu", "photo-cpu", "realesrgan-df2k", "restore-df2k"),
-        *("speedrun-cpu-gan", "speedrun-cpu-pixel", "speedrun-gpu", "srgan-div2k", "srgan-gpu", "starter-x4-clean", "starter-x4-photo"),
+        *(
+            "speedrun-cpu-gan",
+            "speedrun-cpu-pixel",
+            "speedrun-gpu",
+            "srgan-div2k",
+            "srgan-gpu",
+            "starter-restore",
+            "starter-x2-photo",
+            "starter-x4-clean",
+            "starter-x4-photo",
+        ),
     ]
 
 

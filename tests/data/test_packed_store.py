@@ -84,8 +84,7 @@ def make_store(folder, sizes=((64, 96), (48, 48)), scale=4, recipe=BICUBIC, vari
             lr_image = random.integers(0, 256, (height // scale, width // scale, 3), dtype=np.uint8)
             # HR pixel (y, x) carries the value of the LR pixel it belongs to: alignment shows.
             made = [lr_image + np.uint8(7 * variant) for variant in range(variants)]
-            checksum = pack(folder / "one", lr_image.repeat(scale, 0).repeat(scale, 1), *made)
-            writer.add(f"own/{number}", height, width, folder / "one", checksum)
+            writer.add(f"own/{number}", pack(folder / "one", lr_image.repeat(scale, 0).repeat(scale, 1), *made))
     return Store(folder)
 
 
@@ -174,8 +173,8 @@ def test_a_store_of_another_version_or_misaligned_images_are_refused(tmp_path):
     with pytest.raises(SrganError, match=r"store version 1, this program reads 2 and 3\. Run: dvc repro -sf prepare"):
         Store(tmp_path)
     with StoreWriter(tmp_path, 4) as writer, pytest.raises(ValueError, match="does not hold HR 48x52"):
-        pack(tmp_path / "one", np.zeros((48, 48, 3), np.uint8), np.zeros((12, 12, 3), np.uint8))
-        writer.add("own/x", 48, 52, tmp_path / "one", "")
+        packed = pack(tmp_path / "one", np.zeros((48, 48, 3), np.uint8), np.zeros((12, 12, 3), np.uint8))
+        writer.add("own/x", packed._replace(width=52))
 
 
 def test_crops_are_aligned_and_a_function_of_seed_and_step(tmp_path):

@@ -40,13 +40,13 @@ def test_a_checkpoint_that_claims_to_span_several_disks_is_an_error_in_words(tmp
     assert content[locator : locator + 4] == b"PK\x06\x07"  # it names the number of disks
     path.write_bytes(content[: locator + 16] + b"\2\0\0\0" + content[locator + 20 :])
     with pytest.raises(SrganError, match="span multiple disks"):
-        pretrained.read_json_or_none(path)
+        pretrained.read_state(path)
 
 
 def test_a_tensor_that_shows_one_number_many_times_is_not_spread_out(tmp_path):
     torch.save({"conv_first.weight": torch.zeros(1, dtype=torch.half).expand(10**9)}, tmp_path / "wide.pth")
     with pytest.raises(SrganError, match="its tensors claim 4,000 MB"):
-        pretrained.read_json_or_none(tmp_path / "wide.pth")
+        pretrained.read_state(tmp_path / "wide.pth")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_tensor_that_shows_one_number_many_times_is_not_spread_out(tmp_path):
 def test_weights_that_only_look_like_a_network_are_an_error_in_words(tmp_path, state, message):
     torch.save(state, tmp_path / "x.pth")
     with pytest.raises(SrganError) as caught:
-        from_state_dict(pretrained.read_json_or_none(tmp_path / "x.pth"), tmp_path / "x.pth")
+        from_state_dict(pretrained.read_state(tmp_path / "x.pth"), tmp_path / "x.pth")
     assert message in str(caught.value)
 
 
