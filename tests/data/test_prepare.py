@@ -545,3 +545,33 @@ def test_own_lr_images_of_the_training_and_a_recipe_exclude_each_other(raw, tmp_
     (raw / "manifest.json").write_text(json.dumps(listing))
     with pytest.raises(SrganError, match=r"data set own has LR images of its own, which prepare\.recipe would replace"):
         prepare(raw, tmp_path / "out", options(recipe=NOISY))
+
+
+def test_reduced_copies_of_the_training_images_join_the_store(tmp_path):
+    large = {f"train/own/{name}.png": picture(10 + number, 210, 300) for number, name in enumerate("uvw")}
+    raw = make_raw(tmp_path / "raw", PLAIN | large)
+    plain = prepare(raw, tmp_path / "plain", options())
+    made = prepare(raw, tmp_path / "out", options(reduced=(2, 3)))
+    store = Store(tmp_path / "out")
+    copies = [number for number, name in enumerate(store.names) if "(" in name]
+    for image in made["images"]:
+        if image["part"] == "train":  # a copy of 70 or 25 pixels has no room for a patch
+            assert image["reduced"] == ([2] if image["name"] in "uvw" else [])
+    assert len(copies) == sum(len(image.get("reduced", [])) for image in made["images"]) >= 1
+    for number in copies:
+        assert store.hr[number].shape == (104, 148, 3)  # 105x150, cut to multiples of the scale
+        original = store.hr[store.names.index(store.names[number].removesuffix(" (1/2)"))]
+        assert np.array_equal(store.hr[number][:80, :80], bicubic.bicubic_downscale(original, 2)[:80, :80])
+        assert np.array_equal(store.lr[number], bicubic.bicubic_downscale(store.hr[number], 4))
+    store.verify()
+    assert made["train_sha256"] != plain["train_sha256"]
+    assert made["test_sha256"] == plain["test_sha256"]
+
+
+def test_reduced_copies_and_own_lr_images_exclude_each_other(raw, tmp_path):
+    listing = json.loads((raw / "manifest.json").read_text())
+    for image in listing["images"]:
+        image["lr"] = [image | {"scale": 4}]
+    (raw / "manifest.json").write_text(json.dumps(listing))
+    with pytest.raises(SrganError, match=r"which reduced copies do not have\. Set prepare\.reduced to \[\]"):
+        prepare(raw, tmp_path / "out", options(reduced=(2,)))
