@@ -1,5 +1,6 @@
 """`srgan upscale`."""
 
+import importlib.util
 import logging
 import os
 import tempfile
@@ -11,6 +12,7 @@ import typer
 from srgan.images.suffixes import WrittenSuffix
 from srgan.inference.providers import Provider
 from srgan.utils.errors import SrganError
+from srgan.video.suffixes import ANIMATIONS, CONTAINERS, Codec, is_clip
 
 EPILOG = """\
 \b
@@ -23,6 +25,8 @@ Examples:
   srgan upscale holiday/ -o large/ --format webp
   srgan upscale 'scans/**/*.tif' -o large/ --outscale 2.5
   srgan upscale - -o - < photo.jpg > big.png
+  srgan upscale clip.mp4 -o big.mp4
+  srgan upscale funny.gif -o big.webp
 """
 
 app = typer.Typer()
@@ -64,6 +68,11 @@ def upscale(
         WrittenSuffix | None, typer.Option("--format", help="Format in a folder or on stdout. Default: the image's own, or png.")
     ] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
+    codec: Annotated[Codec | None, typer.Option(help="Codec of a clip. Default: the one that most players of such a file decode.")] = None,
+    crf: Annotated[
+        int | None,
+        typer.Option(min=0, max=63, help="Constant rate factor of a clip: less is better and larger. Default: 16 to 22, by codec."),
+    ] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Write WebP and AVIF without loss.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="In a folder, write results that exist already again.")] = False,
     hints: Annotated[
@@ -76,7 +85,7 @@ def upscale(
     ] = None,
     no_provenance: Annotated[bool, typer.Option("--no-provenance", help="Do not name the model in the result's XMP.")] = False,
 ) -> None:
-    """Upscale images with an exported model."""
+    """Upscale images and clips with an exported model."""
     from srgan.config.project import Project
     from srgan.images.write import Options
     from srgan.inference import batch
@@ -85,7 +94,12 @@ def upscale(
 
     project, settings = Project(), Options(outscale, quality, lossless, not no_provenance)
     ending = f".{suffix}" if suffix else None
-    one = _one_file(inputs, output)
+    clip = _is_video(inputs, output)
+    one = clip or _one_file(inputs, output)
+    if not clip and (codec or crf is not None):
+        raise SrganError("--codec and --crf: fit a clip. Name one clip and a file such as big.mp4 for the result")
+    if clip and (hints or suffix):
+        raise SrganError(f"{'--hints' if hints else '--format'}: does not fit a clip. The name of the result selects the format")
     if hints and not one:
         raise SrganError("--hints: fits one image. Name one image and one file for the result")
     if one and ending and output != "-":
@@ -100,6 +114,11 @@ def upscale(
         upscaler = Upscaler(path, provider, strict_provider, tile)
         task = task_of(upscaler.scale, upscaler.adds_colour)
         log.info("%s by %s on %s", task.short(upscaler.scale), upscaler.path.name, upscaler.provider)
+        if clip:
+            from srgan.video.upscale import VideoOptions, upscale_clip
+
+            upscale_clip(upscaler, Path(inputs[0]), Path(output), VideoOptions(outscale, codec, crf, quality, lossless, not no_provenance))
+            return
         if one:
             batch.run_one(upscaler, inputs[0], output, settings, ending or ".png", hints)
             return
@@ -117,6 +136,26 @@ def _one_file(inputs: list[str], output: str) -> bool:
     folder = output.endswith(("/", os.sep)) or Path(output).is_dir() or not Path(output).suffix
     # A pipe, such as the shell's <(command), is an image as well.
     return len(inputs) == 1 and Path(inputs[0]).exists() and not Path(inputs[0]).is_dir() and not folder
+
+
+def _is_video(inputs: list[str], output: str) -> bool:
+    """Return whether the input is a clip, or an animation that stays one.
+
+    Raises:
+        SrganError: a clip is not the only input, has no file for its result, or the package that reads it is missing.
+    """
+    clips = [name for name in inputs if is_clip(name)]
+    if clips and (len(inputs) > 1 or Path(output).suffix.lower() not in (*CONTAINERS, *ANIMATIONS)):
+        raise SrganError(f"{clips[0]}: name one clip and one file for its result, such as: srgan upscale {clips[0]} -o big.mp4")
+    if not clips and (len(inputs) > 1 or Path(output).suffix.lower() not in (*CONTAINERS, *ANIMATIONS)):
+        return False
+    if importlib.util.find_spec("av") is None:
+        if not clips:
+            return False  # the first frame, with a warning
+        raise SrganError(f"{clips[0]}: clips need PyAV. Install it with: pip install 'srgan[video]'")
+    from srgan.video.animation import is_animation
+
+    return bool(clips) or is_animation(inputs[0])
 
 
 def _check_format(output: str, suffix: str) -> None:

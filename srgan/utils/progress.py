@@ -18,14 +18,15 @@ class Progress:
         title: name of the work.
         total: number of items, None if it is unknown.
         unit: name of an item. ``B`` stands for bytes, which are shown as kB, MB and so on.
+        before: items that were finished before. They do not count for the rate.
     """
 
-    def __init__(self, title: str, total: int | None, unit: str) -> None:
-        self.title, self.total, self.unit = title, total, unit
-        self.done, self.start = 0, time.monotonic()
+    def __init__(self, title: str, total: int | None, unit: str, before: int = 0) -> None:
+        self.title, self.total, self.unit, self.before = title, total, unit, before
+        self.done, self.start = before, time.monotonic()
         self.next_line = self.start + SECONDS_BETWEEN_LINES
         self.lock = threading.Lock()
-        self.bar = tqdm(total=total, unit=unit, unit_scale=unit == "B", desc=title, disable=None)
+        self.bar = tqdm(total=total, unit=unit, unit_scale=unit == "B", desc=title, initial=before, disable=None)
 
     def __enter__(self) -> "Progress":
         return self
@@ -46,4 +47,6 @@ class Progress:
         form = "{desc}: {n_fmt} of {total_fmt} {unit}, {rate_fmt}, {remaining} left"
         scaled = self.unit == "B"
         elapsed = time.monotonic() - self.start
-        return tqdm.format_meter(self.done, self.total, elapsed, prefix=self.title, unit=self.unit, unit_scale=scaled, bar_format=form)
+        return tqdm.format_meter(
+            self.done, self.total, elapsed, prefix=self.title, unit=self.unit, unit_scale=scaled, bar_format=form, initial=self.before
+        )
