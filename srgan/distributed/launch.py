@@ -28,10 +28,17 @@ def exit_with_parent() -> None:
     if not is_distributed_worker() and "DVC_STAGE" not in os.environ:
         return
     parent = psutil.Process().parent()
-    while parent and not is_distributed_worker() and "DVC_STAGE" in parent.environ():
+    while parent and not is_distributed_worker() and _is_of_a_stage(parent):
         parent = parent.parent()
     if parent:
         exit_when(parent)
+
+
+def _is_of_a_stage(process: psutil.Process) -> bool:
+    try:
+        return "DVC_STAGE" in process.environ()
+    except psutil.Error:  # of another user: `init` adopts the process if `dvc` has ended already
+        return False
 
 
 def exit_when(process: psutil.Process) -> None:

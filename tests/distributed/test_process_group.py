@@ -244,6 +244,18 @@ def test_weights_that_have_drifted_apart_are_an_error(monkeypatch):
         process_group.require_equal_weights({"weight": torch.zeros(2)})
 
 
+def test_a_stage_that_another_users_process_has_adopted_starts_without_an_error(monkeypatch):
+    def denied(self):
+        raise psutil.AccessDenied(self.pid)
+
+    watched = []
+    monkeypatch.setenv("DVC_STAGE", "train")
+    monkeypatch.setattr(psutil.Process, "environ", denied)
+    monkeypatch.setattr(launch, "exit_when", watched.append)
+    launch.exit_with_parent()
+    assert watched == [psutil.Process().parent()]
+
+
 def test_a_process_that_got_the_number_of_the_starter_is_not_taken_for_it(monkeypatch):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     starter, told = psutil.Process(child.pid), threading.Event()
