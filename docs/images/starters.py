@@ -18,7 +18,6 @@ from srgan.degradations.recipe import Recipe
 from srgan.inference.torch_upscale import upscale
 from srgan.inference.weights import read_weights
 
-
 SCALE, SIDE = 4, 256  # pixels of the upscaled part
 DOWNSCALE = {"name": "downscale"}
 
