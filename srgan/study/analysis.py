@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from scipy.stats import binomtest, norm
 
 BOOTSTRAP_SAMPLES = 999
 MIN_PICTURES = 5  # fewer images give no interval
 PRIOR = 0.5  # of an equal answer that each model gets, spread over the others: without it a model that always wins has no strength
+MAX_STEPS = 100  # of Newton's method, which needs about ten
 LEVEL = (2.5, 97.5)  # percentiles of the interval
 CHOICES = {"first": 1.0, "equal": 0.5, "second": 0.0}  # score of the first model
 
@@ -72,8 +74,8 @@ def win_matrices(votes: pd.DataFrame, models: Sequence[str], weights: np.ndarray
 def bradley_terry(wins: np.ndarray) -> np.ndarray:
     """Return the most likely strengths, `(samples, models)`: natural logarithms with the mean 0.
 
-    The probability that model i is preferred to j is ``1 / (1 + exp(strength[j] - strength[i]))`` (Bradley and Terry 1952). The algorithm
-    is that of Hunter 2004, "MM algorithms for generalized Bradley-Terry models", equation 3.
+    The probability that model i is preferred to j is ``1 / (1 + exp(strength[j] - strength[i]))`` (Bradley and Terry 1952). The maximum is
+    found by Newton's method.
 
     Args:
         wins: see `win_matrices`.
@@ -81,15 +83,19 @@ def bradley_terry(wins: np.ndarray) -> np.ndarray:
     count = wins.shape[-1]
     wins = wins + PRIOR / (2 * (count - 1)) * (1 - np.eye(count))
     games, won = wins + wins.swapaxes(1, 2), wins.sum(axis=2)
-    worth = np.full(won.shape, 1 / count)
-    for _ in range(10_000):
-        former = worth
-        worth = won / (games / (worth[:, :, None] + worth[:, None, :])).sum(axis=2)
-        worth = worth / worth.sum(axis=1, keepdims=True)
-        if np.abs(np.log(worth / former)).max() < 1e-7:
+    strengths = np.zeros(won.shape)
+    for _ in range(MAX_STEPS):
+        preferred = expit(strengths[:, :, None] - strengths[:, None, :])
+        information = games * preferred * (1 - preferred)
+        gradient = won - (games * preferred).sum(axis=2)
+        # Only differences of strengths matter. The constant keeps their mean at 0.
+        curvature = np.eye(count) * information.sum(axis=2)[:, :, None] - information + 1 / count
+        step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
+        longest = np.abs(step).max(axis=1, keepdims=True)
+        strengths = strengths + step / np.maximum(longest, 1)  # far from the maximum a whole step may miss it
+        if longest.max() < 1e-9:
             break
-    logarithm = np.log(worth)
-    return logarithm - logarithm.mean(axis=1, keepdims=True)
+    return strengths
 
 
 def bootstrap_weights(votes: pd.DataFrame, samples: int, seed: int = 0) -> np.ndarray:

@@ -80,16 +80,18 @@ def create(
             trials.append((intact, damaged))
         codes = [new_code() for _ in range(raters)]
         key = Key(seed=seed, codes=codes, models={label: source.model for label, source in sources.items()}, pictures=pictures)
-        _write_files(new, key, trials, question, random)
+        _write_files(new, key, trials, len(comparisons), question, random)
     return codes
 
 
-def _write_files(folder: Path, key: Key, trials: list[tuple[str, str]], question: str, random: np.random.Generator) -> None:
+def _write_files(
+    folder: Path, key: Key, trials: list[tuple[str, str]], comparisons: int, question: str, random: np.random.Generator
+) -> None:
     (folder / KEY).touch(mode=0o600)  # before it has a content
     (folder / KEY).write_text(key.model_dump_json(indent=2) + "\n", encoding="utf-8")
     study_id, raters = secrets.token_hex(8), []
     for code in key.codes:
-        order = order_for_rater(len(trials), random)
+        order = order_for_rater(comparisons, len(trials) - comparisons, random)
         ordered = [(trials[at][1], trials[at][0]) if swapped else trials[at] for at, swapped in order]
         raters.append(Rater(code_sha256=code_digest(study_id, code), trials=ordered))
     study = Study(id=study_id, question=question, seal=sha256(folder / KEY), raters=raters)

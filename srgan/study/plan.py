@@ -44,15 +44,17 @@ def choose_comparisons(images: Sequence[str], models: Sequence[str], count: int,
     return chosen
 
 
-def order_for_rater(count: int, random: np.random.Generator) -> list[tuple[int, bool]]:
+def order_for_rater(comparisons: int, checks: int, random: np.random.Generator) -> list[tuple[int, bool]]:
     """Return the order of a rater's trials and their sides.
 
     Args:
-        count: number of trials.
+        comparisons: their number. They are the first trials.
+        checks: number of attention checks, the further trials.
         random: source of order and sides.
 
     Returns:
-        The index of each trial, and True if its second picture is on the left. That is so for half of the trials.
+        The index of each trial, and True if its second picture is on the left. That is so for half of the comparisons and for half of
+        the checks, so that a rater who always chooses one side fails half of the checks.
     """
-    sides = random.permutation(np.arange(count) % 2 == 0)
-    return [(int(index), bool(swapped)) for index, swapped in zip(random.permutation(count), sides, strict=True)]
+    swapped = [bool(number % 2) for count in (comparisons, checks) for number in random.permutation(count)]
+    return [(int(index), swapped[index]) for index in random.permutation(comparisons + checks)]

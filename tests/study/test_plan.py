@@ -25,10 +25,10 @@ def test_a_small_study_has_every_comparison_once():
 
 
 def test_the_seed_decides_order_and_sides():
-    orders = [order_for_rater(60, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    orders = [order_for_rater(60, 8, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     for order in orders:
-        assert sorted(index for index, _ in order) == list(range(60))
-        assert sum(swapped for _, swapped in order) == 30
-    sides = [dict(order) for order in orders]
-    assert sides[0] != sides[2]
+        assert sorted(index for index, _ in order) == list(range(68))
+        assert sum(swapped for index, swapped in order if index < 60) == 30
+        assert sum(swapped for index, swapped in order if index >= 60) == 4
+    assert dict(orders[0]) != dict(orders[2])
