@@ -63,3 +63,9 @@ class Promote(Section):
     max_hatch_rise: float = option(0.2, "levels of 255 that the hatch may rise above the champion's", ge=0)
     max_time_ratio: float = option(1.5, "seconds per megapixel, relative to the champion", ge=0)
     max_size_ratio: float = option(2.0, "size of the file, relative to the champion", ge=0)
+    preference_min: float = option(
+        0.0,
+        "share of a blind study's answers that prefer the challenger, at the lower end of the 95 % interval. 0 needs no study",
+        ge=0,
+        lt=1,
+    )

@@ -4,17 +4,20 @@ from typing import Any
 
 import jinja2
 
+OWN = "srgan.evaluation"
 
-def render(name: str, /, *, autoescape: bool = True, **values: Any) -> str:
-    """Return a template of ``evaluation/templates`` with its values. A value that is missing is an error.
+
+def render(name: str, /, *, package: str = OWN, autoescape: bool = True, **values: Any) -> str:
+    """Return a template with its values. A value that is missing is an error.
 
     Args:
         name: file of the template.
+        package: whose folder ``templates`` has the file. The files of ``evaluation/templates`` can be included.
         autoescape: escape the values for HTML.
         values: by name.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("srgan.evaluation", "templates"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(folder, "templates") for folder in dict.fromkeys([package, OWN])]),
         autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

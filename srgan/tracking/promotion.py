@@ -24,7 +24,7 @@ from srgan.inference.upscaler import Upscaler
 from srgan.metrics.psnr_ssim import MAX_PSNR
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
 from srgan.tasks import SUPER_RESOLUTION, Task, baseline_in, task_of_manifest
-from srgan.tracking import champions, registry
+from srgan.tracking import champions, preference, registry
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_json_or_none, write_text
 
@@ -109,6 +109,8 @@ def promote(project: Project, params: Params, dry: bool = False, force: str = ""
         table = _scores(project, params, manifest, contenders, files)
         cost = {role: benchmark.measure(path) for role, path in files.items()}
     checks = check_rules(table, cost, challenger.tags, params.promote, task_of_manifest(manifest))
+    if champion and params.promote.preference_min:
+        checks.append(check_preference(challenger.tags, champion.tags.get(registry.DIGEST_TAG), params.promote.preference_min))
     failed = [check for check in checks if not check.passed]
     if force:
         verdict, reason = "promoted", f"forced: {force}" + (f" (against: {', '.join(check.name for check in failed)})" if failed else "")
@@ -224,6 +226,24 @@ def _primary(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> Check:
         return Check(metric, wanted, f"better by {mean:.4f} on one image, which gives no interval", False)
     wins = int((gain[metric] > 0).sum())
     return Check(metric, wanted, f"better by {mean:.4f} ({low:.4f} to {high:.4f}), on {wins} of {len(gain)} images", low > 0)
+
+
+def check_preference(tags: dict[str, str], champion: str | None, least: float) -> Check:
+    """Return the condition about the last blind study of challenger and champion.
+
+    Args:
+        tags: tags of the challenger's version.
+        champion: digest of the champion's file.
+        least: share that the lower end of the 95 % interval must reach.
+    """
+    wanted = f"the 95 % interval of the share that people prefer begins at {least:g} or above"
+    found = preference.result_against(tags, champion)
+    if found is None:
+        return Check("preference", wanted, "no blind study of both models; see docs/study.md", False)
+    of_study = f"preferred in {found['share']:.0%} of {found['answers']} answers on {found['images']} images"
+    if found["low"] is None:
+        return Check("preference", wanted, f"{of_study}, which give no interval", False)
+    return Check("preference", wanted, f"{of_study} ({found['low']:.0%} to {found['high']:.0%})", found["low"] >= least)
 
 
 def _scores(project: Project, params: Params, manifest: dict[str, Any], contenders: dict[str, Any], files: dict[str, Path]) -> pd.DataFrame:
