@@ -53,7 +53,7 @@ def batch_upscale(
     Args:
         source: a folder (with all that is in it), a file or a pattern such as scans/**/*.tif.
         target: a folder for the results, which need not exist.
-        model: models:/NAME@ALIAS of MLflow's registry, or an .onnx file; none: the champion of params.yaml.
+        model: models:/NAME@ALIAS of MLflow's registry, an .onnx file, weights or a starter; none: the champion of params.yaml.
         shard: images in a task.
         format: suffix of the results, such as webp; none: the image's own.
         outscale: size of the result / size of the image; none: the model's scale.

@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 def _names() -> list[str]:
     from srgan.data.download import catalog
 
-    return [*catalog.DATA_SETS, *catalog.WEIGHTS, *catalog.STARTERS]
+    return [*catalog.DATA_SETS, *catalog.WEIGHTS]
 
 
 @app.command("list")
 def list_() -> None:
     """Print the catalogue, a line for each entry."""
-    from srgan.data.download.catalog import DATA_SETS, STARTERS, WEIGHTS
+    from srgan.data.download.catalog import DATA_SETS, WEIGHTS
 
     print(f"{'name':12} {'train':>6} {'test':>5} {'download':>10}  content")
     for entry in DATA_SETS.values():
@@ -34,7 +34,7 @@ def list_() -> None:
         size = "installed" if entry.package else _size(*(file.size for file in files))
         print(f"{entry.name:12} {train:>6} {test:>5} {size:>10}  {entry.title}")
     print("\nweights")
-    for weights in [*WEIGHTS.values(), *STARTERS.values()]:
+    for weights in WEIGHTS.values():
         print(f"{weights.name:12} {'':12} {_size(weights.files[0].size):>10}  {weights.title}")
     print("\nName data sets under `data` in params.yaml. Your own folders, archives and URLs work there too.")
 
@@ -44,7 +44,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A data set or
     """Print files, checksums, terms and citation."""
     from srgan.data.download.catalog import CATALOG
 
-    print(_yaml({name: _find(name, CATALOG["data_sets"] | CATALOG["weights"] | CATALOG["starters"])}))
+    print(_yaml({name: _find(name, CATALOG["data_sets"] | CATALOG["weights"])}))
 
 
 @app.command()

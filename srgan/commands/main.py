@@ -31,7 +31,7 @@ The stages in order. `dvc repro` runs those whose inputs changed:
 A first round:
   dvc repro                            # train, score, export and register
   open reports/report.html             # read the scores
-  srgan upscale photo.jpg -o big.png   # use the model
+  srgan upscale photo.jpg              # use the model: photo_x4.png
 
 \b
 Before a long training:
@@ -101,6 +101,7 @@ def app() -> typer.Typer:
     made.add_typer(params.app, name="params")
     made.add_typer(profile.profiles, name="profile")
     made.add_typer(profile.app)
+    made.add_typer(models.starters, name="models")
     made.add_typer(models.app)
     made.add_typer(upscale.app)
     made.add_typer(degrade.app)

@@ -84,7 +84,10 @@ def train(params: ParamsFile = DEFAULT_PARAMS, state: Continue = None) -> None:
 @app.command(epilog=EXPORT_EPILOG)
 def export(
     checkpoint: Annotated[
-        Path | None, typer.Argument(parser=Path, metavar="CHECKPOINT", help="A .safetensors or .pth file. Default: the pipeline's weights.")
+        Path | None,
+        typer.Argument(
+            parser=Path, metavar="CHECKPOINT", help="A .safetensors or .pth file or a starter. Default: the pipeline's weights."
+        ),
     ] = None,
     formats: Annotated[
         str,

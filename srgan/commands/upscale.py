@@ -21,6 +21,7 @@ A warning names what the format cannot hold.
 
 \b
 Examples:
+  srgan upscale photo.jpg                  # photo_x4.png beside it
   srgan upscale photo.jpg -o big.png
   srgan upscale holiday/ -o large/ --format webp
   srgan upscale 'scans/**/*.tif' -o large/ --outscale 2.5
@@ -42,15 +43,22 @@ def upscale(
         list[str], typer.Argument(parser=str, metavar="INPUT", help="Files, folders, patterns such as 'a/**/*.jpg', or - for stdin.")
     ],
     output: Annotated[
-        str, typer.Option("-o", "--output", parser=str, metavar="PATH", help="A file for one image, else a folder, or - for stdout.")
-    ],
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            parser=str,
+            metavar="PATH",
+            help="A file for one image, else a folder, or - for stdout. Default for one image: a PNG beside it, such as photo_x4.png.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             parser=str,
             metavar="MODEL",
-            help="An .onnx file, weights (.safetensors, .pth) or models:/NAME@ALIAS of MLflow's registry. "
-            "Default: the model that the pipeline exported.",
+            help="A starter (`srgan models list`), an .onnx file, weights (.safetensors, .pth) or models:/NAME@ALIAS of MLflow's registry. "
+            "Default: the choice of `srgan models use`, the model that the pipeline exported, or the default starter.",
         ),
     ] = None,
     provider: Annotated[Provider, typer.Option(help="What runs the model. `auto` is CUDA where it works, else the CPU.")] = "auto",
@@ -65,7 +73,8 @@ def upscale(
         typer.Option(min=0.01, max=64, help="Size of the result relative to the image. Lanczos resizes the result of the model."),
     ] = None,
     suffix: Annotated[
-        WrittenSuffix | None, typer.Option("--format", help="Format in a folder or on stdout. Default: the image's own, or png.")
+        WrittenSuffix | None,
+        typer.Option("--format", help="Format of a result without a file name. Default: in a folder the image's own, else png."),
     ] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
     codec: Annotated[Codec | None, typer.Option(help="Codec of a clip. Default: the one that most players of such a file decode.")] = None,
@@ -74,7 +83,9 @@ def upscale(
         typer.Option(min=0, max=63, help="Constant rate factor of a clip: less is better and larger. Default: 16 to 22, by codec."),
     ] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Write WebP and AVIF without loss.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="In a folder, write results that exist already again.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="In a folder or beside the image, write results that exist already again.")
+    ] = False,
     hints: Annotated[
         str | None,
         typer.Option(
@@ -85,11 +96,12 @@ def upscale(
     ] = None,
     no_provenance: Annotated[bool, typer.Option("--no-provenance", help="Do not name the model in the result's XMP.")] = False,
 ) -> None:
-    """Upscale images and clips with an exported model."""
+    """Upscale images and clips with a starter or an exported model."""
     from srgan.config.project import Project
     from srgan.images.write import Options
     from srgan.inference import batch
     from srgan.inference.upscaler import Upscaler
+    from srgan.starters import catalogue, default
     from srgan.tasks import task_of
 
     project, settings = Project(), Options(outscale, quality, lossless, not no_provenance)
@@ -102,24 +114,25 @@ def upscale(
         raise SrganError(f"{'--hints' if hints else '--format'}: does not fit a clip. The name of the result selects the format")
     if hints and not one:
         raise SrganError("--hints: fits one image. Name one image and one file for the result")
-    if one and ending and output != "-":
+    if one and ending and output not in (None, "-"):
         _check_format(output, ending)
-    jobs = [] if one else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
+    jobs = [] if one or output is None else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
     with tempfile.TemporaryDirectory() as folder:
-        path = model or project.exported_model()
+        path = model or default.default_model(project)
         if str(path).startswith("models:/"):
             from srgan.tracking import registry
 
             path = registry.download(project, str(path), Path(folder))
         upscaler = Upscaler(path, provider, strict_provider, tile)
         task = task_of(upscaler.scale, upscaler.adds_colour)
-        log.info("%s by %s on %s", task.short(upscaler.scale), upscaler.path.name, upscaler.provider)
-        if clip:
+        log.info("%s by %s on %s", task.short(upscaler.scale), catalogue.described(upscaler.path), upscaler.provider)
+        if clip and output:
             from srgan.video.upscale import VideoOptions, upscale_clip
 
             upscale_clip(upscaler, Path(inputs[0]), Path(output), VideoOptions(outscale, codec, crf, quality, lossless, not no_provenance))
             return
         if one:
+            output = output or str(batch.beside(upscaler, Path(inputs[0]), ending or ".png", outscale, overwrite))
             batch.run_one(upscaler, inputs[0], output, settings, ending or ".png", hints)
             return
         failures = batch.run(upscaler, jobs, settings, overwrite)
@@ -127,8 +140,12 @@ def upscale(
         raise SrganError("\n  ".join([f"{len(failures)} of {len(jobs)} images failed:", *failures]))
 
 
-def _one_file(inputs: list[str], output: str) -> bool:
+def _one_file(inputs: list[str], output: str | None) -> bool:
     """Return whether one image goes to one file, or through a pipe."""
+    if output is None:
+        if len(inputs) > 1 or inputs[0] == "-" or not Path(inputs[0]).is_file():
+            raise SrganError("name a folder or file for the result with -o. Only a single image file needs none: its result goes beside it")
+        return True
     if "-" in (*inputs, output):
         if len(inputs) > 1 or (inputs[0] != "-" and (not Path(inputs[0]).exists() or Path(inputs[0]).is_dir())):
             raise SrganError("-: a pipe carries one image. Name one file, or a folder for the results")
@@ -138,16 +155,17 @@ def _one_file(inputs: list[str], output: str) -> bool:
     return len(inputs) == 1 and Path(inputs[0]).exists() and not Path(inputs[0]).is_dir() and not folder
 
 
-def _is_video(inputs: list[str], output: str) -> bool:
+def _is_video(inputs: list[str], output: str | None) -> bool:
     """Return whether the input is a clip, or an animation that stays one.
 
     Raises:
         SrganError: a clip is not the only input, has no file for its result, or the package that reads it is missing.
     """
     clips = [name for name in inputs if is_clip(name)]
-    if clips and (len(inputs) > 1 or Path(output).suffix.lower() not in (*CONTAINERS, *ANIMATIONS)):
+    alone = len(inputs) == 1 and Path(output or "").suffix.lower() in (*CONTAINERS, *ANIMATIONS)
+    if clips and not alone:
         raise SrganError(f"{clips[0]}: name one clip and one file for its result, such as: srgan upscale {clips[0]} -o big.mp4")
-    if not clips and (len(inputs) > 1 or Path(output).suffix.lower() not in (*CONTAINERS, *ANIMATIONS)):
+    if not alone:
         return False
     if importlib.util.find_spec("av") is None:
         if not clips:

@@ -78,6 +78,11 @@ class Project:
         """Folder of the local MLflow store."""
         return self.root / "mlflow"
 
+    @property
+    def chosen_model(self) -> Path:
+        """Name of the starter that `srgan models use` made the model of this project. Without the file it is the exported model."""
+        return self.root / ".srgan-model"
+
     # -- data ---------------------------------------------------------------------------------------------------------------
 
     @property
@@ -200,6 +205,11 @@ class Project:
         return self.reports / "promotion.md"
 
     # -- the exported model -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_exported(self) -> bool:
+        """True if the stage `export` has written a model, which may be damaged by now."""
+        return self.export_record.is_file() or any(self.models.glob("*-fp32.onnx"))
 
     def exported_model(self) -> Path:
         """Return the float32 model that the stage `export` wrote. Without a record it is the only one in ``models/``.

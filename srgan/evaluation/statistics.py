@@ -108,10 +108,10 @@ def text_table(summary: Summary) -> str:
     """Return the summary as a table for a terminal. Metrics without a value are left out."""
     lines = []
     for set_name, models in summary.items():
-        metrics = [metric for metric in METRICS.values() if any(row[metric.name] is not None for row in models.values())]
+        metrics = [metric for metric in METRICS.values() if any(row.get(metric.name) is not None for row in models.values())]
         lines.append(f"{set_name:12} " + " ".join(f"{metric.title:>13}" for metric in metrics))
         for model, row in models.items():
-            values = [(metric, row[metric.name]) for metric in metrics]
+            values = [(metric, row.get(metric.name)) for metric in metrics]
             cells = ["-" if value is None else metric.text(value) for metric, value in values]
             lines.append(f"  {model:10} " + " ".join(f"{cell:>13}" for cell in cells))
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from srgan.models.checkpoints import save_generator
 from srgan.models.network import Generator
 from srgan.models.registry import architecture_of
 from srgan.models.weights_file import is_foreign
+from srgan.starters import catalogue
 from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 
@@ -26,8 +27,8 @@ def export_checkpoint(
     """Write weights as an `.onnx` file of contract 1.
 
     Args:
-        checkpoint: ``.safetensors`` of this project, or a third-party checkpoint (`srgan.models.pretrained`).
-        output: the new file. By default in the folder of `checkpoint`, with the name of the contract.
+        checkpoint: ``.safetensors`` of this project, a third-party checkpoint (`srgan.models.pretrained`) or the name of a starter.
+        output: the new file. By default in the folder of `checkpoint`, or for a starter in this one, with the name of the contract.
         name: part of the name of the file. By default the name of the checkpoint.
         license: of the weights, if it is not part of the checkpoint.
         optimize_graph: see `srgan.export.onnx.export_onnx`.
@@ -100,6 +101,7 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
     Raises:
         SrganError: a file is unreadable, or the networks differ.
     """
+    first, second = catalogue.resolve(first), catalogue.resolve(second)
     (mixed, ours), (other, theirs) = read_weights(first), read_weights(second)
     (name, config), (other_name, other_config) = architecture_of(mixed), architecture_of(other)
     if (name, config) != (other_name, other_config):
@@ -119,9 +121,10 @@ def interpolate(first: Path, second: Path, alpha: float, output: Path) -> None:
 
 def open_weights(weights: Path, name: str, license: str, origin: str = "") -> tuple[Generator, dict[str, str]]:
     """Return the network of a file of weights and the metadata of its exports. The arguments are those of `convert`."""
-    generator, metadata = read_weights(weights)
+    path = catalogue.resolve(weights)
+    generator, metadata = read_weights(path)
     foreign = is_foreign(metadata)
     given = {key: text for key, text in {"sr.license": license, "sr.origin": origin if foreign else ""}.items() if text}
     if foreign and len(given) < 2:
         log.warning("%s: weights of a third party. Name their license and origin with --license and --origin", weights)
-    return generator, described(weights, metadata) | {"sr.name": re.sub(r"[^A-Za-z0-9_.]", "_", name or weights.stem)} | given
+    return generator, described(path, metadata) | {"sr.name": re.sub(r"[^A-Za-z0-9_.]", "_", name or weights.stem)} | given

@@ -144,6 +144,26 @@ def _image(answer: DecodedImage | SrganError | Lost, name: str) -> DecodedImage:
     return answer
 
 
+def beside(upscaler: Upscaler, source: Path, suffix: str = ".png", outscale: float | None = None, overwrite: bool = False) -> Path:
+    """Return the file beside an image that gets its result: ``photo_x4.png``, or ``photo_restored.png`` at scale 1.
+
+    Args:
+        upscaler: the model.
+        source: the image.
+        suffix: of the result.
+        outscale: size of the result / size of the image. Default: the scale of the model.
+        overwrite: allow a file that exists.
+
+    Raises:
+        SrganError: the file exists.
+    """
+    mark = f"x{outscale or upscaler.scale:g}" if upscaler.scale > 1 else task_of(upscaler.scale, upscaler.adds_colour).done
+    target = source.with_name(f"{source.stem}_{mark}{suffix}")
+    if target.exists() and not overwrite:
+        raise SrganError(f"{target}: exists already. Replace it with --overwrite, or name another file with -o")
+    return target
+
+
 def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suffix: str = ".png", hints: str | None = None) -> None:
     """Upscale one image with a progress bar.
 

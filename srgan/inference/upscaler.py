@@ -12,6 +12,7 @@ from srgan.images.hints import LUMA
 from srgan.inference import tiling
 from srgan.inference.backends import free_on_gpu, is_out_of_memory, open_model
 from srgan.inference.contract import check_digest, read_contract
+from srgan.starters import catalogue
 from srgan.utils import machine
 from srgan.utils.errors import SrganError
 from srgan.utils.files import require, sha256
@@ -26,8 +27,8 @@ class Upscaler:
     """An exported model that upscales images. Threads may share one.
 
     Args:
-        model: an `.onnx` file of contract 1 (docs/onnx.md), weights, which PyTorch computes, or a function that returns its current
-            path, such as `srgan.tracking.registry.AliasTracker`.
+        model: an `.onnx` file of contract 1 (docs/onnx.md), weights or the name of a starter (`srgan models list`), which PyTorch
+            computes, or a function that returns its current path, such as `srgan.tracking.registry.AliasTracker`.
         provider: what runs the model, a name in `PROVIDERS`. ``auto`` is CUDA where it works, else the CPU. If a provider does not
             work, a warning gives the reason and the CPU is used.
         strict: raise an error instead of that warning.
@@ -63,7 +64,7 @@ class Upscaler:
         tile: int | None = None,
         threads: int = 0,
     ) -> None:
-        self._source = model if callable(model) else lambda: Path(model)
+        self._source = model if callable(model) else lambda: catalogue.resolve(model)
         self._options = (provider, strict, tile, threads)
         self.path = require(self._source(), "export")
         self._state = _state(self.path)

@@ -23,20 +23,22 @@ KEEP_LUMA = "sr.keep_luma"  # entry of a generator that changes only colours
 MAX_USUAL_SIZE = 1024  # channels or blocks. Files that claim more are checked before memory is allocated.
 
 
-def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str]) -> None:
-    """Write a generator as a safetensors file with bare float32 weights. Equal weights give equal bytes.
+def save_generator(path: str | Path, model: nn.Module, metadata: dict[str, str], half: bool = False) -> None:
+    """Write a generator as a safetensors file with bare weights. Equal weights give equal bytes.
 
     Args:
         path: the file to write. It is replaced as a whole.
         model: a generator.
         metadata: entries for the header, which also gets a digest.
+        half: write float16, half the size, instead of float32. Every reader computes in float32.
 
     Example:
         >>> from srgan import build_generator, save_generator
         >>> save_generator("mine.safetensors", build_generator("compact", scale=2, features=8, depth=1), {"sr.name": "mine"})
     """
     weights = model.file_state() if isinstance(model, Generator) else model.state_dict()
-    state = {key: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous() for key, value in weights.items()}
+    dtype = torch.float16 if half else torch.float32
+    state = {key: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous() for key, value in weights.items()}
     metadata = metadata | ({KEEP_LUMA: "1"} if getattr(model, "keep_luma", False) else {})
     plain = memoryview(save(state))
     metadata = metadata | {DIGEST: digest_of(plain[8 + int.from_bytes(plain[:8], "little") :], metadata)}

@@ -13,6 +13,7 @@ from srgan.models.checkpoints import load_pretrained, new_generator
 from srgan.models.weights_file import header, is_foreign
 from srgan.stages import start
 from srgan.stages.fit import Networks, accept_edits, fit
+from srgan.starters import catalogue
 from srgan.tracking.training_record import current_training
 from srgan.training import lineage
 from srgan.utils.files import sha256
@@ -39,7 +40,11 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     if path:
         done = load_pretrained(path, generator)
         log.info("pretrain: starts from %s: %s", options.pretrained, done)
-        if is_foreign(header(path)) and UNSPECIFIED in (params.export.origin, params.export.origin_license):
+        theirs = header(path)
+        if is_foreign(theirs) and UNSPECIFIED in (params.export.origin, params.export.origin_license):
             log.warning("pretrain: %s is of a third party. Name it in export.origin and export.origin_license", options.pretrained)
-        metadata |= lineage.started({}, "generator", start.name_of(options.pretrained), sha256(path), str(done))
+        name, license = start.name_of(options.pretrained), theirs.get("sr.license", "")
+        metadata |= lineage.started({}, "generator", name, sha256(path), str(done), license)
+        if catalogue.has(options.pretrained):
+            metadata |= {"sr.origin": f"the starter {name}", "sr.origin_license": license}
     fit(project, params, "pretrain", training, Networks(generator), metadata, unedited, tracked)

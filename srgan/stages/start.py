@@ -1,4 +1,4 @@
-"""The weights that a training starts from: a file, a starter of the catalogue, or a version of MLflow's registry."""
+"""The weights that a training starts from: a file, a starter, or a version of MLflow's registry."""
 
 import logging
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 from srgan.config.project import Project
 from srgan.config.schema import Params, load
 from srgan.config.training import REGISTERED
-from srgan.data.download.catalog import STARTERS
-from srgan.data.download.weights import weights_path
+from srgan.starters import catalogue
 from srgan.tracking.optional import registered_weights
 from srgan.training.continuation import set_value
 from srgan.utils.errors import SrganError
@@ -18,25 +17,24 @@ log = logging.getLogger(__name__)
 
 
 def locate(project: Project, value: str) -> Path:
-    """Return the file of weights that a value of ``pretrain.pretrained`` names. It is downloaded if it is not on this machine.
+    """Return the file of weights that a value of ``pretrain.pretrained`` names. A version of the registry may be downloaded.
 
     Raises:
         SrganError: there is no such file, starter or version.
     """
     if REGISTERED.fullmatch(value):
         return registered_weights().fetch(project, value)
-    if value in STARTERS:
-        return weights_path(value)
+    if catalogue.has(value):
+        return catalogue.find(value).weights
     path = project.resolve(value)
     if not path.is_file():
-        known = ", ".join(STARTERS) or "none in this version"
-        raise SrganError(f"pretrain.pretrained: {path}: no such file of weights, and '{value}' is no starter (known starters: {known})")
+        raise SrganError(f"pretrain.pretrained: {path}: no such file of weights, and '{value}' is no starter ({catalogue.known()})")
     return path
 
 
 def name_of(value: str) -> str:
     """Return the name of a start for the metadata of weights: without the folders of this machine."""
-    return value if REGISTERED.fullmatch(value) or value in STARTERS else Path(value).name
+    return value if REGISTERED.fullmatch(value) or catalogue.has(value) else Path(value).name
 
 
 def pin(project: Project, params: Params, path: Path) -> Params:

@@ -40,7 +40,7 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     discriminator = create_discriminator(options.discriminator)
     networks = Networks(generator, discriminator, tuple(lineage.read(known)))
     metadata = {"sr.objective": "gan", "sr.train_run": training.key} | lineage.loss_weights(known, [])
-    metadata |= {lineage.STARTED: known[lineage.STARTED]} if lineage.STARTED in known else {}
+    metadata |= {key: known[key] for key in lineage.INHERITED if key in known}
     if options.discriminator.pretrained != start.SCRATCH:
         path = project.resolve(options.discriminator.pretrained)
         load_discriminator(path, discriminator)

@@ -1,4 +1,4 @@
-"""Find a training by name: in the project, in git and DVC, in MLflow or in a file."""
+"""Find a training by name: in the project, in git and DVC, in MLflow, in a file or among the starters."""
 
 import io
 import json
@@ -12,6 +12,7 @@ from srgan.config import schema
 from srgan.config.project import Project
 from srgan.evaluation.history import TrainingHistory, read_history
 from srgan.models.weights_file import SUFFIXES
+from srgan.starters import catalogue
 from srgan.tracking import mlflow_run, registry, store
 from srgan.utils.errors import SrganError, reason
 from srgan.utils.files import plain_name, require, sha256
@@ -41,14 +42,16 @@ def find(project: Project, name: str, folder: Path) -> Found:
 
     Args:
         project: whose revisions and MLflow store are searched.
-        name: ``workspace``, an `.onnx` file or weights, ``models:/NAME@ALIAS``, a git revision, a DVC experiment, or the id or name of
-            an MLflow run. The outs of a revision must be in the cache or remote of DVC.
+        name: ``workspace``, a starter, an `.onnx` file or weights, ``models:/NAME@ALIAS``, a git revision, a DVC experiment, or the id
+            or name of an MLflow run. The outs of a revision must be in the cache or remote of DVC.
         folder: for a downloaded model.
 
     Raises:
         SrganError: no training has this name, or its model is missing. The message names the places that were searched.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if catalogue.has(name):
+        return Found(catalogue.find(name).weights, TrainingHistory({}), f"the starter {name}")
     if name.endswith((".onnx", *SUFFIXES)):
         return Found(require(name, "export"), TrainingHistory({}), f"the file {name}")
     if name.startswith("models:/"):

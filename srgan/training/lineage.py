@@ -6,6 +6,7 @@ from typing import Any
 KEY = "sr.continued_from"
 STARTED = "sr.started_from"
 LOSS_WEIGHTS = "sr.loss_weights"
+INHERITED = (STARTED, "sr.origin", "sr.origin_license")  # entries that the second stage takes over from the first
 
 
 def entry(stage: str, state: str, training: str, changes: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def loss_weights(known: dict[str, str], files: list[str]) -> dict[str, str]:
     return {LOSS_WEIGHTS: ", ".join(found)} if found else {}
 
 
-def started(known: dict[str, str], network: str, source: str, sha256: str, weights: str) -> dict[str, str]:
+def started(known: dict[str, str], network: str, source: str, sha256: str, weights: str, license: str = "") -> dict[str, str]:
     """Return the metadata of a training that starts from weights.
 
     Args:
@@ -60,14 +61,17 @@ def started(known: dict[str, str], network: str, source: str, sha256: str, weigh
         source: address, name of a starter or name of a file.
         sha256: of the file.
         weights: phrase about the weights that were copied and those that are new.
+        license: of these weights, empty if it is unknown.
     """
     entries = json.loads(known.get(STARTED, "[]"))
-    return {STARTED: json.dumps([*entries, {"network": network, "source": source, "sha256": sha256, "weights": weights}])}
+    entry = {"network": network, "source": source, "sha256": sha256, "weights": weights}
+    return {STARTED: json.dumps([*entries, entry | ({"license": license} if license else {})])}
 
 
 def starts(known: dict[str, str]) -> list[str]:
     """Return a sentence for each file of weights that a training started from."""
     return [
         f"the {each['network']} starts from {each['source']} (SHA-256 {each['sha256'][:12]}): {each['weights']}"
+        + (f". Their licence: {each['license']}" if "license" in each else "")
         for each in json.loads(known.get(STARTED, "[]"))
     ]

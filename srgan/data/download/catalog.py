@@ -94,7 +94,7 @@ class DataSet:
 
 @dataclass(frozen=True, config=_STRICT)
 class Weights:
-    """Pre-trained weights of a network for a loss or a metric, or of a generator to start from. Any of the files is enough."""
+    """Pre-trained weights of a network for a loss or a metric. Any of the files is enough."""
 
     name: str
     title: str
@@ -105,7 +105,6 @@ class Weights:
 CATALOG: dict[str, Any] = yaml.load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"), Loader=_LOADER)
 DATA_SETS = {name: DataSet(name=name, **values) for name, values in CATALOG["data_sets"].items()}
 WEIGHTS = {name: Weights(name=name, **values) for name, values in CATALOG["weights"].items()}
-STARTERS = {name: Weights(name=name, **values) for name, values in CATALOG["starters"].items()}
 
 
 def local_path(address: str) -> Path | None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from srgan.data.download.catalog import STARTERS, WEIGHTS, File, in_mirror, local_path, mirror
+from srgan.data.download.catalog import WEIGHTS, File, in_mirror, local_path, mirror
 from srgan.data.download.http import TransferError, transfer
 from srgan.utils.errors import SrganError
 
@@ -29,7 +29,7 @@ def find_weights(name: str, layers: Collection[str] = ()) -> tuple[Path, File]:
     """Find a weights file of the catalogue in torch's hub cache or in the mirror, or download it into the hub cache.
 
     Args:
-        name: weights or a starter of the catalogue.
+        name: weights of the catalogue.
         layers: layers whose features a loss compares. A file of another network is used only if the catalogue has their factors.
 
     Returns:
@@ -38,8 +38,7 @@ def find_weights(name: str, layers: Collection[str] = ()) -> tuple[Path, File]:
     Raises:
         WeightsUnavailable: no file was found. The message has every searched place.
     """
-    entry = WEIGHTS.get(name) or STARTERS[name]
-    files, hub = [file for file in entry.files if file.provides(layers)], Path(torch.hub.get_dir()) / "checkpoints"
+    files, hub = [file for file in WEIGHTS[name].files if file.provides(layers)], Path(torch.hub.get_dir()) / "checkpoints"
     local = local_path(mirror()) if mirror() else None
     folders = [hub, local / "weights"] if local else [hub]
     for path, file in ((folder / file.name, file) for folder in folders for file in files):

@@ -1,0 +1,61 @@
+"""The model that `srgan upscale` takes if none is named: the chosen starter, the project's own model, or the default starter."""
+
+from pathlib import Path
+
+from srgan.config.project import Project
+from srgan.starters import catalogue
+from srgan.utils.errors import SrganError
+from srgan.utils.files import write_text
+
+OWN = "own"  # the exported model of the project
+
+
+def chosen_starter(project: Project) -> str:
+    """Return the name of the starter that the project uses, or an empty text if it uses its exported model.
+
+    Raises:
+        SrganError: the recorded starter is not in this installation.
+    """
+    if project.chosen_model.is_file():
+        name = project.chosen_model.read_text(encoding="utf-8", errors="replace").strip()
+        if not catalogue.has(name):
+            advice = f"choose another with srgan models use, or return to the project's model: srgan models use {OWN}"
+            raise SrganError(f"{project.chosen_model}: {name!r} is no starter ({catalogue.known()}); {advice}")
+        return name
+    return "" if project.is_exported else catalogue.DEFAULT
+
+
+def default_model(project: Project) -> Path:
+    """Return the file of the model that a project uses.
+
+    Raises:
+        SrganError: the project has no model and the default starter is missing, or the model is damaged.
+    """
+    name = chosen_starter(project)
+    if not name:
+        return project.exported_model()
+    if not catalogue.has(name):
+        raise SrganError(
+            f"{project.models.absolute()} has no exported model, and this installation has no starter {name} ({catalogue.known()}). "
+            "Name a model with --model, or export one with: dvc repro export"
+        )
+    return catalogue.find(name).weights
+
+
+def use(project: Project, name: str) -> str:
+    """Make a starter, or with ``own`` the exported model, the model that a project uses. Return a message for the user.
+
+    Raises:
+        SrganError: no starter has this name, or its files are damaged.
+    """
+    path = project.chosen_model.absolute()
+    if name != OWN:
+        catalogue.find(name)
+        write_text(path, f"{name}\n")
+        return f"srgan upscale uses the starter {name} in this folder. {path} records it; undo it with: srgan models use {OWN}"
+    was_there = path.is_file()
+    path.unlink(missing_ok=True)
+    removed = f" {path} is removed." if was_there else ""
+    if project.is_exported:
+        return f"srgan upscale uses {project.exported_model()}.{removed}"
+    return f"This folder has no exported model yet: srgan upscale uses the starter {catalogue.DEFAULT} until dvc repro export.{removed}"
