@@ -2,7 +2,7 @@
 
 A Compact network of 64 features and 16 layers with random weights upscales clips of 30 and 300 frames four times, each in its own
 process. The bare model upscales 30 frames in memory, in a process between them. Last come are ``ratio memory VALUE`` (peak memory of
-300 frames divided by that of 30) and ``ratio speed VALUE`` (frames per second with reading and encoding divided by those of the bare model).
+300 frames divided by that of 30) and ``ratio speed VALUE`` (frames per second of 300 frames divided by those of the bare model).
 """
 
 import json
