@@ -5,8 +5,6 @@ import torch
 
 from srgan.config import schema
 from srgan.config.project import Project
-from srgan.data.download import weights
-from srgan.data.download.catalog import File, Weights
 from srgan.models.checkpoints import load_discriminator, save_generator
 from srgan.models.registry import build_discriminator, build_generator
 from srgan.stages import start
@@ -16,6 +14,7 @@ from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 from tests.helpers.commands import run
 from tests.helpers.project import write_params
+from tests.helpers.starters import write_starter
 from tests.stages.test_pipeline import ran
 
 
@@ -27,18 +26,13 @@ def trained(tmp_path):
     return path
 
 
-def test_a_starter_of_the_catalogue_is_found_by_its_name(tmp_path, monkeypatch, trained):
-    mirror = tmp_path / "mirror" / "weights"
-    mirror.mkdir(parents=True)
-    (mirror / "x.safetensors").write_bytes(trained.read_bytes())
-    monkeypatch.setenv("SRGAN_MIRROR", str(tmp_path / "mirror"))
-    starters = {"tiny-x2": Weights("tiny-x2", "a test", "CC0-1.0", (File(("x.safetensors",), 0, sha256(trained)),))}
-    for module in (start, weights):
-        monkeypatch.setattr(module, "STARTERS", starters)
-    assert start.locate(Project(tmp_path), "tiny-x2").read_bytes() == trained.read_bytes()
+def test_a_starter_is_found_by_its_name(tmp_path, monkeypatch, trained, copy_of_project):
+    write_starter(copy_of_project, tmp_path / "starters", "tiny-x2")
+    monkeypatch.setenv("SRGAN_STARTERS", str(tmp_path / "starters"))
+    assert start.locate(Project(tmp_path), "tiny-x2") == tmp_path / "starters" / "tiny-x2.safetensors"
     assert start.name_of("tiny-x2") == "tiny-x2"
     assert start.locate(Project(tmp_path), "trained.safetensors") == trained
-    with pytest.raises(SrganError, match=r"'tiny-x4' is no starter \(known starters: tiny-x2\)"):
+    with pytest.raises(SrganError, match=r"'tiny-x4' is no starter \(starters: tiny-x2\)"):
         start.locate(Project(tmp_path), "tiny-x4")
 
 
