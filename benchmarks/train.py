@@ -243,7 +243,7 @@ def curves(name: str, batch: int, folder: Path) -> None:
         for step in range(1, 201):
             subject.trainer.step(shift + step)
             found.append(subject.trainer.running_sums[f"loss_{subject.trainer.objective.pixel}"])
-            subject.trainer.running_sums = {}
+            subject.trainer.running_sums.clear()
         losses[label] = [value.item() for value in found]
     tail = {label: statistics.mean(values[-50:]) for label, values in losses.items()}
     print(", ".join(f"{label} {value:.5f}" for label, value in tail.items()) + ": mean pixel loss of the last 50 of 200 steps")

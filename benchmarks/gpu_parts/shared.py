@@ -164,8 +164,9 @@ def losses(adversarial: str, perceptual: str = "feature_matching") -> tuple[dict
 
 def logged_values(trainer: Trainer) -> dict[str, float]:
     """Return the means of the logged values since the last call."""
-    found = {key: float(value) / trainer.steps_since_log for key, value in trainer.running_sums.items()}
-    trainer.running_sums, trainer.steps_since_log = {}, 0
+    means = trainer.running_sums.means()
+    found = dict(zip(means.names, means.vector.tolist(), strict=True))
+    trainer.running_sums.clear()
     return found
 
 

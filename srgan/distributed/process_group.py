@@ -199,13 +199,12 @@ def batch_mean(values: Tensor) -> Tensor:
     return mean_over_processes(values.mean())
 
 
-def all_reduce_mean(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the means of scalars over the processes, without waiting for the device."""
+def all_reduce_mean(values: Tensor) -> Tensor:
+    """Return the mean of a tensor over the processes, without waiting for the device. It may change the given tensor."""
     if size() == 1:
         return values
-    sums = torch.stack([value.detach().float() for value in values.values()])
-    dist.all_reduce(sums)
-    return dict(zip(values, sums / size(), strict=True))
+    dist.all_reduce(values)
+    return values / size()
 
 
 def all_max(number: int) -> int:

@@ -39,16 +39,17 @@ class DivergenceCheck:
         self.number = torch.tensor(0, device=device)  # of the step that `update` checks. The caller sets it
         self.step = torch.tensor(0, device=device)  # the first step that has diverged, or 0
 
-    def update(self, values: Mapping[str, Tensor], pixel_loss: Tensor) -> None:
+    def update(self, values: Tensor, pixel_loss: Tensor) -> None:
         """Check a step: it has diverged if a value is not finite, or the pixel loss is far above its moving average.
 
         All numbers are tensors that stay in place, so a CUDA graph may contain the check.
 
         Args:
-            values: everything that is logged, as scalars.
+            values: everything that is logged, in one vector. A norm of the gradients that is not finite shows a step that damages the
+                weights before a loss does.
             pixel_loss: of the step.
         """
-        diverged = ~torch.isfinite(torch.stack(list(values.values()))).all()
+        diverged = ~torch.isfinite(values).all()
         diverged |= (self.number > WARMUP_STEPS) & (self.loss_ema > 0) & (pixel_loss > DIVERGENCE_RATIO * self.loss_ema)
         self.step.copy_(torch.where(diverged & (self.step == 0), self.number, self.step))
         share = (1 / self.number).clamp(min=1 - LOSS_EMA_DECAY)  # the plain mean of the first steps

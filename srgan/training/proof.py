@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from srgan.distributed import process_group
 from srgan.training.cuda_graph import GraphedStep
 from srgan.training.ema import MovingAverage
+from srgan.training.figures import RunningSums
 from srgan.training.optimization import OptimizedNetwork
 
 STEPS = 10
@@ -35,7 +36,7 @@ class Subject(Protocol):
     compiled: bool
     graph: GraphedStep[Any] | None
     networks: dict[str, OptimizedNetwork]
-    running_sums: dict[str, Tensor]
+    running_sums: RunningSums
     ema: MovingAverage
 
     def choose(self, compiled: bool, graph: GraphedStep[Any] | None) -> None:
@@ -119,7 +120,7 @@ def _difference(fast: Run, usual: Run, noise: Run) -> str:
 def _run(subject: Subject, numbers: Iterable[int], start: Mapping[str, Any], rounding: float = 0.0) -> Run:
     """Run steps from a state. With `rounding` the weights change by this share first, up or down."""
     subject.load_state_dict(copy.deepcopy(dict(start)))
-    subject.running_sums = {}
+    subject.running_sums.clear()
     if rounding:
         _round(subject, rounding)
     before = _weights(subject)

@@ -104,16 +104,19 @@ class Stabilizer:
         return {"discriminator_paused": paused}
 
     @torch.no_grad()
-    def update(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add the accuracies of a step, which are means over all processes, to the averages. Returns the values to log."""
-        self.accuracy.lerp_(torch.stack([values["real_accuracy"], values["fake_accuracy"]]), 1 / AVERAGED_STEPS)
+    def update(self, real_accuracy: Tensor, fake_accuracy: Tensor) -> None:
+        """Add the accuracies of a step, which are means over all processes, to the averages."""
+        self.accuracy.lerp_(torch.stack([real_accuracy, fake_accuracy]), 1 / AVERAGED_STEPS)
         if not self.options.augment_target:
-            return {}
+            return
         # Overfitting is the mean sign of the discriminator for real images (Karras et al. 2020, equation 1): -1 to 1.
         overfitting = 2 * self.accuracy[0] - 1
         change = torch.sign(overfitting - self.options.augment_target) / (RISE * self.steps)
         self.probability.add_(change).clamp_(0, LARGEST_PROBABILITY)
-        return {"augmentation": self.probability.clone()}
+
+    def values(self) -> dict[str, Tensor]:
+        """Return the probability of the augmentation, to log."""
+        return {"augmentation": self.probability} if self.options.augment_target else {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state for the checkpoint."""

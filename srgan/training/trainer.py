@@ -20,6 +20,7 @@ from srgan.training.compilation import compiles
 from srgan.training.cuda_graph import GraphedStep, graphed_step
 from srgan.training.diagnostics import DIVERGENCE_RATIO, DivergenceCheck, image_metrics
 from srgan.training.ema import MovingAverage
+from srgan.training.figures import Figures, RunningSums, figures, mean_of_parts
 from srgan.training.gradients import add_gradients
 from srgan.training.logger import SilentLog, TrainingLog
 from srgan.training.memory import memory_advice
@@ -99,8 +100,7 @@ class Trainer:
         # The progress. The checkpoint contains all of it.
         self.history: list[Row] = []  # of the losses
         self.scores: list[Row] = []  # of the validations, first that of the state before the first step
-        self.running_sums: dict[str, Tensor] = {}  # of the values since the last row, on the device
-        self.steps_since_log = 0
+        self.running_sums = RunningSums()  # of the figures since the last row
         self.divergence = DivergenceCheck(self.device)
         self.lr_factor, self.rollbacks = 1.0, 0
         self.world_size = process_group.size()  # processes of the steps so far
@@ -182,51 +182,47 @@ class Trainer:
         return self.ema.module.cpu().to(memory_format=torch.contiguous_format).eval()
 
     def step(self, step: int) -> None:
-        """Update every network once. The logged values stay on the device, in `running_sums`."""
+        """Update every network once. The figures stay on the device, in `running_sums`."""
         torch.backends.cudnn.benchmark = not self.runtime.deterministic
         for network in self.networks.values():
             network.set_learning_rate(learning_rate(step, self.options, network.max_lr) * self.lr_factor)
         self.divergence.number.fill_(step)
         batch = self.batch(step, self.options.color_jitter, self.options.cutblur)
         draws, exception = self.stabilizer.draw(step, batch[0].shape[-1]) if self.stabilizer else ([], {})
-        values, *self.last_batch = (self.graph or self._update)(*batch, *draws, **exception)
+        found, *self.last_batch = (self.graph or self._update)(*batch, *draws, **exception)
         self.ema.finish_step()
-        self.running_sums |= {key: torch.zeros_like(value) for key, value in values.items() if key not in self.running_sums}
-        torch._foreach_add_([self.running_sums[key] for key in values], list(values.values()))
-        self.steps_since_log += 1
+        self.running_sums.add(found)
 
-    def _update(
-        self, hr_image: Tensor, lr_image: Tensor, *draws: Tensor, penalized: bool = False
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Update every network once with a batch, and return the values to log, and SR and HR images.
+    def _update(self, hr_image: Tensor, lr_image: Tensor, *draws: Tensor, penalized: bool = False) -> tuple[Figures, Tensor, Tensor]:
+        """Update every network once with a batch, and return the figures, and SR and HR images.
 
         Keep the rules of `srgan.training.cuda_graph.GraphedStep`. See `srgan.training.stabilization` for the last two arguments.
         """
         for network in self.networks.values():
             network.zero_grad()
-        values: dict[str, Tensor] = {}
+        found: list[dict[str, Tensor]] = []
         parts = self.options.gradient_accumulation
         chunks = (batch.chunk(parts) for batch in (hr_image, lr_image, *draws))
         for part, (hr_part, lr_part, *draws_part) in enumerate(zip(*chunks, strict=True), 1):
             with ExitStack() as contexts:
                 for network in self.networks.values():
                     contexts.enter_context(network.accumulate(last=part == parts))
-                found, sr_part = add_gradients(
+                values, sr_part = add_gradients(
                     self.objective, self.networks, self.ema.module, hr_part, lr_part, self.stabilizer, draws_part, penalized
                 )
-                for key, value in found.items():
-                    values[key] = values.get(key, 0) + value.detach() / parts
+                found.append(values)
+        values = mean_of_parts(found)
         if self.stabilizer:
             values |= self.stabilizer.hold(self.networks["discriminator"])
         for name, network in self.networks.items():
             values[f"gradient_{name}"] = network.finish_step(self.options.grad_clip)
         with self.networks["generator"].evaluated():
             self.ema.update()
-        values = process_group.all_reduce_mean(values)
+        logged = figures(values | (self.stabilizer.values() if self.stabilizer else {}))
         if self.stabilizer:
-            values |= self.stabilizer.update(values)
-        self.divergence.update(values, values[f"loss_{self.objective.pixel}"])
-        return values, sr_part, hr_part
+            self.stabilizer.update(logged["real_accuracy"], logged["fake_accuracy"])
+        self.divergence.update(logged.vector, logged[f"loss_{self.objective.pixel}"])
+        return logged, sr_part, hr_part
 
     def batch(self, step: int, jitter: float, cutblur: float = 0.0) -> tuple[Tensor, Tensor]:
         """Return the HR and LR patches of a step, see `srgan.data.sampler.PatchSampler.finish`."""
@@ -259,12 +255,12 @@ class Trainer:
 
     def _log_row(self, step: int) -> Row:
         """Return the means since the last row, and metrics of the images of this step."""
-        values = {key: value / self.steps_since_log for key, value in self.running_sums.items()}
-        values |= image_metrics(*self.last_batch, self.sampler.store.scale)
+        means, images = self.running_sums.means(), image_metrics(*self.last_batch, self.sampler.store.scale)
+        values = torch.cat([means.vector, torch.stack(list(images.values()))]).tolist()
         rate = learning_rate(step, self.options, self.options.learning_rate) * self.lr_factor
         row: Row = {"step": step, "learning_rate": round(rate, 9)}
-        row |= {key: round(value, 6) for key, value in zip(values, torch.stack(list(values.values())).tolist(), strict=True)}
-        self.running_sums, self.steps_since_log = {}, 0
+        row |= {key: round(value, 6) for key, value in zip((*means.names, *images), values, strict=True)}
+        self.running_sums.clear()
         self.history.append(row)
         return row
 
@@ -361,8 +357,8 @@ class Trainer:
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "rows": self.history,
             "scores": self.scores,
-            "sums": self.running_sums,
-            "window": self.steps_since_log,
+            "sums": {name: value.clone() for name, value in self.running_sums.items()},
+            "window": self.running_sums.steps,
             "level": self.divergence.loss_ema.clone(),
             "rate_factor": self.lr_factor,
             "rollbacks": self.rollbacks,
@@ -386,15 +382,15 @@ class Trainer:
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
-        self.history, self.scores, self.steps_since_log = state["rows"], state["scores"], state["window"]
-        self.running_sums = {key: value.to(self.device, copy=True) for key, value in state["sums"].items()}
+        self.history, self.scores = state["rows"], state["scores"]
+        self.running_sums.load(state["sums"], state["window"], self.device)
         self.divergence.restore(state["level"])
         self.lr_factor, self.rollbacks, self.selection.best = state["rate_factor"], state["rollbacks"], state["best"]
         self.world_size, self.pending_validation = state.get("world", 1), None  # not in the oldest checkpoints
         self.continues = state.get("continues", False)
         if self.continues:  # other options may give other values
             self.lr_factor, self.rollbacks = 1.0, 0
-            self.running_sums, self.steps_since_log = {}, 0
+            self.running_sums.clear()
             self.divergence.restore(torch.zeros_like(state["level"]))
             if state["judged"] != self.selection.identity():
                 self.selection.best = None

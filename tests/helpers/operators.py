@@ -14,6 +14,7 @@ aten = torch.ops.aten
 WITHOUT_KERNEL = {  # and views
     aten.empty.memory_format, aten.empty_like.default, aten.empty_strided.default, aten.new_empty.default, aten.new_empty_strided.default,
     aten.detach.default, aten.lift_fresh.default, aten._unsafe_view.default, aten._reshape_alias.default, aten.set_.source_Tensor,
+    torch.ops.prim.device.default,
 }  # fmt: skip
 READS = {aten._local_scalar_dense.default, aten.equal.default}
 INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
@@ -25,18 +26,22 @@ class Record(TorchDispatchMode):
 
     Args:
         frozen: parameters whose casts are counted.
+        device: of the counted operators. Others prepare numbers on the host.
 
     Attributes:
         operators: their number by name.
         waits: name and line of each operator for which the host of a GPU would wait.
         frozen_casts: number of casts of frozen parameters.
+        convolutions: types in which convolutions compute.
     """
 
-    def __init__(self, frozen: Iterable[nn.Parameter] = ()) -> None:
+    def __init__(self, frozen: Iterable[nn.Parameter] = (), device: str = "cpu") -> None:
         super().__init__()
+        self.device = device
         self.operators: Counter[str] = Counter()
         self.waits: list[str] = []
         self.frozen_casts = 0
+        self.convolutions: set[str] = set()
         self._frozen = {id(parameter) for parameter in frozen}
 
     @property
@@ -44,12 +49,15 @@ class Record(TorchDispatchMode):
         return self.operators.total()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if _result_depends_on_values(func, args):
+        if _result_depends_on_values(func, args) or _waits_for_copy(func, args, kwargs or {}):
             self.waits.append(f"{func} {_place()}")
-        if not func.is_view and func not in WITHOUT_KERNEL:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view and func not in WITHOUT_KERNEL and self.device in _devices((args, result)):
             self.operators[str(func)] += 1
             self.frozen_casts += func is aten._to_copy.default and id(args[0]) in self._frozen
-        return func(*args, **(kwargs or {}))
+        if func is aten.convolution.default:
+            self.convolutions.add(str(result.dtype))
+        return result
 
 
 def _result_depends_on_values(func: Any, args: Any) -> bool:
@@ -57,6 +65,20 @@ def _result_depends_on_values(func: Any, args: Any) -> bool:
     if func.overloadpacket in INDEXING:
         return any(index is not None and index.dtype is torch.bool for index in tree_leaves(args[1]))
     return func in READS or bool(DYNAMIC & set(func.tags))
+
+
+def _waits_for_copy(func: Any, args: Any, kwargs: Any) -> bool:
+    """Return whether an operator copies from one device to another and the host waits until it is done."""
+    if func is aten._to_copy.default:
+        target, non_blocking = torch.device(kwargs.get("device") or args[0].device), kwargs.get("non_blocking", False)
+        return target.type != args[0].device.type and not non_blocking
+    if func is aten.copy_.default:
+        return args[0].device.type != args[1].device.type and not (len(args) > 2 and args[2])
+    return False
+
+
+def _devices(values: Any) -> set[str]:
+    return {value.device.type for value in tree_leaves(values) if isinstance(value, torch.Tensor)}
 
 
 def _place() -> str:

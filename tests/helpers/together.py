@@ -86,7 +86,7 @@ def train(folder: Path, batch: int, kind: dict[str, Any]) -> tuple[list[dict[str
     for step in range(1, STEPS + 1):
         subject.step(step)
         rows.append({key: value.item() for key, value in subject.running_sums.items()})
-        subject.running_sums = {}
+        subject.running_sums.clear()
     return rows, [*subject.ema.module.state_dict().values(), *subject.discriminator.state_dict().values()]
 
 

@@ -1,35 +1,14 @@
 """Rules of a training step on a GPU, counted on a CPU: few kernels, and none for which the host waits."""
 
-import json
-import tempfile
-
 import pytest
 import torch
 
-from srgan.config import profiles, schema
+from srgan.config import profiles
 from srgan.losses.registry import LOSSES
 from srgan.models.registry import DISCRIMINATORS, NETWORKS
-from srgan.tuning import estimate
 from tests.helpers.operators import Record
-from tests.models.test_networks import SCALES, SMALL
-
-GAN = [{"name": "l1"}, {"name": "relativistic", "weight": 0.02}]
-
-
-def params(stage, precision="bf16", label="compact", **options):
-    model, scale = {"name": label.split("-")[0], **SMALL[label]}, SCALES.get(label, (4,))[-1]
-    stages = {stage: {"precision": precision, "batch_size": 2, "patch_size": 16 * scale, "grad_clip": 1.0, "color_jitter": 0.1, **options}}
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        json.dump({"model": model, "prepare": {"scale": scale}, **stages}, file)
-        file.flush()
-        return schema.load(file.name, warn=False)
-
-
-def make_trainer(params, stage):
-    """Return a trainer after the step in which the optimizers make their state."""
-    trainer = estimate._trainer(params, stage)
-    trainer.step(1)
-    return trainer
+from tests.helpers.small_stages import GAN, everything, make_trainer, params, profile
+from tests.models.test_networks import SMALL
 
 
 def recorded_update(trainer):
@@ -74,15 +53,6 @@ def test_all_networks_have_a_case():
     assert {label.split("-")[0] for label in SMALL} == {name for name, network in NETWORKS.items() if not network.from_weights}
 
 
-def everything(pretrained):
-    """All losses and all methods of stabilization, in one stage."""
-    adversarial = [name for name, loss in LOSSES.items() if loss.trains_discriminator]
-    losses = [{"name": name} for name in LOSSES if name not in adversarial[1:] and LOSSES[name].pretrained in pretrained]
-    stabilization = {"pause_above": 0.9, "noise": 0.1, "augment_target": 0.6, "r1": 1.0, "r2": 1.0, "penalty_every": 2}
-    discriminator = {"name": "patch", "features": 4, "condition": True}
-    return {"losses": losses, "stabilization": stabilization, "discriminator": discriminator, "cutmix": 0.5, "gradient_accumulation": 2}
-
-
 def test_no_loss_and_no_method_makes_the_host_wait():
     found = recorded_update(make_trainer(params("train", **everything(("", "squeezenet"))), "train"))
     assert not found.waits
@@ -92,17 +62,6 @@ def test_no_loss_and_no_method_makes_the_host_wait():
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.trains_discriminator])
 def test_no_adversarial_loss_makes_the_host_wait(name):
     assert not recorded_update(make_trainer(params("train", losses=[{"name": name}]), "train")).waits
-
-
-def profile(name, stage, depth):
-    """The stage of a profile in bf16 with a generator of this depth. Few channels and small patches need as many kernels as large ones."""
-    found = profiles.load(name)
-    options = getattr(found, stage)
-    small = {"precision": "bf16", "batch_size": 2, "patch_size": 32}
-    if stage == "train":
-        small["discriminator"] = options.discriminator.model_copy(update={"features": 4})
-    model = found.model.model_copy(update={"depth": depth, "features": 8})
-    return found.model_copy(update={"model": model, stage: options.model_copy(update=small)})
 
 
 @pytest.mark.parametrize(

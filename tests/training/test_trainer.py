@@ -26,6 +26,7 @@ from srgan.inference.torch_upscale import upscale
 from srgan.models.registry import build_discriminator, build_generator
 from srgan.training import diagnostics
 from srgan.training.checkpoint import Checkpoints
+from srgan.training.figures import Figures
 from srgan.training.logger import TrainingLog
 from srgan.training.memory import memory_advice
 from srgan.training.schedules import learning_rate
@@ -264,7 +265,7 @@ def test_the_options_of_the_augmentation_reach_the_batches(world):
     generator, runtime = build_generator("compact", scale=1, features=4, depth=0), schema.Params().runtime.pretrain
     subject = Trainer(options, runtime, generator, None, PatchSampler(store, 4, 16, 0), [])
     seen = []
-    subject._update = lambda *images: seen.append(images) or ({"loss": torch.zeros(())}, *images)
+    subject._update = lambda *images: seen.append(images) or (Figures(("loss",), torch.zeros(1)), *images)
     subject.step(1)
     assert torch.equal(seen[0][1], subject.batch(1, options.color_jitter, cutblur=1.0)[1])
     assert not torch.equal(seen[0][1], subject.batch(1, options.color_jitter)[1])
