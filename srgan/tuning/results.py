@@ -21,7 +21,7 @@ from srgan.metrics.registry import METRICS, open_metrics
 from srgan.models.checkpoints import load_generator
 from srgan.tasks import task_of_manifest
 from srgan.tuning import space
-from srgan.tuning.judge import is_refused
+from srgan.tuning.judge import REFUSED, is_refused
 from srgan.tuning.study import BASE, STUDIES, Study
 from srgan.tuning.study_file import Definition, StudyFile
 from srgan.utils import files
@@ -77,9 +77,7 @@ def table(study: Study) -> list[dict[str, Any]]:
     for trial in study.trials():
         about = trial.user_attrs
         state = "refused" if about.get("refused") else trial.state.name.lower()
-        values = [value for value in trial.values or [] if state == "complete"] or [
-            about["row"][f"val_{study.definition.options.objective}"]
-        ] * bool(about.get("row"))
+        values = _shown(trial, study.definition.options.objective)
         rows.append({
             "number": trial.number,
             "rank": best.get(trial.number, ""),
@@ -91,6 +89,18 @@ def table(study: Study) -> list[dict[str, Any]]:
             "processor_seconds": about.get("processor_seconds", 0.0),
         })  # fmt: skip
     return rows
+
+
+def _shown(trial: FrozenTrial, objective: str) -> list[float]:
+    """Return the measured values of a trial: of a refused one the metric itself, of a pruned one that of its last validation."""
+    about = trial.user_attrs
+    if about.get("refused"):
+        return [about["row"][f"val_{objective}"]]
+    if trial.values:
+        return list(trial.values)
+    reported = trial.intermediate_values
+    last = [reported[max(reported)]] if reported else []
+    return [value for value in last if objective == "psnr_y" or value < REFUSED]
 
 
 def objectives(study: Study) -> list[str]:
