@@ -93,9 +93,9 @@ def test_brought_up_twice_is_once_and_an_older_pool_loses_its_variables(server):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == f"the server runs already: http://127.0.0.1:{server.port}"
-    assert lines[1] == "deployed: refresh/nightly, train/on-demand, promote/on-demand, batch-upscale/on-demand"
+    assert lines[1] == "deployed: refresh/nightly, train/on-demand, promote/on-demand, batch-upscale/on-demand, tune/on-demand"
     assert lines[2] == "a worker runs already"
-    assert len(server.call("deployments/filter", {})) == 4
+    assert len(server.call("deployments/filter", {})) == 5
     assert server.call("work_pools/srgan")["base_job_template"]["variables"]["properties"] == {}
 
 
@@ -180,7 +180,7 @@ def test_a_triggered_run_shows_its_stages_and_results(server):
 @pytest.mark.slow
 def test_served_without_a_worker_they_are_the_same(here):
     found = {f"{deployment.flow_name}/{deployment.name}": deployment for deployment in serve.deployments()}
-    assert list(found) == ["refresh/nightly", "train/on-demand", "promote/on-demand", "batch-upscale/on-demand"]
+    assert list(found) == ["refresh/nightly", "train/on-demand", "promote/on-demand", "batch-upscale/on-demand", "tune/on-demand"]
     (schedule,) = found["refresh/nightly"].schedules
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "UTC")
     assert (schedule.active, schedule.slug, found["refresh/nightly"].parameters) == (True, "nightly", {"wait": False})
