@@ -30,10 +30,8 @@ def list_() -> None:
     from srgan.config.project import Project
     from srgan.starters import catalogue, default
 
-    used = default.chosen_starter(Project())
-    print(catalogue.table(used))
-    model = f"the starter {used}" if used else "the exported model of this project"
-    print(f"\nIn this folder `srgan upscale` uses {model}. Choose another with: srgan models use NAME")
+    print(catalogue.table(default.chosen_starter(Project())))
+    print(f"\n{default.sentence(Project())} Choose another with: srgan models use NAME")
 
 
 @starters.command()

@@ -42,6 +42,14 @@ def default_model(project: Project) -> Path:
     return catalogue.find(name).weights
 
 
+def sentence(project: Project) -> str:
+    """Return a sentence that names the model that a project uses."""
+    name = chosen_starter(project)
+    if name and not catalogue.has(name):
+        return f"srgan upscale has no model in this folder: no exported one, and this installation has no starter {name}."
+    return f"srgan upscale uses {f'the starter {name}' if name else project.exported_model()} in this folder."
+
+
 def use(project: Project, name: str) -> str:
     """Make a starter, or with ``own`` the exported model, the model that a project uses. Return a message for the user.
 
@@ -52,10 +60,8 @@ def use(project: Project, name: str) -> str:
     if name != OWN:
         catalogue.find(name)
         write_text(path, f"{name}\n")
-        return f"srgan upscale uses the starter {name} in this folder. {path} records it; undo it with: srgan models use {OWN}"
-    was_there = path.is_file()
+        return f"{sentence(project)} {path} records it. Undo it with: srgan models use {OWN}"
+    removed = f" {path} is removed." if path.is_file() else ""
     path.unlink(missing_ok=True)
-    removed = f" {path} is removed." if was_there else ""
-    if project.is_exported:
-        return f"srgan upscale uses {project.exported_model()}.{removed}"
-    return f"This folder has no exported model yet: srgan upscale uses the starter {catalogue.DEFAULT} until dvc repro export.{removed}"
+    waiting = "" if project.is_exported else " The project's own model follows with: dvc repro export."
+    return f"{sentence(project)}{waiting}{removed}"

@@ -3,7 +3,7 @@
 import logging
 import random
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.pruners import HyperbandPruner
@@ -21,9 +21,9 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 logging.getLogger("optuna").setLevel(logging.WARNING)
 
 
-def directions(definition: Definition) -> list[str]:
+def directions(definition: Definition) -> list[Literal["minimize", "maximize"]]:
     """Return the direction of each objective, for Optuna."""
-    first = "minimize" if definition.options.objective == "lpips" else "maximize"
+    first: Literal["minimize", "maximize"] = "minimize" if definition.options.objective == "lpips" else "maximize"
     return [first, "minimize"] if definition.options.cost else [first]
 
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from subprocess import Popen
 from threading import Event
+from typing import Any
 
 from optuna.trial import TrialState
 from pydantic import ValidationError
@@ -205,7 +206,7 @@ def _end(process: "Popen[bytes]") -> None:
         process.wait(STOP_SECONDS)
 
 
-def _costs(project: Project) -> dict[str, float]:
+def _costs(project: Project) -> dict[str, Any]:
     """Return the seconds of a folder, on the clock and on the processors. A process that was killed has none."""
     found = [files.read_json_or_none(path) or {} for path in sorted((project.root / child.COSTS).glob("*.json"))]
     return {name: round(sum(each.get(name, 0.0) for each in found), 1) for name in ("seconds", "processor_seconds")}

@@ -47,7 +47,7 @@ def test_the_card_has_the_scores_of_the_report_and_the_validations(project, star
     assert len(card["validation"]["train"]["val_psnr_y"]) == len(card["validation"]["train"]["step"]) > 0
     listed = run("srgan", "models", "list", cwd=starters, SRGAN_STARTERS=str(starters)).stdout
     assert "x4-photo *" in listed
-    assert "In this folder `srgan upscale` uses the starter x4-photo" in listed
+    assert "srgan upscale uses the starter x4-photo in this folder" in listed
     shown = run("srgan", "models", "show", "tiny", cwd=starters, SRGAN_STARTERS=str(starters)).stdout
     assert "tiny: A test." in shown
     assert "licence   CC0-1.0" in shown
