@@ -143,6 +143,8 @@ def upscale(
 def _one_file(inputs: list[str], output: str | None) -> bool:
     """Return whether one image goes to one file, or through a pipe."""
     if output is None:
+        if len(inputs) == 1 and inputs[0] != "-" and not any(mark in inputs[0] for mark in "*?[") and not Path(inputs[0]).exists():
+            raise SrganError(f"{inputs[0]}: no such file or folder")
         if len(inputs) > 1 or inputs[0] == "-" or not Path(inputs[0]).is_file():
             raise SrganError("name a folder or file for the result with -o. Only a single image file needs none: its result goes beside it")
         return True

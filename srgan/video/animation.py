@@ -34,7 +34,7 @@ def is_animation(path: str | Path) -> bool:
     try:
         with Image.open(path) as image:
             return getattr(image, "is_animated", False)
-    except OSError:
+    except (OSError, Image.DecompressionBombError):  # the reader of images reports it
         return False
 
 

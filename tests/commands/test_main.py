@@ -28,7 +28,7 @@ def test_help_explains_the_stages(tmp_path):
     text = run("srgan", "--help", cwd=tmp_path).stdout
     for stage in [*STAGES, "sync", "upscale"]:
         assert f"  {stage} " in text
-    assert "srgan upscale photo.jpg -o big.png" in text
+    assert "srgan upscale photo.jpg" in text
     assert "model" in run("srgan", "upscale", "--help", cwd=tmp_path).stdout
     assert run("srgan", "--version", cwd=tmp_path).stdout.startswith("srgan ")
 
@@ -60,7 +60,7 @@ def test_upscale_offers_every_provider_and_every_format(capsys):
     ("arguments", "message"),
     [
         ("upscale a.png -o b.png --tile 0", "srgan upscale: error: Invalid value for '--tile': Input should be greater than or equal to 1"),
-        ("upscale a.png", "srgan upscale: error: Missing option '-o' / '--output'."),
+        ("upscale", "srgan upscale: error: Missing argument 'INPUT'."),
         ("upscale a.png -o b --format bmp", "srgan upscale: error: Invalid value for '--format': 'bmp' is not one of 'png', 'jpg'"),
         ("profile", "srgan profile: error: Missing command."),
         ("trian", "srgan: error: No such command 'trian'. Did you mean 'train'"),

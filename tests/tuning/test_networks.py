@@ -13,7 +13,7 @@ def test_each_network_has_a_line_with_its_size_cost_and_scales(monkeypatch, caps
     monkeypatch.setattr(networks, "SIDES", (8, 8))
     monkeypatch.setattr(networks, "RUNS", 1)
     with caplog.at_level("INFO"):
-        main(["models"])
+        main(["models", "networks"])
     head, *lines, note = capsys.readouterr().out.splitlines()
     assert re.match(r"network +weights +FLOPs/MP +cpu s/MP .*receptive field +scales$", head)
     assert [line.split()[0] for line in lines] == [name for name, network in measured.items() if not network.from_weights]
