@@ -1,4 +1,4 @@
-"""Score the weights of a starter beside those of a rival: ``python benchmarks/starters.py STARTER WEIGHTS RIVAL``.
+"""Score the weights of a starter next to those of a rival: ``python benchmarks/starters.py STARTER WEIGHTS RIVAL``.
 
     python benchmarks/starters.py x4-photo models/generator.safetensors RealESRGAN_General_x4_v3.safetensors
 
@@ -26,7 +26,7 @@ REAL_TILE = 256  # LR pixels
 
 
 def x4_photo(ours: Scores, rival: Scores) -> None:
-    """Score synthetic inputs beside the rival, and real photographs beside the bicubic filter."""
+    """Score synthetic inputs next to the rival, and real photographs next to the bicubic filter."""
     photo(ours, None)
     print("rival")
     photo(rival, None)
@@ -57,7 +57,7 @@ def real(scores: Scores) -> None:
 
 
 def x4_clean(ours: Scores, rival: Scores) -> None:
-    """Score Set5 and Set14 beside the rival."""
+    """Score Set5 and Set14 next to the rival."""
     for name in ("set5", "set14"):
         for scores in (ours, rival):
             images = (modcrop(image, 4) for image in read(name, None))

@@ -21,7 +21,7 @@ A warning names what the format cannot hold.
 
 \b
 Examples:
-  srgan upscale photo.jpg                  # photo_x4.png beside it
+  srgan upscale photo.jpg                  # photo_x4.png next to it
   srgan upscale photo.jpg -o big.png
   srgan upscale holiday/ -o large/ --format webp
   srgan upscale 'scans/**/*.tif' -o large/ --outscale 2.5
@@ -97,33 +97,22 @@ def upscale(
     no_provenance: Annotated[bool, typer.Option("--no-provenance", help="Do not name the model in the result's XMP.")] = False,
 ) -> None:
     """Upscale images and clips with a starter or an exported model."""
-    from srgan.config.project import Project
     from srgan.images.write import Options
     from srgan.inference import batch
     from srgan.inference.upscaler import Upscaler
-    from srgan.starters import catalogue, default
+    from srgan.starters import catalogue
     from srgan.tasks import task_of
 
-    project, settings = Project(), Options(outscale, quality, lossless, not no_provenance)
+    settings = Options(outscale, quality, lossless, not no_provenance)
     ending = f".{suffix}" if suffix else None
     clip = _is_video(inputs, output)
     one = clip or _one_file(inputs, output)
-    if not clip and (codec or crf is not None):
-        raise SrganError("--codec and --crf: fit a clip. Name one clip and a file such as big.mp4 for the result")
-    if clip and (hints or suffix):
-        raise SrganError(f"{'--hints' if hints else '--format'}: does not fit a clip. The name of the result selects the format")
-    if hints and not one:
-        raise SrganError("--hints: fits one image. Name one image and one file for the result")
+    _check_fit(clip, one, bool(codec or crf is not None), hints, ending)
     if one and ending and output not in (None, "-"):
         _check_format(output, ending)
     jobs = [] if one or output is None else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
     with tempfile.TemporaryDirectory() as folder:
-        path = model or default.default_model(project)
-        if str(path).startswith("models:/"):
-            from srgan.tracking import registry
-
-            path = registry.download(project, str(path), Path(folder))
-        upscaler = Upscaler(path, provider, strict_provider, tile)
+        upscaler = Upscaler(_model_file(model, Path(folder)), provider, strict_provider, tile)
         task = task_of(upscaler.scale, upscaler.adds_colour)
         log.info("%s by %s on %s", task.short(upscaler.scale), catalogue.described(upscaler.path), upscaler.provider)
         if clip and output:
@@ -146,7 +135,7 @@ def _one_file(inputs: list[str], output: str | None) -> bool:
         if len(inputs) == 1 and inputs[0] != "-" and not any(mark in inputs[0] for mark in "*?[") and not Path(inputs[0]).exists():
             raise SrganError(f"{inputs[0]}: no such file or folder")
         if len(inputs) > 1 or inputs[0] == "-" or not Path(inputs[0]).is_file():
-            raise SrganError("name a folder or file for the result with -o. Only a single image file needs none: its result goes beside it")
+            raise SrganError("name a folder or file for the result with -o. Only a single image needs none: its result is next to it")
         return True
     if "-" in (*inputs, output):
         if len(inputs) > 1 or (inputs[0] != "-" and (not Path(inputs[0]).exists() or Path(inputs[0]).is_dir())):
@@ -176,6 +165,29 @@ def _is_video(inputs: list[str], output: str | None) -> bool:
     from srgan.video.animation import is_animation
 
     return bool(clips) or is_animation(inputs[0])
+
+
+def _model_file(model: str | None, folder: Path) -> str | Path:
+    """Return the model to use. `folder` gets one of MLflow's registry."""
+    from srgan.config.project import Project
+
+    if model and model.startswith("models:/"):
+        from srgan.tracking import registry
+
+        return registry.download(Project(), model, folder)
+    from srgan.starters import default
+
+    return model or default.default_model(Project())
+
+
+def _check_fit(clip: bool, one: bool, encoding: bool, hints: str | None, ending: str | None) -> None:
+    """Refuse options that do not fit the input: those of clips for images, and the reverse."""
+    if not clip and encoding:
+        raise SrganError("--codec and --crf: fit a clip. Name one clip and a file such as big.mp4 for the result")
+    if clip and (hints or ending):
+        raise SrganError(f"{'--hints' if hints else '--format'}: does not fit a clip. The name of the result selects the format")
+    if hints and not one:
+        raise SrganError("--hints: fits one image. Name one image and one file for the result")
 
 
 def _check_format(output: str, suffix: str) -> None:

@@ -72,7 +72,7 @@ def make(project: Project, params: Params, name: str, folder: Path, purpose: str
             raise SrganError(f"{name}: {size:,} bytes in float16, at most {catalogue.MAX_BYTES:,} are allowed. Train a smaller network")
         changes = _changes(project, generator, load_generator(half)[0], scores, METRICS[task.psnr])
         card = _card(project, params, manifest, scores, half, purpose, changes, (*_losses(scores, task), *not_better))
-        path.unlink(missing_ok=True)  # without a card, new weights beside an old card are no starter
+        path.unlink(missing_ok=True)  # without a card, new weights with an old card are no starter
         with atomic_file(weights) as temporary:
             copy(half, temporary)
     write_text(path, card_json(card))

@@ -145,7 +145,7 @@ def _image(answer: DecodedImage | SrganError | Lost, name: str) -> DecodedImage:
 
 
 def beside(upscaler: Upscaler, source: Path, suffix: str = ".png", outscale: float | None = None, overwrite: bool = False) -> Path:
-    """Return the file beside an image that gets its result: ``photo_x4.png``, or ``photo_restored.png`` at scale 1.
+    """Return the file next to an image that gets its result: ``photo_x4.png``, or ``photo_restored.png`` at scale 1.
 
     Args:
         upscaler: the model.

@@ -26,7 +26,7 @@ class TrainingSet:
 
 @dataclass(frozen=True, config=_STRICT)
 class Card:
-    """What ``NAME.json`` holds beside ``NAME.safetensors``.
+    """The content of ``NAME.json``, the card of ``NAME.safetensors``.
 
     Attributes:
         purpose: one sentence.

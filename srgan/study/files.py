@@ -25,7 +25,7 @@ class Record(BaseModel):
 
 
 class Rater(Record):
-    """What the page of a rater needs.
+    """Data of the page of a rater.
 
     Attributes:
         code_sha256: digest of the invitation code, see `code_digest`.

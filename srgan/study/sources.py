@@ -1,4 +1,4 @@
-"""Where the pictures of a study come from: folders of images, models that run on inputs, and originals."""
+"""Sources of the pictures of a study: folders of images, models that run on inputs, and originals."""
 
 import re
 from collections.abc import Iterable, Mapping

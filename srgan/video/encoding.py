@@ -44,7 +44,7 @@ ENCODERS: dict[str, Encoder] = {
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the frames of a result are encoded.
+    """Encoding of the frames of a result.
 
     Attributes:
         codec: a key of `ENCODERS`.

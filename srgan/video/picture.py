@@ -1,4 +1,4 @@
-"""What a clip, an animation and the encoders share: frames and their common properties."""
+"""Frames and their common properties, for clips, animations and encoders."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,7 +19,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Picture:
-    """What all frames of a clip have in common.
+    """Properties of all frames of a clip.
 
     Attributes:
         width, height: of an upright frame.

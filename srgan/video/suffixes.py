@@ -7,7 +7,7 @@ Codec = Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"]
 # The format that FFmpeg writes for each suffix of a clip.
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 ANIMATIONS = {".gif": "gif", ".webp": "webp", ".png": "apng", ".apng": "apng"}
-# Suffixes of clips that are read, beside those that are written.
+# Suffixes of clips that are read, in addition to those that are written.
 READ_ONLY = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m2v", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".wmv", ".y4m"
 )  # fmt: skip

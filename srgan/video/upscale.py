@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """How a clip is upscaled.
+    """Options of a clip.
 
     Attributes:
         outscale: size of the result relative to the clip. Default: the factor of the model.
