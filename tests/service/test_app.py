@@ -186,18 +186,19 @@ def test_requests_beyond_the_queue_are_refused_and_the_others_answered(own_upsca
 
 def test_work_that_takes_too_long_ends_and_so_does_the_wait_for_it(own_upscaler):
     own_upscaler.tile = 32
-    with running(own_upscaler, concurrency=1, seconds=0.5) as client, ThreadPoolExecutor(2) as threads:
+    with running(own_upscaler, concurrency=1, seconds=2) as client, ThreadPoolExecutor(2) as threads:
+        assert client.post("/upscale", content=encoded()).status_code == 200  # starts the process that decodes
         with held(own_upscaler) as began:
             slow = threads.submit(client.post, "/upscale", content=encoded(200, 200))
             assert began.wait(60)
             waiting = threads.submit(client.post, "/upscale", content=encoded())
             wait_for(lambda: client.service.requests.taken == 2)
-            time.sleep(0.6)
+            time.sleep(2.1)
         answer = slow.result()
-        assert (answer.status_code, answer.json()["detail"][:40]) == (413, "the image takes longer than 0.5 s (1 of ")
+        assert (answer.status_code, answer.json()["detail"][:38]) == (413, "the image takes longer than 2 s (1 of ")
         answer = waiting.result()
-        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
-        assert answer.json()["detail"] == "the image waited 0.5 s for others. Try again in 1 s"
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+        assert answer.json()["detail"] == "the image waited 2 s for others. Try again in 2 s"
 
 
 def test_the_work_ends_when_the_client_has_gone(own_upscaler):
