@@ -5,3 +5,5 @@ from typing import Literal
 WrittenSuffix = Literal["png", "jpg", "webp", "tif", "avif"]  # one name a format
 # The format of each suffix that results may have.
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".avif": "avif"}
+# The suffix of a result in the format of its image, by Pillow's name. Others get .png.
+SUFFIXES_BY_FORMAT = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "AVIF": ".avif"}

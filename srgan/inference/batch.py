@@ -79,7 +79,7 @@ def _refuse_to_replace(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _large_images() -> Iterator[None]:
+def large_images() -> Iterator[None]:
     """Lift Pillow's limit, which protects servers. `open_image` refuses images that exceed the memory."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
@@ -128,7 +128,7 @@ def _is_done(job: Job) -> bool:
 
 def _decoded(source: Path | io.BytesIO) -> DecodedImage | SrganError:
     """Decode an image in a process of its own. A decoder that crashes or hangs fails this image alone."""
-    with _large_images():
+    with large_images():
         try:
             return open_image(source)
         except SrganError as error:

@@ -28,11 +28,11 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from PIL import Image
 
 from srgan.images.formats import FORMATS_READ
+from srgan.images.suffixes import SUFFIXES_BY_FORMAT
 from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 
-SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "AVIF": ".avif"}  # of others: .png
 PIXELS, REQUESTS = "SRGAN_SERVICE_PIXELS", "SRGAN_SERVICE_REQUESTS"
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Images(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
         suffix = ".png"
         try:
             with Image.open(BytesIO(content), formats=FORMATS_READ) as image:
-                suffix, (width, height) = SUFFIXES.get(image.format or "", ".png"), image.size
+                suffix, (width, height) = SUFFIXES_BY_FORMAT.get(image.format or "", ".png"), image.size
         except Image.UnidentifiedImageError:
             width = height = 0  # `upscale_file` reports it
         except Image.DecompressionBombError as error:

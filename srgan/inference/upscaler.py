@@ -23,6 +23,10 @@ MIN_TILE, MAX_TILE = 32, 512  # LR pixels of a tile's side: larger tiles gain no
 log = logging.getLogger(__name__)
 
 
+class ModelFailed(SrganError):
+    """The model or its runtime failed on an image that could be read."""
+
+
 class Upscaler:
     """An exported model that upscales images. Threads may share one.
 
@@ -163,7 +167,7 @@ class Upscaler:
         """Return the output for one tile. If float16 overflows, the float32 file computes the tile.
 
         Raises:
-            SrganError: the output has NaN or infinite values. Rounded, they would become black pixels.
+            ModelFailed: the output has NaN or infinite values. Rounded, they would become black pixels.
         """
         output = self.run(tensor)
         if np.isfinite(output).all():
@@ -178,7 +182,7 @@ class Upscaler:
                 return output
         where = f"tile {number} of {max(self.tile_count(image), number)} ({tensor.shape[3]}x{tensor.shape[2]} pixels)"
         todo = "Use the float32 file" if self.metadata.get("sr.precision", "fp32") != "fp32" else "The model is broken: use another"
-        raise SrganError(f"{full or self.path}: the model's output is not finite (NaN or infinite) in {where}. {todo}")
+        raise ModelFailed(f"{full or self.path}: the model's output is not finite (NaN or infinite) in {where}. {todo}")
 
     def _float32_file(self) -> Path | None:
         """Return the float32 file that a file of lower precision was made from: in its folder or in the one above ``reduced/``."""
@@ -194,7 +198,7 @@ class Upscaler:
         If memory runs out, this call and all later ones use smaller tiles.
 
         Raises:
-            SrganError: even small tiles exceed the memory, the model fails, or its output has another shape than the contract.
+            ModelFailed: even small tiles exceed the memory, the model fails, or its output has another shape than the contract.
         """
         height, width = tensor.shape[2:]
         if not self._short_of_memory or height * width <= self.tile**2:
@@ -204,9 +208,9 @@ class Upscaler:
                 raise
             except Exception as error:  # each runtime has classes of its own
                 if not is_out_of_memory(error):
-                    raise SrganError(f"{self.path}: cannot be run ({' '.join(str(error).split())[:200]}). Use another model") from error
+                    raise ModelFailed(f"{self.path}: cannot be run ({' '.join(str(error).split())[:200]}). Use another model") from error
                 if max(height, width) < 2 * MIN_TILE:
-                    raise SrganError(f"{self.path}: even {width}x{height} pixels at a time take more memory than is free") from error
+                    raise ModelFailed(f"{self.path}: even {width}x{height} pixels at a time take more memory than is free") from error
             self.tile, self._short_of_memory = min(self.tile, max(height, width) // 2), True
             log.warning("memory is short: continuing with tiles of %d pixels", self.tile)
 
@@ -221,7 +225,7 @@ class Upscaler:
         number, _, height, width = tensor.shape
         promised = (number, 3, self.scale * height, self.scale * width)
         if output.shape != promised or output.dtype != np.float32:
-            raise SrganError(
+            raise ModelFailed(
                 f"{self.path}: the output for {width}x{height} pixels is {output.dtype} {output.shape}, but sr.scale = {self.scale} "
                 f"requires float32 {promised}. Export the model again: srgan export CHECKPOINT"
             )

@@ -258,6 +258,10 @@ class AliasTracker:
         self._path = self._files[number]
         return self._path
 
+    def version_of(self, path: Path) -> str:
+        """Return the version of a file that a call returned."""
+        return next(number for number, file in self._files.items() if file == path)
+
 
 def _scores_path(digest: str) -> str:
     return f"scores/{digest[:16]}.csv"

@@ -130,6 +130,13 @@ def scratch_file(path: str | Path, label: str) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty temporary folder next to `path`. It is removed after the block, or after a kill by the next program there."""
+    with _temporary(Path(path), folder=True) as scratch:
+        yield scratch
+
+
+@contextmanager
 def named(path: str | Path) -> Iterator[None]:
     """Name `path` in a disk error of the block. Unlike a failed open, a failed write does not name the file."""
     try:

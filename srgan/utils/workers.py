@@ -34,6 +34,8 @@ MAX_TRIES = 2  # of an item whose process died. The system may have killed it fo
 POLL_SECONDS = 0.5
 KILL_TIMEOUT_SECONDS = 5.0  # a killed process that waits for a dead file server does not end
 
+_starting = threading.Lock()  # a fork of another thread would inherit the other end of a new pipe
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -49,16 +51,17 @@ class Lost(Generic[Item]):
 class Workers(Generic[Item, Result]):
     """Processes that apply a function to items. Use this as a context manager, which kills them at its end.
 
-    An item is `Lost` if it takes more than `MAX_SECONDS_PER_ITEM` or more memory than is free, or if its process dies `MAX_TRIES` times.
+    An item is `Lost` if it takes more than `seconds` or more memory than is free, or if its process dies `MAX_TRIES` times.
 
     Args:
         function: takes an item. Item and result must support pickle. On Linux the function need not, because the processes are forks.
             OpenCV has one thread in each.
         processes: number of processes.
+        seconds: time for an item. Default: `MAX_SECONDS_PER_ITEM`.
     """
 
-    def __init__(self, function: Callable[[Item], Result], processes: int) -> None:
-        self._workers = [_Worker(function) for _ in range(processes)]
+    def __init__(self, function: Callable[[Item], Result], processes: int, seconds: float | None = None) -> None:
+        self._workers = [_Worker(function, seconds) for _ in range(processes)]
 
     def __enter__(self) -> "Workers[Item, Result]":
         self._threads = cv2.getNumThreads()
@@ -107,8 +110,8 @@ class Workers(Generic[Item, Result]):
 class _Worker:
     """A process or its replacement, and its current item."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[[Any], Any], seconds: float | None) -> None:
+        self._function, self._seconds = function, seconds
         self._process: Any = None
         self.job: tuple[int, Any] | None = None
 
@@ -121,18 +124,22 @@ class _Worker:
         self._spent = 0.0
         if not (self._process and self._process.is_alive()):
             self._stop()
-            # On Linux a fork is safe and has all modules imported.
-            context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-            self.pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._function, os.getpid()), daemon=True)
-            collects = gc.isenabled()
-            gc.disable()  # see `_serve`
-            self._process.start()
-            if collects:
-                gc.enable()
-            theirs.close()  # then the pipe ends with the process
+            with _starting:
+                self._start()
         with contextlib.suppress(OSError):  # `receive` handles a process that has just died
             self.pipe.send(self.job[1])
+
+    def _start(self) -> None:
+        # On Linux a fork is safe and has all modules imported.
+        context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self._function, os.getpid()), daemon=True)
+        collects = gc.isenabled()
+        gc.disable()  # see `_serve`
+        self._process.start()
+        if collects:
+            gc.enable()
+        theirs.close()  # then the pipe ends with the process
 
     def receive(self) -> Iterator[Any]:
         """Yield the answer. There is none if the process died and another process tries again."""
@@ -156,8 +163,9 @@ class _Worker:
         """Count time without an answer. Yield `Lost` when the limit is reached."""
         assert self.job
         self._spent += seconds
-        if self._spent > MAX_SECONDS_PER_ITEM:
-            lost = Lost(self.job[1], f"takes more than {MAX_SECONDS_PER_ITEM} s")
+        most = self._seconds or MAX_SECONDS_PER_ITEM
+        if self._spent > most:
+            lost = Lost(self.job[1], f"takes more than {most:g} s")
             self.end()
             yield lost
 
@@ -185,6 +193,8 @@ def _death(code: int | None) -> str:
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any], parent: int) -> None:
+    if _starting.locked():  # a fork inherits the lock as its parent held it
+        _starting.release()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes. The parent ends this one.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # without the parent's handler
     _die_with(parent)

@@ -1,0 +1,69 @@
+"""The parts of a service and its background tasks."""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from srgan.service.jobs import Jobs
+from srgan.service.limits import JOB_SECONDS, Limits
+from srgan.service.measures import Measures
+from srgan.service.model import ServedModel
+from srgan.service.pool import Pool
+from srgan.utils.files import scratch_folder
+
+EXPIRY_SECONDS = 30  # between two searches for old jobs
+
+
+class Service:
+    """What the routes of the application share. `running` holds its threads and files.
+
+    Args:
+        model: the current model.
+        limits: for requests.
+        reload_seconds: time between two looks at the source of the model.
+    """
+
+    def __init__(self, model: ServedModel, limits: Limits, reload_seconds: float = 60) -> None:
+        self.model, self.limits, self.reload_seconds = model, limits, reload_seconds
+        self.measures = Measures()
+        self.requests = Pool("upscale", model, limits.concurrency, limits.queue, limits.seconds)
+        self._job_pool = Pool("job", model, 1, limits.jobs, JOB_SECONDS)
+        for name, description, pool in (("requests", "Requests", self.requests), ("jobs", "Jobs", self._job_pool)):
+            self._measure(name, description, pool)
+        self.measures.set_model(model.current)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the threads and background tasks within the block. Jobs end with it, requests have ended before."""
+        with ExitStack() as stack:
+            self.home = stack.enter_context(scratch_folder(Path(tempfile.gettempdir(), "srgan-serve")))
+            stack.enter_context(self.requests)
+            stack.enter_context(self._job_pool)
+            self.jobs = Jobs(self._job_pool, self.limits, self.home)
+            self.measures.gauge("srgan_jobs", "Jobs that wait, run or keep a result.", lambda: len(self.jobs))
+            tasks = [asyncio.create_task(self._reload()), asyncio.create_task(self._expire())]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await self.jobs.close()
+
+    def _measure(self, name: str, description: str, pool: Pool) -> None:
+        self.measures.gauge(f"srgan_{name}_taken", f"{description} that arrive, wait or run.", lambda: pool.taken)
+        self.measures.gauge(f"srgan_{name}_running", f"{description} that run.", lambda: pool.running)
+
+    async def _reload(self) -> None:
+        while True:
+            await asyncio.sleep(self.reload_seconds)
+            if await asyncio.to_thread(self.model.refresh):
+                self.measures.reloads.inc()
+                self.measures.set_model(self.model.current)
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            self.jobs.expire()
