@@ -32,8 +32,8 @@ def serve(
         typer.Option(
             parser=str,
             metavar="MODEL",
-            help="An .onnx file, weights (.safetensors, .pth) or models:/NAME@ALIAS of MLflow's registry. "
-            "Default: the model that the pipeline exported.",
+            help="A starter, an .onnx file, weights (.safetensors, .pth) or models:/NAME@ALIAS of MLflow's registry. "
+            "Default: the model of `srgan upscale`.",
         ),
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on. 0.0.0.0 is every one.")] = "127.0.0.1",
@@ -84,7 +84,9 @@ def _source(model: str | None, folder: Path) -> tuple[Callable[[], Path], "Calla
 
     project = Project()
     if not (model and model.startswith("models:/")):
-        return (lambda: Path(model) if model else project.exported_model()), lambda path: Identity(path.name)
+        from srgan.starters import catalogue, default
+
+        return (lambda: catalogue.resolve(model) if model else default.default_model(project)), lambda path: Identity(path.name)
     from srgan.tracking import registry
 
     if "@" in model:
