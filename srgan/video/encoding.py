@@ -32,7 +32,8 @@ class Encoder:
 
 PNG = "png"  # of the frames of an animation, until all of them are upscaled
 ENCODERS: dict[str, Encoder] = {
-    "h264": Encoder("libx264", 16, 51, {"preset": "medium"}),
+    # Otherwise x264 with AVX-512 gives other bits in each run, and a killed run would end with another file.
+    "h264": Encoder("libx264", 16, 51, {"preset": "medium", "x264-params": "cpu-independent=1"}),
     "hevc": Encoder("libx265", 18, 51, {"preset": "medium"}),
     "av1": Encoder("libsvtav1", 22, 63, {"preset": "6"}),
     "vp9": Encoder("libvpx-vp9", 20, 63, {"b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "1"}),
