@@ -50,7 +50,7 @@ def make_data(folder: Path) -> None:
             hr_image = photograph(number, 2 * SUBIMAGE, 4 * SUBIMAGE)
             lr_image = bicubic_downscale(hr_image, 4)
             packed = folder / f"{number}.u8"
-            writer.add(str(number), *hr_image.shape[:2], packed, pack(packed, hr_image, lr_image))
+            writer.add(str(number), pack(packed, hr_image, lr_image))
             for part in range(8):
                 top, left = part // 4 * SUBIMAGE, part % 4 * SUBIMAGE
                 hr_part = hr_image[top : top + SUBIMAGE, left : left + SUBIMAGE]

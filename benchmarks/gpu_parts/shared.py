@@ -107,7 +107,7 @@ def write_store(folder: Path, images: Sequence[np.ndarray], scale: int = 4) -> S
         for number, image in enumerate(images):
             hr_image = np.ascontiguousarray(modcrop(image, scale))
             packed = folder / "image.u8"
-            writer.add(f"own/{number}", *hr_image.shape[:2], packed, pack(packed, hr_image, bicubic_downscale(hr_image, scale)))
+            writer.add(f"own/{number}", pack(packed, hr_image, bicubic_downscale(hr_image, scale)))
     return Store(folder)
 
 
