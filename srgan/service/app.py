@@ -97,6 +97,30 @@ def create_app(service: Service, token: str | None = None) -> FastAPI:
         service.measures.pixels.inc(result.size[0] * result.size[1])
         return _Answer(result, folder)
 
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Answer while the service takes requests. It needs no token."""
+        return {"status": "ok"}
+
+    @app.get("/version", dependencies=protected)
+    async def version() -> dict[str, Any]:
+        """Version of srgan and the current model."""
+        return {"srgan": __version__, "model": service.model.current.described()}
+
+    @app.get("/metrics", dependencies=protected, response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Counters and gauges for Prometheus."""
+        return Response(service.measures.text(), media_type=CONTENT_TYPE_LATEST)
+
+    _add_jobs(app, service, protected)
+    _add_errors(app)
+    return app
+
+
+def _add_jobs(app: FastAPI, service: Service, protected: list[Any]) -> None:
+    """Add the addresses of the queue for large images."""
+    limits = service.limits
+
     @app.post("/jobs", status_code=202, dependencies=protected, responses=ERRORS, openapi_extra={"requestBody": upload.BODY})
     async def create_job(request: Request, response: Response, settings: Settings) -> dict[str, Any]:
         """Upscale a large image. The answer has the address of the job."""
@@ -134,24 +158,6 @@ def create_app(service: Service, token: str | None = None) -> FastAPI:
     async def delete_job(identity: str) -> None:
         """End a job and remove its files."""
         service.jobs.delete(service.jobs.find(identity))
-
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Answer while the service takes requests. It needs no token."""
-        return {"status": "ok"}
-
-    @app.get("/version", dependencies=protected)
-    async def version() -> dict[str, Any]:
-        """Version of srgan and the current model."""
-        return {"srgan": __version__, "model": service.model.current.described()}
-
-    @app.get("/metrics", dependencies=protected, response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        """Counters and gauges for Prometheus."""
-        return Response(service.measures.text(), media_type=CONTENT_TYPE_LATEST)
-
-    _add_errors(app)
-    return app
 
 
 class _Answer(FileResponse):

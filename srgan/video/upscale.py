@@ -56,9 +56,9 @@ def upscale_clip(upscaler: Upscaler, source: Path, target: Path, options: VideoO
     Args:
         upscaler: the model.
         source: the clip.
-        target: the file to write. It is replaced as a whole or not at all. The folder ``NAME.parts`` beside it holds an unfinished
+        target: the file to write. It is replaced as a whole or not at all. The folder ``NAME.parts`` next to it holds an unfinished
             result. The same call continues it.
-        options: how the clip is upscaled.
+        options: size, codec and quality of the result.
 
     Returns:
         Width, height and number of the frames of the result.

@@ -28,6 +28,7 @@ def starters(project, tmp_path, monkeypatch):
 def test_the_starters_that_ship_are_intact_small_and_free(monkeypatch):
     monkeypatch.delenv("SRGAN_STARTERS", raising=False)
     found = [catalogue.find(name) for name in catalogue.names()]
+    assert catalogue.DEFAULT in catalogue.names()
     assert sum(each.weights.stat().st_size for each in found) <= catalogue.MAX_BYTES_TOGETHER
     for each in found:
         assert each.weights.stat().st_size == each.card.bytes <= catalogue.MAX_BYTES
