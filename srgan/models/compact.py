@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option
-from srgan.models.layers import bilinear_taps, pass_image_on, unshuffle
+from srgan.models.layers import PReLU, bilinear_taps, pass_image_on, unshuffle
 from srgan.models.network import Generator, Network, State
 
 
@@ -34,9 +34,9 @@ class Compact(Generator):
     def __init__(self, scale: int, features: int = 64, depth: int = 16, *, unshuffle: int = 1) -> None:
         super().__init__()
         self.scale, self.features, self.depth, self.unshuffle = scale, features, depth, unshuffle
-        layers: list[nn.Module] = [nn.Conv2d(3 * unshuffle**2, features, 3, padding=1), nn.PReLU(features)]
+        layers: list[nn.Module] = [nn.Conv2d(3 * unshuffle**2, features, 3, padding=1), PReLU(features)]
         for _ in range(depth):
-            layers += [nn.Conv2d(features, features, 3, padding=1), nn.PReLU(features)]
+            layers += [nn.Conv2d(features, features, 3, padding=1), PReLU(features)]
         layers.append(nn.Conv2d(features, 3 * (scale * unshuffle) ** 2, 3, padding=1))
         self.body = nn.ModuleList(layers)
         self._initialise()

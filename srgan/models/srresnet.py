@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option
-from srgan.models.layers import Upsampling, fold_into_subpixel, input_range, upsampler, upsampling_steps
+from srgan.models.layers import PReLU, Upsampling, fold_into_subpixel, input_range, upsampler, upsampling_steps
 from srgan.models.network import Generator, Network, State
 
 
@@ -20,7 +20,7 @@ class _Block(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)
         self.norm1 = nn.BatchNorm2d(features)
-        self.activation = nn.PReLU()
+        self.activation = PReLU()
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
         self.norm2 = nn.BatchNorm2d(features)
 
@@ -50,7 +50,7 @@ class SRResNet(Generator):
         super().__init__()
         self.scale, self.features, self.depth = scale, features, depth
         self.upsampling: Upsampling = upsampling if scale > 1 else "pixelshuffle"  # so that equal networks have equal descriptions
-        self.head = nn.Sequential(nn.Conv2d(3, features, 9, padding=4), nn.PReLU())
+        self.head = nn.Sequential(nn.Conv2d(3, features, 9, padding=4), PReLU())
         self.body = nn.Sequential(*(_Block(features) for _ in range(depth)))
         self.conv = nn.Conv2d(features, features, 3, padding=1)
         self.norm = nn.BatchNorm2d(features)
