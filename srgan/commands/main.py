@@ -15,7 +15,7 @@ import typer
 from typer.main import get_command
 
 from srgan import __version__
-from srgan.commands import data, degrade, metrics, models, params, profile, publish, serve, speedrun, stages, study, tune, upscale
+from srgan.commands import data, degrade, metrics, models, params, profile, publish, release, serve, speedrun, stages, study, tune, upscale
 from srgan.distributed import launch
 from srgan.distributed.signals import Interrupted
 from srgan.utils import files, machine
@@ -108,6 +108,7 @@ def app() -> typer.Typer:
     made.add_typer(degrade.app)
     made.add_typer(metrics.app)
     made.add_typer(publish.app)
+    made.add_typer(release.app)
     made.add_typer(speedrun.app)
     made.add_typer(study.app, name="study")
     made.add_typer(tune.app, name="tune")

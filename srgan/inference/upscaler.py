@@ -12,6 +12,7 @@ from srgan.images.hints import LUMA
 from srgan.inference import tiling
 from srgan.inference.backends import free_on_gpu, is_out_of_memory, open_model
 from srgan.inference.contract import check_digest, read_contract
+from srgan.inference.signature import require_signed
 from srgan.starters import catalogue
 from srgan.utils import machine
 from srgan.utils.errors import SrganError
@@ -50,7 +51,8 @@ class Upscaler:
 
     Raises:
         SrganError: the file is missing, is not a model of contract 1 or is damaged (its SHA-256 differs from the one in
-            ``reports/export.json`` next to ``models/``), or `strict` is set and `provider` does not work.
+            ``reports/export.json`` next to ``models/``), ``SRGAN_VERIFY_KEY`` names a key and the file is in no release that this key
+            signed, or `strict` is set and `provider` does not work.
 
     Example:
         >>> import numpy as np
@@ -74,6 +76,7 @@ class Upscaler:
         self._state = _state(self.path)
         self.sha256 = sha256(self.path)
         check_digest(self.path, self.sha256)
+        require_signed(self.path, self.sha256)
         self._engine = open_model(self.path, provider, strict, threads)
         self.provider, self.metadata = self._engine.provider, self._engine.metadata
         self._contract = read_contract(self.path, self.metadata)

@@ -119,6 +119,19 @@ def version(project: Project, name: str, alias: str) -> ModelVersion | None:
         raise store.explained(project, error, name) from error
 
 
+def version_of(project: Project, name: str, digest: str) -> ModelVersion | None:
+    """Return the version of `name` whose file has this SHA-256, with its tags, or None.
+
+    Raises:
+        SrganError: MLflow refuses.
+        Unreachable: MLflow does not answer.
+    """
+    try:
+        return _find(store.connect(project), name, digest)
+    except Exception as error:  # see `mlflow_run.try_sync`
+        raise store.explained(project, error, name) from error
+
+
 def scores(project: Project, found: ModelVersion, test_sha256: str) -> pd.DataFrame | None:
     """Return the scores for each image that were registered with a version, or None if they are missing or of other images."""
     if found.tags.get(TEST_TAG) != test_sha256 or not found.run_id:

@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+from srgan.utils.addresses import without_secrets
+
 
 def revision(root: Path) -> str:
     """Return the commit of the project in `root`, with ``+ changes`` if files differ from it.
@@ -25,6 +27,15 @@ def commit(root: Path) -> str:
         return _git(root, "rev-parse", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def origin(root: Path) -> str:
+    """Return the public address of the repository that `root` was cloned from, without secrets. It is empty without one."""
+    try:
+        address = _git(root, "remote", "get-url", "origin")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return without_secrets(address) if address.startswith(("https://", "http://", "ssh://")) else ""
 
 
 def changed_files(root: Path, *paths: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Releases: a signed folder with a model, its scores, its lineage and all licenses."""

@@ -1,0 +1,65 @@
+import hashlib
+import json
+
+import pytest
+
+from srgan.inference import signature
+from srgan.release import oci
+from srgan.utils.errors import SrganError
+from tests.helpers.keys import write_keys
+
+
+@pytest.fixture
+def layout(tmp_path):
+    """The layout of a small signed release, and the public key."""
+    release = tmp_path / "boats-1.0"
+    (release / "models").mkdir(parents=True)
+    (release / "models/a.onnx").write_bytes(bytes(range(256)))
+    private, public = write_keys(tmp_path)
+    signature.seal(release, private)
+    oci.write_layout(release, tmp_path / "boats-1.0.oci")
+    return tmp_path / "boats-1.0.oci", public
+
+
+def test_the_layout_follows_the_specification(layout):
+    folder, public = layout
+    oci.verify_layout(folder, public)
+    assert json.loads((folder / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+    (image,) = json.loads((folder / "index.json").read_bytes())["manifests"]
+    assert image["annotations"]["org.opencontainers.image.ref.name"] == "boats-1.0"
+
+    def content(descriptor):
+        data = (folder / "blobs/sha256" / descriptor["digest"].removeprefix("sha256:")).read_bytes()
+        assert (len(data), f"sha256:{hashlib.sha256(data).hexdigest()}") == (descriptor["size"], descriptor["digest"])
+        return data
+
+    manifest = json.loads(content(image))
+    (layer,) = manifest["layers"]
+    assert json.loads(content(manifest["config"]))["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(content(layer)).hexdigest()}"]
+    assert manifest["mediaType"] == image["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+
+
+def test_changed_bits_and_further_files_are_found(layout):
+    folder, public = layout
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        content = path.read_bytes()
+        for place in {0, len(content) // 3, len(content) // 2, len(content) - 1}:
+            damaged = bytearray(content)
+            damaged[place] ^= 4
+            path.write_bytes(damaged)
+            with pytest.raises(SrganError):
+                oci.verify_layout(folder, public)
+        path.write_bytes(content)
+    oci.verify_layout(folder, public)
+    (folder / "more").write_text("")
+    with pytest.raises(SrganError, match="changed after its release"):
+        oci.verify_layout(folder, public)
+
+
+def test_a_layer_cannot_write_outside(layout, tmp_path):
+    folder, public = layout
+    index = json.loads((folder / "index.json").read_bytes())
+    index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"] = "../evil"
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(SrganError, match="names no release"):
+        oci.verify_layout(folder, public)
