@@ -87,7 +87,7 @@ def _is_option(name):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_parameters_exist(document):
     sections = "|".join(Params.model_fields)
-    files = r"u8|json|csv|png|html|md|yaml|safetensors"
+    files = r"u8|json|csv|png|html|md|yaml|safetensors|sig"
     text = _text(document)
     for code in re.findall(r"`([^`\n]+)`|-S '?(\S+)", text):
         for name in re.findall(rf"(?<![\w./])((?:{sections})\.(?!(?:{files})\b)[a-z]\w*(?:[.\[\]\w]*\w)?)", "".join(code)):

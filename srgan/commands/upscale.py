@@ -95,6 +95,15 @@ def upscale(
         ),
     ] = None,
     no_provenance: Annotated[bool, typer.Option("--no-provenance", help="Do not name the model in the result's XMP.")] = False,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            parser=Path,
+            envvar="SRGAN_CREDENTIALS",
+            metavar="FILE",
+            help="Sign content credentials (C2PA) in the images with the private key and certificates of this PEM file.",
+        ),
+    ] = None,
 ) -> None:
     """Upscale images and clips with a starter or an exported model."""
     from srgan.images.write import Options
@@ -103,7 +112,7 @@ def upscale(
     from srgan.starters import catalogue
     from srgan.tasks import task_of
 
-    settings = Options(outscale, quality, lossless, not no_provenance)
+    settings = Options(outscale, quality, lossless, not no_provenance, credentials)
     ending = f".{suffix}" if suffix else None
     clip = _is_video(inputs, output)
     one = clip or _one_file(inputs, output)

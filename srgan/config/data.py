@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from srgan.config.base import Section, option, refuse
+from srgan.config.base import Section, option, refuse, section
 from srgan.config.recipe import Recipe
 from srgan.utils.addresses import without_secrets
 
@@ -121,6 +121,23 @@ class Data(Section):
         return [without_secrets((entry.name or entry.folder) if isinstance(entry, OwnSet) else entry) for entry in entries]
 
 
+class Checks(Section):
+    """Checks of the images of ``data.train``. Those that fail are left out and listed in the data card. All are off by default."""
+
+    min_side: int = option(0, "smallest side in pixels", ge=0)
+    max_softness: float = option(
+        0.0, "fine detail against coarse detail in dB, such as 20, which blurred and enlarged images exceed. 0 turns it off", ge=0
+    )
+    min_jpeg_quality: int = option(
+        0, "smallest JPEG quality, of the file or of a former compression, such as 70. 0 turns it off", ge=0, le=100
+    )
+    near_duplicates: bool = option(False, "leave out images that show the same as another training image")
+    licenses: tuple[str, ...] = option((), "allowed licenses, such as [CC0*, CC-BY-4.0], with * for any text. Empty allows all")
+    max_share: float = option(
+        1.0, "largest share of the training images that may fail. If more do, prepare fails with the list", ge=0, le=1
+    )
+
+
 class Prepare(Section):
     """The conversion of raw images to HR/LR pairs."""
 
@@ -138,6 +155,7 @@ class Prepare(Section):
     test: float = option(0.0, "share of the training images for testing in addition to data.test", ge=0, lt=1)
     seed: int = option(0, "seed of the split", ge=0)
     max_unreadable: int = option(0, "largest number of unreadable or too small images, which are skipped and listed", ge=0)
+    checks: Checks = section(Checks, "checks of the training images. All are off by default")
 
     @model_validator(mode="after")
     def _check(self) -> "Prepare":

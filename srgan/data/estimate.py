@@ -17,7 +17,7 @@ from scipy import fft, ndimage, special
 from srgan.data.left_out import LeftOut
 from srgan.data.walk import images_below
 from srgan.degradations.jpeg import BLOCK, TABLES
-from srgan.images.read import SUFFIXES, read_image
+from srgan.images.read import SUFFIXES, as_rgb, read_image
 from srgan.utils.errors import SrganError
 from srgan.utils.machine import processes
 from srgan.utils.progress import Progress
@@ -29,8 +29,8 @@ MIN_SIDE = 32
 SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # numbers of Pillow
 ROUNDING = 0.35  # standard deviation of a cosine coefficient after the pixels were rounded, in levels
 OUTLIERS = 0.05  # share of coefficients that clipping and later changes displaced
-MIN_COEFFICIENTS = 200  # above ROUNDING, to look for traces of a compression
-MIN_GAIN = 0.1  # mean log-likelihood of a compression against none
+MIN_COEFFICIENTS = 40  # above ROUNDING, to look for traces of a compression
+MIN_GAIN, MIN_TOTAL_GAIN = 0.1, 20.0  # mean and sum of the log-likelihood of a compression against none
 FLAT_BLOCKS = 0.1  # share of the blocks that the noise is measured in
 EDGES = 0.2  # share of the edge pixels that the blur is measured at
 SCALES = (1.0, 2.5)  # standard deviations of the two Gaussian filters that edges are measured by
@@ -79,13 +79,35 @@ def measure(path: Path) -> Findings:
     return Findings(quality, subsampling, noise, _blur(luma, noise or 0.0))
 
 
+def jpeg_quality(path: Path) -> int | None:
+    """Return the lowest JPEG quality that an image file states or shows, or None. Unlike `measure` it finds a former compression, too.
+
+    Raises:
+        SrganError: the file cannot be read.
+    """
+    luma, stated, _ = _read(path)
+    top, left = _corner(luma)
+    found = [stated, *(_quality(_cosines(part)) for part in (luma, luma[top:, left:]))]
+    return min((quality for quality in found if quality), default=None)
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """Return an image as `(H, W, 3)` uint8."""
+    return as_rgb(read_image(path))
+
+
+def luma_of(pixels: np.ndarray) -> np.ndarray:
+    """Return the luma, `(H, W)` float in levels of 255, of `(H, W, 3)` uint8."""
+    return pixels @ np.array(LUMA)
+
+
 def _read(path: Path) -> tuple[np.ndarray, int | None, str]:
     """Return the luma, and the quality and subsampling that a JPEG file states."""
-    pixels = read_image(path)
+    pixels = read_pixels(path)
     try:
         with Image.open(path) as file:
             if not isinstance(file, JpegImagePlugin.JpegImageFile) or 0 not in file.quantization:
-                return pixels @ np.array(LUMA), None, ""
+                return luma_of(pixels), None, ""
             table, subsampling = np.array(file.quantization[0]), JpegImagePlugin.get_sampling(file)
             # The luma of the file itself: it is not rounded again, and not turned, which would transpose the blocks.
             file.draft("L", file.size)
@@ -142,7 +164,7 @@ def _quality(coefficients: np.ndarray) -> int | None:
             total += float(np.log((1 - OUTLIERS) * near + OUTLIERS).sum())
         gains[quality] = total / count
     best = max(gains, key=gains.__getitem__)
-    return best if gains[best] > MIN_GAIN else None
+    return best if gains[best] > max(MIN_GAIN, MIN_TOTAL_GAIN / count) else None
 
 
 def _noise(coefficients: np.ndarray, steps: np.ndarray) -> float | None:

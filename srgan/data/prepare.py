@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from srgan.config.data import Prepare
-from srgan.data import near_duplicates
+from srgan.data import checks, near_duplicates
 from srgan.data.inputs import Input, Record, digest_of_pixels, make_input, read_pair, reason, recipes_of_test_sets, reduced_copies, variants
 from srgan.data.layouts import lr_of, other_scales
 from srgan.data.manifest import FILE, Part
@@ -148,7 +148,7 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
 
     Three kinds of images are omitted: training images that show a validation, test or benchmark image, validation images that show a
     test or benchmark image, and copies of other training images. The manifest lists them under `leaks` and `duplicates`. It lists
-    unreadable images under `skipped`, and files that are not images of the data set under `left_out`.
+    unreadable images under `skipped`, images that fail the checks under `rejected`, and files that are no images under `left_out`.
 
     Args:
         raw: output of `srgan.stages.download`.
@@ -165,8 +165,9 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
     listing = read_json(raw / "manifest.json", made_by="download")
     if not isinstance(listing, dict) or "images" not in listing:
         raise SrganError(f"{raw / 'manifest.json'}: not a list of downloaded images. Make it again with: dvc repro -sf download")
+    listing, rejected = checks.select(raw, listing, options.checks, processes)
     with atomic_folder(out) as folder, Workers(_prepare_one, processes) as workers:
-        manifest = _Preparation(raw, folder, options, listing).make(workers.map)
+        manifest = _Preparation(raw, folder, options, listing).make(workers.map) | ({"rejected": rejected} if rejected else {})
         write_json(folder / FILE, manifest)
     return manifest
 

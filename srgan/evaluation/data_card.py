@@ -1,6 +1,7 @@
 """``reports/data.html``: one self-contained page with the images of each data set, and the images that were left out."""
 
 import base64
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
         prepared: folder of the prepared images.
         raw: folder of the images before the preparation.
     """
-    images = manifest["images"]
+    images, rejected = manifest["images"], manifest.get("rejected", [])
     thumbnails = _Thumbnails(prepared, raw) if images else None
     groups: dict[tuple[Part, str], list[dict[str, Any]]] = {}
     for image in images:
@@ -69,6 +70,8 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
         leaks=_leaks(manifest, thumbnails),
         citations={name: DATA_SETS[name] for name in dict.fromkeys(entry["set"] for entry in sets) if name in DATA_SETS},
         most=MAX_THUMBNAILS,
+        rejected=rejected,
+        rejected_by=Counter(check for record in rejected for check in record["reasons"]).most_common(),
         own_lr=sorted({image["set"] for image in images if image.get("own_lr")}),
         registrations=[
             (*place, registration_sheet.summarise(group))

@@ -28,15 +28,24 @@ def add_provenance(packet: Packet, metadata: dict[str, str], digest: str, former
     def taken(name: str) -> list[str]:
         return [value.strip() for value in packet.remove(lambda address, other: (address, other) == (EXT, name)) if value.strip()]
 
-    kind = STRENGTH[metadata.get("sr.objective") != "psnr" or "sr.color_out" in metadata]
+    kind = source_type(metadata)
     kinds = [re.split(r"[/:]", value.rstrip("/"))[-1] for value in taken("DigitalSourceType")]
     kinds += [name for name in STRENGTH if re.search(rf"(?<![A-Za-z]){name}".encode(), former.replace(b"\0", b""))]
     kind = max([kind, *kinds], key=lambda name: STRENGTH.index(name) if name in STRENGTH else -1)
-    scale, arch = metadata.get("sr.scale", "?"), metadata.get("sr.arch", "unknown")
-    system = f"srgan {scale}x-{metadata.get('sr.name', 'unnamed')}-{arch}-{metadata.get('sr.precision', 'fp32')}"
     version = f"srgan {metadata.get('sr.tool_version', __version__)}, run {metadata.get('sr.train_run', 'unknown')}, sha256 {digest}"
     # Several systems may have changed the image.
-    systems, versions = dict.fromkeys([*taken("AISystemUsed"), system]), dict.fromkeys([*taken("AISystemVersionUsed"), version])
+    systems, versions = dict.fromkeys([*taken("AISystemUsed"), system(metadata)]), dict.fromkeys([*taken("AISystemVersionUsed"), version])
     packet.add(EXT, "DigitalSourceType", SOURCE_TYPES + kind)
     packet.add(EXT, "AISystemUsed", "; ".join(systems))
     packet.add(EXT, "AISystemVersionUsed", "; ".join(versions))
+
+
+def source_type(metadata: dict[str, str]) -> str:
+    """Return the source type of a result: whether the model adds detail or colours."""
+    return STRENGTH[metadata.get("sr.objective") != "psnr" or "sr.color_out" in metadata]
+
+
+def system(metadata: dict[str, str]) -> str:
+    """Return the name of the program with that of the model."""
+    scale, arch = metadata.get("sr.scale", "?"), metadata.get("sr.arch", "unknown")
+    return f"srgan {scale}x-{metadata.get('sr.name', 'unnamed')}-{arch}-{metadata.get('sr.precision', 'fp32')}"

@@ -4,6 +4,7 @@ import errno
 import logging
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,14 @@ class Options:
         quality: quality of JPEG, WebP and AVIF, 1..100.
         lossless: write WebP and AVIF without loss.
         provenance: name the model in the XMP.
+        credentials: PEM file of the user's key and certificates, which sign content credentials (`srgan.images.credentials`).
     """
 
     outscale: float | None = None
     quality: int = 95
     lossless: bool = False
     provenance: bool = True
+    credentials: Path | None = None
 
 
 def format_of(target: Path) -> str:
@@ -80,7 +83,15 @@ def check_size(target: Path, file_format: str, size: tuple[int, int]) -> None:
 
 
 def write(
-    raw: Path, size: tuple[int, int], channels: int, dtype: type, target: Path, file_format: str, options: Options, metadata: Metadata
+    raw: Path,
+    size: tuple[int, int],
+    channels: int,
+    dtype: type,
+    target: Path,
+    file_format: str,
+    options: Options,
+    metadata: Metadata,
+    finish: Callable[[Path], None] = lambda path: None,
 ) -> None:
     """Encode a file of raw pixels. The target is replaced as a whole.
 
@@ -93,6 +104,7 @@ def write(
         file_format: a value of `FORMATS`.
         options: quality and lossless.
         metadata: what the file holds in addition to the pixels.
+        finish: is called with the complete file before it gets its name.
 
     Raises:
         SrganError: the encoder fails.
@@ -111,6 +123,7 @@ def write(
         finally:
             del image  # it holds the raw file open
         embed(temporary, target, file_format, metadata, size, alpha=channels in (2, 4))
+        finish(temporary)
 
 
 def _encode(image: Any, path: Path, file_format: str, options: Options, metadata: Metadata) -> None:

@@ -107,11 +107,22 @@ def upscale_file(
                 resize(raw, target, (height, width, channels), dtype, size)
             model = upscaler.metadata if options.provenance else None
             metadata = collect(image, source, size, file_format, model, upscaler.sha256)
-            write(raw, size, channels, dtype, target, file_format, options, metadata)
+            sign = _signature(upscaler, source, target, file_format, options.credentials) if options.credentials else lambda path: None
+            write(raw, size, channels, dtype, target, file_format, options, metadata, sign)
     except OSError as error:
         error.filename = error.filename or str(target)  # a failed write does not name the file
         raise
     return size
+
+
+def _signature(upscaler: Upscaler, source: Path | BinaryIO, target: Path, file_format: str, pem: Path) -> Callable[[Path], None]:
+    """Return a function that adds content credentials to a file."""
+    try:
+        from srgan.images import credentials  # needs optional packages
+    except ImportError as error:
+        raise SrganError(f"content credentials need more packages ({error}). Install them with: pip install 'srgan[c2pa]'") from error
+    signer = credentials.read_signer(pem)
+    return lambda path: credentials.attach(path, file_format, target.name, source, upscaler.metadata, upscaler.sha256, signer)
 
 
 def _in_fitting_colours(image: DecodedImage, file_format: str, colourized: bool) -> DecodedImage:

@@ -4,6 +4,7 @@ import logging
 
 from srgan.config.project import Project
 from srgan.config.schema import Params
+from srgan.data.checks import TooManyRejected
 from srgan.data.prepare import NotPrepared
 from srgan.data.prepare import prepare as prepare_images
 from srgan.evaluation.data_card import write_data_card
@@ -27,12 +28,12 @@ def run(project: Project, params: Params, processes: int | None = None) -> None:
         processes: number of parallel processes. The default is `srgan.utils.machine.processes`. The result does not depend on it.
 
     Raises:
-        SrganError: too few images are readable.
+        SrganError: too few images are readable, or too many fail the checks.
     """
     card = project.data_card
     try:
         manifest = prepare_images(project.raw, project.prepared, params.prepare, processes or machine.processes())
-    except NotPrepared as error:
+    except (NotPrepared, TooManyRejected) as error:
         write_data_card(card, {"images": []} | error.left_out, project.prepared, project.raw)
         raise SrganError(f"{error}. All of them: {card}") from error
     for part in ("train", "validation", "test"):

