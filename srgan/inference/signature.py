@@ -3,9 +3,13 @@
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from srgan.utils.errors import SrganError, reason
 from srgan.utils.files import sha256, write_text
+
+if TYPE_CHECKING:
+    from model_signing import hashing
 
 SUMS = "SHA256SUMS"  # a line for each other file, as `sha256sum` writes it
 SIGNATURE = "model.sig"  # of all other files, in the format of OpenSSF Model Signing
@@ -49,7 +53,7 @@ def seal(folder: Path, key: Path | None) -> None:
         raise SrganError(INSTALL) from error
     password = os.environ.get(PASSWORD, "").encode() or None
     try:
-        signer = signing.Config().use_elliptic_key_signer(private_key=key, password=password)
+        signer = signing.Config().use_elliptic_key_signer(private_key=key, password=password)  # type: ignore[arg-type] # it takes bytes
     except (OSError, ValueError, TypeError, AttributeError) as error:  # cryptography's, for damaged keys, passwords and other kinds of keys
         raise SrganError(f"{key}: not a private key of an elliptic curve that can be read: {reason(error)}. See docs/release.md") from error
     signer.set_hashing_config(_hashing()).sign(folder, folder / SIGNATURE)
@@ -98,9 +102,9 @@ def _verify_signature(folder: Path, key: Path) -> None:
         raise SrganError(f"{path}: not the signature of these files by {key}: {reason(error)}. Do not use the release") from error
 
 
-def _hashing() -> "object":
+def _hashing() -> "hashing.Config":
     """Return which files are signed: all but the signature, also those of git, which the library leaves out by default."""
-    from model_signing import hashing
+    from model_signing import hashing  # an optional package
 
     return hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
 

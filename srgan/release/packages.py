@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -87,11 +88,11 @@ def licences(manifest: dict[str, Any], licence: str) -> str:
 def licence_of(found: metadata.Distribution) -> str:
     """Return the license that a package declares: an SPDX expression where it has one, else its words."""
     declared = found.metadata
-    if expression := declared.get("License-Expression"):
-        return str(expression)
+    if "License-Expression" in declared:
+        return declared["License-Expression"]
     classifiers = [text.rpartition(" :: ")[2] for text in declared.get_all("Classifier") or [] if text.startswith("License ::")]
     named = " AND ".join(sorted({text for text in classifiers if text != "OSI Approved"}))
-    words = (declared.get("License") or "").strip().partition("\n")[0]
+    words = declared["License"].strip().partition("\n")[0] if "License" in declared else ""
     return named or (words if 0 < len(words) <= 100 else "") or UNKNOWN
 
 
@@ -118,6 +119,6 @@ def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     return [*lines, *("| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows)]
