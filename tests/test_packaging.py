@@ -44,7 +44,9 @@ def _distributions():
 @pytest.mark.parametrize("folder", ["srgan", "pipelines", "tests"])
 def test_what_is_imported_is_declared(folder):
     extras = PYPROJECT["optional-dependencies"]
-    chosen = ["test", "video"] if folder == "tests" else ["openvino", "ncnn", "video", "optimizers", "spandrel"]
+    chosen = ["test", "video", "geotiff", "dicom"]
+    if folder != "tests":
+        chosen = ["openvino", "ncnn", "video", "optimizers", "geotiff", "dicom", "spandrel"]
     declared = _names(PYPROJECT["dependencies"]).union(*(_names(extras[name]) for name in chosen))
     distributions = _distributions()
     undeclared = {}
