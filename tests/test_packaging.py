@@ -44,7 +44,9 @@ def _distributions():
 @pytest.mark.parametrize("folder", ["srgan", "pipelines", "tests"])
 def test_what_is_imported_is_declared(folder):
     extras = PYPROJECT["optional-dependencies"]
-    chosen = ["test", "video", "c2pa"] if folder == "tests" else ["openvino", "ncnn", "video", "optimizers", "c2pa", "release", "spandrel"]
+    chosen = ["test", "video", "c2pa", "geotiff", "dicom"]
+    if folder != "tests":
+        chosen = ["openvino", "ncnn", "video", "optimizers", "geotiff", "dicom", "c2pa", "release", "spandrel"]
     declared = _names(PYPROJECT["dependencies"]).union(*(_names(extras[name]) for name in chosen))
     distributions = _distributions()
     undeclared = {}

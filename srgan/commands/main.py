@@ -15,7 +15,23 @@ import typer
 from typer.main import get_command
 
 from srgan import __version__
-from srgan.commands import data, degrade, metrics, models, params, profile, publish, release, serve, speedrun, stages, study, tune, upscale
+from srgan.commands import (
+    data,
+    degrade,
+    metrics,
+    models,
+    monitor,
+    params,
+    profile,
+    publish,
+    release,
+    serve,
+    speedrun,
+    stages,
+    study,
+    tune,
+    upscale,
+)
 from srgan.distributed import launch
 from srgan.distributed.signals import Interrupted
 from srgan.utils import files, machine
@@ -104,6 +120,7 @@ def app() -> typer.Typer:
     made.add_typer(models.starters, name="models")
     made.add_typer(models.app)
     made.add_typer(upscale.app)
+    made.add_typer(monitor.app)
     made.add_typer(serve.app)
     made.add_typer(degrade.app)
     made.add_typer(metrics.app)

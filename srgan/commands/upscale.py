@@ -28,6 +28,8 @@ Examples:
   srgan upscale - -o - < photo.jpg > big.png
   srgan upscale clip.mp4 -o big.mp4
   srgan upscale funny.gif -o big.webp
+  srgan upscale scene.tif                  # scene_x4.tif with its georeference (srgan[geotiff])
+  srgan upscale slice.dcm                  # slice_x4.dcm, not for diagnosis (srgan[dicom])
 """
 
 app = typer.Typer()
@@ -108,6 +110,7 @@ def upscale(
     """Upscale images and clips with a starter or an exported model."""
     from srgan.images.write import Options
     from srgan.inference import batch
+    from srgan.inference.scientific import suffix_of
     from srgan.inference.upscaler import Upscaler
     from srgan.starters import catalogue
     from srgan.tasks import task_of
@@ -130,7 +133,7 @@ def upscale(
             upscale_clip(upscaler, Path(inputs[0]), Path(output), VideoOptions(outscale, codec, crf, quality, lossless, not no_provenance))
             return
         if one:
-            output = output or str(batch.beside(upscaler, Path(inputs[0]), ending or ".png", outscale, overwrite))
+            output = output or str(batch.beside(upscaler, Path(inputs[0]), ending or suffix_of(Path(inputs[0])), outscale, overwrite))
             batch.run_one(upscaler, inputs[0], output, settings, ending or ".png", hints)
             return
         failures = batch.run(upscaler, jobs, settings, overwrite)

@@ -7,7 +7,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from srgan.config.base import Section, option, refuse, section
-from srgan.config.recipe import Recipe
+from srgan.config.recipe import Recipe, removes_colour, steps_of
 from srgan.utils.addresses import without_secrets
 
 
@@ -151,6 +151,7 @@ class Prepare(Section):
     reduced: tuple[Annotated[int, Field(ge=2, le=8)], ...] = option(
         (), "factors of reduced copies of the training images, such as [2, 3], whose patches have denser detail. Empty makes none"
     )
+    channels: Literal[1, 3] = option(3, "channels of the training images and of the network: 3 for RGB or 1 for their luma (gray)")
     validation: float = option(0.1, "share of the training images for validation", gt=0, lt=1)
     test: float = option(0.0, "share of the training images for testing in addition to data.test", ge=0, lt=1)
     seed: int = option(0, "seed of the split", ge=0)
@@ -163,4 +164,6 @@ class Prepare(Section):
             refuse("test", "leaves no image to train on, together with prepare.validation")
         if len(set(self.reduced)) < len(self.reduced):
             refuse("reduced", "names a factor twice")
+        if self.channels == 1 and removes_colour(step.model_dump() for step in steps_of(self.recipe)):
+            refuse("channels", "1 leaves no color to learn, but prepare.recipe trains a network that adds colors")
         return self

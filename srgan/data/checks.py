@@ -12,6 +12,7 @@ from scipy import fft
 
 from srgan.config.data import Checks
 from srgan.data import estimate, near_duplicates
+from srgan.images.read import read_rgb
 from srgan.utils.errors import SrganError
 from srgan.utils.progress import Progress
 from srgan.utils.workers import Lost, Workers
@@ -118,7 +119,7 @@ def _measure(task: _Task) -> _Measured:
     """Measure one image, in a worker process."""
     checks = task.checks
     try:
-        pixels = estimate.read_pixels(task.source)
+        pixels = read_rgb(task.source)
     except SrganError:
         return _Measured()
     side = min(pixels.shape[:2])

@@ -17,7 +17,7 @@ from scipy import fft, ndimage, special
 from srgan.data.left_out import LeftOut
 from srgan.data.walk import images_below
 from srgan.degradations.jpeg import BLOCK, TABLES
-from srgan.images.read import SUFFIXES, as_rgb, read_image
+from srgan.images.read import SUFFIXES, read_rgb
 from srgan.utils.errors import SrganError
 from srgan.utils.machine import processes
 from srgan.utils.progress import Progress
@@ -66,9 +66,18 @@ def measure(path: Path) -> Findings:
     luma, stated, subsampling = _read(path)
     if min(luma.shape) < MIN_SIDE:
         raise SrganError(f"{path}: has {luma.shape[1]}x{luma.shape[0]} pixels, and an estimate needs {MIN_SIDE} a side. Remove the file")
-    # A multiple of the blocks, so that the blocks of a JPEG file stay whole.
-    top, left = (max(side - SIDE, 0) // 2 // BLOCK * BLOCK for side in luma.shape)
-    luma = luma[top : top + SIDE, left : left + SIDE]
+    return measure_pixels(luma, stated, subsampling)
+
+
+def measure_pixels(luma: np.ndarray, stated: int | None = None, subsampling: str = "") -> Findings:
+    """Measure the degradations of an image in memory.
+
+    Args:
+        luma: `(H, W)`, at least 32 pixels a side, in levels of 255. See `LUMA`.
+        stated: JPEG quality that the file states.
+        subsampling: that the file states.
+    """
+    luma = _middle(luma)
     coefficients = _cosines(luma)
     quality = stated
     if not stated:
@@ -86,14 +95,16 @@ def jpeg_quality(path: Path) -> int | None:
         SrganError: the file cannot be read.
     """
     luma, stated, _ = _read(path)
+    luma = _middle(luma)
     top, left = _corner(luma)
     found = [stated, *(_quality(_cosines(part)) for part in (luma, luma[top:, left:]))]
     return min((quality for quality in found if quality), default=None)
 
 
-def read_pixels(path: Path) -> np.ndarray:
-    """Return an image as `(H, W, 3)` uint8."""
-    return as_rgb(read_image(path))
+def _middle(luma: np.ndarray) -> np.ndarray:
+    """Return at most `SIDE` pixels a side. They begin at a multiple of the blocks, so that the blocks of a JPEG file stay whole."""
+    top, left = (max(side - SIDE, 0) // 2 // BLOCK * BLOCK for side in luma.shape)
+    return luma[top : top + SIDE, left : left + SIDE]
 
 
 def luma_of(pixels: np.ndarray) -> np.ndarray:
@@ -103,7 +114,7 @@ def luma_of(pixels: np.ndarray) -> np.ndarray:
 
 def _read(path: Path) -> tuple[np.ndarray, int | None, str]:
     """Return the luma, and the quality and subsampling that a JPEG file states."""
-    pixels = read_pixels(path)
+    pixels = read_rgb(path)
     try:
         with Image.open(path) as file:
             if not isinstance(file, JpegImagePlugin.JpegImageFile) or 0 not in file.quantization:

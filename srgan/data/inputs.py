@@ -15,7 +15,7 @@ from srgan.config.recipe import steps_from_json
 from srgan.data.registration import correct, measure
 from srgan.degradations import bicubic
 from srgan.degradations.recipe import Recipe, describe_plan
-from srgan.images.read import as_rgb, read_image
+from srgan.images.read import as_grey, as_rgb, read_image
 from srgan.utils.errors import SrganError
 from srgan.utils.files import digest
 
@@ -101,6 +101,7 @@ def read_pair(source: Path, image: np.ndarray, options: Prepare) -> OwnPair:
         SrganError: the LR image cannot be read or has another size.
     """
     hr_image, lr_image = bicubic.modcrop(image, options.scale), _read_lr(source, image, options.scale)
+    lr_image = as_grey(lr_image) if options.channels == 1 and image.ndim == 2 else lr_image
     found = measure(hr_image, lr_image, options.scale)
     record = found.record()
     if options.align != "none":
@@ -127,11 +128,12 @@ def make_input(made: Input, image: np.ndarray, pixels: str, options: Prepare) ->
         return bicubic.bicubic_downscale(hr_image, options.scale, options.kernel), {}
     torch.set_num_threads(1)  # the processes run in parallel, and a fork cannot use the threads of its parent
     lr_image, plan = made.recipe.degrade(as_rgb(hr_image), options.scale, (options.seed, int(pixels, 16), made.variant))
-    return lr_image, {"drawn": describe_plan(plan)}
+    gray = options.channels == 1 and image.ndim == 2
+    return as_grey(lr_image) if gray else lr_image, {"drawn": describe_plan(plan)}
 
 
 def reduced_copies(image: np.ndarray, options: Prepare) -> dict[int, np.ndarray]:
-    """Return the reduced copies of a training image, `(H, W, 3)` uint8, by their factors. Copies without room for a patch are not made.
+    """Return the reduced copies of a training image, `(H, W[, 3])` uint8, by their factors. Copies without room for a patch are not made.
 
     Real-ESRGAN (Wang et al. 2021) trains on such copies, too: small images have denser detail than large photographs.
     """

@@ -7,6 +7,7 @@ Layout, readable without this module:
 - ``train.json``: `version`, `scale`, `images` and `sha256`. Each image has `name`, `offset` (byte of its first HR pixel), `height` and
   `width` (HR), and `sha256` of its HR and LR pixels. The `sha256` of the store is the SHA-256 of the images' digests (64 hexadecimal
   digits each) in their order. Several processes can therefore compute it image by image.
+- A store of gray images has the key `channels` with the value 1, and one number a pixel in place of three.
 
 Version 2 is the bicubic store with one LR image for each HR image. Version 3 is that of other recipes. Its index has two more keys:
 `variants`, the number of LR images for each HR image, and `recipe` with `name`, `steps` and `digest`. The training makes the LR patches
@@ -40,7 +41,7 @@ class Packed(NamedTuple):
 
 
 def pack(path: Path, hr_image: np.ndarray, *lr_images: np.ndarray) -> Packed:
-    """Write an image in the store's layout: `(H, W, 3)` and its variants `(H / scale, W / scale, 3)`, uint8."""
+    """Write an image in the store's layout: `(H, W, channels)` and its variants `(H / scale, W / scale, channels)`, uint8."""
     checksum = hashlib.sha256()
     with path.open("wb") as file:
         for pixels in (hr_image, *lr_images):
@@ -58,10 +59,11 @@ class StoreWriter:
         scale: HR size / LR size.
         recipe: makes the LR images.
         variants: LR images for each HR image. 0 means that the training makes them.
+        channels: of all images, 3 or 1.
     """
 
-    def __init__(self, folder: str | Path, scale: int, recipe: Recipe = BICUBIC, variants: int = 1) -> None:
-        self.folder, self.scale, self.recipe, self.variants = Path(folder), scale, recipe, variants
+    def __init__(self, folder: str | Path, scale: int, recipe: Recipe = BICUBIC, variants: int = 1, channels: int = 3) -> None:
+        self.folder, self.scale, self.recipe, self.variants, self.channels = Path(folder), scale, recipe, variants, channels
         self.images: list[dict[str, int | str]] = []
 
     def __enter__(self) -> "StoreWriter":
@@ -71,7 +73,7 @@ class StoreWriter:
     def add(self, name: str, packed: Packed) -> None:
         """Append a file of `pack`, and delete it."""
         path, height, width, checksum = packed
-        size = 3 * (height * width + self.variants * (height // self.scale) * (width // self.scale))
+        size = self.channels * (height * width + self.variants * (height // self.scale) * (width // self.scale))
         if height % self.scale or width % self.scale or path.stat().st_size != size:
             raise ValueError(f"{name}: {path} does not hold HR {height}x{width} and {self.variants} LR at x{self.scale}")
         self.images.append({"name": name, "offset": self.file.tell(), "height": height, "width": width, "sha256": checksum})
@@ -87,6 +89,7 @@ class StoreWriter:
             if not recipe.is_bicubic:
                 digests += recipe.digest
                 index |= {"version": 3, "variants": self.variants, "recipe": recipe.describe()}
+            index |= {"channels": self.channels} if self.channels != 3 else {}
             index |= {"sha256": hashlib.sha256(digests.encode()).hexdigest(), "images": self.images}
             write_json(self.folder / INDEX, index)
 
@@ -98,10 +101,11 @@ class Store:
         scale: HR size / LR size.
         recipe: makes the LR images.
         variants: LR images for each HR image. 0 means that the training makes them.
+        channels: of the images, 3 or 1.
         sha256: digest of the images and of the recipe.
         names: of the images.
-        hr: views of the HR images in the mapped file, `(H, W, 3)` uint8.
-        lr_variants: views of the LR images, `(variants, H / scale, W / scale, 3)` uint8.
+        hr: views of the HR images in the mapped file, `(H, W, channels)` uint8.
+        lr_variants: views of the LR images, `(variants, H / scale, W / scale, channels)` uint8.
 
     Raises:
         SrganError: the store is missing, damaged or of another version.
@@ -116,6 +120,7 @@ class Store:
             raise SrganError(f"{folder / INDEX}: store version {version}, this program reads {known}. Run: dvc repro -sf prepare")
         self.scale: int = index["scale"]
         self.variants: int = index.get("variants", 1)
+        self.channels: int = index.get("channels", 3)
         self.recipe = Recipe.from_description(index["recipe"], str(folder / INDEX)) if version == 3 else BICUBIC
         self.sha256: str = index["sha256"]
         self.names: list[str] = [image["name"] for image in index["images"]]
@@ -133,14 +138,14 @@ class Store:
 
     @property
     def lr(self) -> list[np.ndarray]:
-        """Return the first LR variant of each image, `(H / scale, W / scale, 3)`. Empty if the training makes the LR patches."""
+        """Return the first LR variant of each image, `(H / scale, W / scale, channels)`. Empty if the training makes the LR patches."""
         return [variants[0] for variants in self.lr_variants if len(variants)]
 
     def _views(self, offset: int, count: int, height: int, width: int) -> np.ndarray:
-        size = count * height * width * 3
+        size = count * height * width * self.channels
         if offset + size > self.pixels.size:
             raise SrganError(f"{self.path}: shorter than its index requires. Make it again with: dvc repro -sf prepare")
-        return self.pixels[offset : offset + size].reshape(count, height, width, 3)
+        return self.pixels[offset : offset + size].reshape(count, height, width, self.channels)
 
     def verify(self) -> None:
         """Compare the pixels of every image with its digest, at 0.5 to 2 GB per second.

@@ -16,6 +16,7 @@ import numpy as np
 
 from srgan.config.data import Prepare
 from srgan.data import checks, near_duplicates
+from srgan.data.digests import digest_of_tests, digest_of_training
 from srgan.data.inputs import Input, Record, digest_of_pixels, make_input, read_pair, reason, recipes_of_test_sets, reduced_copies, variants
 from srgan.data.layouts import lr_of, other_scales
 from srgan.data.manifest import FILE, Part
@@ -25,9 +26,9 @@ from srgan.data.split import split
 from srgan.degradations.bicubic import modcrop
 from srgan.degradations.recipe import Recipe
 from srgan.images.png import encode_png
-from srgan.images.read import as_rgb, read_image
+from srgan.images.read import as_grey, as_rgb, read_image
 from srgan.utils.errors import SrganError
-from srgan.utils.files import atomic_folder, digest, read_json, require, write_json
+from srgan.utils.files import atomic_folder, read_json, require, write_json
 from srgan.utils.progress import Progress
 from srgan.utils.workers import Lost, Workers
 
@@ -80,6 +81,8 @@ def _prepare_one(task: _Task) -> _Done:
         return _Done(task, bad=reason(error, task.source))
     if not task.reference:
         return _prepare_input(task, image)
+    if task.options.channels == 1 and task.part != "test":  # test images keep their colours, whose luma the network upscales
+        image = as_grey(image)
     hr_image = modcrop(image, task.options.scale)
     if min(hr_image.shape[:2]) < MIN_SIDE:
         return _Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {MIN_SIDE}x{MIN_SIDE}")
@@ -96,7 +99,7 @@ def _prepare_one(task: _Task) -> _Done:
         return _Done(task, bad=str(error))
     size = (hr_image.shape[0], hr_image.shape[1])
     if task.part == "train":
-        packed = {1: pack(task.files[0], as_rgb(hr_image), *(as_rgb(lr_image) for lr_image, _ in made))}
+        packed = {1: _pack(task, 1, hr_image, [lr_image for lr_image, _ in made])}
         return _Done(
             task, pixels=pixels, size=size, packed=packed | _pack_reduced(task, image, pixels), records=[own.record] if own else []
         )
@@ -109,10 +112,15 @@ def _prepare_one(task: _Task) -> _Done:
 
 def _pack_reduced(task: _Task, image: np.ndarray, pixels: str) -> dict[int, Packed]:
     packed = {}
-    for factor, copy in reduced_copies(as_rgb(image), task.options).items():
-        path = task.files[1 + task.options.reduced.index(factor)]
-        packed[factor] = pack(path, copy, *(make_input(one, copy, pixels, task.options)[0] for one in task.inputs))
+    for factor, copy in reduced_copies(image, task.options).items():
+        packed[factor] = _pack(task, factor, copy, [make_input(one, copy, pixels, task.options)[0] for one in task.inputs])
     return packed
+
+
+def _pack(task: _Task, factor: int, hr_image: np.ndarray, lr_images: list[np.ndarray]) -> Packed:
+    """Write a training image, or a reduced copy of it, with the channels of the store."""
+    path = task.files[(1, *task.options.reduced).index(factor)]
+    return pack(path, *(image[..., None] if task.options.channels == 1 else as_rgb(image) for image in (hr_image, *lr_images)))
 
 
 def _prepare_input(task: _Task, image: np.ndarray) -> _Done:
@@ -293,7 +301,7 @@ class _Preparation:
 
     def _pack(self, training: Iterator[_Done], results: dict[int, _Done], parts: dict[str, Part]) -> None:
         seen: dict[str, str] = {}
-        with StoreWriter(self.folder, self.options.scale, self.recipe, self.variants) as store:
+        with StoreWriter(self.folder, self.options.scale, self.recipe, self.variants, self.options.channels) as store:
             for done in training:
                 label = _label(done)
                 if done.matches:
@@ -352,22 +360,7 @@ class _Preparation:
                 raise NotPrepared(message, left_out)
         given = {record["path"]: [lr_image["sha256"]] for record, lr_image in zip(self.sources, self.lr_images, strict=True) if lr_image}
         recipes = {name: made for inputs in self.test_inputs.values() for name, made in inputs if made}  # of the test sets that have one
-        learned_from = sorted(image["source_sha256"] for image in images if image["part"] == "train")
-        learned_from += sorted(given[image["source"]][0] for image in images if image["part"] == "train" and image["source"] in given)
-        corrected = {image["source"]: found for image in images if "corrected" in (found := image.get("registration", {}))}
-        learned_from += sorted(each for image in images if image["part"] == "train" for each in _corrected(image, corrected))
-        scored = sorted(
-            [image["set"], image["name"], image["source_sha256"]]
-            + ([_rule(recipes[image["set"]], options)] if image["set"] in recipes else given.get(image["source"], []))
-            + ([] if image.get("reference", True) else ["no original"])
-            + _corrected(image, corrected)
-            for image in images
-            if image["part"] == "test"
-        )
         recipe = self.recipe
-        learned_by = (
-            options.kernel if recipe.is_bicubic else [recipe.digest, options.seed, self.variants] if self.variants else recipe.digest
-        )
         return (
             {
                 "scale": options.scale,
@@ -375,25 +368,15 @@ class _Preparation:
                 "seed": options.seed,
                 "validation": options.validation,
                 "test": options.test,
-                "train_sha256": digest([[options.scale, learned_by, *options.reduced], learned_from]),  # identifies the training data
-                "test_sha256": digest([[options.scale, _rule(recipe, options)], scored]),  # identifies the test data
+                "train_sha256": digest_of_training(images, given, recipe, self.variants, options),
+                "test_sha256": digest_of_tests(images, given, recipe, recipes, options),
             }
+            | ({"channels": 1} if options.channels == 1 else {})
             | ({} if recipe.is_bicubic else {"recipe": recipe.describe()})
             | ({"test_recipes": {name: made.describe() for name, made in recipes.items()}} if recipes else {})
             | {"images": images}
             | left_out
         )
-
-
-def _rule(recipe: Recipe, options: Prepare) -> Any:
-    """Return how a recipe makes images ahead, for digests."""
-    return options.kernel if recipe.is_bicubic else [recipe.digest, options.seed]
-
-
-def _corrected(image: Record, corrected: dict[str, Record]) -> list[str]:
-    """Return the digest of a corrected pair. A recipe of the same test set has its HR image, which a correction of the position cuts."""
-    found = corrected.get(image["source"], {"corrected": []})
-    return [found["sha256"]] if "position" in found["corrected"] or (image["own_lr"] and found["corrected"]) else []
 
 
 def _label(done: _Done) -> str:

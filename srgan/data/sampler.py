@@ -13,6 +13,7 @@ import torch
 from srgan.config.stepwise import at_step, by_step
 from srgan.data.packed_store import Store
 from srgan.data.rectangles import draw_rectangles, inside
+from srgan.degradations.colours import luma
 from srgan.utils.errors import SrganError
 
 # Streams of random numbers of a step. The positions have none and the recipe has 2.
@@ -90,7 +91,7 @@ class PatchSampler:
         return tuple(values[self._share] for values in positions)  # type: ignore[return-value]
 
     def __call__(self, step: int) -> tuple[np.ndarray, ...]:
-        """Return the batch of a step, uint8: HR `(N, patch, patch, 3)` and LR `(N, patch / scale, patch / scale, 3)`.
+        """Return the batch of a step, uint8: HR `(N, patch, patch, channels)` and LR `(N, patch / scale, patch / scale, channels)`.
 
         There is no LR if the store has none. `degrade` then makes it.
         """
@@ -108,8 +109,7 @@ class PatchSampler:
     def _cut(self, positions: tuple[np.ndarray, ...], hr_side: int) -> tuple[np.ndarray, ...]:
         """Return the HR and LR patches at these positions."""
         scale, lr_side, count = self.store.scale, hr_side // self.store.scale, len(positions[0])
-        hr_batch = np.empty((count, hr_side, hr_side, 3), np.uint8)
-        lr_batch = np.empty((count, lr_side, lr_side, 3), np.uint8)
+        hr_batch, lr_batch = (np.empty((count, side, side, self.store.channels), np.uint8) for side in (hr_side, lr_side))
         for n, (image, top, left, symmetry, variant) in enumerate(zip(*(values.tolist() for values in positions), strict=True)):
             if self.store.variants:
                 lr_image = self.store.lr_variants[image][variant]
@@ -122,16 +122,20 @@ class PatchSampler:
         """Make the LR patches of a step by the recipe of the store.
 
         Args:
-            hr_patches: `(N, 3, patch, patch)` float32 in 0..1, on any device.
+            hr_patches: `(N, channels, patch, patch)` float32 in 0..1, on any device.
             step: of the training.
 
         Returns:
-            `(N, 3, patch / scale, patch / scale)` float32 in 0..1, rounded to 8 bits.
+            `(N, channels, patch / scale, patch / scale)` float32 in 0..1, rounded to 8 bits.
         """
-        return self.store.recipe.degrade_patches(hr_patches, self.store.scale, self.seed, step, self.rank, self.processes)
+        shared = self.store.scale, self.seed, step, self.rank, self.processes
+        if self.store.channels == 3:
+            return self.store.recipe.degrade_patches(hr_patches, *shared)
+        lr_patches = self.store.recipe.degrade_patches(hr_patches.expand(-1, 3, -1, -1), *shared)  # steps may change colours
+        return luma(lr_patches).mul(255).round_().div_(255)
 
     def lr_patches(self, step: int) -> np.ndarray:
-        """Return the LR patches of a step alone, `(N, patch / scale, patch / scale, 3)` uint8."""
+        """Return the LR patches of a step alone, `(N, patch / scale, patch / scale, channels)` uint8."""
         hr_batch, *lr_batch = self(step)
         if lr_batch:
             return lr_batch[0]
@@ -139,8 +143,8 @@ class PatchSampler:
         return degraded.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
     def color_gains(self, step: int, jitter: float) -> np.ndarray:
-        """Return a factor for each patch and channel of a step, `(N, 3)` float32 in `1 - jitter` to 1."""
-        return 1 - jitter * self._random(step, COLORS).random((self._all, 3), dtype=np.float32)[self._share]
+        """Return a factor for each patch and channel of a step, `(N, channels)` float32 in `1 - jitter` to 1."""
+        return 1 - jitter * self._random(step, COLORS).random((self._all, self.store.channels), dtype=np.float32)[self._share]
 
     def uniforms(self, step: int, count: int) -> np.ndarray:
         """Return numbers for the augmentation of each patch of a step, `(N, count)` float32, at least 0 and below 1."""
@@ -155,7 +159,7 @@ class PatchSampler:
         return np.random.default_rng((self.seed, step, stream))
 
     def finish(self, images: list[torch.Tensor], step: int, jitter: float, cutblur: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the HR and LR images that a network sees in a step, `(N, 3, H, W)` float32 in 0..1.
+        """Return the HR and LR images that a network sees in a step, `(N, channels, H, W)` float32 in 0..1.
 
         Args:
             images: HR and LR patches of the step, or HR patches alone, float32 in 0..1.
@@ -234,23 +238,26 @@ class GpuPatchSampler:
     def _patches(self, drawn: tuple[np.ndarray, ...], side: int) -> tuple[torch.Tensor, ...]:
         """Return the HR and LR patches at these positions."""
         image, top, left, symmetry, variant = drawn
-        scale = self.patches.store.scale
-        found = [(side, _strides(self.starts[0][image], self.widths[0][image], top * scale, left * scale, symmetry, side))]
+        scale, channels = self.patches.store.scale, self.patches.store.channels
+        place = top * scale, left * scale, symmetry, side, channels
+        found = [(side, _strides(self.starts[0][image], self.widths[0][image], *place))]
         if self.patches.store.variants:
             starts = self.starts[1][image] + variant * self.lr_sizes[image]
-            found.append((side // scale, _strides(starts, self.widths[1][image], top, left, symmetry, side // scale)))
+            found.append((side // scale, _strides(starts, self.widths[1][image], top, left, symmetry, side // scale, channels)))
         strides = torch.from_numpy(np.stack([each for _, each in found])).to(self.device, non_blocking=True)
         return tuple(self._cut(each, side) for each, (side, _) in zip(strides, found, strict=True))
 
     def _cut(self, strides: torch.Tensor, side: int) -> torch.Tensor:
-        """Cut patches in one gather, `(N, side, side, 3)`. `strides` is the result of `_strides`."""
+        """Cut patches in one gather, `(N, side, side, channels)`. `strides` is the result of `_strides`."""
         first, down, right = strides
         line = torch.arange(side, device=self.device)
         index = torch.addcmul(torch.addcmul(first, down, line[:, None, None]), right, line[:, None])
-        return self.pixels[index + torch.arange(3, device=self.device)]
+        return self.pixels[index + torch.arange(self.patches.store.channels, device=self.device)]
 
 
-def _strides(starts: np.ndarray, widths: np.ndarray, top: np.ndarray, left: np.ndarray, symmetry: np.ndarray, side: int) -> np.ndarray:
+def _strides(
+    starts: np.ndarray, widths: np.ndarray, top: np.ndarray, left: np.ndarray, symmetry: np.ndarray, side: int, channels: int
+) -> np.ndarray:
     """Return where patches are in the bytes of a store, in one of eight symmetries, numbered 0..7.
 
     Args:
@@ -260,11 +267,12 @@ def _strides(starts: np.ndarray, widths: np.ndarray, top: np.ndarray, left: np.n
         left: first column.
         symmetry: of each patch.
         side: of the patches.
+        channels: bytes of a pixel.
 
     Returns:
         The byte of the first pixel, and the bytes to the next pixel below it and to its right, `(3, N, 1, 1, 1)`.
     """
-    down, right = 3 * widths, np.full_like(widths, 3)
+    down, right = channels * widths, np.full_like(widths, channels)
     first = starts + top * down + left * right
     steps = []
     for bit, step in ((1, down), (2, right)):

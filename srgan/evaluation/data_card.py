@@ -192,7 +192,8 @@ class _Thumbnails:
     def _read(self, image: dict[str, Any], kind: Literal["hr", "lr"]) -> np.ndarray:
         if image["part"] == "train":
             number = self.number[_label(image)]
-            return self.store.hr[number] if kind == "hr" else self.store.lr_variants[number][0]
+            found = self.store.hr[number] if kind == "hr" else self.store.lr_variants[number][0]
+            return np.broadcast_to(found, (*found.shape[:2], 3))
         folder = image.get("original", image["set"]) if kind == "hr" else image["set"]
         return read_rgb(self.prepared / image["part"] / folder / kind / f"{image['name']}.png")
 

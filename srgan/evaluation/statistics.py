@@ -70,15 +70,20 @@ def _differences(values: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Any
     return found
 
 
-def intervals(values: pd.DataFrame) -> dict[str, tuple[float, float | None, float | None]]:
-    """Return mean and 95 % interval of each column without missing or infinite values."""
+def intervals(values: pd.DataFrame, level: float = 0.95) -> dict[str, tuple[float, float | None, float | None]]:
+    """Return mean and interval of each column without missing or infinite values.
+
+    Args:
+        values: of images, a row each.
+        level: probability that the interval contains the mean.
+    """
     whole = values.loc[:, np.isfinite(values).all()]
     means = {str(name): round(float(value), 5) for name, value in whole.mean().items()}
     if len(whole) < 2:
         return {name: (mean, None, None) for name, mean in means.items()}
     drawn = np.random.default_rng(0).integers(len(whole), size=(BOOTSTRAP_SAMPLES, len(whole)))
     resampled = [column[drawn].mean(axis=1) for column in whole.to_numpy().T]
-    bounds = np.percentile(resampled, (2.5, 97.5), axis=1).T.round(5).tolist()
+    bounds = np.percentile(resampled, (50 - 50 * level, 50 + 50 * level), axis=1).T.round(5).tolist()
     return {name: (mean, low, high) for (name, mean), (low, high) in zip(means.items(), bounds, strict=True)}
 
 

@@ -37,7 +37,7 @@ def export_ncnn(path: Path, model: Generator, half: bool = False) -> float:
 
     Args:
         path: the new ``.param`` file. The ``.bin`` file has the same name otherwise.
-        model: generator, `(N, 3, H, W)` in 0..1 to `(N, 3, scale * H, scale * W)`.
+        model: generator, `(N, channels, H, W)` in 0..1 to `(N, channels, scale * H, scale * W)`.
         half: store the weights in float16.
 
     Returns:
@@ -78,7 +78,7 @@ def check_parity(param: Path, weights: Path, model: Generator) -> float:
     net = open_net(param, weights)
     generator, worst = torch.Generator().manual_seed(0), 0.0
     for size in PROBE_SIZES:
-        image = torch.rand(1, 3, *size, generator=generator)
+        image = torch.rand(1, model.channels, *size, generator=generator)
         with torch.inference_mode():
             expected = model(image)[0].numpy()
         actual = run_net(net, image[0].numpy())
@@ -104,7 +104,7 @@ def open_net(param: Path, weights: Path, threads: int = 1) -> Any:
 
 
 def run_net(net: Any, image: np.ndarray) -> np.ndarray:
-    """Return the result of a net of `open_net`: `(3, H, W)` float32 in 0..1 to `(3, scale * H, scale * W)`, not clamped.
+    """Return the result of a net of `open_net`: `(channels, H, W)` float32 in 0..1 to `(channels, scale * H, scale * W)`, not clamped.
 
     Raises:
         SrganError: ncnn fails.
@@ -133,8 +133,9 @@ def _convert(program: str, folder: Path, model: Generator, half: bool) -> list[s
     """Let pnnx write ``model.ncnn.param`` and ``model.ncnn.bin`` into a folder, and return the lines of the layers."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch deprecates TorchScript, which pnnx reads
-        torch.jit.trace(model, torch.rand(1, 3, *_TRACED), check_trace=False).save(str(folder / "model.pt"))
-    shapes = [f"{name}=[1,3,{height},{width}]f32" for name, (height, width) in (("inputshape", _TRACED), ("inputshape2", _ALSO))]
+        torch.jit.trace(model, torch.rand(1, model.channels, *_TRACED), check_trace=False).save(str(folder / "model.pt"))
+    sizes = (("inputshape", _TRACED), ("inputshape2", _ALSO))
+    shapes = [f"{name}=[1,{model.channels},{height},{width}]f32" for name, (height, width) in sizes]
     done = subprocess.run([program, "model.pt", *shapes, f"fp16={int(half)}"], cwd=folder, capture_output=True, text=True, check=False)
     param = folder / "model.ncnn.param"
     if done.returncode or not param.is_file():

@@ -12,7 +12,6 @@ import onnx
 import onnxruntime
 import onnxscript.optimizer
 import torch
-from torch import nn
 
 from srgan import __version__
 from srgan.config.project import Project
@@ -53,7 +52,7 @@ def export_onnx(path: Path, model: Generator, metadata: dict[str, str], optimize
 
     Args:
         path: the new file.
-        model: generator, `(N, 3, H, W)` in 0..1 to `(N, 3, scale * H, scale * W)`.
+        model: generator, `(N, channels, H, W)` in 0..1 to `(N, channels, scale * H, scale * W)`.
         metadata: `sr.*` entries, in addition to `srgan.inference.weights.contract_metadata`.
         optimize_graph: False keeps the graph of the network as it is. It is slower, for comparison.
 
@@ -112,7 +111,7 @@ def memory_per_pixel(proto: onnx.ModelProto) -> int:
         graph = onnx.shape_inference.infer_shapes(onnxscript.optimizer.optimize(proto), strict_mode=True, data_prop=True).graph
         sizes = _sizes(graph)
     last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
-    held, most = 3 * side**2, 0
+    held, most = proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value * side**2, 0
     for index, node in enumerate(graph.node):
         held += sum(sizes.get(name, 0) for name in node.output)
         most = max(most, held)
@@ -123,7 +122,8 @@ def memory_per_pixel(proto: onnx.ModelProto) -> int:
 def _of_size(proto: onnx.ModelProto, side: int) -> onnx.ModelProto:
     """Return a copy for images of one size, without other sizes."""
     proto = onnx.ModelProto.FromString(proto.SerializeToString())
-    for axis, size in zip(proto.graph.input[0].type.tensor_type.shape.dim, (1, 3, side, side), strict=True):
+    axes = proto.graph.input[0].type.tensor_type.shape.dim
+    for axis, size in zip(axes, (1, axes[1].dim_value, side, side), strict=True):
         axis.dim_value = size
     del proto.graph.value_info[:]
     for axis in proto.graph.output[0].type.tensor_type.shape.dim:
@@ -138,19 +138,19 @@ def _sizes(graph: onnx.GraphProto) -> dict[str, int]:
     }
 
 
-def check_parity(path: Path, model: nn.Module) -> dict[str, float]:
+def check_parity(path: Path, model: Generator) -> dict[str, float]:
     """Return the largest absolute difference between the file in ONNX Runtime (CPU) and torch, for each of `PROBE_SHAPES`."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     differences = {}
     for batch, height, width in PROBE_SHAPES:
-        image = torch.rand(batch, 3, height, width, generator=generator)
+        image = torch.rand(batch, model.channels, height, width, generator=generator)
         with torch.inference_mode():
             expected = model(image).numpy()
         (actual,) = session.run(["output"], {"input": image.numpy()})
         if actual.shape != expected.shape:
             raise SrganError(f"export: ONNX Runtime returns {actual.shape} for {tuple(image.shape)}, torch {expected.shape}")
-        differences[f"{batch}x3x{height}x{width}"] = float(np.abs(actual - expected).max())
+        differences[f"{batch}x{model.channels}x{height}x{width}"] = float(np.abs(actual - expected).max())
     worst = max(differences.values())
     if not worst < TOLERANCE:
         raise SrganError(f"export: ONNX Runtime differs from torch by {worst:.2g}. At most {TOLERANCE:g} is allowed. No file was written")
@@ -179,7 +179,7 @@ def _to_proto(model: Generator, optimize_graph: bool) -> onnx.ModelProto:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
-            (torch.zeros(2, 3, 17, 31),),
+            (torch.zeros(2, model.channels, 17, 31),),
             dynamo=True,
             opset_version=OPSET,
             input_names=["input"],

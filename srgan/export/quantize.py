@@ -65,7 +65,7 @@ def write_int8(
         path: the new file.
         full: the float32 file.
         pairs: images on which the loss is measured.
-        crops: `(h, w, 3)` uint8 patches of LR training images, for calibration. All activations for all patches are held in memory.
+        crops: `(h, w, channels)` uint8 patches of LR training images, for calibration. All activations for all patches are held in memory.
         max_drop: allowed loss in dB.
         metric: PSNR that may lose it.
 
@@ -179,8 +179,8 @@ def _psnr(path: Path, pairs: list[Pair], metric: Metric) -> float:
     upscaler, found = Upscaler(path, provider="cpu"), []
     for pair in pairs:
         hr_image, lr_image = pair.read()
-        lr_image = lr_image.transpose(2, 0, 1)[None].astype(np.float32) / 255
-        sr_image = upscaler.run(lr_image)[0].transpose(1, 2, 0)
+        lr_image = lr_image[..., : upscaler.channels].transpose(2, 0, 1)[None].astype(np.float32) / 255  # grey has equal channels
+        sr_image = np.broadcast_to(upscaler.run(lr_image)[0], (3, *np.multiply(lr_image.shape[2:], upscaler.scale))).transpose(1, 2, 0)
         if not np.isfinite(sr_image).all():
             return 0.0
         rounded = from_unit_range(np.clip(sr_image, 0, 1), np.uint8)

@@ -10,7 +10,7 @@ from srgan.data.manifest import Pair
 from srgan.degradations.bicubic import bicubic_downscale
 from srgan.export.base import Source
 from srgan.images.png import write_png
-from srgan.images.read import read_rgb
+from srgan.images.read import as_grey, read_rgb
 
 MEASURED = ("astronaut.png", "chelsea.png", "coffee.png")
 CALIBRATED = ("rocket.jpg", "camera.png", "gravel.png")
@@ -18,10 +18,13 @@ _SIDE = 240  # HR pixels, a multiple of every scale
 
 
 def sample_pairs(source: Source) -> list[Pair]:
-    """Return pairs of photographs and their inputs for a network: bicubic LR images, or grey images for a colorization."""
+    """Return pairs of photographs and their inputs for a network: bicubic LR images, or grey images for a colorization.
+
+    Both are grey for a network with one channel.
+    """
     pairs = []
     for name in MEASURED:
-        hr_image = _square(name)
+        hr_image = _square(name) if source.generator.channels == 3 else as_grey(_square(name))
         pair = Pair("sample", name, source.scratch / f"hr-{name}.png", source.scratch / f"lr-{name}.png")
         for path, image in ((pair.hr, hr_image), (pair.lr, _degraded(hr_image, source))):
             if path and not path.is_file():
@@ -31,8 +34,9 @@ def sample_pairs(source: Source) -> list[Pair]:
 
 
 def sample_crops(source: Source) -> list[np.ndarray]:
-    """Return inputs for calibration, `(h, w, 3)` uint8, of other photographs than `sample_pairs`."""
-    return [_degraded(_square(name), source) for name in CALIBRATED]
+    """Return inputs for calibration, `(h, w, channels)` uint8, of other photographs than `sample_pairs`."""
+    crops = [_degraded(_square(name), source) for name in CALIBRATED]
+    return crops if source.generator.channels == 3 else [as_grey(crop)[..., None] for crop in crops]
 
 
 def _square(name: str) -> np.ndarray:

@@ -304,6 +304,11 @@ def read_rgb(path: str | Path) -> np.ndarray:
     return as_rgb(read_image(path))
 
 
+def as_grey(image: np.ndarray) -> np.ndarray:
+    """Return the luma (BT.601) of `(H, W)` or `(H, W, 3)` uint8 as `(H, W)`."""
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+
+
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """Return `(H, W)` or `(H, W, 3)` uint8 as `(H, W, 3)`."""
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image

@@ -37,7 +37,7 @@ class LeftOut:
             log.warning("%s", text)
 
 
-def find_images(inputs: list[str], folder: Path) -> dict[Path, Path]:
+def find_images(inputs: list[str], folder: Path, suffixes: tuple[str, ...] = READABLE) -> dict[Path, Path]:
     """Return the images that a command names.
 
     A folder is searched with its subfolders. A pattern such as ``photos/**/*.jpg`` is expanded as in a shell.
@@ -45,6 +45,7 @@ def find_images(inputs: list[str], folder: Path) -> dict[Path, Path]:
     Args:
         inputs: files, folders and patterns.
         folder: of the results, which need not exist. What it holds is no input.
+        suffixes: of the files that a folder is searched for.
 
     Returns:
         Each image, with its path below the named folder or below the part of a pattern before its first ``*``.
@@ -57,11 +58,11 @@ def find_images(inputs: list[str], folder: Path) -> dict[Path, Path]:
     found: dict[Path, Path] = {}
     left_out = LeftOut()
     for name in inputs:
-        for source, inside in _searched(name, folder, left_out):
+        for source, inside in _searched(name, folder, suffixes, left_out):
             found.setdefault(source, inside)
     left_out.warn()
     if not found:
-        raise SrganError(f"{', '.join(inputs)}: no images found. The suffixes are {', '.join(READABLE)}")
+        raise SrganError(f"{', '.join(inputs)}: no images found. The suffixes are {', '.join(suffixes)}")
     check_writable(folder)
     return found
 
@@ -80,7 +81,7 @@ def check_writable(folder: Path) -> None:
         raise SrganError(f"{place}: files cannot be written there ({error.strerror}). Choose another folder") from error
 
 
-def _searched(name: str, folder: Path, left_out: LeftOut) -> Iterator[tuple[Path, Path]]:
+def _searched(name: str, folder: Path, suffixes: tuple[str, ...], left_out: LeftOut) -> Iterator[tuple[Path, Path]]:
     """Yield the images that an argument names, with their path below the named folder. Results of a former run are left out."""
     path = Path(name)
     if path.is_file():
@@ -105,9 +106,9 @@ def _searched(name: str, folder: Path, left_out: LeftOut) -> Iterator[tuple[Path
             continue
         suffix = source.suffix.lower()
         if any(part.startswith(".") for part in inside.parts):
-            if suffix in READABLE:
+            if suffix in suffixes:
                 left_out.files["hidden"].append(inside)
-        elif suffix in READABLE:
+        elif suffix in suffixes:
             yield source, inside
         else:
             left_out.files[suffix or "without suffix"].append(inside)

@@ -86,13 +86,13 @@ def open_model(path: Path, provider: str, strict: bool, threads: int) -> Engine:
     if provider in ("cuda", "tensorrt") and not missing and not works.lower().startswith(provider):
         fall_back(provider, f"ONNX Runtime chose {works}", strict)
 
-    dtype = TYPES[inputs["input"]]
+    dtype, channels = TYPES[inputs["input"]], session.get_inputs()[0].shape[1]
     run = _in_float32(lambda tensor: session.run(["output"], {"input": tensor})[0], dtype)
 
     def release() -> None:
         shrinking = onnxruntime.RunOptions()
         shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        session.run(["output"], {"input": np.zeros((1, 3, 1, 1), dtype)}, shrinking)
+        session.run(["output"], {"input": np.zeros((1, channels, 1, 1), dtype)}, shrinking)
 
     return Engine(run, works, metadata, release) if works == "CPUExecutionProvider" else Engine(run, works, metadata)
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from PIL import Image
 
 from srgan.images.read import DecodedImage, open_image
-from srgan.images.search import check_writable, find_images
+from srgan.images.search import READABLE, check_writable, find_images
 from srgan.images.suffixes import FORMATS
 from srgan.images.write import Options, format_of
 from srgan.inference.photo import upscale_file
+from srgan.inference.scientific import DICOM_SUFFIXES, kept_kind, upscale_scientific
 from srgan.inference.upscaler import Upscaler
 from srgan.tasks import task_of
 from srgan.utils.errors import SrganError
@@ -55,12 +56,12 @@ def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]
             replace an image.
     """
     folder = Path(output)
-    found = find_images(inputs, folder)
+    found = find_images(inputs, folder, (*READABLE, *DICOM_SUFFIXES))
     images = {source.resolve() for source in found}
     jobs: dict[Path, Job] = {}
     clashes: list[str] = []
     for source, inside in found.items():
-        own = inside.suffix if inside.suffix.lower() in FORMATS else ".png"
+        own = inside.suffix if inside.suffix.lower() in (*FORMATS, *DICOM_SUFFIXES) else ".png"
         target = folder / inside.with_suffix(suffix or own)
         if target in jobs:
             clashes.append(f"{source} and {jobs[target].source} would both become {target}; upscale them into two folders")
@@ -103,11 +104,14 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
     failures: list[str] = []
     todo = [job for job in jobs if overwrite or not _is_done(job)]
     task = task_of(upscaler.scale, upscaler.adds_colour)
-    with Progress(task.verb, len(jobs), "image") as progress, Workers(_decoded, processes=1) as workers:
+    with Progress(task.verb, len(jobs), "image") as progress, Workers(_decoded_job, processes=1) as workers:
         progress.add(len(jobs) - len(todo))
-        for job, answer in zip(todo, workers.map(job.source for job in todo), strict=True):
+        for job, answer in zip(todo, workers.map(todo), strict=True):
             try:
-                upscale_file(upscaler, job.source, job.target, options, decoded=_image(answer, str(job.source)))
+                if answer is None and (kind := kept_kind(job.source, job.target)):
+                    upscale_scientific(kind, upscaler, job.source, job.target, options)
+                else:
+                    upscale_file(upscaler, job.source, job.target, options, decoded=_image(answer, str(job.source)))
             except Exception as error:  # any of thousands of files may raise anything
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
@@ -126,6 +130,14 @@ def _is_done(job: Job) -> bool:
     return job.target.is_file() and job.source.exists() and job.target.stat().st_mtime >= job.source.stat().st_mtime
 
 
+def _decoded_job(job: Job) -> DecodedImage | SrganError | None:
+    """Return the result of `_decoded`, or None for a file that keeps its kind. GDAL and pydicom read it while it is upscaled."""
+    try:
+        return None if kept_kind(job.source, job.target) else _decoded(job.source)
+    except SrganError as error:
+        return error
+
+
 def _decoded(source: Path | io.BytesIO) -> DecodedImage | SrganError:
     """Decode an image in a process of its own. A decoder that crashes or hangs fails this image alone."""
     with large_images():
@@ -135,12 +147,13 @@ def _decoded(source: Path | io.BytesIO) -> DecodedImage | SrganError:
             return error
 
 
-def _image(answer: DecodedImage | SrganError | Lost, name: str) -> DecodedImage:
+def _image(answer: DecodedImage | SrganError | Lost | None, name: str) -> DecodedImage:
     """Return the result of `_decoded`, or raise its error."""
     if isinstance(answer, Lost):
         raise SrganError(f"{name}: decoding it {answer.reason}. Replace or remove the file")
     if isinstance(answer, SrganError):
         raise answer
+    assert answer is not None
     return answer
 
 
@@ -184,9 +197,14 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
         image = io.BytesIO(sys.stdin.buffer.read() if source == STREAM else Path(source).read_bytes())
         image.name = name  # type: ignore[attr-defined]
     start = time.monotonic()
-    with Workers(_decoded, processes=1) as workers:
-        (answer,) = workers.map([image])
-    decoded = _image(answer, name)
+    kind = kept_kind(Path(source), Path(output)) if output != STREAM and isinstance(image, Path) else None
+    if kind and hints:
+        raise SrganError(f"{source}: --hints fits a photograph. Leave it out")
+    decoded = None
+    if not kind:
+        with Workers(_decoded, processes=1) as workers:
+            (answer,) = workers.map([image])
+        decoded = _image(answer, name)
     with ExitStack() as stack:
         bar: Progress | None = None
 
@@ -198,7 +216,10 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
         target = Path(output)
         if output == STREAM:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory())) / f"result{suffix}"
-        width, height = upscale_file(upscaler, image, target, options, format_of(target), show, decoded, hints)
+        if kind:
+            width, height = upscale_scientific(kind, upscaler, Path(source), target, options, show)
+        else:
+            width, height = upscale_file(upscaler, image, target, options, format_of(target), show, decoded, hints)
         if output == STREAM:
             with target.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)

@@ -10,6 +10,7 @@ from srgan.utils.files import read_json_or_none
 CONTRACT = "1"  # of files and of `contract_metadata`
 EXPORT = Path("reports", "export.json")  # next to models/: digests of the pipeline's files
 TEXTS = ("sr.arch", "sr.name", "sr.precision", "sr.objective", "sr.tool_version", "sr.train_run")  # for the provenance of images
+CHANNELS = {"RGB": 3, "Y": 1}  # by `sr.color`
 MAX_TEXT_LENGTH = 200
 DEFAULT_BYTES_PER_PIXEL = 8192  # of files without `sr.memory_per_pixel`
 
@@ -23,6 +24,7 @@ class Contract:
         tile_overlap: input pixels around a pixel that its result depends on, in each direction.
         memory_per_pixel: bytes of activations for each pixel of the input.
         multiple_of: pixels to a multiple of which the model pads its input. Tiles begin at such multiples.
+        channels: of its images: 3 for RGB, or 1 for the luma alone.
         padding: the pixels that it adds: the last row and column (``edge``) or the mirrored image (``reflect``).
         adds_colour: the result of a grey image has colours.
         follows_hints: colours in the input are hints for the colours of the result.
@@ -35,6 +37,7 @@ class Contract:
     follows_hints: bool = False
     multiple_of: int = 1
     padding: Padding = "edge"
+    channels: int = 3
 
 
 def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
@@ -71,8 +74,11 @@ def read_contract(path: Path, metadata: dict[str, str]) -> Contract:
     colour = metadata.get("sr.color_out") == "RGB", metadata.get("sr.hints") == "1"
     multiple_of = number("sr.multiple_of", 1, 256) if "sr.multiple_of" in metadata else 1
     padding: Padding = "reflect" if metadata.get("sr.padding") == "reflect" else "edge"
+    if metadata.get("sr.color", "RGB") not in CHANNELS:
+        raise SrganError(f"{path}: its entry sr.color is {shortened(metadata['sr.color'])}, expected is {' or '.join(CHANNELS)}")
+    channels = CHANNELS[metadata.get("sr.color", "RGB")]
     scale, overlap = number("sr.scale", 1, 16), number("sr.tile_overlap", 0, 4096)
-    return Contract(scale, overlap, needed, *colour, multiple_of=multiple_of, padding=padding)
+    return Contract(scale, overlap, needed, *colour, multiple_of=multiple_of, padding=padding, channels=channels)
 
 
 def shortened(text: str | None) -> str:

@@ -11,6 +11,7 @@ from srgan.images.alpha import WHITE, fill_transparent, from_unit_range, upscale
 from srgan.images.hints import LUMA
 from srgan.inference import tiling
 from srgan.inference.backends import free_on_gpu, is_out_of_memory, open_model
+from srgan.inference.chroma import with_chroma
 from srgan.inference.contract import check_digest, read_contract
 from srgan.inference.signature import require_signed
 from srgan.starters import catalogue
@@ -46,6 +47,7 @@ class Upscaler:
         sha256: digest of the file.
         metadata: the `sr.*` entries of the file.
         provider: what actually runs the model, such as ``CPUExecutionProvider``.
+        channels: of the model's images: 3 for RGB, or 1 for the luma. The colours of the result are then interpolated.
         adds_colour: the model colourizes. The result of a grey image then has three channels.
         follows_hints: such a model takes colours in its input as hints.
 
@@ -80,7 +82,7 @@ class Upscaler:
         self._engine = open_model(self.path, provider, strict, threads)
         self.provider, self.metadata = self._engine.provider, self._engine.metadata
         self._contract = read_contract(self.path, self.metadata)
-        self.scale, self.halo = self._contract.scale, self._contract.tile_overlap
+        self.scale, self.halo, self.channels = self._contract.scale, self._contract.tile_overlap, self._contract.channels
         self.adds_colour, self.follows_hints = self._contract.adds_colour, self._contract.follows_hints
         if tile is not None and tile < MIN_TILE:
             raise SrganError(f"a tile of {tile} pixels is too small to blend with its neighbours. Use at least {MIN_TILE}")
@@ -155,16 +157,26 @@ class Upscaler:
         if pixels.ndim == 3 and self.adds_colour and not self.follows_hints:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)  # a tint is not what such a model was trained with
         grey = pixels.ndim == 2
-        colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB) if grey else pixels
-        tensor = np.ascontiguousarray(colours.transpose(2, 0, 1)[None], dtype=np.float32)
-        output = self._finite(np.divide(tensor, WHITE[pixels.dtype], out=tensor), number, image)[0].transpose(1, 2, 0)
-        result = np.clip(output @ LUMA if grey and not self.adds_colour else output, 0, 1)
+        if self.channels == 1:
+            result = self._from_luma(pixels, number, image)
+        else:
+            colours = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB) if grey else pixels
+            tensor = np.ascontiguousarray(colours.transpose(2, 0, 1)[None], dtype=np.float32)
+            output = self._finite(np.divide(tensor, WHITE[pixels.dtype], out=tensor), number, image)[0].transpose(1, 2, 0)
+            result = np.clip(output @ LUMA if grey and not self.adds_colour else output, 0, 1)
         # White paper stays white. Networks turn it slightly grey at the border of an image.
         white = (pixels if grey else pixels.min(axis=2)) >= WHITE[pixels.dtype]
         if white.any():
             white = cv2.erode(white.astype(np.uint8), np.ones((3, 3), np.uint8))
             result[white.repeat(self.scale, 0).repeat(self.scale, 1) > 0] = 1
         return result
+
+    def _from_luma(self, pixels: np.ndarray, number: int, image: np.ndarray) -> np.ndarray:
+        """Upscale a tile with a model for gray images. A tile with colours gets them by interpolation."""
+        colours = np.divide(pixels, WHITE[pixels.dtype], dtype=np.float32)
+        luma = np.ascontiguousarray(colours @ LUMA if pixels.ndim == 3 else colours)
+        result = np.clip(self._finite(luma[None, None], number, image)[0, 0], 0, 1)
+        return with_chroma(result, colours) if pixels.ndim == 3 else result
 
     def _finite(self, tensor: np.ndarray, number: int, image: np.ndarray) -> np.ndarray:
         """Return the output for one tile. If float16 overflows, the float32 file computes the tile.
@@ -196,7 +208,7 @@ class Upscaler:
         return next((place / name for place in (self.path.parent, self.path.parent.parent) if (place / name).is_file()), None)
 
     def run(self, tensor: np.ndarray) -> np.ndarray:
-        """Return the raw output of the model: `(N, 3, h, w)` to `(N, 3, scale * h, scale * w)`, float32, not clamped.
+        """Return the raw output of the model: `(N, channels, h, w)` to `(N, channels, scale * h, scale * w)`, float32, not clamped.
 
         If memory runs out, this call and all later ones use smaller tiles.
 
@@ -226,7 +238,7 @@ class Upscaler:
 
     def _checked(self, output: np.ndarray, tensor: np.ndarray) -> np.ndarray:
         number, _, height, width = tensor.shape
-        promised = (number, 3, self.scale * height, self.scale * width)
+        promised = (number, self.channels, self.scale * height, self.scale * width)
         if output.shape != promised or output.dtype != np.float32:
             raise ModelFailed(
                 f"{self.path}: the output for {width}x{height} pixels is {output.dtype} {output.shape}, but sr.scale = {self.scale} "

@@ -51,7 +51,7 @@ def contract_metadata(model: Generator) -> dict[str, str]:
             "sr.scale": str(model.scale),
             "sr.arch": arch,
             "sr.arch_config": json.dumps(config, sort_keys=True),
-            "sr.color": "RGB",
+            "sr.color": "RGB" if model.channels == 3 else "Y",
             "sr.range": "0-1",
             "sr.tile_overlap": str(model.receptive_field),
             "sr.precision": "fp32",
@@ -70,7 +70,7 @@ def described(path: Path, metadata: dict[str, str]) -> dict[str, str]:
 
 def memory_per_pixel(model: Generator) -> int:
     """Measure the peak memory of the activations in PyTorch, in bytes per pixel of the input."""
-    image = torch.zeros(1, 3, SIDE, SIDE)
+    image = torch.zeros(1, model.channels, SIDE, SIDE)
     with torch.inference_mode(), TensorMemory([*model.parameters(), *model.buffers(), image]) as memory:
         model(image)
     return math.ceil(memory.peak / SIDE**2)

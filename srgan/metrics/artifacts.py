@@ -15,12 +15,12 @@ _MIN_GRADIENT = 0.01  # levels per pixel, added to both gradients: the ratio of 
 
 
 def color_shift(sr_image: Tensor, hr_image: Tensor) -> Tensor:
-    """Return the largest difference between the channel means of two `(N, 3, H, W)` batches in 0..1, a scalar in 8-bit levels."""
+    """Return the largest difference between the channel means of two `(N, channels, H, W)` batches in 0..1, a scalar in 8-bit levels."""
     return (sr_image - hr_image).mean(dim=(0, 2, 3)).abs().max() * 255
 
 
 def checkerboard(image: Tensor, scale: int) -> Tensor:
-    """Return the strength of a fixed grid in `(N, 3, H, W)` images in 0..1, a scalar in 8-bit levels.
+    """Return the strength of a fixed grid in `(N, channels, H, W)` images in 0..1, a scalar in 8-bit levels.
 
     The mean of its neighbours is subtracted from each pixel. The result is averaged over all cells of `scale` x `scale` pixels. Image
     content cancels out, and a pattern that the upsampling repeats in every cell remains. The strength is the standard deviation of the

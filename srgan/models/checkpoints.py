@@ -129,7 +129,7 @@ def _fitting(network: Network, state: State, scale: int | None) -> Generator | N
     return model
 
 
-def new_generator(config: Component, scale: int, keep_luma: bool = False, start: Path | None = None) -> Generator:
+def new_generator(config: Component, scale: int, keep_luma: bool = False, start: Path | None = None, channels: int = 3) -> Generator:
     """Return the generator of a section ``model`` of ``params.yaml``, before a training.
 
     Args:
@@ -137,12 +137,13 @@ def new_generator(config: Component, scale: int, keep_luma: bool = False, start:
         scale: HR size / LR size.
         keep_luma: see `srgan.models.registry.create_generator`.
         start: file of weights. Only a network whose layers follow from weights is built from it.
+        channels: of the images, 3 or 1.
 
     Raises:
         SrganError: such a network has no file, or its file is unreadable, holds another network or has another scale.
     """
     if not NETWORKS[config.name].from_weights:
-        return create_generator(config, scale, keep_luma)
+        return create_generator(config, scale, keep_luma, channels)
     assert start  # the configuration has checked it
     with torch.device("cpu"):  # its sizes are computed while it is built
         generator = from_state_dict(pretrained.read_state(start), start)
@@ -151,6 +152,8 @@ def new_generator(config: Component, scale: int, keep_luma: bool = False, start:
         raise SrganError(f"{start}: holds a network of this project. Set model.name to {name}")
     if generator.scale != scale:
         raise SrganError(f"{start}: its scale is {generator.scale}, but prepare.scale is {scale}. Change one of them")
+    if generator.channels != channels:
+        raise SrganError(f"{start}: its images have {generator.channels} channels, but prepare.channels is {channels}. Change one of them")
     generator.keep_luma = keep_luma and scale == 1
     return generator
 

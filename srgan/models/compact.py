@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option
-from srgan.models.layers import PReLU, bilinear_taps, pass_image_on, unshuffle
+from srgan.models.layers import PReLU, bilinear_taps, channels_of, pass_image_on, unshuffle
 from srgan.models.network import Generator, Network, State
 
 
@@ -27,17 +27,18 @@ class Compact(Generator):
         features: channels of the body.
         depth: convolutions of the body, between the first and the last.
         unshuffle: side of the blocks of pixels that become channels. 1 keeps the resolution, as in third-party checkpoints.
+        channels: of the image, 3 for RGB or 1 for gray.
 
-    Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
+    Input `(N, channels, H, W)` in 0..1, output `(N, channels, scale * H, scale * W)`, not clamped.
     """
 
-    def __init__(self, scale: int, features: int = 64, depth: int = 16, *, unshuffle: int = 1) -> None:
+    def __init__(self, scale: int, features: int = 64, depth: int = 16, *, unshuffle: int = 1, channels: int = 3) -> None:
         super().__init__()
-        self.scale, self.features, self.depth, self.unshuffle = scale, features, depth, unshuffle
-        layers: list[nn.Module] = [nn.Conv2d(3 * unshuffle**2, features, 3, padding=1), PReLU(features)]
+        self.scale, self.features, self.depth, self.unshuffle, self.channels = scale, features, depth, unshuffle, channels
+        layers: list[nn.Module] = [nn.Conv2d(channels * unshuffle**2, features, 3, padding=1), PReLU(features)]
         for _ in range(depth):
             layers += [nn.Conv2d(features, features, 3, padding=1), PReLU(features)]
-        layers.append(nn.Conv2d(features, 3 * (scale * unshuffle) ** 2, 3, padding=1))
+        layers.append(nn.Conv2d(features, channels * (scale * unshuffle) ** 2, 3, padding=1))
         self.body = nn.ModuleList(layers)
         self._initialise()
 
@@ -45,7 +46,7 @@ class Compact(Generator):
     def _initialise(self) -> None:
         """Initialise the network as bilinear interpolation, or at scale 1 and with `unshuffle` as nearest-neighbour interpolation.
 
-        Kaiming initialisation (He et al. 2015) with two exceptions. The first three channels of each layer pass the image on unchanged.
+        Kaiming initialisation (He et al. 2015) with two exceptions. The first channels of each layer pass the image on unchanged.
         The last layer turns it into the difference between bilinear and nearest-neighbour interpolation. With random weights alone, a
         short training leaves a grid of the blocks of the nearest-neighbour base.
         """
@@ -56,16 +57,16 @@ class Compact(Generator):
         if self.unshuffle > 1 or self.scale == 1:
             convolutions[-1].weight.zero_()  # the network begins as nearest-neighbour interpolation
             return
-        if self.features < 3:
+        if self.features < self.channels:
             return
         for layer in convolutions[:-1]:
-            pass_image_on(layer)
+            pass_image_on(layer, self.channels)
         bilinear = bilinear_taps(self.scale)
         bilinear[:, 1, 1] -= 1
         last = convolutions[-1]
         last.weight *= 0.1
-        last.weight[:, :3] = 0
-        for colour in range(3):
+        last.weight[:, : self.channels] = 0
+        for colour in range(self.channels):
             last.weight[colour * self.scale**2 : (colour + 1) * self.scale**2, colour] = bilinear
 
     @property
@@ -96,9 +97,11 @@ def _detect(state: State) -> dict[str, Any] | None:
         return None
     last = max(int(key.split(".")[1]) for key in convolutions)
     features, channels = state["body.0.weight"].shape[:2]
-    unshuffle = round((channels / 3) ** 0.5)
-    scale = round((state[f"body.{last}.weight"].shape[0] / 3) ** 0.5 / unshuffle)
-    config = {"scale": scale, "features": features, "depth": len(convolutions) - 2}
+    gray = channels_of(channels)
+    colours = gray.get("channels", 3)
+    unshuffle = round((channels / colours) ** 0.5)
+    scale = round((state[f"body.{last}.weight"].shape[0] / colours) ** 0.5 / unshuffle)
+    config = {"scale": scale, "features": features, "depth": len(convolutions) - 2} | gray
     return config | ({"unshuffle": unshuffle} if unshuffle > 1 else {})
 
 

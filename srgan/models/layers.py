@@ -9,9 +9,12 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from srgan.degradations.colours import LUMA
+
 Upsampling = Literal["pixelshuffle", "nearest", "transposed"]
 
 
+_MEAN = (0.4488, 0.4371, 0.4040)  # of the channels of DIV2K
 _TRANSPOSED = {2: (4, 1), 3: (9, 3)}  # step -> kernel, padding
 
 
@@ -100,6 +103,20 @@ def _whole_blocks(image: torch.Tensor, step: int) -> torch.Tensor:
     channels = image.shape[1]
     weight = torch.eye(step**2, dtype=image.dtype, device=image.device).reshape(step**2, 1, step, step).repeat(channels, 1, 1, 1)
     return functional.conv2d(image, weight, stride=step, groups=channels)
+
+
+def mean_of_div2k(channels: int) -> torch.Tensor:
+    """Return the mean color of DIV2K, `(3,)` in 0..1, or its luma (BT.601), `(1,)`."""
+    mean = torch.tensor(_MEAN)
+    return mean if channels == 3 else (mean * torch.tensor(LUMA)).sum()[None]
+
+
+def channels_of(inputs: int) -> dict[str, int]:
+    """Return the argument `channels` of a network whose first convolution has these input channels. It is empty for RGB.
+
+    A network for gray images has one, or 4 or 16 after `unshuffle`.
+    """
+    return {"channels": 1} if inputs in (1, 4, 16) else {}
 
 
 @torch.no_grad()

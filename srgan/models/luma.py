@@ -8,6 +8,11 @@ from srgan.degradations.colours import LUMA
 _LEVEL = 1 / 255
 
 
+def as_rgb(image: Tensor) -> Tensor:
+    """Return `(N, 3, H, W)`: the image, or three equal channels of a gray image `(N, 1, H, W)`, without a copy."""
+    return image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
+
+
 def luma(image: Tensor) -> Tensor:
     """Return the luma Y' of sRGB-encoded images, BT.601: `(N, 3, H, W)` in 0..1 to `(N, 1, H, W)` in 0..1."""
     red, green, blue = (image[:, channel : channel + 1] for channel in range(3))

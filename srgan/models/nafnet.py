@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option, refuse
-from srgan.models.layers import unshuffle
+from srgan.models.layers import channels_of, unshuffle
 from srgan.models.network import Generator, Network, State
 from srgan.utils.errors import SrganError
 
@@ -84,8 +84,9 @@ class NAFNet(Generator):
         middle_blocks: blocks at the lowest resolution.
         decoder_blocks: blocks of each level of the decoder, from the lowest resolution to the highest.
         unshuffle: side of the blocks of pixels that become channels before the first level, as in `Compact`.
+        channels: of the image, 3 for RGB or 1 for gray.
 
-    Input `(N, 3, H, W)` in 0..1, output `(N, 3, H, W)`, not clamped.
+    Input and output `(N, channels, H, W)` in 0..1, the output not clamped.
     """
 
     def __init__(
@@ -97,14 +98,15 @@ class NAFNet(Generator):
         decoder_blocks: tuple[int, ...] = (1, 1),
         *,
         unshuffle: int = 1,
+        channels: int = 3,
     ) -> None:
         super().__init__()
         if scale != 1 or len(encoder_blocks) != len(decoder_blocks):
             raise ValueError("nafnet has scale 1, and as many levels in the decoder as in the encoder")
-        self.scale, self.width, self.unshuffle = scale, width, unshuffle
+        self.scale, self.width, self.unshuffle, self.channels = scale, width, unshuffle, channels
         self.encoder_blocks, self.middle_blocks, self.decoder_blocks = tuple(encoder_blocks), middle_blocks, tuple(decoder_blocks)
         widths = [width * 2**level for level in range(len(encoder_blocks) + 1)]
-        self.intro = nn.Conv2d(3 * unshuffle**2, width, 3, padding=1)
+        self.intro = nn.Conv2d(channels * unshuffle**2, width, 3, padding=1)
         self.encoders = nn.ModuleList(_blocks(number, wide) for number, wide in zip(encoder_blocks, widths, strict=False))
         self.downs = nn.ModuleList(nn.Conv2d(wide, 2 * wide, 2, stride=2) for wide in widths[:-1])
         self.middle_blks = _blocks(middle_blocks, widths[-1])
@@ -112,7 +114,7 @@ class NAFNet(Generator):
             nn.Sequential(nn.Conv2d(wide, 2 * wide, 1, bias=False), nn.PixelShuffle(2)) for wide in reversed(widths[1:])
         )
         self.decoders = nn.ModuleList(_blocks(number, wide) for number, wide in zip(decoder_blocks, reversed(widths[:-1]), strict=True))
-        self.ending = nn.Conv2d(width, 3 * unshuffle**2, 3, padding=1)
+        self.ending = nn.Conv2d(width, channels * unshuffle**2, 3, padding=1)
         with torch.no_grad():
             self.ending.weight *= 0.1  # the network begins close to its input
             self.ending.get_parameter("bias").zero_()
@@ -176,14 +178,15 @@ def _detect(state: State) -> dict[str, Any] | None:
     def count(prefix: str) -> int:
         return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
 
-    unshuffle = round((channels / 3) ** 0.5)
+    gray = channels_of(channels)
+    unshuffle = round((channels / gray.get("channels", 3)) ** 0.5)
     return {
         "scale": 1,
         "width": width,
         "encoder_blocks": tuple(count(f"encoders.{level}.") for level in range(levels)),
         "middle_blocks": count("middle_blks."),
         "decoder_blocks": tuple(count(f"decoders.{level}.") for level in range(levels)),
-    } | ({"unshuffle": unshuffle} if unshuffle > 1 else {})
+    } | (gray | ({"unshuffle": unshuffle} if unshuffle > 1 else {}))
 
 
 def _convert_keys(state: State, scale: int | None) -> State:

@@ -20,11 +20,12 @@ WHOLE_IMAGE = 4096  # receptive field of a network whose results depend on all p
 class Generator(nn.Module):
     """The base of all generators.
 
-    A generator upscales `(N, 3, H, W)` in 0..1 of any size to `(N, 3, scale * H, scale * W)`, not clamped. The arguments of its class are
-    attributes of the same names.
+    A generator upscales `(N, channels, H, W)` in 0..1 of any size to `(N, channels, scale * H, scale * W)`, not clamped. The arguments of
+    its class are attributes of the same names.
     """
 
     scale: int  # HR size / LR size
+    channels = 3  # of the image: RGB, or 1 for gray
     padding: Literal["edge", "reflect"] = "edge"  # the pixels that `multiple_of` adds: the last row and column, or the mirrored image
     optimize_graph = True  # False: compute the layers as they are written, slower
     activation_checkpointing = False  # recompute activations in the backward pass, if the network supports it

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option, refuse
-from srgan.models.layers import pass_image_on, recomputed
+from srgan.models.layers import channels_of, pass_image_on, recomputed
 from srgan.models.network import WHOLE_IMAGE, Generator, Network, State
 
 Normalization = Literal["layer", "group"]
@@ -86,19 +86,19 @@ class _DySample(nn.Module):
     a dynamic scope factor: offset = 0.5 * sigmoid(linear(x)) * linear(x). Each group of channels has its own positions, and a 1 x 1
     convolution computes the colours of the samples. Positions are computed in float32, since other types cannot hold them in a large image.
 
-    Input `(N, 3 * scale**2, H, W)`, output `(N, 3, scale * H, scale * W)`.
+    Input `(N, colours * scale**2, H, W)`, output `(N, colours, scale * H, scale * W)`.
     """
 
     init_pos: Tensor
 
-    def __init__(self, scale: int) -> None:
+    def __init__(self, scale: int, colours: int) -> None:
         super().__init__()
-        channels = 3 * scale**2
-        self.scale, self.groups = scale, 3 if scale % 2 else 4
+        channels = colours * scale**2
+        self.scale, self.groups = scale, colours if scale % 2 else 4
         self.offset = nn.Conv2d(channels, 2 * self.groups * scale**2, 1)
         self.scope = nn.Conv2d(channels, 2 * self.groups * scale**2, 1, bias=False)
         if scale > 1:
-            self.end_conv = nn.Conv2d(channels, 3, 1)
+            self.end_conv = nn.Conv2d(channels, colours, 1)
         places = (torch.arange(scale) - (scale - 1) / 2) / scale  # of the sub-pixels, from the centre of the pixel
         across, down = places.repeat(scale), places.repeat_interleave(scale)
         self.register_buffer("init_pos", torch.cat([across.repeat(self.groups), down.repeat(self.groups)]).reshape(1, -1, 1, 1))
@@ -114,7 +114,7 @@ class _DySample(nn.Module):
             pixels = self.scale**2
             self.end_conv.get_parameter("bias").zero_()
             self.end_conv.weight.zero_()
-            for colour in range(3):
+            for colour in range(self.end_conv.out_channels):
                 self.end_conv.weight[colour, colour * pixels : (colour + 1) * pixels] = 1 / pixels
 
     def forward(self, features: Tensor) -> Tensor:
@@ -151,8 +151,9 @@ class RealPLKSR(Generator):
         kernel: side of the large kernel, an odd number.
         normalization: ``layer`` or ``group``, as in most published checkpoints.
         upsampling: ``pixelshuffle`` or ``dysample``.
+        channels: of the image, 3 for RGB or 1 for gray.
 
-    Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
+    Input `(N, channels, H, W)` in 0..1, output `(N, channels, scale * H, scale * W)`, not clamped.
     """
 
     def __init__(
@@ -163,6 +164,8 @@ class RealPLKSR(Generator):
         kernel: int = 17,
         normalization: Normalization = "layer",
         upsampling: Upsampling = "pixelshuffle",
+        *,
+        channels: int = 3,
     ) -> None:
         super().__init__()
         if features % _MULTIPLE or kernel % 2 == 0:
@@ -170,13 +173,14 @@ class RealPLKSR(Generator):
         self.scale, self.features, self.depth, self.kernel = scale, features, depth, kernel
         self.normalization: Normalization = normalization
         self.upsampling: Upsampling = upsampling
+        self.channels = channels
         self.feats = nn.Sequential(
-            nn.Conv2d(3, features, 3, padding=1),
+            nn.Conv2d(channels, features, 3, padding=1),
             *(_Block(features, kernel, normalization) for _ in range(depth)),
             nn.Identity(),  # published checkpoints have a dropout without weights here, which counts in the key names
-            nn.Conv2d(features, 3 * scale**2, 3, padding=1),
+            nn.Conv2d(features, channels * scale**2, 3, padding=1),
         )
-        self.to_img = _DySample(scale) if upsampling == "dysample" else nn.PixelShuffle(scale)
+        self.to_img = _DySample(scale, channels) if upsampling == "dysample" else nn.PixelShuffle(scale)
         self._initialise()
 
     @torch.no_grad()
@@ -188,10 +192,10 @@ class RealPLKSR(Generator):
                 nn.init.zeros_(layer.get_parameter("bias"))
             elif isinstance(layer, nn.GroupNorm):
                 nn.init.constant_(layer.weight, 0.1)  # 28 blocks would add up to 28 times the variance
-        if self.features >= 3:
+        if self.features >= self.channels:
             first = self.feats[0]
             assert isinstance(first, nn.Conv2d)
-            pass_image_on(first)
+            pass_image_on(first, self.channels)
         last = self.feats[-1]
         assert isinstance(last, nn.Conv2d)
         last.weight *= 0.1
@@ -230,14 +234,15 @@ def _detect(state: State) -> dict[str, Any] | None:
         raise ValueError(f"the large kernel has {len(large)} of {features} channels, a quarter is supported")
     if "feats.1.attn.f.0.weight" not in state:
         raise ValueError("blocks without attention are not supported")
+    gray = channels_of(state["feats.0.weight"].shape[1])
     return {
-        "scale": round((state[f"feats.{last}.weight"].shape[0] / 3) ** 0.5),
+        "scale": round((state[f"feats.{last}.weight"].shape[0] / gray.get("channels", 3)) ** 0.5),
         "features": features,
         "depth": last - 2,
         "kernel": large.shape[2],
         "normalization": "layer" if "feats.1.layer_norm.weight" in state else "group",
         "upsampling": "dysample" if "to_img.init_pos" in state else "pixelshuffle",
-    }
+    } | gray
 
 
 class RealPLKSRConfig(Component):

@@ -54,10 +54,10 @@ def build_generator(name: str, **config: Any) -> Generator:
 
     Args:
         name: a name in `NETWORKS`.
-        config: arguments of its class such as `scale`.
+        config: arguments of its class such as `scale` and, for gray images, `channels=1`.
 
     Returns:
-        The network: `(N, 3, H, W)` float32 in 0..1 to `(N, 3, scale * H, scale * W)`.
+        The network: `(N, channels, H, W)` float32 in 0..1 to `(N, channels, scale * H, scale * W)`.
 
     Raises:
         KeyError: no generator has this name.
@@ -95,15 +95,16 @@ def build_discriminator(name: str, **config: Any) -> nn.Module:
     return DISCRIMINATORS[name].factory(**config)
 
 
-def create_generator(config: Component, scale: int, keep_luma: bool = False) -> Generator:
+def create_generator(config: Component, scale: int, keep_luma: bool = False, channels: int = 3) -> Generator:
     """Return the generator of a section ``model`` of ``params.yaml`` with random weights.
 
     Args:
         config: the section.
         scale: HR size / LR size.
         keep_luma: the network adds colours alone, see `srgan.models.luma.keep_luma`. Only with scale 1.
+        channels: of the images, 3 or 1.
     """
-    generator = build_generator(config.name, scale=scale, **options_of(config))
+    generator = build_generator(config.name, scale=scale, **options_of(config), **({} if channels == 3 else {"channels": channels}))
     generator.keep_luma = keep_luma and scale == 1
     return generator
 
@@ -169,7 +170,9 @@ def networks_table(scale: int = 4) -> str:
     for network in NETWORKS.values():
         if network.from_weights:
             continue
-        options = {key: value.default for key, value in inspect.signature(network.factory).parameters.items() if key != "scale"}
+        options = {
+            key: value.default for key, value in inspect.signature(network.factory).parameters.items() if key not in ("scale", "channels")
+        }
         size = " ".join(f"`{key}: {value}`" for key, value in options.items())
         model = outline(network, scale)
         other = "" if model.scale == scale else f" (x{model.scale})"

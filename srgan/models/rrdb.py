@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option
-from srgan.models.layers import pass_image_on, recomputed, upsampling_steps
+from srgan.models.layers import channels_of, pass_image_on, recomputed, upsampling_steps
 from srgan.models.network import Generator, Network, State
 from srgan.utils.errors import SrganError
 
@@ -59,40 +59,42 @@ class RRDB(Generator):
         features: channels.
         growth: channels that each convolution of a dense block adds.
         depth: blocks.
+        channels: of the image, 3 for RGB or 1 for gray.
 
-    Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
+    Input `(N, channels, H, W)` in 0..1, output `(N, channels, scale * H, scale * W)`, not clamped.
     """
 
-    def __init__(self, scale: int, features: int = 64, growth: int = 32, depth: int = 23) -> None:
+    def __init__(self, scale: int, features: int = 64, growth: int = 32, depth: int = 23, *, channels: int = 3) -> None:
         super().__init__()
-        self.scale, self.features, self.growth, self.depth = scale, features, growth, depth
-        self.conv_first = nn.Conv2d(3, features, 3, padding=1)
+        self.scale, self.features, self.growth, self.depth, self.channels = scale, features, growth, depth, channels
+        self.conv_first = nn.Conv2d(channels, features, 3, padding=1)
         self.body = nn.Sequential(*(_Block(features, growth) for _ in range(depth)))
         self.conv_body = nn.Conv2d(features, features, 3, padding=1)
         self._ups = ["conv_up_x3"] if scale == 3 else [f"conv_up{number}" for number in range(1, len(upsampling_steps(scale)) + 1)]
         for name in self._ups:
             self.add_module(name, nn.Conv2d(features, features, 3, padding=1))
         self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+        self.conv_last = nn.Conv2d(features, channels, 3, padding=1)
         for block in self.body.modules():
             if isinstance(block, nn.Conv2d):  # small weights in the blocks (ESRGAN, section 3.1 "smaller initialization")
                 nn.init.kaiming_normal_(block.weight)
                 block.weight.data *= 0.1
                 nn.init.zeros_(block.get_parameter("bias"))
-        if scale == 1 and features >= 3:
+        if scale == 1 and features >= channels:
             self._pass_image_on()
 
     @torch.no_grad()
     def _pass_image_on(self) -> None:
-        """Let the first three channels pass the image on, as in `Compact`: the blocks add nothing to them and the rest adds little."""
-        pass_image_on(self.conv_first)
-        self.conv_body.weight[:3] = 0
-        self.conv_body.get_parameter("bias")[:3] = 0
-        pass_image_on(self.conv_hr)
+        """Let the first channels pass the image on, as in `Compact`: the blocks add nothing to them and the rest adds little."""
+        channels = self.channels
+        pass_image_on(self.conv_first, channels)
+        self.conv_body.weight[:channels] = 0
+        self.conv_body.get_parameter("bias")[:channels] = 0
+        pass_image_on(self.conv_hr, channels)
         self.conv_last.weight *= 0.1
         self.conv_last.get_parameter("bias").zero_()
-        self.conv_last.weight[:, :3] = 0
-        self.conv_last.weight[range(3), range(3), 1, 1] = 1
+        self.conv_last.weight[:, :channels] = 0
+        self.conv_last.weight[range(channels), range(channels), 1, 1] = 1
 
     @property
     def tail_layers(self) -> tuple[str, ...]:
@@ -130,7 +132,7 @@ def _detect(state: State) -> dict[str, Any] | None:
         "features": state["conv_first.weight"].shape[0],
         "growth": state["body.0.rdb1.conv1.weight"].shape[0],
         "depth": len({key.split(".")[1] for key in state if key.startswith("body.")}),
-    }
+    } | channels_of(state["conv_first.weight"].shape[1])
 
 
 # -- keys of older releases ------------------------------------------------------------------------------------------------
@@ -160,8 +162,8 @@ def _convert_keys(state: State, scale: int | None) -> State:
     first = state.get("conv_first.weight")
     if first is not None and first.dim() != 4:
         raise SrganError(f"conv_first.weight has {first.dim()} dimensions but the weights of a convolution have 4. This is not supported")
-    if first is not None and first.shape[1] != 3:
-        kind = "that begins with pixel-unshuffle" if first.shape[1] in (12, 48) else "for images other than RGB"
+    if first is not None and first.shape[1] not in (1, 3):
+        kind = "that begins with pixel-unshuffle" if first.shape[1] in (12, 48) else "for images other than RGB and gray"
         raise SrganError(f"an RRDB network {kind} ({first.shape[1]} input channels) is not supported")
     return state
 

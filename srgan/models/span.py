@@ -7,12 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option
-from srgan.models.layers import bilinear_taps, pass_image_on, recomputed
+from srgan.models.layers import bilinear_taps, channels_of, mean_of_div2k, pass_image_on, recomputed
 from srgan.models.network import Generator, Network, State
 
 BLOCKS = 6
 _WIDER = 2  # channels inside a re-parameterized convolution / channels around it
-_MEAN = (0.4488, 0.4371, 0.4040)  # of the channels of DIV2K
 _RANGE = 255.0
 
 
@@ -44,10 +43,11 @@ class _Convolution(nn.Module):
 
     @torch.no_grad()
     def pass_image_on(self) -> None:
-        """Let the first three channels return the first three inputs."""
+        """Let the first channels return the channels of the image."""
+        layer = self.sk if self.reparameterized else self.eval_conv
         if self.reparameterized:
-            self.conv[2].get_parameter("weight")[:3] = 0
-        pass_image_on(self.sk if self.reparameterized else self.eval_conv)
+            self.conv[2].get_parameter("weight")[: layer.in_channels] = 0
+        pass_image_on(layer, layer.in_channels)
 
     def forward(self, features: Tensor) -> Tensor:
         if not self.reparameterized:
@@ -149,45 +149,47 @@ class SPAN(Generator):
         features: channels.
         norm: subtract the mean color of DIV2K and scale the image to a range of 255, as in some published checkpoints.
         reparameterized: train with wider convolutions.
+        channels: of the image, 3 for RGB or 1 for gray.
 
-    Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
+    Input `(N, channels, H, W)` in 0..1, output `(N, channels, scale * H, scale * W)`, not clamped.
     """
 
     receptive_field = 3 * BLOCKS + 3
     no_norm: Tensor
     mean: Tensor
 
-    def __init__(self, scale: int, features: int = 48, *, norm: bool = False, reparameterized: bool = False) -> None:
+    def __init__(self, scale: int, features: int = 48, *, norm: bool = False, reparameterized: bool = False, channels: int = 3) -> None:
         super().__init__()
         self.scale, self.features, self.norm, self.reparameterized = scale, features, norm, reparameterized
+        self.channels = channels
         if norm:
-            self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
+            self.register_buffer("mean", mean_of_div2k(channels)[:, None, None], persistent=False)
         else:
             self.register_buffer("no_norm", torch.zeros(1))  # its name in a file is the mark of these networks
-        self.conv_1 = _Convolution(3, features, reparameterized)
+        self.conv_1 = _Convolution(channels, features, reparameterized)
         for number in range(1, BLOCKS + 1):
             self.add_module(f"block_{number}", _Block(features, reparameterized))
         self.conv_cat = nn.Conv2d(4 * features, features, 1)
         self.conv_2 = _Convolution(features, features, reparameterized)
-        self.upsampler = nn.Sequential(nn.Conv2d(features, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+        self.upsampler = nn.Sequential(nn.Conv2d(features, channels * scale**2, 3, padding=1), nn.PixelShuffle(scale))
         self._initialise()
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Initialise the network as bilinear interpolation plus little, as in `Compact`. Three channels pass the image on."""
+        """Initialise the network as bilinear interpolation plus little, as in `Compact`. The first channels pass the image on."""
         last = self.upsampler[0]
         assert isinstance(last, nn.Conv2d)
         bias = last.get_parameter("bias").zero_()
         last.weight *= 0.1
-        if self.features >= 3:
+        if self.features >= self.channels:
             self.conv_1.pass_image_on()
-            pass_image_on(self.conv_cat)
-            last.weight[:, :3] = 0
-            for colour in range(3):
+            pass_image_on(self.conv_cat, self.channels)
+            last.weight[:, : self.channels] = 0
+            for colour in range(self.channels):
                 last.weight[colour * self.scale**2 : (colour + 1) * self.scale**2, colour] = bilinear_taps(self.scale)
         if self.norm:
             last.weight /= _RANGE
-            bias += torch.tensor(_MEAN).repeat_interleave(self.scale**2)
+            bias += mean_of_div2k(self.channels).repeat_interleave(self.scale**2)
 
     def forward(self, lr_image: Tensor) -> Tensor:
         """Upscale by `scale`."""
@@ -205,7 +207,7 @@ class SPAN(Generator):
         """Return the plain network. It computes the same as this one."""
         if not self.reparameterized:
             return self
-        plain = SPAN(self.scale, self.features, norm=self.norm).to(self.conv_cat.weight)  # its device and type
+        plain = SPAN(self.scale, self.features, norm=self.norm, channels=self.channels).to(self.conv_cat.weight)  # its device and type
         plain.load_state_dict(self.state_dict())
         plain.keep_luma = self.keep_luma
         return plain.train(self.training)
@@ -223,9 +225,12 @@ def _detect(state: State) -> dict[str, Any] | None:
     if "conv_cat.weight" not in state or "upsampler.0.weight" not in state or "block_1.c1_r" not in {key[:12] for key in state}:
         return None
     skip = state.get("conv_1.sk.weight")
+    first = state["conv_1.eval_conv.weight"] if skip is None else skip
+    gray = channels_of(first.shape[1])
     config: dict[str, Any] = {
-        "scale": round((state["upsampler.0.weight"].shape[0] / 3) ** 0.5),
+        "scale": round((state["upsampler.0.weight"].shape[0] / gray.get("channels", 3)) ** 0.5),
         "features": state["conv_cat.weight"].shape[0],
+        **gray,
     }
     if "no_norm" not in state:
         config["norm"] = True

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from srgan.config.base import Component, option
 from srgan.degradations import bicubic
+from srgan.models.layers import channels_of
 from srgan.models.network import Generator, Network, State
 
 
@@ -22,18 +23,19 @@ class SRCNN(Generator):
     Args:
         scale: HR size / LR size.
         features: channels after the first convolution. The second convolution halves them.
+        channels: of the image, 3 for RGB or 1 for gray.
 
-    Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
+    Input `(N, channels, H, W)` in 0..1, output `(N, channels, scale * H, scale * W)`, not clamped.
     """
 
-    def __init__(self, scale: int, features: int = 64) -> None:
+    def __init__(self, scale: int, features: int = 64, *, channels: int = 3) -> None:
         super().__init__()
-        self.scale, self.features = scale, features
+        self.scale, self.features, self.channels = scale, features, channels
         # The kernel is part of the state dict, as the scale does not follow from the weights.
         self.register_buffer("bicubic", bicubic_kernel(scale))
-        self.conv1 = nn.Conv2d(3, features, 9, padding=4)
+        self.conv1 = nn.Conv2d(channels, features, 9, padding=4)
         self.conv2 = nn.Conv2d(features, max(features // 2, 1), 1)
-        self.conv3 = nn.Conv2d(max(features // 2, 1), 3, 5, padding=2)
+        self.conv3 = nn.Conv2d(max(features // 2, 1), channels, 5, padding=2)
 
     @property
     def receptive_field(self) -> int:
@@ -45,8 +47,8 @@ class SRCNN(Generator):
         if self.scale == 1:
             return lr_image + self._convolutions(lr_image)
         padded = functional.pad(lr_image, (2, 2, 2, 2), mode="replicate")
-        kernels = self.get_buffer("bicubic").to(padded.dtype).repeat(3, 1, 1, 1)  # each colour channel separately
-        return self._convolutions(functional.pixel_shuffle(functional.conv2d(padded, kernels, groups=3), self.scale))
+        kernels = self.get_buffer("bicubic").to(padded.dtype).repeat(self.channels, 1, 1, 1)  # each colour channel separately
+        return self._convolutions(functional.pixel_shuffle(functional.conv2d(padded, kernels, groups=self.channels), self.scale))
 
     def _convolutions(self, image: torch.Tensor) -> torch.Tensor:
         hidden = functional.relu(self.conv2(functional.relu(self.conv1(image))))
@@ -62,7 +64,8 @@ def bicubic_kernel(scale: int) -> torch.Tensor:
 def _detect(state: State) -> dict[str, Any] | None:
     if "bicubic" not in state or "conv3.weight" not in state:
         return None
-    return {"scale": round(state["bicubic"].shape[0] ** 0.5), "features": state["conv1.weight"].shape[0]}
+    features, channels = state["conv1.weight"].shape[:2]
+    return {"scale": round(state["bicubic"].shape[0] ** 0.5), "features": features} | channels_of(channels)
 
 
 class SRCNNConfig(Component):

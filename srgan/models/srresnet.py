@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option
-from srgan.models.layers import PReLU, Upsampling, fold_into_subpixel, input_range, upsampler, upsampling_steps
+from srgan.models.layers import PReLU, Upsampling, channels_of, fold_into_subpixel, input_range, upsampler, upsampling_steps
 from srgan.models.network import Generator, Network, State
 
 
@@ -42,20 +42,23 @@ class SRResNet(Generator):
         depth: residual blocks.
         upsampling: ``pixelshuffle`` (as in the paper), ``nearest`` or ``transposed``, see `srgan.models.layers.upsampler`. Has no
             effect at scale 1.
+        channels: of the image, 3 for RGB or 1 for gray.
 
-    Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
+    Input `(N, channels, H, W)` in 0..1, output `(N, channels, scale * H, scale * W)`, not clamped.
     """
 
-    def __init__(self, scale: int, features: int = 64, depth: int = 16, upsampling: Upsampling = "pixelshuffle") -> None:
+    def __init__(
+        self, scale: int, features: int = 64, depth: int = 16, upsampling: Upsampling = "pixelshuffle", *, channels: int = 3
+    ) -> None:
         super().__init__()
-        self.scale, self.features, self.depth = scale, features, depth
+        self.scale, self.features, self.depth, self.channels = scale, features, depth, channels
         self.upsampling: Upsampling = upsampling if scale > 1 else "pixelshuffle"  # so that equal networks have equal descriptions
-        self.head = nn.Sequential(nn.Conv2d(3, features, 9, padding=4), PReLU())
+        self.head = nn.Sequential(nn.Conv2d(channels, features, 9, padding=4), PReLU())
         self.body = nn.Sequential(*(_Block(features) for _ in range(depth)))
         self.conv = nn.Conv2d(features, features, 3, padding=1)
         self.norm = nn.BatchNorm2d(features)
         self.up = nn.Sequential(*(upsampler(upsampling, features, step) for step in upsampling_steps(scale)))
-        self.tail = nn.Conv2d(features, 3, 9, padding=4)
+        self.tail = nn.Conv2d(features, channels, 9, padding=4)
 
     @property
     def tail_layers(self) -> tuple[str, ...]:
@@ -98,7 +101,7 @@ def _detect(state: State) -> dict[str, Any] | None:
         "features": state["head.0.weight"].shape[0],
         "depth": len(blocks),
         "upsampling": ups[0][1] if ups else "pixelshuffle",
-    }
+    } | channels_of(state["head.0.weight"].shape[1])
 
 
 class SRResNetConfig(Component):

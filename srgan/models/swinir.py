@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srgan.config.base import Component, option, refuse
-from srgan.models.layers import bilinear_taps, mirrored_blocks, pass_image_on, recomputed
+from srgan.models.layers import bilinear_taps, channels_of, mean_of_div2k, mirrored_blocks, pass_image_on, recomputed
 from srgan.models.network import Generator, Network, State
 
 Window = Literal[4, 8, 16]
 Grid = tuple[int, int]  # windows in the rows and columns of an image
 
-_MEAN = (0.4488, 0.4371, 0.4040)  # of the channels of DIV2K
 _WIDER = 2  # channels inside the feed-forward part of a block / channels around it
 _FORBIDDEN = -100.0  # is added to the attention between pixels that are no neighbours, as in the published code
 _COMPUTED = ".attn_mask", ".relative_position_index"  # ends of key names in a file that hold no weights
@@ -119,35 +118,47 @@ class SwinIR(Generator):
         depth: blocks of a group.
         heads: heads of the attention.
         window: side of the windows in LR pixels.
+        channels: of the image, 3 for RGB or 1 for gray.
 
-    Input `(N, 3, H, W)` in 0..1, output `(N, 3, scale * H, scale * W)`, not clamped.
+    Input `(N, channels, H, W)` in 0..1, output `(N, channels, scale * H, scale * W)`, not clamped.
     """
 
     padding = "reflect"
     mean: Tensor
 
-    def __init__(self, scale: int, features: int = 60, groups: int = 4, depth: int = 6, heads: int = 6, window: Window = 8) -> None:
+    def __init__(
+        self,
+        scale: int,
+        features: int = 60,
+        groups: int = 4,
+        depth: int = 6,
+        heads: int = 6,
+        window: Window = 8,
+        *,
+        channels: int = 3,
+    ) -> None:
         super().__init__()
         if features % heads or window % 2:
             raise ValueError(f"swinir has a multiple of {heads} channels and an even window, not {features} and {window}")
         self.scale, self.features, self.groups, self.depth, self.heads = scale, features, groups, depth, heads
         self.window: Window = window
-        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
-        self.conv_first = nn.Conv2d(3, features, 3, padding=1)
+        self.channels = channels
+        self.register_buffer("mean", mean_of_div2k(channels)[:, None, None], persistent=False)
+        self.conv_first = nn.Conv2d(channels, features, 3, padding=1)
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(features)})
         self.layers = nn.ModuleList(_Group(features, depth, heads, window) for _ in range(groups))
         self.norm = nn.LayerNorm(features)
         self.conv_after_body = nn.Conv2d(features, features, 3, padding=1)
         if scale == 1:
-            self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+            self.conv_last = nn.Conv2d(features, channels, 3, padding=1)
         else:
-            self.upsample = nn.Sequential(nn.Conv2d(features, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+            self.upsample = nn.Sequential(nn.Conv2d(features, channels * scale**2, 3, padding=1), nn.PixelShuffle(scale))
         self._initialise()
         self.register_load_state_dict_pre_hook(_drop_computed)
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Initialise the network as bilinear interpolation plus little, as in `Compact`. Three channels pass the image on."""
+        """Initialise the network as bilinear interpolation plus little, as in `Compact`. The first channels pass the image on."""
         for layer in self.layers.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -156,12 +167,12 @@ class SwinIR(Generator):
         assert isinstance(last, nn.Conv2d)
         last.weight *= 0.1
         last.get_parameter("bias").zero_()
-        if self.scale > 1 and self.features >= 3:
-            pass_image_on(self.conv_first)
-            self.conv_after_body.weight[:3] = 0
-            self.conv_after_body.get_parameter("bias")[:3] = 0
-            last.weight[:, :3] = 0
-            for colour in range(3):
+        if self.scale > 1 and self.features >= self.channels:
+            pass_image_on(self.conv_first, self.channels)
+            self.conv_after_body.weight[: self.channels] = 0
+            self.conv_after_body.get_parameter("bias")[: self.channels] = 0
+            last.weight[:, : self.channels] = 0
+            for colour in range(self.channels):
                 last.weight[colour * self.scale**2 : (colour + 1) * self.scale**2, colour] = bilinear_taps(self.scale)
 
     @property
@@ -279,15 +290,16 @@ def _detect(state: State) -> dict[str, Any] | None:
         raise ValueError("only the light form is supported, with one convolution after each group and a single pixel shuffle")
     if state[f"{first}mlp.fc1.weight"].shape[0] != _WIDER * features:
         raise ValueError(f"the feed-forward part of a block does not have {_WIDER * features} channels")
+    gray = channels_of(state["conv_first.weight"].shape[1])
     numbers = [key.split(".") for key in state if key.startswith("layers.") and ".blocks." in key]
     return {
-        "scale": round((state["upsample.0.weight"].shape[0] / 3) ** 0.5) if "upsample.0.weight" in state else 1,
+        "scale": round((state["upsample.0.weight"].shape[0] / gray.get("channels", 3)) ** 0.5) if "upsample.0.weight" in state else 1,
         "features": features,
         "groups": len({parts[1] for parts in numbers}),
         "depth": len({parts[4] for parts in numbers}),
         "heads": table.shape[1],
         "window": window,
-    }
+    } | gray
 
 
 class SwinIRConfig(Component):

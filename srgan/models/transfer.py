@@ -60,15 +60,18 @@ def transfer(found: Generator, model: Generator, path: object) -> Transfer:
     different = [key for key in {**config, **options} if config.get(key) != options.get(key) and key not in ("scale", "upsampling")]
     if "upsampling" in config and 1 not in (found.scale, model.scale) and config["upsampling"] != options["upsampling"]:
         different.append("upsampling")
+    if "channels" in different:
+        advice = f"To start from this file set prepare.channels: {found.channels}"
+        raise SrganError(f"{path}: its images have {found.channels} channels but prepare.channels is {model.channels}. {advice}")
     if different:
         advice = ", ".join(f"model.{key}: {_yaml(getattr(found, key))}" for key in different)
         raise SrganError(f"{path}: holds {name} {config} but params.yaml names {wanted} {options}. To start from this file set {advice}")
     theirs, ours = found.state_dict(), model.state_dict()
     copied = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
     adapted = {
-        key: _resampled(value, found.scale, model.scale)
+        key: _resampled(value, found.scale, model.scale, model.channels)
         for key, value in theirs.items()
-        if key in ours and key not in copied and _is_subpixel(value, ours[key], found.scale, model.scale)
+        if key in ours and key not in copied and _is_subpixel(value, ours[key], found.scale, model.scale, model.channels)
     }
     model.load_state_dict(copied | adapted, strict=False)
     names = [key for key, _ in model.named_parameters()]
@@ -80,22 +83,23 @@ def _yaml(value: object) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _is_subpixel(theirs: Tensor, ours: Tensor, scale: int, wanted: int) -> bool:
-    """Return whether two weights are of sub-pixel convolutions that end in three colours, at their scales."""
-    sides = [math.isqrt(weight.shape[0] // 3) for weight in (theirs, ours)]
-    whole = all(3 * side**2 == weight.shape[0] for side, weight in zip(sides, (theirs, ours), strict=True))
+def _is_subpixel(theirs: Tensor, ours: Tensor, scale: int, wanted: int, channels: int) -> bool:
+    """Return whether two weights are of sub-pixel convolutions that end in the channels of an image, at their scales."""
+    sides = [math.isqrt(weight.shape[0] // channels) for weight in (theirs, ours)]
+    whole = all(channels * side**2 == weight.shape[0] for side, weight in zip(sides, (theirs, ours), strict=True))
     return whole and theirs.shape[1:] == ours.shape[1:] and sides[0] * wanted == sides[1] * scale
 
 
-def _resampled(weight: Tensor, scale: int, wanted: int) -> Tensor:
+def _resampled(weight: Tensor, scale: int, wanted: int, channels: int) -> Tensor:
     """Return the weight of a sub-pixel convolution for another scale: means of its sub-pixels, or copies of them.
 
     Args:
-        weight: `(3 * side**2, ...)`, whose first axis is colour, row and column of a sub-pixel.
+        weight: `(channels * side**2, ...)`, whose first axis is channel, row and column of a sub-pixel.
         scale: of the weight.
         wanted: scale of the result.
+        channels: of the image.
     """
-    side = math.isqrt(weight.shape[0] // 3)
-    grid = weight.reshape(3, side, side, -1).permute(0, 3, 1, 2)
+    side = math.isqrt(weight.shape[0] // channels)
+    grid = weight.reshape(channels, side, side, -1).permute(0, 3, 1, 2)
     grid = functional.adaptive_avg_pool2d(grid, side * wanted // scale)
     return grid.permute(0, 2, 3, 1).reshape(-1, *weight.shape[1:]).contiguous()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -11,12 +12,17 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    Summary,
     disable_created_metrics,
     generate_latest,
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from srgan.monitoring.figures import INPUT, RESULT
+from srgan.monitoring.log import Row
+from srgan.monitoring.observer import Observer
 from srgan.service.model import Loaded
+from srgan.service.trial import Trial
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -45,6 +51,32 @@ class Measures:
         self._model.clear()
         identity = model.identity
         self._model.labels(identity.name, identity.alias, identity.version, model.upscaler.sha256).set(1)
+
+    def observe(self, observer: Observer) -> None:
+        """Add the measures of an observer."""
+
+        def raised(figure: str) -> float:
+            return float(figure in observer.alarms.raised)
+
+        figures = Summary("srgan_figure", "Figures of the results, see srgan monitor.", ("figure",), registry=self.registry)
+        alarms = Gauge("srgan_drift", "1 if a figure of the images differs from the training.", ("figure",), registry=self.registry)
+        for figure in INPUT:
+            alarms.labels(figure).set_function(partial(raised, figure))
+
+        def on_row(row: Row) -> None:
+            for name in (*INPUT, *RESULT):
+                if row.get(name) is not None:
+                    figures.labels(name).observe(row[name])
+
+        observer.on_row = on_row
+        self.gauge("srgan_observations_waiting", "Results that are still to be measured.", lambda: observer.waiting)
+        self.gauge("srgan_observations_left_out", "Results that were not measured since the start.", lambda: observer.left_out)
+        self.gauge("srgan_observations_lost", "Results that were not logged since the start.", lambda: observer.lost)
+
+    def try_out(self, trial: Trial) -> None:
+        """Add the measures of a trial."""
+        self.gauge("srgan_trial_active", "1 while requests go through the challenger.", lambda: float(trial.active))
+        self.gauge("srgan_trial_pairs", "Images that champion and challenger upscaled.", lambda: trial.pairs)
 
     def text(self) -> bytes:
         """Return all values in the text format of Prometheus."""

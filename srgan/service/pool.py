@@ -11,10 +11,11 @@ from queue import SimpleQueue
 
 from srgan.service import work
 from srgan.service.limits import Refused
-from srgan.service.model import ServedModel
-from srgan.service.work import OUR_FAULT, Cancelled, Order, Result, Stop
+from srgan.service.work import OUR_FAULT, Cancelled, Decoder, Order, Result, Stop
 
 MAX_RETRY_SECONDS = 600
+Make = Callable[[Order, Decoder, Stop, Callable[[int, int], None]], Result]
+
 SHARE_OF_LATEST = 0.2  # in the mean time of an image
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class Pool:
 
     Args:
         name: of the threads.
-        model: the current model.
+        make: makes a result in one of the threads.
         threads: number of images that are upscaled at once.
         waiting: number of images that wait.
         seconds: for one image.
@@ -34,8 +35,8 @@ class Pool:
         taken: images that arrive, wait or are upscaled.
     """
 
-    def __init__(self, name: str, model: ServedModel, threads: int, waiting: int, seconds: float) -> None:
-        self._model, self._threads, self._places, self._seconds = model, threads, threads + waiting, seconds
+    def __init__(self, name: str, make: Make, threads: int, waiting: int, seconds: float) -> None:
+        self._make, self._threads, self._places, self._seconds = make, threads, threads + waiting, seconds
         self.taken = 0
         self._mean_seconds = 1.0
         self._executor = ThreadPoolExecutor(threads, name)
@@ -94,7 +95,7 @@ class Pool:
         decoder = self._decoders.get()  # there is one for each thread
         began = time.monotonic()
         try:
-            return work.upscale(self._model.current, order, decoder, stop, on_tile)
+            return self._make(order, decoder, stop, on_tile)
         finally:
             self._mean_seconds += SHARE_OF_LATEST * (time.monotonic() - began - self._mean_seconds)
             self._decoders.put(decoder)

@@ -61,6 +61,7 @@ class Result:
         size: width and height.
         warnings: what the result does not hold.
         model: that made it.
+        source_size: width and height of the image.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class Result:
     size: tuple[int, int]
     warnings: list[str]
     model: Loaded
+    source_size: tuple[int, int]
 
 
 class Cancelled(Exception):
@@ -90,6 +92,17 @@ class Stop:
     def cancel(self) -> None:
         """End the work at the next tile."""
         self._cancelled.set()
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the request came or the job began."""
+        return 0.0 if self.end is None else time.monotonic() - self.end + self.seconds
+
+    def half(self) -> "Stop":
+        """Return a stop at half of the time that is left. It is cancelled with this one."""
+        now = time.monotonic()
+        left = self.seconds if self.end is None else self.end - now
+        return Stop(left / 2, now + left / 2, self._cancelled)
 
     def begin(self) -> None:
         """Begin the work.
@@ -129,7 +142,10 @@ class Decoded:
     warnings: list[str]
 
 
-def decoders(count: int, seconds: float) -> list[Workers[tuple[Path, int], Decoded | Refused]]:
+Decoder = Workers[tuple[Path, int], Decoded | Refused]
+
+
+def decoders(count: int, seconds: float) -> list[Decoder]:
     """Return processes for `upscale`, each for one image at a time. A file that crashes or hangs a decoder fails alone."""
     return [Workers(_decode, processes=1, seconds=seconds) for _ in range(count)]
 
@@ -167,7 +183,7 @@ def _close_connections() -> None:
 def upscale(
     model: Loaded,
     order: Order,
-    decoder: Workers[tuple[Path, int], Decoded | Refused],
+    decoder: Decoder,
     stop: Stop,
     on_tile: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
@@ -199,7 +215,8 @@ def upscale(
             raise Refused(500, OUR_FAULT) from error
         except SrganError as error:
             raise Refused(422, str(error).replace(str(target), target.name)) from error
-    return Result(target, MEDIA_TYPES[file_format], size, [*answer.warnings, *warnings], model)
+    height, width = answer.image.pixels.shape[:2]
+    return Result(target, MEDIA_TYPES[file_format], size, [*answer.warnings, *warnings], model, (width, height))
 
 
 def _check_result(model: Loaded, order: Order, image: DecodedImage, target: Path, file_format: str) -> None:

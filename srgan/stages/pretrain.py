@@ -34,7 +34,7 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     torch.manual_seed(options.seed)
     store = Store(project.prepared)  # has the recipe of the data, which params.yaml may no longer name
     path = None if options.pretrained == start.SCRATCH else start.locate(project, options.pretrained)
-    generator = new_generator(params.model, store.scale, store.recipe.keeps_luma, path)
+    generator = new_generator(params.model, store.scale, store.recipe.keeps_luma, path, store.channels)
     training = current_training(project, params, "pretrain")
     metadata = {"sr.objective": "psnr", "sr.train_run": training.pretraining_key}
     if path:

@@ -111,21 +111,23 @@ def promote(project: Project, params: Params, dry: bool = False, force: str = ""
     checks = check_rules(table, cost, challenger.tags, params.promote, task_of_manifest(manifest))
     if champion and params.promote.preference_min:
         checks.append(check_preference(challenger.tags, champion.tags.get(registry.DIGEST_TAG), params.promote.preference_min))
+    if verdict := challenger.tags.get(registry.TRIAL_TAG):
+        checks.append(Check("trial", "no service rolled the version back", verdict, False))
     failed = [check for check in checks if not check.passed]
     if force:
-        verdict, reason = "promoted", f"forced: {force}" + (f" (against: {', '.join(check.name for check in failed)})" if failed else "")
+        outcome, reason = "promoted", f"forced: {force}" + (f" (against: {', '.join(check.name for check in failed)})" if failed else "")
     elif failed:
-        verdict, reason = "held", "; ".join(f"{check.name}: {check.found}, required: {check.wanted}" for check in failed)
+        outcome, reason = "held", "; ".join(f"{check.name}: {check.found}, required: {check.wanted}" for check in failed)
     else:
-        verdict = "promoted"
+        outcome = "promoted"
         reason = (
             "better than the champion by every rule"
             if champion
             else f"the first champion: better than {_in_words(baseline_in(table['model']))} by every rule"
         )
-    decision = Decision(name, *numbers, verdict, reason, tuple(checks), dry, note)
+    decision = Decision(name, *numbers, outcome, reason, tuple(checks), dry, note)
     if not dry:
-        if verdict == "promoted":
+        if outcome == "promoted":
             champions.set_champion(project, name, challenger.version, numbers[1])
         registry.tag(project, name, challenger.version, decision_tags(decision))
     write_text(project.promotion, page(decision, table))

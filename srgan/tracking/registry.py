@@ -33,6 +33,7 @@ DIGEST_TAG = "srgan.onnx_sha256"
 TEST_TAG = "srgan.test_sha256"  # digest of the test images of the scores
 SCORES_TAG = "srgan.scores_run"  # run that has the scores as an artifact
 DIFFERENCE_TAG = "srgan.onnx_difference"  # largest difference from PyTorch
+TRIAL_TAG = "srgan.trial"  # of a version that a service rolled back: the reason
 MODEL_ID = re.compile(r"models:/(m-[0-9a-f]+)")
 IMAGES = "-images"  # suffix of a second model that former releases registered
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a working server's answers for an unknown name

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def image_metrics(sr_image: Tensor, hr_image: Tensor, scale: int) -> dict[str, Tensor]:
-    """Return metrics of `(N, 3, H, W)` SR images in 0..1 against their HR images, as scalars on the device.
+    """Return metrics of `(N, channels, H, W)` SR images in 0..1 against their HR images, as scalars on the device.
 
     - `sr_min`, `sr_max`: range of the output, which should stay near 0..1.
     - `color_shift`: largest difference of the mean of a color channel over the batch, in 8-bit levels.

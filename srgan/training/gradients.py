@@ -26,8 +26,8 @@ def add_gradients(
         objective: the losses.
         networks: ``generator``, and ``discriminator`` in the GAN stage.
         averaged: the generator with the averaged weights.
-        hr_image: `(N, 3, H, W)` float32 in 0..1.
-        lr_image: `(N, 3, H / scale, W / scale)` float32.
+        hr_image: `(N, channels, H, W)` float32 in 0..1.
+        lr_image: `(N, channels, H / scale, W / scale)` float32.
         stabilizer: of the discriminator.
         draws: random numbers of the stabilizer for these images.
         penalized: whether the step has the gradient penalties.

@@ -10,6 +10,7 @@ from srgan.losses.base import LossInputs, LossOptions
 from srgan.losses.pixel import L1, PixelLoss
 from srgan.losses.registry import LOSSES, build_loss
 from srgan.models.discriminators import Output, with_condition
+from srgan.models.luma import as_rgb
 from srgan.models.vgg import Vgg19
 from srgan.training.compilation import compiled
 
@@ -70,10 +71,12 @@ class Objective(nn.Module):
     ) -> LossInputs:
         """Return the inputs of the losses: the images, and the output of the discriminator for them.
 
+        Losses and discriminators see gray images as three equal channels, so all of them compare gray images, too.
+
         Args:
-            sr_image: `(N, 3, H, W)` in 0..1.
+            sr_image: `(N, 3, H, W)` in 0..1, or `(N, 1, H, W)` gray.
             hr_image: of the same shape, float32.
-            lr_image: `(N, 3, H / scale, W / scale)` float32.
+            lr_image: `(N, 3, H / scale, W / scale)` float32, or with one channel.
             discriminator: None in a stage without one.
             mean: over the batches of all processes.
             averaged: the generator with the averaged weights. None in validation, where `sr_image` is its output.
@@ -81,7 +84,8 @@ class Objective(nn.Module):
         averaged_image = None
         if averaged is not None and self.needs_average:
             with torch.no_grad(), self.autocast():
-                averaged_image = averaged(lr_image)
+                averaged_image = as_rgb(averaged(lr_image))
+        sr_image, hr_image, lr_image = map(as_rgb, (sr_image, hr_image, lr_image))
         if discriminator is None:
             return LossInputs(sr_image, hr_image, lr_image, mean=mean, averaged_image=averaged_image)
         real_input, fake_input = (with_condition(image, lr_image) if self.condition else image for image in (hr_image, sr_image))

@@ -65,7 +65,9 @@ def _of_images(project: Project, params: Params) -> tuple[float, float, list[str
                 prepared += path.stat().st_size  # PNG again, with a small LR image
             else:
                 with Image.open(path) as image:
-                    prepared += 3 * image.width * image.height * (1 + variants(params.prepare) * params.prepare.scale**-2)
+                    prepared += (
+                        params.prepare.channels * image.width * image.height * (1 + variants(params.prepare) * params.prepare.scale**-2)
+                    )
         except Exception:  # a damaged file, which may raise nearly anything: `prepare` skips it
             continue
     return sum(path.stat().st_size for path in raw.rglob("*") if path.is_file()), prepared, []
@@ -99,7 +101,9 @@ def _stated(entry: DataSet, split: Split) -> int:
 def _weights(params: Params) -> list[int]:
     """Numbers of weights that the checkpoints of each stage hold."""
     with torch.device("meta"):
-        weights = parameter_count(new_generator(params.model, params.prepare.scale, start=Path(params.pretrain.pretrained)))
+        weights = parameter_count(
+            new_generator(params.model, params.prepare.scale, start=Path(params.pretrain.pretrained), channels=params.prepare.channels)
+        )
         against = parameter_count(create_discriminator(params.train.discriminator))
     return [weights, weights + against]
 

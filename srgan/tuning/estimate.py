@@ -243,7 +243,7 @@ def _wait(device: torch.device) -> None:
 
 def _generator(params: Params) -> torch.nn.Module:
     keeps_luma = Recipe(params.prepare.recipe).keeps_luma
-    return new_generator(params.model, params.prepare.scale, keeps_luma, Path(params.pretrain.pretrained))
+    return new_generator(params.model, params.prepare.scale, keeps_luma, Path(params.pretrain.pretrained), params.prepare.channels)
 
 
 def _trainer(params: Params, stage: str) -> Trainer:
@@ -264,10 +264,11 @@ class _Noise:
     """One image of random pixels with the interface of `srgan.data.packed_store.Store`."""
 
     def __init__(self, options: Prepare, side: int) -> None:
-        self.scale, small = options.scale, side // options.scale
+        self.scale, self.channels, small = options.scale, options.channels, side // options.scale
         self.recipe = Recipe(options.recipe)
         self.variants = int(self.recipe.made_ahead)
-        self.pixels = np.random.default_rng(0).integers(0, 256, 3 * (side**2 + self.variants * small**2), dtype=np.uint8)
-        self.hr = [self.pixels[: 3 * side**2].reshape(side, side, 3)]
-        self.lr_variants = [self.pixels[3 * side**2 :].reshape(self.variants, small, small, 3)]
+        self.pixels = np.random.default_rng(0).integers(0, 256, self.channels * (side**2 + self.variants * small**2), dtype=np.uint8)
+        hr_pixels, lr_pixels = np.split(self.pixels, [self.channels * side**2])
+        self.hr = [hr_pixels.reshape(side, side, self.channels)]
+        self.lr_variants = [lr_pixels.reshape(self.variants, small, small, self.channels)]
         self.offsets = np.zeros(1, np.int64)

@@ -197,7 +197,7 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], parent: int) -> Non
         _starting.release()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes. The parent ends this one.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # without the parent's handler
-    _die_with(parent)
+    die_with(parent)
     # A fork inherits objects without the threads that use them. Freeing an image of libvips would wait forever for a lock.
     gc.freeze()
     gc.enable()
@@ -226,7 +226,7 @@ def _pickled(error: Exception) -> bytes:
     return answer
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """End this process with its parent, also after a kill and while a library holds Python's lock."""
     if sys.platform == "linux":
         death_signal = 1  # PR_SET_PDEATHSIG, see prctl(2)

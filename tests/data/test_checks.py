@@ -6,8 +6,9 @@ from PIL import Image, ImageFilter
 
 from srgan.config.data import Checks
 from srgan.data.checks import TooManyRejected, select, softness
-from srgan.data.estimate import jpeg_quality, luma_of, read_pixels
+from srgan.data.estimate import jpeg_quality, luma_of
 from srgan.data.manifest import read_manifest
+from srgan.images.read import read_rgb
 from tests.helpers.commands import run
 from tests.helpers.project import write_params
 
@@ -85,7 +86,7 @@ def test_too_large_a_share_fails_with_the_list(folder):
 
 
 def test_softness_does_not_depend_on_the_contrast(folder):
-    luma = luma_of(read_pixels(folder / "a0.png"))
+    luma = luma_of(read_rgb(folder / "a0.png"))
     assert softness(luma / 2) == pytest.approx(softness(luma), abs=0.5)
     assert softness(np.full((40, 40), 128.0)) == 0
 

@@ -76,12 +76,12 @@ def test_downscale_refuses_sizes_that_do_not_divide():
         bicubic.bicubic_downscale(np.zeros((10, 12, 3), np.uint8), 4)
 
 
-def make_store(folder, sizes=((64, 96), (48, 48)), scale=4, recipe=BICUBIC, variants=1):
+def make_store(folder, sizes=((64, 96), (48, 48)), scale=4, recipe=BICUBIC, variants=1, channels=3):
     """A store whose variants differ in brightness, and only in it."""
     random = np.random.default_rng(2)
-    with StoreWriter(folder, scale, recipe, variants) as writer:
+    with StoreWriter(folder, scale, recipe, variants, channels) as writer:
         for number, (height, width) in enumerate(sizes):
-            lr_image = random.integers(0, 256, (height // scale, width // scale, 3), dtype=np.uint8)
+            lr_image = random.integers(0, 256, (height // scale, width // scale, channels), dtype=np.uint8)
             # HR pixel (y, x) carries the value of the LR pixel it belongs to: alignment shows.
             made = [lr_image + np.uint8(7 * variant) for variant in range(variants)]
             writer.add(f"own/{number}", pack(folder / "one", lr_image.repeat(scale, 0).repeat(scale, 1), *made))

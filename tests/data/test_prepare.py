@@ -28,7 +28,7 @@ from srgan.degradations.registry import DEGRADATIONS
 from srgan.evaluation.data_card import write_data_card
 from srgan.evaluation.evaluate import evaluate
 from srgan.images.png import write_png
-from srgan.images.read import read_image, read_rgb
+from srgan.images.read import as_grey, read_image, read_rgb
 from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 from tests.helpers.commands import environment, run
@@ -167,6 +167,25 @@ def test_prepared_pairs_are_the_images_and_their_lr(raw, tmp_path, scale, kernel
     assert not (tmp_path / "out/train").exists()  # the store has them
     assert manifest["scale"] == scale
     assert not list((tmp_path / "out").rglob(".*"))
+
+
+@pytest.mark.parametrize("recipe", ["bicubic", "gaussian-20"])
+def test_one_channel_prepares_the_luma_and_leaves_the_test_images(raw, tmp_path, recipe):
+    manifest = prepare(raw, tmp_path / "out", options(channels=1, recipe=recipe, reduced=()))
+    assert manifest["channels"] == 1
+    assert manifest["train_sha256"] != prepare(raw, tmp_path / "rgb", options(recipe=recipe))["train_sha256"]
+    store = Store(tmp_path / "out")
+    assert store.channels == 1
+    store.verify()
+    for name, hr_view in zip(store.names, store.hr, strict=True):
+        assert np.array_equal(hr_view[..., 0], bicubic.modcrop(as_grey(PLAIN[f"train/{name}.png"]), 4))
+    if recipe == "bicubic":
+        for hr_view, lr_view in zip(store.hr, store.lr, strict=True):
+            assert np.array_equal(lr_view[..., 0], bicubic.bicubic_downscale(np.ascontiguousarray(hr_view[..., 0]), 4))
+    (validation,) = pairs(tmp_path / "out", "validation")
+    assert [read_image(path).ndim for path in (validation.hr, validation.lr)] == [2, 2]
+    (test,) = pairs(tmp_path / "out", "test")
+    assert [read_image(path).ndim for path in (test.hr, test.lr)] == [3, 3]
 
 
 def everything(folder):

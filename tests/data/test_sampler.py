@@ -77,3 +77,21 @@ def test_cutblur_shows_the_original_inside_or_outside_of_a_rectangle(tmp_path, v
     assert 0.2 < (shares[kept.float().mean((1, 2)) < 1] > 0.5).float().mean() < 0.9
     parts = [images(PatchSampler(store, 8, 16, 7, rank, 3), 0.75)[1] for rank in range(3)]
     assert torch.equal(torch.cat(parts), lr_image)
+
+
+@pytest.mark.parametrize("variants", [1, 0])
+def test_patches_of_one_channel_are_the_same_from_every_sampler(tmp_path, variants):
+    store = make_store(tmp_path, recipe=NOISE, variants=variants, channels=1)
+    plain = PatchSampler(store, 6, GROWING, 7, cutmix=0.5)
+    for step in (1, 3):
+        batch = plain(step)
+        assert [patches.shape for patches in batch] == [
+            (6, side, side, 1) for side in (GROWING[step // 3 * 3], GROWING[step // 3 * 3] // 4)
+        ][: 1 + variants]
+        if variants:
+            assert np.array_equal(batch[0], batch[1].repeat(4, 1).repeat(4, 2))
+        for sampler in (GpuPatchSampler(plain, torch.device("cpu")), PrefetchingSampler(plain, torch.device("cpu"))):
+            assert all(np.array_equal(np.asarray(ours), theirs) for ours, theirs in zip(sampler(step), batch, strict=True))
+        assert plain.lr_patches(step).shape == (6, plain.side(step) // 4, plain.side(step) // 4, 1)
+    hr_image, lr_image = plain.finish([torch.from_numpy(patches).permute(0, 3, 1, 2) / 255 for patches in plain(3)], 3, 0.5, 0.0)
+    assert (hr_image.shape, lr_image.shape) == ((6, 1, 32, 32), (6, 1, 8, 8))

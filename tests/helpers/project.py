@@ -74,6 +74,21 @@ def _model(scale: int, objective: str) -> bytes:
     return _exported(model, {"sr.objective": objective, "sr.name": "t"})
 
 
+def write_damaged(folder: Path, levels: float = 0, grid: float = 0, scale: int = 2) -> Path:
+    """Write the model of `write_model` with results that are brighter by some levels, or have a grid of some levels without a shift."""
+    model = build_generator("compact", scale=scale, features=8, depth=2).eval()
+    torch.manual_seed(1)
+    model.load_state_dict(build_generator("compact", scale=scale, features=8, depth=2).state_dict())
+    pattern = torch.full((3, scale**2), float(levels))
+    pattern[:, 0] += grid
+    pattern -= grid / scale**2
+    with torch.no_grad():
+        model.body[-1].bias += pattern.flatten() / 255
+    path = folder / onnx.file_name(scale, "damaged", "compact")
+    path.write_bytes(_exported(model, {"sr.objective": "gan", "sr.name": "damaged"}))
+    return path
+
+
 def write_colorizer(folder: Path, hints: bool = True) -> Path:
     """Write a tiny exported model at scale 1 that colorizes, with random weights of strong colours."""
     path = folder / onnx.file_name(1, "t", "compact")

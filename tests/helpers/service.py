@@ -4,7 +4,7 @@ import contextlib
 import io
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -13,18 +13,28 @@ import uvicorn
 from PIL import Image
 
 from srgan.inference.upscaler import Upscaler
+from srgan.monitoring.observer import Observer
 from srgan.service.app import create_app
 from srgan.service.limits import Limits
 from srgan.service.model import Identity, ServedModel
 from srgan.service.service import Service
+from srgan.service.trial import Trial
 from tests.helpers.commands import wait_for
 
 
 @contextlib.contextmanager
-def running(model: Path | Upscaler, token: str | None = None, reload_seconds: float = 60, **limits: float) -> Iterator[httpx.Client]:
+def running(
+    model: Path | Upscaler,
+    token: str | None = None,
+    reload_seconds: float = 60,
+    observer: Observer | None = None,
+    trial: Callable[[ServedModel], Trial] | None = None,
+    **limits: float,
+) -> Iterator[httpx.Client]:
     """Serve a model on a free port. Yields a client, whose attribute `service` is the service."""
     upscaler = model if isinstance(model, Upscaler) else Upscaler(model)
-    service = Service(ServedModel(upscaler, lambda path: Identity(path.name)), Limits(**limits), reload_seconds)
+    served = ServedModel(upscaler, lambda path: Identity(path.name))
+    service = Service(served, Limits(**limits), reload_seconds, observer, trial(served) if trial else None)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(create_app(service, token), log_config=None))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

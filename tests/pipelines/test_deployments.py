@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 
 import numpy as np
 import psutil
 import pytest
+import yaml
 from PIL import Image
 from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
@@ -23,17 +25,23 @@ from websockets.sync.client import connect
 
 from pipelines import train as flow_train
 from pipelines.infra import dvc, gpu_limit, serve, workspace_lock
+from pipelines.monitor import monitor
 from pipelines.promote import promote
 from pipelines.refresh import refresh
 from pipelines.train import train
 from pipelines.upscale import batch_upscale
 from srgan.config.project import Project
+from srgan.monitoring import reference
+from srgan.monitoring.observer import Observer
 from srgan.utils.errors import Unreachable
 from tests.helpers.browser import Page
 from tests.helpers.commands import environment, run, wait_for
+from tests.helpers.monitor import row
 from tests.helpers.project import ROOT, copied, write_params
 from tests.helpers.served import OF_NOBODY, Other, Server
 from tests.pipelines.test_flows import LONG, STAGES, checkpoints, processes_in
+
+DEPLOYMENTS = ["refresh/nightly", "monitor/daily", *(f"{flow}/on-demand" for flow in ("train", "promote", "batch-upscale", "tune"))]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +82,7 @@ def here(server, copy_of_project, monkeypatch):
 @pytest.mark.slow
 def test_everything_comes_up_and_the_schedule_gets_runs(server):
     deployed = {entry["name"]: entry for entry in server.call("deployments/filter", {})}
-    assert sorted(deployed) == ["nightly", "on-demand"]
+    assert sorted(deployed) == ["daily", "nightly", "on-demand"]
     (limit,) = server.call("v2/concurrency_limits/filter", {})
     assert (limit["name"], limit["limit"], limit["active"]) == ("gpu", 1, True)
     nightly = deployed["nightly"]["id"]
@@ -93,9 +101,9 @@ def test_brought_up_twice_is_once_and_an_older_pool_loses_its_variables(server):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == f"the server runs already: http://127.0.0.1:{server.port}"
-    assert lines[1] == "deployed: refresh/nightly, train/on-demand, promote/on-demand, batch-upscale/on-demand, tune/on-demand"
+    assert lines[1] == f"deployed: {', '.join(DEPLOYMENTS)}"
     assert lines[2] == "a worker runs already"
-    assert len(server.call("deployments/filter", {})) == 5
+    assert len(server.call("deployments/filter", {})) == 6
     assert server.call("work_pools/srgan")["base_job_template"]["variables"]["properties"] == {}
 
 
@@ -180,7 +188,7 @@ def test_a_triggered_run_shows_its_stages_and_results(server):
 @pytest.mark.slow
 def test_served_without_a_worker_they_are_the_same(here):
     found = {f"{deployment.flow_name}/{deployment.name}": deployment for deployment in serve.deployments()}
-    assert list(found) == ["refresh/nightly", "train/on-demand", "promote/on-demand", "batch-upscale/on-demand", "tune/on-demand"]
+    assert list(found) == DEPLOYMENTS
     (schedule,) = found["refresh/nightly"].schedules
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "UTC")
     assert (schedule.active, schedule.slug, found["refresh/nightly"].parameters) == (True, "nightly", {"wait": False})
@@ -458,6 +466,30 @@ def test_the_loop_finds_new_data(here):
         state = refresh(overrides={"data.test": [str(own)]}, return_state=True)
         assert state.message.startswith("data changed; ran: prepare, evaluate, report, register; version 1"), state
         assert state.name == "Held"  # six steps of training are worse than bicubic
+
+
+@pytest.mark.slow
+def test_drift_of_a_service_is_a_reason_to_train(server, here):
+    assert monitor(return_state=True).name == "Nothing to do"
+    images = json.loads((here / "data/prepared/manifest.json").read_text())["train_sha256"]
+    figures = {"quality": [100.0] * 50, "noise": [1.0] * 50, "blur": [0.4] * 50}
+    reference.Reference("training images", images, True, figures).write(here / "monitor")
+    observer, now = Observer(here / "monitor"), time.time()
+    observer._look()
+    for number in range(25):
+        found = row(now - 25 + number, quality=30, subsampling="4:2:0")
+        observer.log.add("requests", found)
+        observer._test(found)
+    state = monitor(return_state=True)
+    assert (state.name, state.type) == ("Drift", StateType.COMPLETED)
+    assert state.message.startswith("the images of the service differ from those of the training (quality 100 to 30)")
+    assert "25 results" in server.call("artifacts/monitor/latest")["data"]
+    state = refresh(return_state=True)
+    assert state.message.startswith("data unchanged; drift; ran: prepare, pretrain, train, export"), state
+    recipe = yaml.safe_load((here / "params.yaml").read_text())["prepare"]["recipe"]
+    assert [step["name"] for step in recipe] == ["downscale", "noise", "jpeg"]
+    assert refresh(return_state=True).message.startswith("data unchanged; ran: register")
+    assert monitor(return_state=True).name == "Completed"
 
 
 @pytest.mark.slow

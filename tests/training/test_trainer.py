@@ -23,6 +23,7 @@ from srgan.distributed.signals import Interrupted
 from srgan.images.png import write_png
 from srgan.images.read import read_image
 from srgan.inference.torch_upscale import upscale
+from srgan.losses.registry import LOSSES
 from srgan.models.registry import build_discriminator, build_generator
 from srgan.training import diagnostics
 from srgan.training.checkpoint import Checkpoints
@@ -118,6 +119,27 @@ def test_a_step_moves_the_networks_it_should(world, stage):
     assert not subject.divergence.step
     if stage == "train":
         assert moved(subject.discriminator, discriminator)
+
+
+@pytest.mark.parametrize("variants", [1, 0])
+def test_a_gray_network_learns_with_all_losses_and_a_conditional_discriminator(tmp_path, variants):
+    losses = [name for name, loss in LOSSES.items() if not loss.pretrained and not loss.trains_discriminator]
+    changes = {"train.discriminator.condition": True, "train.losses": [{"name": name} for name in (*losses, "relativistic")]}
+    changes |= {"train.stabilization.noise": 0.1, "train.stabilization.r1": 1.0}
+    loaded = schema.load(write_params(tmp_path, changes | {f"{stage}.patch_size": 32 for stage in ("pretrain", "train")}))
+    store = make_store(tmp_path, recipe=Recipe("gaussian-20"), variants=variants, channels=1)
+    generator = build_generator("compact", scale=4, features=8, depth=1, channels=1)
+    discriminator = build_discriminator("patch", features=4, depth=2, condition=True)
+    subject = Trainer(loaded.train, loaded.runtime.train, generator, discriminator, PatchSampler(store, 2, 32, 0), [])
+    before = [weights(model) for model in (subject.generator, subject.discriminator)]
+    subject.step(1)
+    assert moved(subject.generator, before[0])
+    assert moved(subject.discriminator, before[1])
+    assert all(math.isfinite(float(value)) for value in subject.running_sums.values())
+    gray = torch.rand(2, 1, 32, 32)
+    colours, judge = gray.repeat(1, 3, 1, 1), subject.discriminator.eval()
+    found = [subject.objective.validate(image, image / 2, image[..., ::4, ::4], judge) for image in (gray, colours)]
+    assert found[0] == pytest.approx(found[1])
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

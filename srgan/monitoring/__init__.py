@@ -1,0 +1,1 @@
+"""The record of a service: figures of each request, drift of its images, comparison with a challenger."""
