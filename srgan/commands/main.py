@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from srgan import __version__
 from srgan.commands import (
+    ci,
     data,
     degrade,
     metrics,
@@ -126,6 +127,7 @@ def app() -> typer.Typer:
     made.add_typer(metrics.app)
     made.add_typer(publish.app)
     made.add_typer(release.app)
+    made.add_typer(ci.app)
     made.add_typer(speedrun.app)
     made.add_typer(study.app, name="study")
     made.add_typer(tune.app, name="tune")
