@@ -20,8 +20,9 @@ def optical_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """
     height, width = first.shape
     padding = [(0, max(SMALLEST_SIDE - side, 0)) for side in (height, width)]
-    images = [np.ascontiguousarray(np.pad(image, padding, mode="edge")) for image in (first, second)]
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*images, None)[:height, :width]
+    start, end = (np.ascontiguousarray(np.pad(image, padding, mode="edge")) for image in (first, second))
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(start, end, np.empty(0))
+    return np.asarray(flow)[:height, :width]
 
 
 def follow(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
