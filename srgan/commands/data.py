@@ -31,7 +31,7 @@ def list_() -> None:
     for entry in DATA_SETS.values():
         train, test = (entry.counts.get(split, "-") for split in ("train", "test"))
         files = {file for sources in entry.sources.values() for file in sources[0].files}
-        size = "installed" if entry.package else _size(*(file.size for file in files))
+        size = "installed" if entry.packages else _size(*(file.size for file in files))
         print(f"{entry.name:12} {train:>6} {test:>5} {size:>10}  {entry.title}")
     print("\nweights")
     for weights in WEIGHTS.values():

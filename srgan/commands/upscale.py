@@ -1,6 +1,5 @@
 """`srgan upscale`."""
 
-import importlib.util
 import logging
 import os
 import tempfile
@@ -12,7 +11,7 @@ import typer
 from srgan.images.suffixes import WrittenSuffix
 from srgan.inference.providers import Provider
 from srgan.utils.errors import SrganError
-from srgan.video.suffixes import ANIMATIONS, CONTAINERS, Codec, is_clip
+from srgan.video.suffixes import ANIMATIONS, CONTAINERS, Codec, has_decoder, is_clip, require_decoder
 
 EPILOG = """\
 \b
@@ -26,7 +25,7 @@ Examples:
   srgan upscale holiday/ -o large/ --format webp
   srgan upscale 'scans/**/*.tif' -o large/ --outscale 2.5
   srgan upscale - -o - < photo.jpg > big.png
-  srgan upscale clip.mp4 -o big.mp4
+  srgan upscale clip.mp4 -o big.mp4 --temporal 1
   srgan upscale funny.gif -o big.webp
   srgan upscale scene.tif                  # scene_x4.tif with its georeference (srgan[geotiff])
   srgan upscale slice.dcm                  # slice_x4.dcm, not for diagnosis (srgan[dicom])
@@ -84,6 +83,14 @@ def upscale(
         int | None,
         typer.Option(min=0, max=63, help="Constant rate factor of a clip: less is better and larger. Default: 16 to 22, by codec."),
     ] = None,
+    temporal: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=8,
+            help="Reduce the flicker of a clip: blend each frame with this many frames before and after it.",
+        ),
+    ] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Write WebP and AVIF without loss.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="In a folder or beside the image, write results that exist already again.")
@@ -119,7 +126,8 @@ def upscale(
     ending = f".{suffix}" if suffix else None
     clip = _is_video(inputs, output)
     one = clip or _one_file(inputs, output)
-    _check_fit(clip, one, bool(codec or crf is not None), hints, ending)
+    given = {"--codec": codec, "--crf": crf, "--temporal": temporal}
+    _check_fit(clip, one, [flag for flag, value in given.items() if value is not None], hints, ending)
     if one and ending and output not in (None, "-"):
         _check_format(output, ending)
     jobs = [] if one or output is None else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
@@ -130,7 +138,8 @@ def upscale(
         if clip and output:
             from srgan.video.upscale import VideoOptions, upscale_clip
 
-            upscale_clip(upscaler, Path(inputs[0]), Path(output), VideoOptions(outscale, codec, crf, quality, lossless, not no_provenance))
+            options = VideoOptions(outscale, codec, crf, quality, lossless, not no_provenance, temporal or 0)
+            upscale_clip(upscaler, Path(inputs[0]), Path(output), options)
             return
         if one:
             output = output or str(batch.beside(upscaler, Path(inputs[0]), ending or suffix_of(Path(inputs[0])), outscale, overwrite))
@@ -170,10 +179,10 @@ def _is_video(inputs: list[str], output: str | None) -> bool:
         raise SrganError(f"{clips[0]}: name one clip and one file for its result, such as: srgan upscale {clips[0]} -o big.mp4")
     if not alone:
         return False
-    if importlib.util.find_spec("av") is None:
-        if not clips:
-            return False  # the first frame, with a warning
-        raise SrganError(f"{clips[0]}: clips need PyAV. Install it with: pip install 'srgan[video]'")
+    if clips:
+        require_decoder(clips[0])
+    elif not has_decoder():
+        return False  # the first frame, with a warning
     from srgan.video.animation import is_animation
 
     return bool(clips) or is_animation(inputs[0])
@@ -192,10 +201,10 @@ def _model_file(model: str | None, folder: Path) -> str | Path:
     return model or default.default_model(Project())
 
 
-def _check_fit(clip: bool, one: bool, encoding: bool, hints: str | None, ending: str | None) -> None:
+def _check_fit(clip: bool, one: bool, of_clips: list[str], hints: str | None, ending: str | None) -> None:
     """Refuse options that do not fit the input: those of clips for images, and the reverse."""
-    if not clip and encoding:
-        raise SrganError("--codec and --crf: fit a clip. Name one clip and a file such as big.mp4 for the result")
+    if not clip and of_clips:
+        raise SrganError(f"{of_clips[0]}: fits a clip. Name one clip and a file such as big.mp4 for the result")
     if clip and (hints or ending):
         raise SrganError(f"{'--hints' if hints else '--format'}: does not fit a clip. The name of the result selects the format")
     if hints and not one:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from srgan.evaluation.evaluate import image_workers
 from srgan.images.read import SUFFIXES, read_image, read_rgb
-from srgan.metrics.metric import Sample, Scorer
+from srgan.metrics.metric import Metric, Sample, Scorer
 from srgan.metrics.registry import METRICS, score
 from srgan.utils.errors import SrganError
 
@@ -60,10 +60,10 @@ def score_files(images: Mapping[Path, Path | None], scale: int, scorers: Mapping
         return pd.DataFrame(list(pool.map(row, images)), index=[str(image) for image in images])
 
 
-def text_table(table: pd.DataFrame) -> str:
-    """Return the scores as a table for a terminal, with the means of several images."""
-    columns = [METRICS[name] for name in METRICS if name in table and table[name].notna().any()]
-    rows = [*table.iterrows(), *([("mean", table.mean())] if len(table) > 1 else [])]
+def text_table(table: pd.DataFrame, metrics: Mapping[str, Metric] = METRICS, mean: bool = True) -> str:
+    """Return scores as a table for a terminal, with the means of several rows if they are wanted."""
+    columns = [metric for name, metric in metrics.items() if name in table and table[name].notna().any()]
+    rows = [*table.iterrows(), *([("mean", table.mean())] if mean and len(table) > 1 else [])]
     width = max(len(str(name)) for name, _ in rows)
     cells = [[metric.text(row[metric.name]) if np.isfinite(row[metric.name]) else "-" for metric in columns] for _, row in rows]
     widths = [max(len(metric.title), *(len(line[at]) for line in cells)) for at, metric in enumerate(columns)]

@@ -10,7 +10,7 @@ import torch
 
 from srgan.images.read import as_rgb
 
-Input = Literal["sr", "hr", "lr"]
+Input = Literal["sr", "hr", "lr", "before"]
 Scorer = Callable[["Sample"], float]
 
 
@@ -24,6 +24,7 @@ class Sample:
         lr_image: input of the network, `(H, W, 3)`. None if it is unknown.
         scale: HR size / LR size.
         grey_input: the input is the greyscale version of the original, and no more is changed.
+        before: the frame before it in a clip. None for the first frame and for images.
     """
 
     sr_image: np.ndarray
@@ -31,6 +32,7 @@ class Sample:
     lr_image: np.ndarray | None = None
     scale: int = 1
     grey_input: bool = False
+    before: "Sample | None" = None
     _results: dict[Callable[["Sample"], Any], Any] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -47,7 +49,7 @@ class Sample:
 
     def has(self, needs: tuple[Input, ...]) -> bool:
         """Return True if the images that a metric needs are there."""
-        images = {"sr": self.sr_image, "hr": self.hr_image, "lr": self.lr_image}
+        images = {"sr": self.sr_image, "hr": self.hr_image, "lr": self.lr_image, "before": self.before}
         return all(images[need] is not None for need in needs)
 
 
@@ -62,7 +64,7 @@ class Metric:
         better: ``higher``, ``lower``, or ``one`` if the best value is 1.
         digits: decimals in tables.
         unit: of the value or empty.
-        needs: images that it compares. A metric without ``hr`` needs no ground truth.
+        needs: images that it compares. A metric without ``hr`` needs no ground truth. One with ``before`` needs frames of a clip.
         score: the function of a metric that needs no weights.
         load: return the function of a metric that needs weights with its weights on the device. Raises `WeightsUnavailable`.
         lpips_network: network of an LPIPS metric. Such a metric is scored if ``evaluate.lpips`` names the network.

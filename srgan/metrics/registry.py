@@ -10,6 +10,7 @@ from srgan.data.download.weights import WeightsUnavailable
 from srgan.metrics.artifacts import CHECKERBOARD, COLOR_SHIFT, SHARPNESS
 from srgan.metrics.color import CIEDE2000, COLORFULNESS
 from srgan.metrics.consistency import CONSISTENCY, INPUT_COLOR_SHIFT
+from srgan.metrics.flicker import FLICKER, TLPIPS, TOF, WARPING_ERROR
 from srgan.metrics.hatch import HATCH
 from srgan.metrics.lpips import LPIPS_ALEX, LPIPS_SQUEEZE, LPIPS_VGG
 from srgan.metrics.metric import Metric, Sample, Scorer
@@ -40,6 +41,9 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+# Of clips, as means over their frames.
+CLIP_METRICS: dict[str, Metric] = {metric.name: metric for metric in (PSNR_Y, SSIM_Y, LPIPS_ALEX, WARPING_ERROR, FLICKER, TOF, TLPIPS)}
+
 CPU = torch.device("cpu")
 
 log = logging.getLogger(__name__)
@@ -64,11 +68,11 @@ def caption(values: Mapping[str, float], task: Task) -> str:
     return "  ".join([*parts, *([f"LPIPS {values['lpips']:.3f}"] if "lpips" in found else [])])
 
 
-def metrics_table() -> str:
-    """Return a Markdown table of the metrics for the docs."""
+def metrics_table(metrics: Mapping[str, Metric] = METRICS) -> str:
+    """Return a Markdown table of metrics for the docs."""
     lines = ["| metric | definition | better |", "|---|---|---|"]
     better = {"higher": "higher", "lower": "lower", "one": "near 1"}
-    lines += [f"| `{metric.name}` | {metric.description} | {better[metric.better]} |" for metric in METRICS.values()]
+    lines += [f"| `{metric.name}` | {metric.description} | {better[metric.better]} |" for metric in metrics.values()]
     return "\n".join(lines)
 
 
@@ -111,4 +115,5 @@ def score(sample: Sample, scorers: Mapping[str, Scorer]) -> dict[str, float]:
         sample: images to score.
         scorers: see `open_metrics`.
     """
-    return {name: scorer(sample) for name, scorer in scorers.items() if sample.has(METRICS[name].needs)}
+    known = METRICS | CLIP_METRICS
+    return {name: scorer(sample) for name, scorer in scorers.items() if sample.has(known[name].needs)}

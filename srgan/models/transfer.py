@@ -65,7 +65,8 @@ def transfer(found: Generator, model: Generator, path: object) -> Transfer:
         raise SrganError(f"{path}: its images have {found.channels} channels but prepare.channels is {model.channels}. {advice}")
     if different:
         advice = ", ".join(f"model.{key}: {_yaml(getattr(found, key))}" for key in different)
-        raise SrganError(f"{path}: holds {name} {config} but params.yaml names {wanted} {options}. To start from this file set {advice}")
+        advice = f"To start from this file set {advice}. To start without it set pretrain.pretrained: scratch"
+        raise SrganError(f"{path}: holds {name} {config} but params.yaml names {wanted} {options}. {advice}")
     theirs, ours = found.state_dict(), model.state_dict()
     copied = {key: value for key, value in theirs.items() if key in ours and ours[key].shape == value.shape}
     adapted = {

@@ -92,7 +92,7 @@ def _stated(entry: DataSet, split: Split) -> int:
     if entry.folder:
         return sum(path.stat().st_size for path in of_split(entry.folder, images_below(entry.folder), split))
     files = entry.sources[split][0].files
-    if entry.package:
+    if entry.packages:
         return sum(path.stat().st_size for file in files if (path := file.local) and path.is_file())
     sizes = [file.size for file in files]
     return sum(sizes) if all(sizes) else 0

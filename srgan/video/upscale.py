@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from srgan import __version__
 from srgan.inference.upscaler import Upscaler
@@ -23,6 +24,7 @@ from srgan.video.encoding import Encoding, choose, lossless
 from srgan.video.picture import Frame
 from srgan.video.segments import SEGMENT_FRAMES, Segments, open_segments
 from srgan.video.suffixes import ANIMATIONS, Codec
+from srgan.video.temporal import steadied
 
 FRAMES_AHEAD = 3  # of each step. More gain nothing, as the steps take constant time
 
@@ -40,6 +42,7 @@ class VideoOptions:
         quality: of animated WebP, 1 to 100.
         lossless: write animated WebP without loss.
         provenance: name the model in the comment of the file. Animations have none.
+        temporal: frames on each side that a result is blended with, to reduce flicker. 0 blends none.
     """
 
     outscale: float | None = None
@@ -48,6 +51,7 @@ class VideoOptions:
     quality: int = 95
     lossless: bool = False
     provenance: bool = True
+    temporal: int = 0
 
 
 def upscale_clip(upscaler: Upscaler, source: Path, target: Path, options: VideoOptions = VideoOptions()) -> tuple[int, int, int]:
@@ -78,8 +82,8 @@ def upscale_clip(upscaler: Upscaler, source: Path, target: Path, options: VideoO
     others = clip if isinstance(clip, Clip) and not animated else None
     if not animated:
         join.check(others, encoding, target)
-    with open_segments(target, _identity(upscaler, source, encoding)) as segments:
-        frames = _encode(upscaler, clip, encoding, segments)
+    with open_segments(target, _identity(upscaler, source, encoding, options.temporal)) as segments:
+        frames = _encode(upscaler, clip, encoding, segments, options.temporal)
         if animated:
             plays = clip.plays if isinstance(clip, Animation) else animation.FOREVER
             animation.write(segments, encoding, target, plays, None if options.lossless else options.quality)
@@ -92,25 +96,34 @@ def upscale_clip(upscaler: Upscaler, source: Path, target: Path, options: VideoO
     return encoding.width, encoding.height, frames
 
 
-def _encode(upscaler: Upscaler, clip: Clip | Animation, encoding: Encoding, segments: Segments) -> int:
+def _encode(upscaler: Upscaler, clip: Clip | Animation, encoding: Encoding, segments: Segments, temporal: int) -> int:
     """Write the segments that are missing. Return the number of frames."""
     first = segments.frames()
     if first:
         log.info("%s: continuing after frame %d", clip.path, first)
     with Progress(task_of(upscaler.scale, upscaler.adds_colour).verb, clip.picture.frames, "frame", first) as progress:
-        results = ahead(upscaled(upscaler, ahead(clip.frames(first), FRAMES_AHEAD)), FRAMES_AHEAD)
+        results = ahead(_results(upscaler, clip, first, temporal), FRAMES_AHEAD)
         for number, segment in enumerate(_segments(_counted(results, progress)), segments.count()):
             segments.write(number, encoding.encode(segment))
     return segments.frames()
 
 
-def upscaled(upscaler: Upscaler, frames: Iterable[Frame]) -> Iterator[Frame]:
-    """Upscale frames one after the other."""
+def _results(upscaler: Upscaler, clip: Clip | Animation, first: int, temporal: int) -> Iterator[Frame]:
+    """Yield the upscaled frames but the `first` ones."""
+    context = min(first, temporal)  # frames before the first one that are blended into it
+    pairs = upscaled(upscaler, ahead(clip.frames(first - context), FRAMES_AHEAD))
+    if not temporal:
+        return (frame for _, frame in pairs)
+    return islice(steadied(ahead(pairs, FRAMES_AHEAD), temporal), context, None)
+
+
+def upscaled(upscaler: Upscaler, frames: Iterable[Frame]) -> Iterator[tuple[np.ndarray, Frame]]:
+    """Upscale frames one after the other. Yield the pixels that the model gets and the result."""
     for frame in frames:
         pixels = frame.pixels
         if upscaler.adds_colour and pixels.shape[2] == 3:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)  # the tint of a film would be taken as a hint
-        yield replace(frame, pixels=upscaler.upscale(pixels))
+        yield pixels, replace(frame, pixels=upscaler.upscale(pixels))
 
 
 def _counted(frames: Iterable[Frame], progress: Progress) -> Iterator[Frame]:
@@ -125,12 +138,13 @@ def _segments(frames: Iterator[Frame]) -> Iterator[Iterator[Frame]]:
         yield chain([frame], islice(frames, SEGMENT_FRAMES - 1))
 
 
-def _identity(upscaler: Upscaler, source: Path, encoding: Encoding) -> dict[str, Any]:
+def _identity(upscaler: Upscaler, source: Path, encoding: Encoding, temporal: int) -> dict[str, Any]:
     """Return what the frames of a result depend on, as JSON holds it."""
     found = source.stat()
     return {
         "source": [str(source.resolve()), found.st_size, found.st_mtime_ns],
         "model": [upscaler.sha256, upscaler.provider, upscaler.tile],
+        "temporal": temporal,
         "encoding": {name: str(value) for name, value in asdict(encoding).items()},
         "version": __version__,
     }

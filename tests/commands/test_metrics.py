@@ -3,6 +3,7 @@ from skimage import data
 
 from srgan.degradations.bicubic import bicubic_downscale, bicubic_upscale
 from srgan.images.png import write_png
+from tests.helpers.clips import write_clip
 from tests.helpers.commands import run
 
 PHOTO = data.astronaut()[:192, :256]
@@ -46,3 +47,20 @@ def test_a_missing_original_and_another_size_are_errors_that_name_the_file(folde
     failed = run("srgan", "metrics", "results/c.png", "--against", "originals", cwd=folder, check=False)
     assert "has 256x192 pixels, its original originals/c.png has 256x64" in failed.stderr
     assert "no such file or folder" in run("srgan", "metrics", "results/a.png", "--against", "nothing", cwd=folder, check=False).stderr
+
+
+def test_clips_are_scored_with_a_page(tmp_path):
+    for name, size in (("clip.mp4", (48, 64)), ("big.mp4", (96, 128))):
+        write_clip(tmp_path / name, 4, size=size)
+    head, rows = columns(run("srgan", "metrics", "big.mp4", "--input", "clip.mp4", "-o", "page.html", cwd=tmp_path).stdout)
+    assert head.split("  ")[-2:] == ["warping error", "flicker"]
+    assert list(rows) == ["clip.mp4", "big.mp4"] and rows["clip.mp4"][-1] == "1.00"
+    assert "big.mp4" in (tmp_path / "page.html").read_text()
+    write_png(tmp_path / "a.png", PHOTO)
+    for words, *given in (
+        ("a.png: is no clip", "big.mp4", "a.png"),
+        ("--input: fits clips", "a.png", "--input", "clip.mp4"),
+        ("nothing.mp4: no such file", "nothing.mp4"),
+    ):
+        failed = run("srgan", "metrics", *given, cwd=tmp_path, check=False)
+        assert failed.returncode == 1 and words in failed.stderr

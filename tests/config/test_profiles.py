@@ -106,7 +106,7 @@ def test_the_difference_is_told_value_by_value(tmp_path):
     assert "has the values of demo" in profiles.difference("demo", path)
     lines = dict(line.split(maxsplit=1) for line in profiles.difference("esrgan-df2k", path).splitlines())
     assert lines["model.growth"].split() == ["-", "->", "32"]
-    assert lines["train.steps"].split() == ["400", "->", "400000"]
+    assert lines["train.steps"].split() == ["300", "->", "400000"]
     assert "prepare.scale" not in lines
 
 

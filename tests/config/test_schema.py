@@ -31,7 +31,7 @@ def test_the_shipped_file_loads():
     loaded = schema.load(ROOT / "params.yaml")
     assert loaded.prepare.scale == 4
     assert loaded.data.train == ("sample",)
-    assert loaded.pretrain.learning_rate == 1e-3
+    assert loaded.pretrain.learning_rate == 1e-4
 
 
 @pytest.mark.parametrize("text", ["data: " + "[" * 1000, "\n".join(" " * depth + "a:" for depth in range(430))], ids=["lists", "sections"])
@@ -42,7 +42,7 @@ def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path, text):
 
 
 def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
-    path = edited(tmp_path, "  steps: 3000", "  stepz: 3000")
+    path = edited(tmp_path, "  steps: 150", "  stepz: 150")
     line = path.read_text()[: path.read_text().index("  stepz")].count("\n") + 1
     assert message(path) == f"{path}:{line}: pretrain.stepz: unknown option; did you mean steps?"
 
@@ -50,20 +50,20 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("steps: 3000", "steps: many", "pretrain.steps: must be an integer, not 'many'"),
-        ("steps: 3000", "steps: 3000.5", "pretrain.steps: must be an integer"),
-        ("steps: 3000", 'steps: "4000"', "pretrain.steps: must be an integer"),
-        ("steps: 3000", "steps: [1, 2]", "pretrain.steps: must be an integer, not a list or section"),
-        ("steps: 3000", "steps: 0", "pretrain.steps: must be at least 1 (is 0)"),
-        ("learning_rate: 1.0e-3", "learning_rate: .inf", "pretrain.learning_rate: must be a finite number"),
-        ("learning_rate: 1.0e-3", "learning_rate: -1", "pretrain.learning_rate: must be above 0"),
+        ("steps: 150", "steps: many", "pretrain.steps: must be an integer, not 'many'"),
+        ("steps: 150", "steps: 3000.5", "pretrain.steps: must be an integer"),
+        ("steps: 150", 'steps: "4000"', "pretrain.steps: must be an integer"),
+        ("steps: 150", "steps: [1, 2]", "pretrain.steps: must be an integer, not a list or section"),
+        ("steps: 150", "steps: 0", "pretrain.steps: must be at least 1 (is 0)"),
+        ("learning_rate: 1.0e-4", "learning_rate: .inf", "pretrain.learning_rate: must be a finite number"),
+        ("learning_rate: 1.0e-4", "learning_rate: -1", "pretrain.learning_rate: must be above 0"),
         (
             "{name: cosine, warmup: 50}",
             "{name: cosin, warmup: 50}",
             "pretrain.schedule.name: 'cosin' is not one of constant, cosine, multistep, wsd; did you mean cosine?",
         ),
         ("{name: cosine, warmup: 50}", "{name: multistep, warmup: 50}", "pretrain.schedule.milestones: is missing"),
-        ("{name: cosine, warmup: 50}", "{name: cosine, warmup: 5000}", "pretrain.schedule.warmup: must be at most the 3000 steps"),
+        ("{name: cosine, warmup: 50}", "{name: cosine, warmup: 5000}", "pretrain.schedule.warmup: must be at most the 150 steps"),
         ("{name: cosine, warmup: 50}", "cosine", "pretrain.schedule: must be a section with the key name, one of constant, cosine"),
         ("accumulation: 1", "accumulation: 5", "pretrain.gradient_accumulation: must divide the batch size of 8 (is 5)"),
         (
@@ -88,7 +88,7 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
             "{name: vgg19, layers: [conv5_4], distance: l1, weight: 1}",
             "train.losses[1].layers: must be names and values, such as {conv5_4: 1.0}",
         ),
-        ("{name: relativistic, weight: 0.05}", "{name: wgan, weight: 1}", "train.losses[2].name: 'wgan' is not one of l1, mse"),
+        ("{name: relativistic, weight: 0.15}", "{name: wgan, weight: 1}", "train.losses[2].name: 'wgan' is not one of l1, mse"),
         ("lpips: [alex, squeeze]", "lpips: [alex, sqeeze]", "evaluate.lpips[1]: 'sqeeze' is not one of alex, vgg, squeeze"),
         ("lpips: [alex, squeeze]", "lpips: true", "evaluate.lpips: must be a list"),
         ("train: [sample]", "train: sample", "data.train: must be a list"),
@@ -101,11 +101,11 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
         ("patch_size: 96", "patch_size: {100: 64}", "pretrain.patch_size: needs a value for step 0"),
         ("patch_size: 96", "patch_size: {0: 0}", "pretrain.patch_size: must be at least 1"),
         ("patch_size: 96", "patch_size: {0: 64, 100: 98}", "pretrain.patch_size: must be a multiple of prepare.scale (4)"),
-        ("patch_size: 96", "patch_size: {0: 64, 3001: 96}", "pretrain.patch_size: has a size that begins after the 3000 steps"),
+        ("patch_size: 96", "patch_size: {0: 64, 151: 96}", "pretrain.patch_size: has a size that begins after the 150 steps"),
         (
             "{name: cosine, warmup: 50}",
-            "{name: wsd, warmup: 1501, decay: 0.5}",
-            "pretrain.schedule.decay: leaves fewer steps before the decay than the warm-up of 1501 takes (is 0.5)",
+            "{name: wsd, warmup: 101, decay: 0.5}",
+            "pretrain.schedule.decay: leaves fewer steps before the decay than the warm-up of 101 takes (is 0.5)",
         ),
         ("name: demo", "name: a/b", "export.name: 'a/b' has characters that are not allowed"),
         ("depth: 2 # layers", "depth: 7 # layers", "train.patch_size: must be at least 128 pixels for this discriminator"),
@@ -139,10 +139,10 @@ def test_an_unknown_key_names_its_line_and_the_nearest_name(tmp_path):
             "{name: l1, weight: 0.5}",
             "train.losses: has l1 twice",
         ),
-        ("{name: relativistic, weight: 0.05}", "{name: tv, weight: 1}", "train.losses: needs exactly one adversarial loss"),
+        ("{name: relativistic, weight: 0.15}", "{name: tv, weight: 1}", "train.losses: needs exactly one adversarial loss"),
         ("{name: feature_matching, weight: 1.0}", "{name: hinge, weight: 0.5}", "train.losses: needs exactly one adversarial loss"),
         ("{name: l1, weight: 1.0}", "{name: hinge}", "pretrain.losses: cannot have hinge, which needs a discriminator"),
-        ("{name: relativistic, weight: 0.05}", "{name: relativistic, weight: -1}", "train.losses[2].weight: must be at least 0 (is -1)"),
+        ("{name: relativistic, weight: 0.15}", "{name: relativistic, weight: -1}", "train.losses[2].weight: must be at least 0 (is -1)"),
         ("prepare: #", "prepare: 4\nunused: #", "prepare: must be a section with the options scale, recipe, variants, kernel"),
     ],
 )
@@ -206,7 +206,7 @@ def test_patch_sizes_by_step_are_read_in_their_order_and_written_as_read(tmp_pat
 
 def test_all_errors_of_a_file_are_reported_at_once_with_their_lines(tmp_path):
     text = (ROOT / "params.yaml").read_text()
-    for old, new in (("  scale: 4", "  scale: four"), ("steps: 3000", "stepz: 3000"), ("fp16: true", "fp16: yes")):
+    for old, new in (("  scale: 4", "  scale: four"), ("steps: 150", "stepz: 150"), ("fp16: true", "fp16: yes")):
         text = text.replace(old, new, 1)
     path = tmp_path / "params.yaml"
     path.write_text(text)
@@ -245,11 +245,14 @@ def test_what_a_file_leaves_out_takes_its_default(tmp_path):
 
 
 def former_demo(loaded):
-    """The demo of today with the losses and the rate of these versions."""
+    """The demo of today with the values that it had in these versions."""
     assert [(loss.name, loss.weight) for loss in loaded.train.losses] == [("l1", 1.0), ("feature_matching", 0.5), ("relativistic", 0.02)]
     today = schema.load(ROOT / "params.yaml")
-    train = today.train.model_copy(update={"learning_rate": 2.0e-4, "losses": loaded.train.losses})
-    return today.model_copy(update={"train": train})
+    both = {"color_jitter": 0.6, "batch_size": 8}
+    pretrain = today.pretrain.model_copy(update=both | {"steps": 3000, "learning_rate": 1.0e-3, "pretrained": "scratch"})
+    former = {"steps": 400, "batch_size": 16, "learning_rate": 2.0e-4, "losses": loaded.train.losses}
+    model = today.model.model_copy(update={"features": 32, "depth": 8})
+    return today.model_copy(update={"model": model, "pretrain": pretrain, "train": today.train.model_copy(update=both | former)})
 
 
 @pytest.mark.parametrize("version", ["7ea437b", "fa8a05e"])
@@ -276,7 +279,7 @@ def test_a_missing_empty_or_broken_file_is_told_plainly(tmp_path):
 
 def test_exponents_are_numbers_as_in_dvc(tmp_path):
     """PyYAML alone reads 1e-3 as text, DVC as a number."""
-    path = edited(tmp_path, "learning_rate: 1.0e-3", "learning_rate: 1e-3")
+    path = edited(tmp_path, "learning_rate: 1.0e-4", "learning_rate: 1e-3")
     assert isinstance(yaml.safe_load(path.read_text())["pretrain"]["learning_rate"], str)
     assert schema.load(path).pretrain.learning_rate == 1e-3
 
@@ -288,7 +291,7 @@ def test_text_that_dvc_reads_as_something_else_has_to_be_quoted(tmp_path, text):
         "export.name": "  name: demo",
         "export.license": "  license: research only (the training photographs include Middlebury Stereo 2014)",
         "register.name": "  name: srgan",
-        "pretrain.pretrained": "  pretrained: scratch",
+        "pretrain.pretrained": "  pretrained: x4-clean",
     }
     for key, line in places.items():
         assert f"{key}: must be text" in message(edited(tmp_path, line, f"{line.split(':')[0]}: {text}"))
@@ -359,7 +362,7 @@ def test_the_former_booleans_of_compile_and_cuda_graph_still_load(tmp_path):
 
 
 def test_a_number_of_thousands_of_digits_is_no_crash(tmp_path):
-    assert "Exceeds the limit (4300 digits)" in message(edited(tmp_path, "steps: 3000", f"steps: {'9' * 5000}"))
+    assert "Exceeds the limit (4300 digits)" in message(edited(tmp_path, "steps: 150", f"steps: {'9' * 5000}"))
 
 
 def test_flat_names_are_those_of_the_file(tmp_path):

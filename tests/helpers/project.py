@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "model.features": 8,
     "model.depth": 1,
+    "pretrain.pretrained": "scratch",
     **{f"{stage}.{key}": value for stage in ("pretrain", "train") for key, value in {
         "steps": 6, "batch_size": 2, "patch_size": 32, "schedule.warmup": 0, "precision": "fp32", "lpips": False,
     }.items()},

@@ -69,7 +69,7 @@ def test_another_width_is_refused_with_the_options_to_set(tmp_path, name):
     wide, scale = "width" if name == "nafnet" else "features", NETWORKS[name].scales[-1]
     small = {"depth": 1} if "depth" in NETWORKS[name].config.model_fields else {}
     model = build_generator(name, scale=scale, **small, **{wide: 48})  # some need a multiple of 6 or 8
-    with pytest.raises(SrganError, match=rf"To start from this file set model.{wide}: 24$"):
+    with pytest.raises(SrganError, match=rf"To start from this file set model.{wide}: 24\. To start without it"):
         start(tmp_path, build_generator(name, scale=scale, **small, **{wide: 24}), model)
 
 

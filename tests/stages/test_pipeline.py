@@ -44,7 +44,7 @@ def test_a_change_of_train_leaves_pretrain_alone(copy_of_project):
     # And MLflow has two runs, each with its own curve: nothing of the old one in the new one.
     mlflow = MlflowClient(f"sqlite:///{copy_of_project}/mlflow/mlflow.db")
     new, old = mlflow.search_runs([mlflow.get_experiment_by_name("srgan").experiment_id], order_by=["attributes.start_time DESC"])
-    for found, steps, value in ((new, [2, 4], "0.5"), (old, [2, 4, 6], "0.05")):
+    for found, steps, value in ((new, [2, 4], "0.5"), (old, [2, 4, 6], "0.15")):
         assert found.data.params["train.losses.relativistic.weight"] == value
         assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "train/loss_l1")] == steps
     assert not mlflow.get_metric_history(new.info.run_id, "sample/psnr_y")  # not scored yet

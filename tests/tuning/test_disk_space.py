@@ -25,7 +25,7 @@ def test_a_plan_tells_what_the_data_takes_and_whether_there_is_room(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimate, "plan", lambda *_, **__: "")
     main.main(["plan"])
-    assert "disk: data/raw 4 MB, data/prepared about " in capsys.readouterr().out
+    assert "disk: data/raw 5 MB, data/prepared about " in capsys.readouterr().out
     for stage in ("download", "prepare"):
         run("srgan", stage, cwd=tmp_path)
     images, prepared, unknown = disk_space._of_images(Project(), schema.load(Path("params.yaml")))

@@ -92,7 +92,7 @@ def test_the_command_plans_the_parameter_file_and_profiles(tmp_path):
     run("srgan", "download", cwd=tmp_path)
     done = run("srgan", "plan", cwd=tmp_path)
     assert [line.split(":")[0].strip() for line in done.stdout.splitlines()] == ["params.yaml", "data/raw", "disk", "pretrain", "train"]
-    assert "data/raw: 11 train and 3 test images. 0 files or folders left out" in done.stdout
+    assert "data/raw: 14 train and 3 test images. 0 files or folders left out" in done.stdout
     done = run("srgan", "plan", "dem", cwd=tmp_path, check=False)
     assert done.returncode == 1
     assert "did you mean demo?" in done.stderr

@@ -90,7 +90,7 @@ def test_a_study_tries_the_base_first_and_ranks_the_trials(project):
     study = tune(study_file(project), project)
     trials = study.trials()
     assert [each.number for each in trials] == [0, 1, 2, 3]
-    assert trials[0].params == {"pretrain.learning_rate": 1.0e-3, "pretrain.batch_size": "2"}
+    assert trials[0].params == {"pretrain.learning_rate": 1.0e-4, "pretrain.batch_size": "2"}
     best = results.ranked(study)
     assert best[0].value == max(each.value for each in trials if each.state == TrialState.COMPLETE)
     for each in trials:

@@ -177,13 +177,14 @@ def test_a_file_that_is_no_clip_is_refused(plain, tmp_path, content):
         upscale_clip(plain, tmp_path / "in.mp4", tmp_path / "out.mp4")
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv"])
-def test_a_stopped_run_continues_and_gives_the_same_file(plain, tmp_path, monkeypatch, caplog, ending):
+@pytest.mark.parametrize(("ending", "temporal"), [("mp4", 0), ("mkv", 0), ("mkv", 2)])
+def test_a_stopped_run_continues_and_gives_the_same_file(plain, tmp_path, monkeypatch, caplog, ending, temporal):
     caplog.set_level("INFO")
     monkeypatch.setattr(upscale, "SEGMENT_FRAMES", 6)
     source = write_clip(tmp_path / f"in.{ending}", 20, starts=[number * 40 + number % 3 for number in range(20)])
-    upscale_clip(plain, source, tmp_path / f"whole.{ending}")
-    for stop in (2, 9, 9):
+    options = VideoOptions(temporal=temporal)
+    upscale_clip(plain, source, tmp_path / f"whole.{ending}", options)
+    for stop in (2, 10, 11):
         with monkeypatch.context() as patch:
             counted = iter(range(100))
             whole = plain.upscale
@@ -195,10 +196,10 @@ def test_a_stopped_run_continues_and_gives_the_same_file(plain, tmp_path, monkey
 
             patch.setattr(plain, "upscale", failing)
             with pytest.raises(OSError, match="stopped"):
-                upscale_clip(plain, source, tmp_path / f"parts.{ending}")
+                upscale_clip(plain, source, tmp_path / f"parts.{ending}", options)
         done = len(list((tmp_path / f"parts.{ending}.parts").glob("*.packets")))
     assert done == 2
-    assert upscale_clip(plain, source, tmp_path / f"parts.{ending}")[2] == 20
+    assert upscale_clip(plain, source, tmp_path / f"parts.{ending}", options)[2] == 20
     assert "continuing after frame 12" in caplog.text
     assert (tmp_path / f"parts.{ending}").read_bytes() == (tmp_path / f"whole.{ending}").read_bytes()
     assert not list(tmp_path.glob("*.parts"))
@@ -225,6 +226,11 @@ def test_the_command_upscales_a_clip_and_says_how_to_name_results(plain, tmp_pat
     write_clip(tmp_path / "in.mp4", 3)
     done = run("srgan", "upscale", "in.mp4", "-o", "big.mp4", "--model", plain.path, "--crf", "30", cwd=tmp_path)
     assert "big.mp4: 3 frames of 128 x 96 pixels" in done.stderr
+    done = run("srgan", "upscale", "in.mp4", "-o", "steady.mp4", "--model", plain.path, "--crf", "30", "--temporal", "1", cwd=tmp_path)
+    assert "steady.mp4: 3 frames" in done.stderr
+    assert (tmp_path / "steady.mp4").read_bytes() != (tmp_path / "big.mp4").read_bytes()
+    done = run("srgan", "upscale", "in.png", "-o", "big.png", "--temporal", "1", cwd=tmp_path, check=False)
+    assert done.returncode == 1 and "--temporal: fits a clip" in done.stderr
     done = run("srgan", "upscale", "in.mp4", "-o", "folder/", "--model", plain.path, cwd=tmp_path, check=False)
     assert done.returncode == 1 and "name one clip and one file for its result" in done.stderr
 

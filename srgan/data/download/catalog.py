@@ -88,7 +88,7 @@ class DataSet:
     folder: Path | None = None  # the user's own folder of images
     hr: str = ""  # its subfolder of HR images, if the user names one
     lr: str = ""  # its subfolder of LR images
-    package: str = ""  # the installed package that ships the images
+    packages: str = ""  # the installed packages that ship the images
     reference: bool = True  # False for images without originals, which are inputs themselves
 
 

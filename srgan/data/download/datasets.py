@@ -117,7 +117,7 @@ def fetch_data_set(entry: DataSet, split: Split, folder: Path, checksums: Checks
         left_out.join(tried)
         return records
     advice = "Put it under $SRGAN_MIRROR/datasets" if entry.counts else "Check the address"
-    advice = f"Reinstall the package {entry.package}" if entry.package else advice
+    advice = f"Reinstall {entry.packages}" if entry.packages else advice
     raise kind(f"failed to fetch data set '{entry.name}': {'; '.join(reasons)}. {advice}, then run the same command again")
 
 
@@ -126,7 +126,7 @@ def _compare(entry: DataSet, split: Split, source: Source, records: list[Record]
     images = [record["sha256"] for record in records]
     if source.images and digest_of(images) != source.images:
         raise SrganError(f"holds other images than published (digest {digest_of(images)[:12]}..., expected {source.images[:12]}...)")
-    if entry.package:
+    if entry.packages:
         return True
     groups = {f"{entry.name}/{split}": images} if entry.counts else {}
     part = f" ({split})" if OTHER_SPLIT in left_out.counts else ""  # an archive with both splits has a digest for each
@@ -151,7 +151,7 @@ def _of_folder(entry: DataSet, split: Split, left_out: LeftOut) -> Source:
 
 def _of_mirror(entry: DataSet, split: Split) -> list[Source]:
     """Return the images under ``datasets/NAME/`` of the mirror, or else its copies of the catalogue's files."""
-    if not mirror() or entry.package or not entry.counts:
+    if not mirror() or entry.packages or not entry.counts:
         return []
     base, listed, local = f"datasets/{entry.name}", _manifest(), local_path(mirror())
     names = [path.relative_to(local).as_posix() for path in images_below(local / base)] if local else filter(is_image, listed)
