@@ -98,7 +98,7 @@ def test_parameters_exist(document):
 def test_commands_and_targets_exist(document):
     text = document.read_text()
     commands = get_command(main.app()).commands
-    for command in re.findall(r"`srgan ([a-z]+)|^srgan ([a-z]+)", text, flags=re.M):
+    for command in re.findall(r"`srgan ([a-z][a-z-]*)|^srgan ([a-z][a-z-]*)", text, flags=re.M):
         assert "".join(command) in commands
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M)
     for target in re.findall(r"`make ([a-z]+)|^make ([a-z]+)", text, flags=re.M):

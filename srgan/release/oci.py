@@ -14,7 +14,6 @@ from typing import Any
 
 from srgan.inference import signature
 from srgan.utils.errors import SrganError
-from srgan.utils.files import read_json_or_none
 
 MARKER = "oci-layout"
 ROOT = "models"  # folder of the layer that holds the release, where KServe expects it
@@ -22,7 +21,7 @@ IMAGE = "application/vnd.oci.image"
 
 
 def write_layout(release: Path, layout: Path) -> None:
-    """Write the layout of a release. The name of the image is that of the folder.
+    """Write the layout of a release. The image has no name of its own, which nothing would protect.
 
     Args:
         release: folder of the release, sealed.
@@ -40,8 +39,7 @@ def write_layout(release: Path, layout: Path) -> None:
     config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}}
     manifest = {"schemaVersion": 2, "mediaType": f"{IMAGE}.manifest.v1+json", "config": blob("config.v1+json", _json(config))}
     image = blob("manifest.v1+json", _json(manifest | {"layers": [layer]}))
-    named = image | {"annotations": {"org.opencontainers.image.ref.name": release.name}}
-    (layout / "index.json").write_bytes(_json({"schemaVersion": 2, "mediaType": f"{IMAGE}.index.v1+json", "manifests": [named]}))
+    (layout / "index.json").write_bytes(_json({"schemaVersion": 2, "mediaType": f"{IMAGE}.index.v1+json", "manifests": [image]}))
     (layout / MARKER).write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
 
 
@@ -57,28 +55,16 @@ def verify_layout(layout: Path, key: Path | None) -> None:
     """
     advice = "changed after its release. Do not use it. Copy or download it again"
     with tempfile.TemporaryDirectory() as scratch:
-        release, again = Path(scratch) / _name(layout), Path(scratch) / "layout"
+        unpacked, again = Path(scratch, "unpacked"), Path(scratch, "again")
         try:
             with tarfile.open(_layer(layout)) as archive:
-                archive.extractall(scratch, filter="data")
-            (Path(scratch) / ROOT).rename(release)
+                archive.extractall(unpacked, filter="data")
         except (OSError, tarfile.TarError, ValueError, LookupError, TypeError) as error:
             raise SrganError(f"{layout}: damaged, or {advice}") from error
-        signature.verify(release, key)
-        write_layout(release, again)
+        signature.verify(unpacked / ROOT, key)
+        write_layout(unpacked / ROOT, again)
         if _content(again) != _content(layout):
             raise SrganError(f"{layout}: {advice}")
-
-
-def _name(layout: Path) -> str:
-    found = read_json_or_none(layout / "index.json")
-    try:
-        name = str(found["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"])
-    except (LookupError, TypeError):
-        name = ""
-    if not name or Path(name).name != name or name in (ROOT, "layout"):
-        raise SrganError(f"{layout}/index.json: names no release. It is damaged. Copy or download it again")
-    return name
 
 
 def _layer(layout: Path) -> Path:
