@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from srgan.commands.options import Adapt, AdaptSeconds, BackProject, Ensemble
 from srgan.images.suffixes import WrittenSuffix
 from srgan.inference.providers import Provider
 from srgan.utils.errors import SrganError
@@ -103,6 +104,10 @@ def upscale(
             help="For a model that colorizes: strokes of color on a transparent image of the same size, which the result follows.",
         ),
     ] = None,
+    adapt: Adapt = False,
+    adapt_seconds: AdaptSeconds = 60,
+    back_project: BackProject = False,
+    ensemble: Ensemble = 1,
     no_provenance: Annotated[bool, typer.Option("--no-provenance", help="Do not name the model in the result's XMP.")] = False,
     credentials: Annotated[
         Path | None,
@@ -117,6 +122,7 @@ def upscale(
     """Upscale images and clips with a starter or an exported model."""
     from srgan.images.write import Options
     from srgan.inference import batch
+    from srgan.inference.refine import Refinement
     from srgan.inference.scientific import suffix_of
     from srgan.inference.upscaler import Upscaler
     from srgan.starters import catalogue
@@ -131,8 +137,10 @@ def upscale(
     if one and ending and output not in (None, "-"):
         _check_format(output, ending)
     jobs = [] if one or output is None else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
+    refinement = Refinement(ensemble, back_project, adapt_seconds * adapt)
     with tempfile.TemporaryDirectory() as folder:
-        upscaler = Upscaler(_model_file(model, Path(folder)), provider, strict_provider, tile)
+        upscaler = Upscaler(_model_file(model, Path(folder)), provider, strict_provider, tile, refine=refinement)
+        refinement.check(upscaler, clip)
         task = task_of(upscaler.scale, upscaler.adds_colour)
         log.info("%s by %s on %s", task.short(upscaler.scale), catalogue.described(upscaler.path), upscaler.provider)
         if clip and output:

@@ -179,6 +179,7 @@ def _upscale(raw: Path, upscaler: Upscaler, image: DecodedImage, file_format: st
         alpha = to_uint8(alpha) if dtype == np.uint8 else alpha
     coloured, opaque = upscaler.adds_colour or _coloured(image, file_format), file_format in OPAQUE_FORMATS
     channels = (3 if coloured else 1) + (alpha is not None and not opaque)
+    upscaler = upscaler.for_image(pixels)
     total, tile, top = upscaler.tile_count(pixels), 0, 0
 
     def finish_tile() -> None:
