@@ -80,7 +80,7 @@ def _pair(image: np.ndarray, reduction: Reduction, random: np.random.Generator) 
     height, width = (min(side - scale + 1, SIDE) // scale * scale for side in image.shape[:2])
     top, left = (int(random.integers(side - size + 1)) for side, size in zip(image.shape, (height, width), strict=False))
     hr_image = np.ascontiguousarray(image[top : top + height, left : left + width])
-    turns, mirrored = random.integers(4), random.integers(2)
+    turns, mirrored = int(random.integers(4)), bool(random.integers(2))
     pair = [np.rot90(each[:, ::-1] if mirrored else each, turns) for each in (hr_image, reduction(hr_image))]
     return pair[0], np.rint(pair[1] * 255) / 255
 

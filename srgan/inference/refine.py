@@ -28,8 +28,8 @@ class Refinement:
 
     Attributes:
         ensemble: results of so many symmetries of the image that are averaged, 1 or 8.
-        back_project: change the result so that its reduction is the image.
-        adapt_seconds: limit of the training on the image, 0 for none.
+        back_project: change the result so that its reduction is the image: the bicubic one, or after a training the one of the training.
+        adapt_seconds: limit of the training on the image, 0 for none. It estimates the blur of the image.
     """
 
     ensemble: int = 1
@@ -58,16 +58,16 @@ class Refinement:
         """Return an upscaler for one image, `(H, W)` or `(H, W, 3)` of the types that `Upscaler.upscale` takes."""
         if self == Refinement():
             return upscaler
-        run, reach, reduction = upscaler.run, 0, Reduction(upscaler.scale)
-        if self.back_project or self.adapt_seconds:
+        run: Run = upscaler.run
+        reach, reduction = 0, Reduction(upscaler.scale)
+        if self.adapt_seconds:
+            from srgan.inference.adapt import adapt  # PyTorch is not needed for the rest
+
             pixels = as_rgb(image).astype(np.float32) / WHITE[image.dtype]
             blur = estimate_blur(pixels)
             log.info("blur of the image: %.1f and %.1f pixels", *(math.sqrt(max(value, 0)) for value in np.linalg.eigvalsh(blur)[::-1]))
             reduction = Reduction(upscaler.scale, blur)
-            if self.adapt_seconds:
-                from srgan.inference.adapt import adapt  # PyTorch is not needed for the rest
-
-                run = adapt(upscaler.path, pixels, reduction, self.adapt_seconds) or run
+            run = adapt(upscaler.path, pixels, reduction, self.adapt_seconds) or run
         if self.ensemble > 1:
             run = _averaged(run)
         if self.back_project:
