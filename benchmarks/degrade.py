@@ -32,8 +32,9 @@ from scipy.special import j1
 
 from data import in_turn, photograph
 from srgan.config.training import Pretrain, StageRuntime
-from srgan.data.packed_store import Store, StoreWriter, pack
+from srgan.data.packed_store import Store
 from srgan.data.sampler import PatchSampler
+from srgan.data.store_writer import StoreWriter, pack
 from srgan.degradations.base import Drawing, Draws
 from srgan.degradations.bicubic import bicubic_downscale
 from srgan.degradations.recipe import Plan, Recipe

@@ -31,8 +31,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from data import photograph
 from plain_loop import PROFILES, SUBIMAGE, PlainLoop, networks, options_of
 from srgan.config.training import StageRuntime
-from srgan.data.packed_store import Store, StoreWriter, pack
+from srgan.data.packed_store import Store
 from srgan.data.sampler import PatchSampler
+from srgan.data.store_writer import StoreWriter, pack
 from srgan.degradations.bicubic import bicubic_downscale
 from srgan.distributed.device import pick_device, pick_precision
 from srgan.models.srresnet import SRResNet

@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -150,23 +149,17 @@ def crops(_: str = "") -> None:
 
     with attempt("crops, beyond 4 GiB"):
         side, goal = (2000, 4.4 * 2**30) if CUDA else (200, 2**20)
-        size = side**2 * 3 * 17 // 16
-        count = math.ceil(goal / size)
-        pixels = np.tile(random.integers(0, 256, size, dtype=np.uint8), count)
-        big = SimpleNamespace(scale=4, variants=1, pixels=pixels, hr=[], lr_variants=[], offsets=np.arange(count, dtype=np.int64) * size)
-        for number, start in enumerate(big.offsets.tolist()):
-            pixels[start : start + size : 997] = number % 251  # every image is different
-            big.hr.append(pixels[start : start + 3 * side**2].reshape(side, side, 3))
-            big.lr_variants.append(pixels[start + 3 * side**2 : start + size].reshape(1, side // 4, side // 4, 3))
-        sampler = PatchSampler(big, 64, 96, 3)  # type: ignore[arg-type]
+        image = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        count = math.ceil(goal / (image.nbytes * 17 / 16))
+        big = write_store(folder / "big", (np.roll(image, number, 0) for number in range(count)))  # all are different
+        sampler = PatchSampler(big, 64, 96, 3)
         begin = time.perf_counter()
         resident = GpuPatchSampler(sampler, device)
+        resident(0)
         wait()
         seconds = time.perf_counter() - begin
         wrong = _wrong_batches(resident, sampler, 20)
-        check(
-            not wrong, "crops, beyond 4 GiB", f"{wrong} of 20 batches differ, upload of {pixels.size / 2**30:.1f} GiB took {seconds:.1f} s"
-        )
+        check(not wrong, "crops, beyond 4 GiB", f"{wrong} of 20 batches differ, upload of {big.size / 2**30:.1f} GiB took {seconds:.1f} s")
 
 
 # -- all combinations ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ import torch
 from srgan.config import profiles
 from srgan.config.training import StageRuntime
 from srgan.data.manifest import Pair
-from srgan.data.packed_store import Store, StoreWriter, pack
+from srgan.data.packed_store import Store
 from srgan.data.sampler import PatchSampler
+from srgan.data.store_writer import StoreWriter, pack
 from srgan.degradations.bicubic import bicubic_downscale, modcrop
 from srgan.images.png import write_png
 from srgan.models.registry import build_discriminator, build_generator
@@ -100,7 +101,7 @@ def photographs(side: int | None = None) -> list[np.ndarray]:
     return [np.ascontiguousarray(image[:side, :side]) for image in images]
 
 
-def write_store(folder: Path, images: Sequence[np.ndarray], scale: int = 4) -> Store:
+def write_store(folder: Path, images: Iterable[np.ndarray], scale: int = 4) -> Store:
     """Write a packed store."""
     folder.mkdir(parents=True, exist_ok=True)
     with StoreWriter(folder, scale) as writer:

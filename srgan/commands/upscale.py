@@ -4,14 +4,18 @@ import logging
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from srgan.images.suffixes import WrittenSuffix
-from srgan.inference.providers import Provider
+from srgan.commands import upscale_options as options
+from srgan.commands.options import Adapt, AdaptSeconds, BackProject, Ensemble
 from srgan.utils.errors import SrganError
 from srgan.video.suffixes import ANIMATIONS, CONTAINERS, Codec, has_decoder, is_clip, require_decoder
+
+if TYPE_CHECKING:
+    from srgan.images.write import Options
+    from srgan.inference.upscaler import Upscaler
 
 EPILOG = """\
 \b
@@ -24,6 +28,7 @@ Examples:
   srgan upscale photo.jpg -o big.png
   srgan upscale holiday/ -o large/ --format webp
   srgan upscale 'scans/**/*.tif' -o large/ --outscale 2.5
+  srgan upscale wallpapers/ -o screen/ --at-least 4k --name '{stem}_{size}'
   srgan upscale - -o - < photo.jpg > big.png
   srgan upscale clip.mp4 -o big.mp4 --temporal 1
   srgan upscale funny.gif -o big.webp
@@ -40,114 +45,84 @@ log = logging.getLogger(__name__)
 )
 @app.command("upscale", epilog=EPILOG)
 def upscale(
-    inputs: Annotated[
-        list[str], typer.Argument(parser=str, metavar="INPUT", help="Files, folders, patterns such as 'a/**/*.jpg', or - for stdin.")
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            parser=str,
-            metavar="PATH",
-            help="A file for one image, else a folder, or - for stdout. Default for one image: a PNG beside it, such as photo_x4.png.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            parser=str,
-            metavar="MODEL",
-            help="A starter (`srgan models list`), an .onnx file, weights (.safetensors, .pth) or models:/NAME@ALIAS of MLflow's registry. "
-            "Default: the choice of `srgan models use`, the model that the pipeline exported, or the default starter.",
-        ),
-    ] = None,
-    provider: Annotated[Provider, typer.Option(help="What runs the model. `auto` is CUDA where it works, else the CPU.")] = "auto",
-    strict_provider: Annotated[
-        bool, typer.Option("--strict-provider", help="Fail if the provider does not work. Default: use the next best.")
-    ] = False,
-    tile: Annotated[
-        int | None, typer.Option(min=1, help="Side of the tiles that the model gets, in pixels. Default: as free memory allows.")
-    ] = None,
-    outscale: Annotated[
-        float | None,
-        typer.Option(min=0.01, max=64, help="Size of the result relative to the image. Lanczos resizes the result of the model."),
-    ] = None,
-    suffix: Annotated[
-        WrittenSuffix | None,
-        typer.Option("--format", help="Format of a result without a file name. Default: in a folder the image's own, else png."),
-    ] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.")] = 95,
-    codec: Annotated[Codec | None, typer.Option(help="Codec of a clip. Default: the one that most players of such a file decode.")] = None,
-    crf: Annotated[
-        int | None,
-        typer.Option(min=0, max=63, help="Constant rate factor of a clip: less is better and larger. Default: 16 to 22, by codec."),
-    ] = None,
-    temporal: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=8,
-            help="Reduce the flicker of a clip: blend each frame with this many frames before and after it.",
-        ),
-    ] = None,
-    lossless: Annotated[bool, typer.Option("--lossless", help="Write WebP and AVIF without loss.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="In a folder or beside the image, write results that exist already again.")
-    ] = False,
-    hints: Annotated[
-        str | None,
-        typer.Option(
-            parser=str,
-            metavar="PATH",
-            help="For a model that colorizes: strokes of color on a transparent image of the same size, which the result follows.",
-        ),
-    ] = None,
-    no_provenance: Annotated[bool, typer.Option("--no-provenance", help="Do not name the model in the result's XMP.")] = False,
-    credentials: Annotated[
-        Path | None,
-        typer.Option(
-            parser=Path,
-            envvar="SRGAN_CREDENTIALS",
-            metavar="FILE",
-            help="Sign content credentials (C2PA) in the images with the private key and certificates of this PEM file.",
-        ),
-    ] = None,
+    inputs: options.Inputs,
+    output: options.Output = None,
+    model: options.Model = None,
+    provider: options.Provider = "auto",
+    strict_provider: options.StrictProvider = False,
+    tile: options.Tile = None,
+    hints: options.Hints = None,
+    outscale: options.Outscale = None,
+    width: options.Width = None,
+    height: options.Height = None,
+    long_side: options.LongSide = None,
+    at_least: options.AtLeast = None,
+    suffix: options.Format = None,
+    name: options.Name = None,
+    quality: options.Quality = 95,
+    lossless: options.Lossless = False,
+    adapt: Adapt = False,
+    adapt_seconds: AdaptSeconds = 60,
+    back_project: BackProject = False,
+    ensemble: Ensemble = 1,
+    overwrite: options.Overwrite = False,
+    keep_dates: options.KeepDates = False,
+    no_provenance: options.NoProvenance = False,
+    credentials: options.Credentials = None,
+    codec: options.Codec = None,
+    crf: options.Crf = None,
+    temporal: options.Temporal = None,
 ) -> None:
     """Upscale images and clips with a starter or an exported model."""
+    from srgan.images.sizes import named_size
     from srgan.images.write import Options
     from srgan.inference import batch
+    from srgan.inference.names import named
+    from srgan.inference.refine import Refinement
     from srgan.inference.scientific import suffix_of
     from srgan.inference.upscaler import Upscaler
     from srgan.starters import catalogue
     from srgan.tasks import task_of
 
-    settings = Options(outscale, quality, lossless, not no_provenance, credentials)
+    size = named_size(outscale, width, height, long_side, at_least)
+    settings = Options(outscale, quality, lossless, not no_provenance, credentials, size, keep_dates)
     ending = f".{suffix}" if suffix else None
     clip = _is_video(inputs, output)
     one = clip or _one_file(inputs, output)
-    given = {"--codec": codec, "--crf": crf, "--temporal": temporal}
-    _check_fit(clip, one, [flag for flag, value in given.items() if value is not None], hints, ending)
-    if one and ending and output not in (None, "-"):
-        _check_format(output, ending)
+    of_clips = {"--codec": codec, "--crf": crf, "--temporal": temporal}
+    _check_fit(clip, one, [flag for flag, value in of_clips.items() if value is not None], hints, ending, bool(size))
+    _check_names(name, output, one, ending, bool(size))
     jobs = [] if one or output is None else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
+    refinement = Refinement(ensemble, back_project, adapt_seconds * adapt)
     with tempfile.TemporaryDirectory() as folder:
-        upscaler = Upscaler(_model_file(model, Path(folder)), provider, strict_provider, tile)
+        upscaler = Upscaler(_model_file(model, Path(folder)), provider, strict_provider, tile, refine=refinement)
+        refinement.check(upscaler, clip)
         task = task_of(upscaler.scale, upscaler.adds_colour)
         log.info("%s by %s on %s", task.short(upscaler.scale), catalogue.described(upscaler.path), upscaler.provider)
+        names = named(upscaler, name, outscale, size.mark if size else None)
         if clip and output:
-            from srgan.video.upscale import VideoOptions, upscale_clip
-
-            options = VideoOptions(outscale, codec, crf, quality, lossless, not no_provenance, temporal or 0)
-            upscale_clip(upscaler, Path(inputs[0]), Path(output), options)
+            _upscale_clip(upscaler, Path(inputs[0]), Path(output), settings, codec, crf, temporal or 0)
             return
         if one:
-            output = output or str(batch.beside(upscaler, Path(inputs[0]), ending or suffix_of(Path(inputs[0])), outscale, overwrite))
+            beside = ending or suffix_of(Path(inputs[0]))
+            output = output or str(batch.beside(upscaler, names, Path(inputs[0]), settings, beside, overwrite))
             batch.run_one(upscaler, inputs[0], output, settings, ending or ".png", hints)
             return
-        failures = batch.run(upscaler, jobs, settings, overwrite)
+        failures = batch.run(upscaler, batch.renamed(jobs, names) if name else jobs, settings, overwrite)
     if failures:
         raise SrganError("\n  ".join([f"{len(failures)} of {len(jobs)} images failed:", *failures]))
+
+
+def _upscale_clip(
+    upscaler: "Upscaler", source: Path, target: Path, settings: "Options", codec: Codec | None, crf: int | None, temporal: int
+) -> None:
+    from srgan.utils.files import copy_dates
+    from srgan.video.upscale import VideoOptions, upscale_clip
+
+    given = VideoOptions(settings.outscale, codec, crf, settings.quality, settings.lossless, settings.provenance, temporal)
+    upscale_clip(upscaler, source, target, given)
+    if settings.keep_dates:
+        copy_dates(source, target)
 
 
 def _one_file(inputs: list[str], output: str | None) -> bool:
@@ -201,20 +176,30 @@ def _model_file(model: str | None, folder: Path) -> str | Path:
     return model or default.default_model(Project())
 
 
-def _check_fit(clip: bool, one: bool, of_clips: list[str], hints: str | None, ending: str | None) -> None:
+def _check_fit(clip: bool, one: bool, of_clips: list[str], hints: str | None, ending: str | None, sized: bool) -> None:
     """Refuse options that do not fit the input: those of clips for images, and the reverse."""
     if not clip and of_clips:
         raise SrganError(f"{of_clips[0]}: fits a clip. Name one clip and a file such as big.mp4 for the result")
     if clip and (hints or ending):
         raise SrganError(f"{'--hints' if hints else '--format'}: does not fit a clip. The name of the result selects the format")
+    if clip and sized:
+        raise SrganError("a size in pixels: does not fit a clip or an animation. Use --outscale")
     if hints and not one:
         raise SrganError("--hints: fits one image. Name one image and one file for the result")
 
 
-def _check_format(output: str, suffix: str) -> None:
+def _check_names(template: str | None, output: str | None, one: bool, ending: str | None, sized: bool) -> None:
+    """Refuse a template and names of files that contradict each other."""
     from srgan.images.suffixes import FORMATS
+    from srgan.inference.names import check_template
 
+    if template:
+        if one and output:
+            raise SrganError(f"--name: does not fit -o {output}, which is the name of the result. Leave out one of them")
+        check_template(template, several=not one, sized=sized)
+    if not (one and output and output != "-" and ending):
+        return
     own = Path(output).suffix
-    if own.lower() in FORMATS and FORMATS[own.lower()] != FORMATS[suffix]:
-        named = Path(output).with_suffix(suffix)
-        raise SrganError(f"-o {output} and --format {suffix[1:]} contradict each other. Leave out --format, or write -o {named}")
+    if own.lower() in FORMATS and FORMATS[own.lower()] != FORMATS[ending]:
+        named = Path(output).with_suffix(ending)
+        raise SrganError(f"-o {output} and --format {ending[1:]} contradict each other. Leave out --format, or write -o {named}")

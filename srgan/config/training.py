@@ -75,6 +75,9 @@ class Optimization(Section):
     color_jitter: float = option(0.0, "each colour of a patch is scaled by a random factor between 1 minus this and 1", ge=0, lt=1)
     cutmix: float = option(0.0, "probability that a rectangle of a patch shows another place (CutMix), for small data sets", ge=0, le=1)
     cutblur: float = option(0.0, "probability that a rectangle of the input shows the original (CutBlur), at scale 1", ge=0, le=1)
+    window: int = option(
+        0, "shards of 1 GiB that the patches of a step come from, for a store larger than the disk or the GPU's memory. 0 means all", ge=0
+    )
     learning_rate: float = option(1.0e-3, "learning rate of the generator", gt=0)
     freeze: tuple[Annotated[str, Field(min_length=1)], ...] = option(
         (), "layers of the generator that keep their weights, by name, or [all but tail]. Empty trains all"
@@ -261,3 +264,6 @@ class Runtime(Section):
 
     pretrain: StageRuntime = section(StageRuntime, "the pixel stage")
     train: GanRuntime = section(GanRuntime, "the GAN stage")
+    store: str = option(
+        "", "address of a copy of data/prepared/train that the stages stream, such as s3://bucket/train. Empty uses the folder"
+    )

@@ -1,6 +1,6 @@
 """Read the prepared folder.
 
-Layout: ``manifest.json``, ``train.u8`` and ``train.json`` (see `srgan.data.packed_store`), and ``{validation,test}/SET/{hr,lr}/NAME.png``.
+Layout: ``manifest.json``, the folder ``train`` (see `srgan.data.packed_store`), and ``{validation,test}/SET/{hr,lr}/NAME.png``.
 Training images are in the store only. A test set under a recipe of its own has a folder ``SET+RECIPE/lr``, and the originals are in
 ``SET/hr``.
 """

@@ -1,101 +1,48 @@
-"""Store all training images in one flat, memory-mapped file, so that cutting a patch is a copy and never a decode.
+"""Store all training images in flat, memory-mapped files, so that cutting a patch is a copy and never a decode.
 
-Layout, readable without this module:
+Layout of version 4, readable without this module. The folder ``train`` has shards of at most 1 GiB, or of one larger image:
 
-- ``train.u8``: raw uint8 without header and padding. For each image the HR pixels `(H, W, 3)` in row-major order, then those of its LR
-  variants, each `(H / scale, W / scale, 3)`.
-- ``train.json``: `version`, `scale`, `images` and `sha256`. Each image has `name`, `offset` (byte of its first HR pixel), `height` and
-  `width` (HR), and `sha256` of its HR and LR pixels. The `sha256` of the store is the SHA-256 of the images' digests (64 hexadecimal
-  digits each) in their order. Several processes can therefore compute it image by image.
-- A store of gray images has the key `channels` with the value 1, and one number a pixel in place of three.
+- ``00000.u8``: raw uint8 without header and padding. For each image of the shard the HR pixels `(H, W, 3)` in row-major order, then those
+  of its LR variants, each `(H / scale, W / scale, 3)`.
+- ``00000.json``: `sha256` and `images` of the shard. Each image has `name`, `offset` (byte of its first HR pixel), `height` and `width`
+  (HR), and `sha256` of its HR and LR pixels. The `sha256` of the shard is the SHA-256 of the images' digests (64 hexadecimal digits each)
+  in their order. Several processes can therefore compute it image by image.
+- ``index.json``: `version`, `scale`, `variants`, `sha256` and `shards`, each with `name`, `bytes`, `images` (their number) and `sha256`.
+  `variants` is the number of LR images for each HR image. The training makes the LR patches itself if it is 0. The `sha256` of the store
+  is that of the digests of all images in their order, so it does not depend on the shards. A recipe other than bicubic is described by
+  `recipe` with `name`, `steps` and `digest`. Its digest follows those of the images in the `sha256` of the store. A store of gray images
+  has `channels` with the value 1, and one number a pixel in place of three.
 
-Version 2 is the bicubic store with one LR image for each HR image. Version 3 is that of other recipes. Its index has two more keys:
-`variants`, the number of LR images for each HR image, and `recipe` with `name`, `steps` and `digest`. The training makes the LR patches
-itself if `variants` is 0. The digest of the recipe follows those of the images in the `sha256` of the store.
+Versions 2 and 3 are one shard, ``train.u8`` and ``train.json``, whose index has the keys of both files. Version 2 is the bicubic store
+with one LR image for each HR image and without `variants`. Version 3 is that of other recipes.
 """
 
-import hashlib
-import shutil
+import math
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from srgan.data.manifest import FILE as MANIFEST
+from srgan.data.shard_cache import INDEX, ShardCache
+from srgan.data.shards import Shard, joined
 from srgan.degradations.recipe import BICUBIC, Recipe
 from srgan.utils.errors import SrganError
-from srgan.utils.files import read_json, write_json
+from srgan.utils.files import read_json
 
-VERSIONS = (2, 3)  # of bicubic stores, of other recipes
-PIXELS, INDEX = "train.u8", "train.json"
-REPAIR = "Make it again with: dvc repro -f prepare"
-
-
-class Packed(NamedTuple):
-    """A file with one image of a store, the size of its HR image, and its SHA-256."""
-
-    path: Path
-    height: int
-    width: int
-    sha256: str
-
-
-def pack(path: Path, hr_image: np.ndarray, *lr_images: np.ndarray) -> Packed:
-    """Write an image in the store's layout: `(H, W, channels)` and its variants `(H / scale, W / scale, channels)`, uint8."""
-    checksum = hashlib.sha256()
-    with path.open("wb") as file:
-        for pixels in (hr_image, *lr_images):
-            block = np.ascontiguousarray(pixels).data
-            file.write(block)
-            checksum.update(block)
-    return Packed(path, hr_image.shape[0], hr_image.shape[1], checksum.hexdigest())
-
-
-class StoreWriter:
-    """Join packed images to a store, in the order of the calls. Use as a context manager.
-
-    Args:
-        folder: of the store.
-        scale: HR size / LR size.
-        recipe: makes the LR images.
-        variants: LR images for each HR image. 0 means that the training makes them.
-        channels: of all images, 3 or 1.
-    """
-
-    def __init__(self, folder: str | Path, scale: int, recipe: Recipe = BICUBIC, variants: int = 1, channels: int = 3) -> None:
-        self.folder, self.scale, self.recipe, self.variants, self.channels = Path(folder), scale, recipe, variants, channels
-        self.images: list[dict[str, int | str]] = []
-
-    def __enter__(self) -> "StoreWriter":
-        self.file = (self.folder / PIXELS).open("wb")
-        return self
-
-    def add(self, name: str, packed: Packed) -> None:
-        """Append a file of `pack`, and delete it."""
-        path, height, width, checksum = packed
-        size = self.channels * (height * width + self.variants * (height // self.scale) * (width // self.scale))
-        if height % self.scale or width % self.scale or path.stat().st_size != size:
-            raise ValueError(f"{name}: {path} does not hold HR {height}x{width} and {self.variants} LR at x{self.scale}")
-        self.images.append({"name": name, "offset": self.file.tell(), "height": height, "width": width, "sha256": checksum})
-        with path.open("rb") as source:
-            shutil.copyfileobj(source, self.file, 1 << 18)
-        path.unlink()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.file.close()
-        if kind is None:  # the index comes last: a folder without it is not a store
-            digests, recipe = "".join(str(image["sha256"]) for image in self.images), self.recipe
-            index: dict[str, Any] = {"version": 2, "scale": self.scale}
-            if not recipe.is_bicubic:
-                digests += recipe.digest
-                index |= {"version": 3, "variants": self.variants, "recipe": recipe.describe()}
-            index |= {"channels": self.channels} if self.channels != 3 else {}
-            index |= {"sha256": hashlib.sha256(digests.encode()).hexdigest(), "images": self.images}
-            write_json(self.folder / INDEX, index)
+VERSION, FORMER_VERSIONS = 4, (2, 3)
+FOLDER = "train"
+FORMER = "train"  # the only shard of former versions
 
 
 class Store:
     """A packed store for reading.
+
+    Args:
+        folder: prepared folder.
+        cache: the shards come from here, and not from the folder.
 
     Attributes:
         scale: HR size / LR size.
@@ -104,70 +51,144 @@ class Store:
         channels: of the images, 3 or 1.
         sha256: digest of the images and of the recipe.
         names: of the images.
-        hr: views of the HR images in the mapped file, `(H, W, channels)` uint8.
-        lr_variants: views of the LR images, `(variants, H / scale, W / scale, channels)` uint8.
+        sizes: height and width of the HR images, `(N, 2)` int64.
+        shard_of: number of the shard of each image, `(N,)` int64.
+        offsets: byte of the first HR pixel of each image in its shard, `(N,)` int64.
+        shards: the files.
+        starts: byte at which each shard begins if they follow each other, and their end, int64.
+        size: bytes of all pixels.
 
     Raises:
         SrganError: the store is missing, damaged or of another version.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        index = read_json(folder / INDEX, made_by="prepare")
+    def __init__(self, folder: str | Path, cache: ShardCache | None = None) -> None:
+        folder, self.cache = Path(folder), cache
+        self.folder = cache.folder if cache else folder / FOLDER
+        path = self.folder / INDEX
+        if not cache and not path.exists() and (folder / f"{FORMER}.json").exists():
+            self.folder, path = folder, folder / f"{FORMER}.json"
+        index = read_json(path, made_by="prepare")
         version = index.get("version") if isinstance(index, dict) else None
-        if version not in VERSIONS:
-            known = " and ".join(map(str, VERSIONS))
-            raise SrganError(f"{folder / INDEX}: store version {version}, this program reads {known}. Run: dvc repro -sf prepare")
+        if version not in (VERSION, *FORMER_VERSIONS):
+            raise SrganError(f"{path}: store version {version}, this program reads 2, 3 and 4. Run: dvc repro -sf prepare")
         self.scale: int = index["scale"]
         self.variants: int = index.get("variants", 1)
         self.channels: int = index.get("channels", 3)
-        self.recipe = Recipe.from_description(index["recipe"], str(folder / INDEX)) if version == 3 else BICUBIC
+        self.recipe = Recipe.from_description(index["recipe"], str(path)) if "recipe" in index else BICUBIC
         self.sha256: str = index["sha256"]
-        self.names: list[str] = [image["name"] for image in index["images"]]
-        self.path = folder / PIXELS
-        self.pixels = np.asarray(np.memmap(self.path, dtype=np.uint8, mode="r"))  # the whole file. Slices of a plain array are faster
-        self.hr: list[np.ndarray] = []
-        self.lr_variants: list[np.ndarray] = []
-        for image in index["images"]:
-            height, width = image["height"], image["width"]
-            (hr_image,) = self._views(image["offset"], 1, height, width)
-            self.hr.append(hr_image)
-            self.lr_variants.append(self._views(image["offset"] + hr_image.size, self.variants, height // self.scale, width // self.scale))
-        self.offsets = np.array([image["offset"] for image in index["images"]], np.int64)
-        self._digests: list[str] = [image["sha256"] for image in index["images"]]
+        self.shards = list(self._read_shards(index) if version == VERSION else [self._shard(FORMER, index["images"])])
+        self.starts = np.cumsum([0, *(shard.bytes for shard in self.shards)])
+        self.size = int(self.starts[-1])
+        rows = [row for shard in self.shards for row in shard.rows]
+        self.names: list[str] = [row["name"] for row in rows]
+        self.sizes = np.array([(row["height"], row["width"]) for row in rows], np.int64).reshape(-1, 2)
+        self.shard_of = np.repeat(np.arange(len(self.shards)), [len(shard.rows) for shard in self.shards])
+        self.offsets = np.array([row["offset"] for row in rows], np.int64)
+        self._places = list(zip(self.shard_of.tolist(), self.offsets.tolist(), self.sizes.tolist(), strict=True))
+        self._maps: dict[int, np.ndarray] = {}
+
+    def _read_shards(self, index: dict[str, Any]) -> Iterator[Shard]:
+        for listed in index["shards"]:
+            path = self.folder / f"{listed['name']}.json"
+            found = read_json(path, made_by="prepare")
+            rows = found.get("images") if isinstance(found, dict) else None
+            if not rows or joined(rows) != listed["sha256"]:
+                raise SrganError(f"{path}: not the index of this shard. Make it again with: dvc repro -sf prepare")
+            yield self._shard(listed["name"], rows)
+
+    def _shard(self, name: str, rows: list[dict[str, Any]]) -> Shard:
+        shard = Shard.of(name, rows, self.scale, self.variants, self.channels)
+        path = self.folder / shard.pixels
+        if not self.cache and path.stat().st_size < shard.bytes:
+            raise SrganError(f"{path}: shorter than its index requires. Make it again with: dvc repro -sf prepare")
+        return shard
+
+    @property
+    def hr(self) -> "Views":
+        """Views of the HR images in the mapped files, `(H, W, channels)` uint8."""
+        return Views(len(self.names), self._hr)
+
+    @property
+    def lr_variants(self) -> "Views":
+        """Views of the LR images, `(variants, H / scale, W / scale, channels)` uint8."""
+        return Views(len(self.names), self._lr)
 
     @property
     def lr(self) -> list[np.ndarray]:
         """Return the first LR variant of each image, `(H / scale, W / scale, channels)`. Empty if the training makes the LR patches."""
         return [variants[0] for variants in self.lr_variants if len(variants)]
 
-    def _views(self, offset: int, count: int, height: int, width: int) -> np.ndarray:
-        size = count * height * width * self.channels
-        if offset + size > self.pixels.size:
-            raise SrganError(f"{self.path}: shorter than its index requires. Make it again with: dvc repro -sf prepare")
-        return self.pixels[offset : offset + size].reshape(count, height, width, self.channels)
+    def _hr(self, number: int) -> np.ndarray:
+        shard, offset, (height, width) = self._places[number]
+        return self.pixels(shard)[offset : offset + self.channels * height * width].reshape(height, width, self.channels)
+
+    def _lr(self, number: int) -> np.ndarray:
+        shard, offset, (height, width) = self._places[number]
+        shape = (self.variants, height // self.scale, width // self.scale, self.channels)
+        start = offset + self.channels * height * width
+        return self.pixels(shard)[start : start + math.prod(shape)].reshape(shape)
+
+    def pixels(self, shard: int) -> np.ndarray:
+        """Return the mapped pixels of a shard, `(bytes,)` uint8. A missing one is fetched by the cache."""
+        found = self._maps.get(shard)
+        if found is None:
+            one = self.shards[shard]
+            path = self.cache.fetch(one) if self.cache else self.folder / one.pixels
+            found = self._maps[shard] = np.asarray(np.memmap(path, np.uint8, "r"))  # slices of a plain array are faster
+        return found
+
+    def keep(self, shards: Sequence[int], ahead: Sequence[int]) -> None:
+        """Tell the cache, if there is one, which shards are in use and which follow. It fetches them and removes the others."""
+        if self.cache:
+            used = list(dict.fromkeys((*shards, *ahead)))
+            for shard in set(self._maps) - set(used):
+                del self._maps[shard]
+            self.cache.keep([self.shards[shard] for shard in used])
 
     def verify(self) -> None:
-        """Compare the pixels of every image with its digest, at 0.5 to 2 GB per second.
+        """Compare the pixels of every image with its digest, at 0.5 to 2 GB per second. A cache has compared what it fetched.
 
         Raises:
             SrganError: an image is damaged.
         """
-        with self.path.open("rb", buffering=0) as file:  # an unreadable sector of a mapped file would end the process
-            for name, offset, hr, lr, expected in zip(self.names, self.offsets, self.hr, self.lr_variants, self._digests, strict=True):
-                file.seek(offset)
-                checksum, left = hashlib.sha256(), hr.size + lr.size
-                try:
-                    while left and (block := file.read(min(left, 1 << 20))):
-                        checksum.update(block)
-                        left -= len(block)
-                except OSError as error:
-                    raise SrganError(f"{self._damaged(name)} ({error.strerror}). Check the disk. {REPAIR}") from error
-                if checksum.hexdigest() != expected:
-                    raise SrganError(f"{self._damaged(name)}. {REPAIR}")
+        if not self.cache:
+            for shard in self.shards:
+                shard.verify(self.folder / shard.pixels)
 
-    def _damaged(self, name: str) -> str:
-        return f"image {name} of {self.path} is damaged"
+
+def open_store(prepared: Path, address: str = "") -> Store:
+    """Return the store of a prepared folder, or the copy of it in a bucket.
+
+    Args:
+        prepared: the folder. It needs the manifest alone if there is an address.
+        address: of the copy, such as ``s3://bucket/train``.
+
+    Raises:
+        SrganError: there is none, or the copy is that of another folder.
+    """
+    if not address:
+        return Store(prepared)
+    cache, path = ShardCache(address), prepared / MANIFEST
+    store, manifest = Store(prepared, cache), read_json(path, made_by="prepare")
+    if manifest.get("store_sha256", store.sha256) != store.sha256:
+        raise SrganError(f"runtime.store: {cache.address}: not the store that {path} describes. Copy data/prepared/train there again")
+    return store
+
+
+class Views(Sequence[np.ndarray]):
+    """Arrays that are made when they are used: a list of 100,000 of them would take a second."""
+
+    def __init__(self, length: int, view: Callable[[int], np.ndarray]) -> None:
+        self._length, self._view = length, view
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self._view(each) for each in range(self._length)[number]]
+        return self._view(range(self._length)[number])
 
 
 class Verification:

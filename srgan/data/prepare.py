@@ -4,165 +4,57 @@ Several processes decode each image once. The main process collects the results 
 depend on the number of processes. Memory holds a few images only.
 """
 
-import hashlib
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import cache
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from srgan import __version__
 from srgan.config.data import Prepare
 from srgan.data import checks, near_duplicates
-from srgan.data.digests import digest_of_tests, digest_of_training
-from srgan.data.inputs import Input, Record, digest_of_pixels, make_input, read_pair, reason, recipes_of_test_sets, reduced_copies, variants
+from srgan.data.inputs import Input, Record, recipes_of_test_sets, variants
 from srgan.data.layouts import lr_of, other_scales
 from srgan.data.manifest import FILE, Part
 from srgan.data.names import unique_names
-from srgan.data.packed_store import Packed, StoreWriter, pack
+from srgan.data.packed_store import FOLDER
+from srgan.data.prepare_image import Done, Task, prepare_one
+from srgan.data.prepare_manifest import Made, make_manifest
+from srgan.data.shard_cache import INDEX
 from srgan.data.split import split
-from srgan.degradations.bicubic import modcrop
+from srgan.data.store_writer import SHARD_BYTES, Packed, StoreWriter
 from srgan.degradations.recipe import Recipe
-from srgan.images.png import encode_png
-from srgan.images.read import as_grey, as_rgb, read_image
 from srgan.utils.errors import SrganError
-from srgan.utils.files import atomic_folder, read_json, require, write_json
+from srgan.utils.files import atomic_folder, digest, one_at_a_time, read_json, read_json_or_none, require, write_json
 from srgan.utils.progress import Progress
 from srgan.utils.workers import Lost, Workers
 
-MIN_SIDE = 32  # pixels. Smaller images have no room for a patch and for the window of SSIM
 BENCHMARKS = Path(__file__).with_name("benchmarks.npz")  # fingerprints of Set5, Set14 and B100
+NOTES = "notes"  # of the finished shards, for a preparation that is killed
 
 log = logging.getLogger(__name__)
 
-# -- one image, in a worker process -------------------------------------------------------------------------------------------
+Run = Callable[[Iterable[Task]], Iterator[Done | Lost[Task]]]
 
 
-@dataclass(frozen=True)
-class _Task:
-    number: int
-    source: Path
-    set: str
-    name: str
-    part: Part
-    folder: Path  # being prepared
-    options: Prepare
-    inputs: tuple[Input, ...]  # the LR images to make
-    reference: bool = True  # False for an image without an original, which is the input itself
-    references: Path | None = None  # fingerprints to compare training images with
-
-    @property
-    def files(self) -> list[Path]:
-        """The files to write: pixels for the store, or HR and LR images as PNG."""
-        if self.part == "train":
-            return [self.folder / f".{self.number}-{factor}.u8" for factor in (1, *self.options.reduced)]
-        folders = [*([f"{self.set}/hr"] if self.reference else []), *(f"{made.set}/lr" for made in self.inputs)]
-        return [self.folder / self.part / folder / f"{self.name}.png" for folder in folders]
-
-
-@dataclass(frozen=True)
-class _Done:
-    task: _Task
-    bad: str = ""  # the reason to skip the image
-    pixels: str = ""  # digest
-    size: tuple[int, int] = (0, 0)  # HR height and width
-    records: list[Record] = field(default_factory=list)  # of each LR image, for the manifest. The store's have none, but for own ones
-    packed: dict[int, Packed] = field(default_factory=dict)  # for the store: the image, 1, and its reduced copies by their factors
-    matches: list[tuple[str, int]] = field(default_factory=list)  # references that this training image shows
-    fingerprint: near_duplicates.Fingerprint | None = None
-
-
-def _prepare_one(task: _Task) -> _Done:
-    try:
-        image = read_image(task.source)
-    except SrganError as error:
-        return _Done(task, bad=reason(error, task.source))
-    if not task.reference:
-        return _prepare_input(task, image)
-    if task.options.channels == 1 and task.part != "test":  # test images keep their colours, whose luma the network upscales
-        image = as_grey(image)
-    hr_image = modcrop(image, task.options.scale)
-    if min(hr_image.shape[:2]) < MIN_SIDE:
-        return _Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {MIN_SIDE}x{MIN_SIDE}")
-    pixels = digest_of_pixels(image)
-    if task.references and (matches := _references(task.references).find(near_duplicates.fingerprint(image), pixels)):
-        return _Done(task, pixels=pixels, size=(image.shape[0], image.shape[1]), matches=matches)
-    try:
-        own = next((read_pair(one.source, image, task.options) for one in task.inputs if one.source), None)
-        hr_image = own.hr_image if own else hr_image
-        made = [
-            (own.lr_image, own.record) if own and one.source else make_input(one, hr_image, pixels, task.options) for one in task.inputs
-        ]
-    except SrganError as error:
-        return _Done(task, bad=str(error))
-    size = (hr_image.shape[0], hr_image.shape[1])
-    if task.part == "train":
-        packed = {1: _pack(task, 1, hr_image, [lr_image for lr_image, _ in made])}
-        return _Done(
-            task, pixels=pixels, size=size, packed=packed | _pack_reduced(task, image, pixels), records=[own.record] if own else []
-        )
-    hr_path, *lr_paths = task.files
-    records = [{"lr_sha256": _write_png(path, lr_image)} | drawn for path, (lr_image, drawn) in zip(lr_paths, made, strict=True)]
-    hr_sha256 = _write_png(hr_path, hr_image)
-    records = [record | {"hr_sha256": hr_sha256} for record in records]
-    return _Done(task, pixels=pixels, size=size, records=records, fingerprint=near_duplicates.fingerprint(image))
-
-
-def _pack_reduced(task: _Task, image: np.ndarray, pixels: str) -> dict[int, Packed]:
-    packed = {}
-    for factor, copy in reduced_copies(image, task.options).items():
-        packed[factor] = _pack(task, factor, copy, [make_input(one, copy, pixels, task.options)[0] for one in task.inputs])
-    return packed
-
-
-def _pack(task: _Task, factor: int, hr_image: np.ndarray, lr_images: list[np.ndarray]) -> Packed:
-    """Write a training image, or a reduced copy of it, with the channels of the store."""
-    path = task.files[(1, *task.options.reduced).index(factor)]
-    return pack(path, *(image[..., None] if task.options.channels == 1 else as_rgb(image) for image in (hr_image, *lr_images)))
-
-
-def _prepare_input(task: _Task, image: np.ndarray) -> _Done:
-    """Write a test image without an original."""
-    size = (image.shape[0] * task.options.scale, image.shape[1] * task.options.scale)
-    if min(size) < MIN_SIDE:
-        return _Done(task, bad=f"{image.shape[1]}x{image.shape[0]} pixels, the output would be smaller than {MIN_SIDE}x{MIN_SIDE}")
-    records = [{"lr_sha256": _write_png(task.files[0], image), "reference": False}]
-    fingerprint = near_duplicates.fingerprint(image)
-    return _Done(task, pixels=digest_of_pixels(image), size=size, records=records, fingerprint=fingerprint)
-
-
-def _write_png(path: Path, image: np.ndarray) -> str:
-    """Write a PNG and return its SHA-256. The folder is temporary, so the file need not be atomic."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encoded = encode_png(image)
-    path.write_bytes(encoded)
-    return hashlib.sha256(encoded).hexdigest()
-
-
-@cache
-def _references(path: Path) -> near_duplicates.References:
-    return near_duplicates.References.load(path)
-
-
-# -- all images -----------------------------------------------------------------------------------------------------------
-
-Run = Callable[[Iterable[_Task]], Iterator[_Done | Lost[_Task]]]
-
-
-def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Record:
+def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1, shard_bytes: int = SHARD_BYTES) -> Record:
     """Write the prepared folder atomically from the downloaded images.
 
     Three kinds of images are omitted: training images that show a validation, test or benchmark image, validation images that show a
     test or benchmark image, and copies of other training images. The manifest lists them under `leaks` and `duplicates`. It lists
     unreadable images under `skipped`, images that fail the checks under `rejected`, and files that are no images under `left_out`.
 
+    A killed preparation leaves the finished shards of its store in ``OUT.partial``. The next one with the same images and options makes
+    the other shards. The result is the same.
+
     Args:
         raw: output of `srgan.stages.download`.
         out: destination. A former folder is replaced.
         options: ``prepare`` of ``params.yaml``.
         processes: number of worker processes. The result does not depend on it.
+        shard_bytes: largest shard of the store.
 
     Returns:
         The manifest.
@@ -174,23 +66,45 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1) -> Recor
     if not isinstance(listing, dict) or "images" not in listing:
         raise SrganError(f"{raw / 'manifest.json'}: not a list of downloaded images. Make it again with: dvc repro -sf download")
     listing, rejected = checks.select(raw, listing, options.checks, processes)
-    with atomic_folder(out) as folder, Workers(_prepare_one, processes) as workers:
-        manifest = _Preparation(raw, folder, options, listing).make(workers.map) | ({"rejected": rejected} if rejected else {})
+    rules = options.model_dump(mode="json", exclude={"max_unreadable"})
+    key = digest([__version__, Recipe(options.recipe).digest, rules, shard_bytes, listing])
+    with _unfinished(out, key) as partial, atomic_folder(out) as folder, Workers(prepare_one, processes) as workers:
+        manifest = _Preparation(raw, folder, partial, options, listing, shard_bytes).make(workers.map) | (
+            {"rejected": rejected} if rejected else {}
+        )
+        (partial / FOLDER).replace(folder / FOLDER)
         write_json(folder / FILE, manifest)
     return manifest
 
 
-class NotPrepared(SrganError):
-    """Too many images cannot be used, or a part is empty. `left_out` has the manifest's lists of omitted images."""
+@contextmanager
+def _unfinished(out: Path, key: str) -> Iterator[Path]:
+    """Yield a folder for finished shards, which has those of an interrupted preparation with the same key.
 
-    def __init__(self, message: str, left_out: dict[str, list[Any]]) -> None:
-        super().__init__(message)
-        self.left_out = left_out
+    It is removed if the block succeeds, or fails without a finished shard.
+    """
+    folder = out.resolve().with_name(f"{out.name}.partial")
+    folder.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(folder / "lock"):
+        if read_json_or_none(folder / "key.json") != key:
+            for part in (FOLDER, NOTES):
+                shutil.rmtree(folder / part, ignore_errors=True)
+            write_json(folder / "key.json", key)
+        try:
+            yield folder
+        except BaseException:
+            if any((folder / NOTES).glob("*.json")):
+                log.info("%s has the finished shards of the store. The next preparation with the same data and options uses them", folder)
+            else:
+                shutil.rmtree(folder)
+            raise
+        shutil.rmtree(folder)
 
 
 class _Preparation:
-    def __init__(self, raw: Path, folder: Path, options: Prepare, listing: Record) -> None:
-        self.folder, self.options, self.sources = folder, options, listing["images"]
+    def __init__(self, raw: Path, folder: Path, partial: Path, options: Prepare, listing: Record, shard_bytes: int) -> None:
+        self.folder, self.partial, self.shard_bytes = folder, partial, shard_bytes
+        self.options, self.sources = options, listing["images"]
         self.recipe, self.variants = Recipe(options.recipe), variants(options)
         self.test_inputs = recipes_of_test_sets(listing.get("inputs", []), raw / "manifest.json")
         for recipe in (self.recipe, *(recipe for made in self.test_inputs.values() for _, recipe in made if recipe)):
@@ -200,6 +114,8 @@ class _Preparation:
         self.skipped: list[dict[str, str]] = []
         self.leaks: list[Record] = []
         self.duplicates: list[dict[str, str]] = []
+        self.results: dict[int, Done] = {}
+        self.parts: dict[str, Part] = {}  # label -> part of the held-out images
         training = [record for record in sources if record["split"] == "train"]
         assigned = split(training, options.validation, options.test, options.seed)
         parts = dict(zip((record["path"] for record in training), assigned, strict=True))
@@ -212,7 +128,7 @@ class _Preparation:
         for group in groups.values():
             names |= dict(zip(group, unique_names(list(group.values())), strict=True))
         self.tasks = [
-            _Task(
+            Task(
                 number,
                 require(raw / record["path"], "download"),
                 record["set"],
@@ -247,137 +163,82 @@ class _Preparation:
 
     def make(self, run: Run) -> Record:
         tasks = {part: [task for task in self.tasks if task.part == part] for part in ("train", "validation", "test")}
-        results: dict[int, _Done] = {}
-        parts: dict[str, Part] = {}  # label -> part of the held-out images
         with Progress("prepare", len(self.tasks), "image") as progress:
 
-            def taken(tasks: list[_Task]) -> Iterator[_Done]:
+            def counted(tasks: Iterable[Task]) -> Iterator[Done]:
                 for done in run(tasks):
                     progress.add(1)
-                    if isinstance(done, Lost):
-                        self._remove(done.item)
-                        self._skip(done.item, done.reason)
-                    elif done.bad:
-                        self._skip(done.task, done.bad)
-                    else:
-                        yield done
+                    yield Done(done.item, bad=done.reason) if isinstance(done, Lost) else done
 
-            # Benchmarks that are not scored this time are references too. The others are references by their own images.
-            scored = {record["set"] for record in self.sources if record["split"] == "test"}
-            references = near_duplicates.References.load(BENCHMARKS, without=scored)
-            validation = near_duplicates.References()
-            for done in taken(tasks["test"] + tasks["validation"]):
-                assert done.fingerprint is not None
-                known = references if done.task.part == "test" else validation
-                if known is validation and (shows := references.find(done.fingerprint, done.pixels)):
-                    self._leak(done, shows, parts)
-                    continue
-                known.add(_label(done), done.fingerprint, done.pixels)
-                parts[_label(done)] = done.task.part
-                results[done.task.number] = replace(done, fingerprint=None)
-            references.join(validation)
             path = self.folder / ".references.npz"
-            references.save(path)
-            self._pack(taken([replace(task, references=path) for task in tasks["train"]]), results, parts)
+            self._hold_out(counted(tasks["test"] + tasks["validation"])).save(path)
+            with StoreWriter(
+                self.partial, self.options.scale, self.recipe, self.variants, self.options.channels, self.shard_bytes, self.partial / NOTES
+            ) as store:
+                finished = [Done.of_note(task, note) for task, note in zip(tasks["train"], store.resumed, strict=False)]
+                if finished:
+                    log.info("%d training images are in finished shards of an earlier preparation", len(finished))
+                progress.add(len(finished))
+                todo = (replace(task, references=path) for task in tasks["train"][len(finished) :])
+                self._pack(store, chain(finished, counted(todo)))
             path.unlink()
-        return self._manifest(results)
+        left_out = {"skipped": self.skipped, "leaks": self.leaks, "duplicates": self.duplicates, "left_out": self.left_out}
+        made = Made(self.sources, self.lr_images, self.options, self.recipe, self.variants, self.test_inputs, self.results, left_out)
+        return make_manifest(made) | {"store_sha256": read_json(store.folder / INDEX, made_by="prepare")["sha256"]}
 
-    def _skip(self, task: _Task, reason: str) -> None:
-        self.skipped.append({"image": self.sources[task.number]["path"], "reason": reason})
-        log.warning("skipped %s: %s", self.skipped[-1]["image"], reason)
+    def _hold_out(self, held_out: Iterator[Done]) -> near_duplicates.References:
+        """Take the test images and the validation images that show none of them. Return what training images are compared with."""
+        # Benchmarks that are not scored this time are references too. The others are references by their own images.
+        scored = {record["set"] for record in self.sources if record["split"] == "test"}
+        references = near_duplicates.References.load(BENCHMARKS, without=scored)
+        validation = near_duplicates.References()
+        for done in held_out:
+            if done.bad:
+                self._skip(done)
+                continue
+            assert done.fingerprint is not None
+            known = references if done.task.part == "test" else validation
+            if known is validation and (shows := references.find(done.fingerprint, done.pixels)):
+                self._leak(done, shows)
+                continue
+            known.add(done.label, done.fingerprint, done.pixels)
+            self.parts[done.label] = done.task.part
+            self.results[done.task.number] = replace(done, fingerprint=None)
+        references.join(validation)
+        return references
 
-    def _remove(self, task: _Task) -> None:
+    def _skip(self, done: Done) -> None:
+        self._remove(done.task)
+        self.skipped.append({"image": self.sources[done.task.number]["path"], "reason": done.bad})
+        log.warning("skipped %s: %s", self.skipped[-1]["image"], done.bad)
+
+    def _remove(self, task: Task) -> None:
         """Delete the written files of an image."""
         for path in task.files:
             path.unlink(missing_ok=True)
 
-    def _leak(self, done: _Done, shows: list[tuple[str, int]], parts: dict[str, Part]) -> None:
+    def _leak(self, done: Done, shows: list[tuple[str, int]]) -> None:
         """Record an image that shows references, and delete its files."""
         self._remove(done.task)
-        label, source = _label(done), self.sources[done.task.number]["path"]
+        label, source = done.label, self.sources[done.task.number]["path"]
         for of, matches in shows:
-            self.leaks.append({"image": label, "source": source, "part": parts.get(of, "benchmark"), "of": of, "matches": matches})
+            self.leaks.append({"image": label, "source": source, "part": self.parts.get(of, "benchmark"), "of": of, "matches": matches})
         log.warning("left out %s: it shows %s", label, ", ".join(of for of, _ in shows))
 
-    def _pack(self, training: Iterator[_Done], results: dict[int, _Done], parts: dict[str, Part]) -> None:
+    def _pack(self, store: StoreWriter, training: Iterator[Done]) -> None:
         seen: dict[str, str] = {}
-        with StoreWriter(self.folder, self.options.scale, self.recipe, self.variants, self.options.channels) as store:
-            for done in training:
-                label = _label(done)
-                if done.matches:
-                    self._leak(done, done.matches, parts)
-                    continue
-                if done.pixels in seen:
-                    self.duplicates.append({"image": label, "of": seen[done.pixels]})
-                    log.warning("left out %s: a copy of %s", label, seen[done.pixels])
-                    self._remove(done.task)
-                    continue
-                seen[done.pixels] = label
-                for factor, packed in done.packed.items():
-                    store.add(label if factor == 1 else f"{label} (1/{factor})", packed)
-                results[done.task.number] = done
-
-    def _manifest(self, results: dict[int, _Done]) -> Record:
-        options = self.options
-        images = []
-        for number, done in sorted(results.items()):
-            record = self.sources[number]
-            image = {
-                "name": done.task.name,
-                "part": done.task.part,
-                "height": done.size[0],
-                "width": done.size[1],
-                "source": record["path"],
-                "source_sha256": record["sha256"],
-                "licence": record["licence"],
-            }
-            own = self.lr_images[number]
-            if done.task.part == "train" and not done.records:
-                reduced = {"reduced": [factor for factor in done.packed if factor > 1]} if options.reduced else {}
-                images.append({"set": done.task.set} | image | {"own_lr": False} | reduced)
-            for made, of_input in zip(done.task.inputs, done.records, strict=False):
-                original = {} if made.set == done.task.set else {"original": done.task.set}
-                lr_image = {"own_lr": True, "lr_source": own["path"]} if own and made.source else {"own_lr": False}
-                images.append({"set": made.set} | original | image | lr_image | of_input)
-        left_out: dict[str, list[Any]] = {
-            "skipped": self.skipped,
-            "leaks": self.leaks,
-            "duplicates": self.duplicates,
-            "left_out": self.left_out,
-        }
-        if len(self.skipped) > options.max_unreadable:
-            shown = "; ".join(f"{bad['image']}: {bad['reason']}" for bad in self.skipped[:3]) + ("; ..." if len(self.skipped) > 3 else "")
-            raise NotPrepared(
-                f"{len(self.skipped)} of {len(self.sources)} images cannot be used, "
-                f"prepare.max_unreadable allows {options.max_unreadable}: {shown}. "
-                "Replace or delete them, or raise prepare.max_unreadable",
-                left_out,
-            )
-        for part in ("train", "validation", "test"):
-            if not any(image["part"] == part for image in images):
-                why = f"{len(self.leaks)} show held-out images, " if self.leaks else ""
-                message = f"no {part} image is left ({why}{len(self.skipped)} cannot be used). Name more data in params.yaml"
-                raise NotPrepared(message, left_out)
-        given = {record["path"]: [lr_image["sha256"]] for record, lr_image in zip(self.sources, self.lr_images, strict=True) if lr_image}
-        recipes = {name: made for inputs in self.test_inputs.values() for name, made in inputs if made}  # of the test sets that have one
-        recipe = self.recipe
-        return (
-            {
-                "scale": options.scale,
-                "kernel": options.kernel,
-                "seed": options.seed,
-                "validation": options.validation,
-                "test": options.test,
-                "train_sha256": digest_of_training(images, given, recipe, self.variants, options),
-                "test_sha256": digest_of_tests(images, given, recipe, recipes, options),
-            }
-            | ({"channels": 1} if options.channels == 1 else {})
-            | ({} if recipe.is_bicubic else {"recipe": recipe.describe()})
-            | ({"test_recipes": {name: made.describe() for name, made in recipes.items()}} if recipes else {})
-            | {"images": images}
-            | left_out
-        )
-
-
-def _label(done: _Done) -> str:
-    return f"{done.task.set}/{done.task.name}"
+        for done in training:
+            images: list[tuple[str, Packed]] = []
+            if done.bad:
+                self._skip(done)
+            elif done.matches:
+                self._leak(done, done.matches)
+            elif done.pixels in seen:
+                self.duplicates.append({"image": done.label, "of": seen[done.pixels]})
+                log.warning("left out %s: a copy of %s", done.label, seen[done.pixels])
+                self._remove(done.task)
+            else:
+                seen[done.pixels] = done.label
+                images = [(done.label if factor == 1 else f"{done.label} (1/{factor})", one) for factor, one in done.packed.items()]
+                self.results[done.task.number] = done
+            store.add_group(images, done.note())

@@ -13,10 +13,11 @@ import torch
 from srgan.config.stepwise import at_step, by_step
 from srgan.data.packed_store import Store
 from srgan.data.rectangles import draw_rectangles, inside
+from srgan.data.windows import Windows, steps_of_a_window
 from srgan.degradations.colours import luma
 from srgan.utils.errors import SrganError
 
-# Streams of random numbers of a step. The positions have none and the recipe has 2.
+# Streams of random numbers of a step. The positions have none, the recipe has 2 and the windows have 7.
 COLORS, AUGMENTATION, NOISE, CUTMIX, CUTBLUR = 1, 3, 4, 5, 6
 UPLOAD_BYTES = 1 << 28  # pixels copied to the device at a time
 DEVICE_SHARE = 0.5  # largest share of the device's free memory for the pixels. The networks need the rest
@@ -35,6 +36,7 @@ class PatchSampler:
         processes: number of processes that train together. A step has `processes * batch_size` patches.
         cutmix: probability that a rectangle of a patch shows a patch of another place, in HR and LR alike (CutMix: Yun et al. 2019,
             https://arxiv.org/abs/1905.04899. For super-resolution: Yoo et al. 2020, https://arxiv.org/abs/2004.00448). Not in step 0.
+        window: shards that the patches of a step come from, see `srgan.data.windows`. 0 means all.
 
     Raises:
         SrganError: no image is as large as the largest patch.
@@ -49,19 +51,33 @@ class PatchSampler:
         rank: int = 0,
         processes: int = 1,
         cutmix: float = 0.0,
+        window: int = 0,
     ) -> None:
         self.store, self.batch_size, self.patch_size, self.seed = store, batch_size, patch_size, seed
         self.rank, self.processes, self.cutmix = rank, processes, cutmix
         self._share, self._all = slice(rank * batch_size, (rank + 1) * batch_size), processes * batch_size
         needed = max(by_step(patch_size).values())
-        self.eligible_images = [i for i, image in enumerate(store.hr) if min(image.shape[:2]) >= needed]
+        self._eligible = np.flatnonzero(store.sizes.min(1) >= needed)
+        self.eligible_images: list[int] = self._eligible.tolist()
         if not self.eligible_images:
-            largest = max(min(image.shape[:2]) for image in store.hr)
+            largest = store.sizes.min(1).max()
             raise SrganError(
                 f"patch_size: {needed} pixels is more than any training image has (at most {largest}). Lower it in params.yaml"
             )
-        self._eligible = np.array(self.eligible_images)
-        self._lr_sizes = np.array([image.shape[:2] for image in store.hr])[self._eligible] // store.scale
+        shards = np.unique(store.shard_of[self._eligible])
+        steps = steps_of_a_window(store.sizes[self._eligible].prod(1).sum() / len(shards), self._all, needed)
+        self.windows = Windows(shards, window, steps, seed)
+        self._window: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def _images_at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images that the patches of a step come from, `(N,)`, and the sizes of their LR images, `(N, 2)`."""
+        number = self.windows.number(step)
+        if not self._window or self._window[0] != number:
+            shards = self.windows.shards(number)
+            self.store.keep(shards.tolist(), self.windows.ahead(number).tolist())
+            images = self._eligible[np.isin(self.store.shard_of[self._eligible], shards)]
+            self._window = number, images, self.store.sizes[images] // self.store.scale
+        return self._window[1:]
 
     def side(self, step: int) -> int:
         """Return the side of the HR patches of a step in pixels."""
@@ -70,7 +86,7 @@ class PatchSampler:
     def sample_positions(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return the patches of a step, `(N,)` each: image index, top and left in LR pixels, symmetry 0..7, and LR variant.
 
-        The image is drawn first and uniformly. The position, the symmetry and the variant follow.
+        The image is drawn first and uniformly, from the window of the step. The position, the symmetry and the variant follow.
         """
         return self._positions(np.random.default_rng((self.seed, step)), step)
 
@@ -84,10 +100,11 @@ class PatchSampler:
         return self._positions(random, step), rectangles[self._share]
 
     def _positions(self, random: np.random.Generator, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        drawn = random.integers(len(self._eligible), size=self._all)
-        top, left = random.integers(self._lr_sizes[drawn] - self.side(step) // self.store.scale + 1).T
+        images, lr_sizes = self._images_at(step)
+        drawn = random.integers(len(images), size=self._all)
+        top, left = random.integers(lr_sizes[drawn] - self.side(step) // self.store.scale + 1).T
         symmetry, variant = (random.integers(count, size=self._all) for count in (8, max(self.store.variants, 1)))
-        positions = self._eligible[drawn], top, left, symmetry, variant
+        positions = images[drawn], top, left, symmetry, variant
         return tuple(values[self._share] for values in positions)  # type: ignore[return-value]
 
     def __call__(self, step: int) -> tuple[np.ndarray, ...]:
@@ -109,13 +126,14 @@ class PatchSampler:
     def _cut(self, positions: tuple[np.ndarray, ...], hr_side: int) -> tuple[np.ndarray, ...]:
         """Return the HR and LR patches at these positions."""
         scale, lr_side, count = self.store.scale, hr_side // self.store.scale, len(positions[0])
+        hr_images, lr_images = self.store.hr, self.store.lr_variants
         hr_batch, lr_batch = (np.empty((count, side, side, self.store.channels), np.uint8) for side in (hr_side, lr_side))
         for n, (image, top, left, symmetry, variant) in enumerate(zip(*(values.tolist() for values in positions), strict=True)):
             if self.store.variants:
-                lr_image = self.store.lr_variants[image][variant]
+                lr_image = lr_images[image][variant]
                 _dihedral(lr_image[top : top + lr_side, left : left + lr_side], symmetry, lr_batch[n])
             top, left = top * scale, left * scale
-            _dihedral(self.store.hr[image][top : top + hr_side, left : left + hr_side], symmetry, hr_batch[n])
+            _dihedral(hr_images[image][top : top + hr_side, left : left + hr_side], symmetry, hr_batch[n])
         return (hr_batch, lr_batch) if self.store.variants else (hr_batch,)
 
     def degrade(self, hr_patches: torch.Tensor, step: int) -> torch.Tensor:
@@ -199,7 +217,7 @@ def _dihedral(image: np.ndarray, symmetry: int, out: np.ndarray) -> None:
 
 
 class GpuPatchSampler:
-    """Cut the batches of a `PatchSampler` on a device that holds the whole store. Only the positions are transferred.
+    """Cut the batches of a `PatchSampler` on a device that holds the shards of a window. Only the positions are transferred.
 
     Args:
         patches: the sampler.
@@ -209,24 +227,51 @@ class GpuPatchSampler:
     def __init__(self, patches: PatchSampler, device: torch.device) -> None:
         self.patches, self.device = patches, device
         store = patches.store
-        self.pixels = torch.empty(store.pixels.size, dtype=torch.uint8, device=device)
-        for start in range(0, store.pixels.size, UPLOAD_BYTES):  # processes that start together must not each hold a copy in memory
-            piece = slice(start, start + UPLOAD_BYTES)
-            self.pixels[piece] = torch.from_numpy(np.array(store.pixels[piece]))
-        # First byte and width of each image, HR in row 0 and LR in row 1: the LR variants follow the HR pixels of an image.
-        hr_sizes, self.lr_sizes = (np.array([image.size // area for image in store.hr], np.int64) for area in (1, store.scale**2))
-        widths = np.array([image.shape[1] for image in store.hr], np.int64)
-        self.starts = np.stack([store.offsets, store.offsets + hr_sizes])
-        self.widths = np.stack([widths, widths // store.scale])
+        self.pixels = torch.empty(self.needed(patches), dtype=torch.uint8, device=device)
+        # First byte of each shard in `pixels`. Shards of windows share places of one size.
+        self._starts = np.zeros(len(store.shards), np.int64) if patches.windows.moves else store.starts[:-1]
+        self._places: dict[int, int] = {}  # shard -> its place
+        self._number = -1  # of the window
+        areas = store.sizes.prod(1)
+        self.lr_sizes = store.channels * (areas // store.scale**2)
+        # First byte of each image in its shard, and widths. HR in row 0 and LR in row 1: the LR variants follow the HR pixels of an image.
+        self.offsets = np.stack([store.offsets, store.offsets + store.channels * areas])
+        self.widths = np.stack([store.sizes[:, 1], store.sizes[:, 1] // store.scale])
 
     @staticmethod
-    def fits(store: Store, device: torch.device) -> bool:
-        """Return True if a CUDA device has room for the store: `DEVICE_SHARE` of its free memory."""
-        return device.type == "cuda" and store.pixels.size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+    def needed(patches: PatchSampler) -> int:
+        """Return the bytes of all shards, or of as many of the largest as a window has."""
+        store, windows = patches.store, patches.windows
+        return windows.width * max(shard.bytes for shard in store.shards) if windows.moves else store.size
+
+    @classmethod
+    def fits(cls, patches: PatchSampler, device: torch.device) -> bool:
+        """Return True if a CUDA device has room for the pixels: `DEVICE_SHARE` of its free memory."""
+        return device.type == "cuda" and cls.needed(patches) <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+
+    def _load(self, number: int) -> None:
+        """Copy the shards of a window to the device that are not there yet."""
+        wanted = self.patches.windows.shards(number).tolist()
+        self._places = {shard: place for shard, place in self._places.items() if shard in wanted}
+        free = iter(sorted(set(range(self.patches.windows.width)) - set(self._places.values())))
+        for shard in wanted:
+            if shard not in self._places:
+                self._places[shard] = next(free)
+                if self.patches.windows.moves:
+                    self._starts[shard] = self._places[shard] * (len(self.pixels) // self.patches.windows.width)
+                self._upload(self.patches.store.pixels(shard), int(self._starts[shard]))
+        self._number = number
+
+    def _upload(self, pixels: np.ndarray, start: int) -> None:
+        for first in range(0, pixels.size, UPLOAD_BYTES):  # processes that start together must not each hold a copy in memory
+            piece = torch.from_numpy(np.array(pixels[first : first + UPLOAD_BYTES]))
+            self.pixels[start + first : start + first + len(piece)] = piece
 
     def __call__(self, step: int) -> tuple[torch.Tensor, ...]:
         """Return the batch of a step on the device, as `PatchSampler` does."""
-        side, scale = self.patches.side(step), self.patches.store.scale
+        side, scale, number = self.patches.side(step), self.patches.store.scale, self.patches.windows.number(step)
+        if number != self._number:
+            self._load(number)
         batch = self._patches(self.patches.sample_positions(step), side)
         if self.patches.cutmix and step:
             positions, rectangles = self.patches.sample_donors(step)
@@ -239,10 +284,10 @@ class GpuPatchSampler:
         """Return the HR and LR patches at these positions."""
         image, top, left, symmetry, variant = drawn
         scale, channels = self.patches.store.scale, self.patches.store.channels
-        place = top * scale, left * scale, symmetry, side, channels
-        found = [(side, _strides(self.starts[0][image], self.widths[0][image], *place))]
+        first = self.offsets[:, image] + self._starts[self.patches.store.shard_of[image]]
+        found = [(side, _strides(first[0], self.widths[0][image], top * scale, left * scale, symmetry, side, channels))]
         if self.patches.store.variants:
-            starts = self.starts[1][image] + variant * self.lr_sizes[image]
+            starts = first[1] + variant * self.lr_sizes[image]
             found.append((side // scale, _strides(starts, self.widths[1][image], top, left, symmetry, side // scale, channels)))
         strides = torch.from_numpy(np.stack([each for _, each in found])).to(self.device, non_blocking=True)
         return tuple(self._cut(each, side) for each, (side, _) in zip(strides, found, strict=True))
@@ -317,4 +362,4 @@ def choose_sampler(patches: PatchSampler, device: torch.device) -> PatchSampler 
     """Return the fastest sampler of the same batches for a device."""
     if device.type != "cuda":
         return patches
-    return GpuPatchSampler(patches, device) if GpuPatchSampler.fits(patches.store, device) else PrefetchingSampler(patches, device)
+    return GpuPatchSampler(patches, device) if GpuPatchSampler.fits(patches, device) else PrefetchingSampler(patches, device)

@@ -48,7 +48,7 @@ def bicubic_downscale(image: np.ndarray, scale: int, kernel: Kernel = "matlab") 
         raise ValueError(f"{height}x{width} is not divisible by {scale}: apply modcrop first")
     if kernel == "pillow":
         return np.asarray(Image.fromarray(image).resize((width // scale, height // scale), Image.Resampling.BICUBIC))
-    taps, anchor = _downscale_weights(scale)
+    taps, anchor = downscale_weights(scale)
     rows = _shrink_rows(image, scale, taps, anchor)
     # All positions are computed and every `scale`-th is kept. Whole rows use SIMD, so this is faster than a filter that skips.
     return np.ascontiguousarray(_filter(rows, cv2.CV_8U, taps, _ONE, (anchor, 0))[:, ::scale])
@@ -111,7 +111,7 @@ def cubic(distance: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _downscale_weights(scale: int) -> tuple[np.ndarray, int]:
+def downscale_weights(scale: int) -> tuple[np.ndarray, int]:
     """Return the weights of HR pixels for LR pixel i, and the index of the weight for HR pixel `i * scale`."""
     centre = (scale - 1) / 2  # of the LR pixel's area, from its first HR pixel
     positions = np.arange(int(np.ceil(centre - 2 * scale)), int(np.floor(centre + 2 * scale)) + 1)

@@ -54,8 +54,8 @@ def stated_profile(file: BinaryIO, file_format: str | None, grey: bool) -> bytes
         case "AVIF":
             return _of_avif(file, grey)
         case "JPEG2000":
-            boxes = _boxes(file, ("jp2h", "colr"), [])
-            return next((box[3:] for box in boxes if box[:1] == b"\2"), None)  # method 2: an ICC profile
+            found = boxes(file, ("jp2h", "colr"), [])
+            return next((box[3:] for box in found if box[:1] == b"\2"), None)  # method 2: an ICC profile
     return None
 
 
@@ -63,7 +63,7 @@ def _of_png(chunks: dict[bytes, bytes], grey: bool) -> bytes | None:
     if len(stated := chunks.get(b"cICP", b"")) == 4:
         if not stated[3]:
             raise ValueError("its cICP chunk states the narrow range of video. Convert the file to full range")
-        return _by_numbers(stated[0], stated[1], grey)
+        return by_numbers(stated[0], stated[1], grey)
     if b"iCCP" in chunks or b"sRGB" in chunks:
         return None
     gamma: float | None = None
@@ -78,17 +78,21 @@ def _of_png(chunks: dict[bytes, bytes], grey: bool) -> bytes | None:
 
 
 def _of_avif(file: BinaryIO, grey: bool) -> bytes | None:
-    boxes = _boxes(file, ("meta", "iprp", "ipco", "colr"), ["meta"])
-    stated = next((box for box in boxes if box[:4] == b"nclx" and len(box) >= 11), None)
+    found = boxes(file, ("meta", "iprp", "ipco", "colr"), ["meta"])
+    stated = next((box for box in found if box[:4] == b"nclx" and len(box) >= 11), None)
     if not stated:
         return None
     primaries, transfer = struct.unpack(">HH", stated[4:8])
-    return _by_numbers(primaries, transfer, grey)
+    return by_numbers(primaries, transfer, grey)
 
 
-def _by_numbers(primaries: int, transfer: int, grey: bool) -> bytes | None:
-    if transfer in HDR:
-        raise ValueError(f"its colours are HDR ({HDR[transfer]}), which is not supported. Convert the file to sRGB or Display P3")
+def by_numbers(primaries: int, transfer: int, grey: bool) -> bytes | None:
+    """Return the ICC profile of colours that are stated by numbers of ISO/IEC 23091-2. It is None for sRGB.
+
+    Raises:
+        ValueError: the colours are HDR or the numbers unknown.
+    """
+    _refuse_hdr(transfer)
     if primaries not in PRIMARIES or transfer not in GAMMAS:
         raise ValueError(
             f"its colours (primaries {primaries}, transfer {transfer} of ISO/IEC 23091-2) are not supported. Convert it to sRGB"
@@ -96,9 +100,26 @@ def _by_numbers(primaries: int, transfer: int, grey: bool) -> bytes | None:
     return _profile(PRIMARIES[primaries], GAMMAS[transfer], grey)
 
 
+def refuse_hdr(profile: bytes) -> None:
+    """Check that an ICC profile does not state HDR by its ``cicp`` tag (ICC.1:2022, 9.2.17).
+
+    Raises:
+        ValueError: it does.
+    """
+    for number in range(min(int.from_bytes(profile[128:132], "big"), 100)):
+        tag, offset, _ = struct.unpack(">4sII", profile[132 + 12 * number : 144 + 12 * number].ljust(12, b"\0"))
+        if tag == b"cicp" and offset + 10 <= len(profile):
+            _refuse_hdr(profile[offset + 9])  # behind the type, four reserved bytes and the primaries
+
+
+def _refuse_hdr(transfer: int) -> None:
+    if transfer in HDR:
+        raise ValueError(f"its colours are HDR ({HDR[transfer]}), which is not supported. Convert the file to sRGB or Display P3")
+
+
 def avif_size(file: BinaryIO) -> tuple[int, int] | None:
     """Return the largest width and height that an AVIF file states, or None if it states none."""
-    sizes = [struct.unpack(">II", box[4:12]) for box in _boxes(file, ("meta", "iprp", "ipco", "ispe"), ["meta"]) if len(box) >= 12]
+    sizes = [struct.unpack(">II", box[4:12]) for box in boxes(file, ("meta", "iprp", "ipco", "ispe"), ["meta"]) if len(box) >= 12]
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
@@ -115,8 +136,11 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             file.seek(length + 4, 1)
 
 
-def _boxes(file: BinaryIO, path: tuple[str, ...], full: list[str], begin: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """Yield the boxes at a path such as ``meta/iprp/ipco/colr`` (ISO/IEC 14496-12). Boxes in `full` begin with a version."""
+def boxes(file: BinaryIO, path: tuple[str, ...], full: list[str], begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """Yield the contents of the boxes at a path such as ``meta/iprp/ipco/colr`` (ISO/IEC 14496-12).
+
+    Boxes in `full` begin with a version.
+    """
     if end is None:
         end = file.seek(0, 2)
     while begin + 8 <= end:
@@ -131,7 +155,7 @@ def _boxes(file: BinaryIO, path: tuple[str, ...], full: list[str], begin: int = 
         if kind.decode("latin-1") == path[0]:
             inside = begin + head + (4 if path[0] in full else 0)
             if len(path) > 1:
-                yield from _boxes(file, path[1:], full, inside, stop)
+                yield from boxes(file, path[1:], full, inside, stop)
             else:
                 file.seek(inside)
                 yield file.read(min(stop - inside, 1 << 22))

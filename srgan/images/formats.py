@@ -6,13 +6,14 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from srgan.images import heif, jxl, optional
 from srgan.images.colours import avif_size
 from srgan.utils.errors import SrganError
 from srgan.utils.machine import available_memory
 
 # Pillow's other decoders are excluded for security. EPS, for example, starts Ghostscript.
 FORMATS_READ = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000")
-NAMES = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or JPEG 2000"  # for messages
+NAMES = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, HEIC or JPEG XL"  # for messages
 
 # Tags of a TIFF file (TIFF 6.0, TIFF/EP, DNG 1.7).
 REDUCED, OLD_KIND, BITS, MEANING, SAMPLES, PLANES, EXTRA, SAMPLE_FORMAT, DNG_VERSION = 254, 255, 258, 262, 277, 284, 338, 339, 50706
@@ -20,17 +21,17 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK, CFA, LINEAR_RAW = 0, 1, 2, 5, 32803, 34
 AVIF_LIMIT = 16384 * 16384  # pixels that libavif decodes
 DECODER_BYTES_PER_PIXEL = 28  # largest memory for decoding, which includes the filling of transparent pixels
 
+RAW_SIGNATURES = (  # offset and signature of camera raw that is no TIFF
+    (0, b"FUJIFILMCCD-RAW"),
+    (0, b"IIU\0"),  # Panasonic
+    (0, b"IIRO"),  # Olympus
+    (0, b"IIRS"),
+    (0, b"MMOR"),
+    (0, b"FOVb"),  # Sigma
+    (4, b"ftypcrx "),  # Canon
+)
 # Formats that are not read: offset of the signature, signature, name.
 _SIGNATURES = (
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (0, b"FUJIFILMCCD-RAW", "Fujifilm camera raw"),
-    (0, b"IIU\0", "Panasonic camera raw"),
-    (0, b"IIRO", "Olympus camera raw"),
-    (0, b"IIRS", "Olympus camera raw"),
-    (0, b"MMOR", "Olympus camera raw"),
-    (0, b"FOVb", "Sigma camera raw"),
-    (4, b"ftypcrx ", "Canon camera raw"),
     (0, b"8BPS", "Photoshop"),
     (0, b"%!PS", "PostScript"),
     (0, b"\xc5\xd0\xd3\xc6", "PostScript"),
@@ -47,13 +48,37 @@ _SIGNATURES = (
     (0, b"FLIF", "FLIF"),
     *((0, b"P%d" % kind, "PNM") for kind in range(1, 8)),
 )
-_VIDEO = ("isom", "iso2", "mp41", "mp42", "M4V ", "qt  ", "avc1")  # brands of ISO base media files; others with "ftyp" are HEIF
+_VIDEO = ("isom", "iso2", "mp41", "mp42", "M4V ", "qt  ", "avc1")  # brands of ISO base media files
 
 
 def suffixes() -> tuple[str, ...]:
     """Return the suffixes of the formats that are read, in lower case. Pillow knows rare ones such as ``.jfif``."""
     Image.init()
-    return tuple(sorted(suffix for suffix, name in Image.EXTENSION.items() if name in (*FORMATS_READ, "MPO")))  # MPO: several JPEG in one
+    own = {suffix for suffix, name in Image.EXTENSION.items() if name in (*FORMATS_READ, "MPO")}  # MPO: several JPEG in one
+    return tuple(sorted(own.union(*(extra.suffixes for extra in optional.EXTRAS))))
+
+
+def open_header(file: BinaryIO, name: str) -> Image.Image:
+    """Open an image file with Pillow. Only the pixels of a JPEG XL file are decoded here, if they fit into the memory.
+
+    Raises:
+        SrganError: the format is not read, the decoder is not installed, or the image needs more memory than is free.
+    """
+    file.seek(0)
+    head = file.read(32)
+    if jxl.is_jxl(head):
+        check_memory(jxl.read_size(file)[:2], name)
+        return jxl.open_image(file, name)
+    file.seek(0)
+    try:
+        return Image.open(file, formats=FORMATS_READ)
+    except Image.UnidentifiedImageError:
+        refuse_by_name(file, name)
+        if not heif.is_heif(head):
+            raise
+    optional.load(optional.HEIF, name)
+    file.seek(0)
+    return Image.open(file, formats=["HEIF"])
 
 
 def unread_format(head: bytes) -> str | None:
@@ -62,9 +87,7 @@ def unread_format(head: bytes) -> str | None:
         if head[place:].startswith(signature):
             return name
     brand = head[8:12].decode("latin-1")
-    if head[4:8] == b"ftyp" and brand not in ("avif", "avis"):
-        return "video (MP4, QuickTime)" if brand in _VIDEO else "HEIF (HEIC)"
-    return None
+    return "video (MP4, QuickTime)" if head[4:8] == b"ftyp" and brand in _VIDEO else None
 
 
 def refuse_by_name(file: BinaryIO, name: str) -> None:
@@ -88,10 +111,12 @@ def check_memory(size: tuple[int, int], name: str) -> None:
 
 
 def frames_left_out(image: Image.Image) -> tuple[int, str]:
-    """Return the number of frames or pages after the first, and the word for them.
+    """Return the number of frames or pages beside the one that is read, and the word for them.
 
     In a TIFF, reduced-size pages and pages after a damaged page are not counted.
     """
+    if image.format == "HEIF":
+        return getattr(image, "n_frames", 1) - 1, "images"
     if image.format != "TIFF":
         return getattr(image, "n_frames", 1) - 1, "frames"
     others = 0
@@ -138,12 +163,13 @@ def read_header(image: Image.Image, file: BinaryIO) -> Stored:
         head = file.read(26)
         file.seek(place)
         return Stored(head[24] == 16, head[24], head[25] in (0, 4))  # IHDR: depth, colour type
+    if image.format == "HEIF":
+        bits = image.info.get("bit_depth", 8)
+        return Stored(bits > 8, bits, image.mode in ("L", "I;16"))
     if image.format != "TIFF":
         return Stored(image.mode.startswith("I;16"), 16 if image.mode.startswith("I;16") else 8, image.mode in ("1", "L", "LA", "I;16"))
     tags = tags_of(image)
     meaning = tags.get(MEANING)
-    if DNG_VERSION in tags or meaning in (CFA, LINEAR_RAW):
-        raise ValueError("camera raw (DNG) is not read, its first page is a preview. Develop it to TIFF or JPEG")
     if tags.get(REDUCED, 0) & 1 or tags.get(OLD_KIND) == 2:
         raise ValueError("its first page is a reduced-size copy of another (a preview, as in camera raw files). Save the image itself")
     bits, formats = max(tags.get(BITS, (1,))), set(tags.get(SAMPLE_FORMAT, (1,)))

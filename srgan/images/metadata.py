@@ -30,7 +30,7 @@ from PIL import Image, ImageCms
 from srgan.images import exif
 from srgan.images.attachments import Attachments, read_attachments, text_name
 from srgan.images.geometry import Geometry
-from srgan.images.provenance import add_provenance
+from srgan.images.provenance import MadeBy, add_provenance
 from srgan.images.read import EXIF_IFD, GPS_IFD, DecodedImage
 from srgan.images.xmp import Packet, adjust
 
@@ -63,7 +63,7 @@ class Metadata:
 
 
 def collect(
-    image: DecodedImage, source: str | Path | BinaryIO, size: tuple[int, int], file_format: str, model: dict[str, str] | None, digest: str
+    image: DecodedImage, source: str | Path | BinaryIO, size: tuple[int, int], file_format: str, made_by: MadeBy | None
 ) -> Metadata:
     """Return the metadata of an upscaled image. A warning names what is left out.
 
@@ -72,14 +72,13 @@ def collect(
         source: the file of the input.
         size: width and height of the result.
         file_format: format of the result.
-        model: the model's `sr.*` entries for the XMP. None omits them.
-        digest: SHA-256 of the model's file.
+        made_by: model and settings for the XMP. None omits them.
     """
     height, width = image.pixels.shape[:2]
     geometry = Geometry(image.orientation, (height, width) if image.orientation > 4 else (width, height), size)
-    lost: list[str] = []
+    lost = list(image.lost)
     block, tags = _exif(image, geometry, file_format, lost)
-    xmp = _xmp(image, geometry, file_format, model, digest, lost)
+    xmp = _xmp(image, geometry, file_format, made_by, lost)
     attached = _attached(image, source, file_format, lost)
     profile = _profile(image.icc_profile, lost)
     if lost := list(dict.fromkeys(lost)):
@@ -115,13 +114,13 @@ def _exif(image: DecodedImage, geometry: Geometry, file_format: str, lost: list[
     return block, tags
 
 
-def _xmp(image: DecodedImage, geometry: Geometry, file_format: str, model: dict[str, str] | None, digest: str, lost: list[str]) -> bytes:
+def _xmp(image: DecodedImage, geometry: Geometry, file_format: str, made_by: MadeBy | None, lost: list[str]) -> bytes:
     def written(packet: Packet, former: bytes = b"") -> bytes:
-        if model is not None:
-            add_provenance(packet, model, digest, former)
+        if made_by:
+            add_provenance(packet, made_by, former)
         return packet.tobytes()
 
-    xmp, left_out = written(Packet()) if model is not None else b"", None
+    xmp, left_out = written(Packet()) if made_by else b"", None
     if image.xmp:
         try:
             packet = Packet(image.xmp)
@@ -136,7 +135,7 @@ def _xmp(image: DecodedImage, geometry: Geometry, file_format: str, model: dict[
                 xmp = kept
         if left_out:
             lost.append(left_out)
-            xmp = written(Packet(), image.xmp) if model is not None else b""
+            xmp = written(Packet(), image.xmp) if made_by else b""
     return xmp
 
 

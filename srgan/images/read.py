@@ -12,34 +12,36 @@ alpha, transparent colour composited on white
 CMYK                      converted to sRGB, by the embedded ICC profile if there is one
 RGB with an ICC profile   colours as stored, without the profile, as in the benchmarks of the literature
 colours stated by numbers as such a profile (cICP, gAMA, cHRM of PNG, nclx of AVIF). HDR (PQ, HLG) is refused
-camera raw, thumbnails    refused, because the first page of such a TIFF file is not the image
+camera raw                developed by LibRaw: white balance of the camera, sRGB
+thumbnails                refused, because the first page of such a TIFF file is not the image
 several frames            the first. A warning states how many are left out
+HEIC, JPEG XL, camera raw need optional packages (`srgan.images.optional`)
 ========================  ==========================================================================================
 """
 
 import contextlib
 import io
 import logging
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
-from srgan.images.colours import stated_profile
+from srgan.images import heif, jxl, raw
+from srgan.images.colours import refuse_hdr, stated_profile
+from srgan.images.decoded import DecodedImage
 from srgan.images.formats import (
     EXTRA,
-    FORMATS_READ,
     MEANING,
     WHITE_IS_ZERO,
     Stored,
     check_memory,
     frames_left_out,
+    open_header,
     read_header,
-    refuse_by_name,
     tags_of,
 )
 from srgan.utils.errors import SrganError
@@ -52,35 +54,6 @@ PILLOWS_OWN = ("dpi", "exif", "icc_profile", "transparency")  # keys for Pillow'
 PngImagePlugin.MAX_TEXT_CHUNK = 32 << 20
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DecodedImage:
-    """A decoded image file, upright, with its metadata.
-
-    Attributes:
-        name: name of the file for messages.
-        pixels: `(H, W)` for greyscale, else `(H, W, 3)` RGB. The type is uint8, or uint16 if the file has 16 bits a channel.
-        alpha: `(H, W)` of the same type, 0 for transparent pixels. None if the file has no transparency.
-        icc_profile: colour profile of `pixels`.
-        exif: EXIF tags without the orientation, which has been applied.
-        exif_block: the stored EXIF with orientation, from its byte order on. None for TIFF files.
-        exif_damage: the reason why the tags cannot be read. It is empty if they can.
-        orientation: EXIF orientation that has been applied, 1..8.
-        xmp: the packet as it is stored.
-        dpi: pixels per inch, horizontal and vertical.
-    """
-
-    name: str
-    pixels: np.ndarray
-    alpha: np.ndarray | None
-    icc_profile: bytes | None
-    exif: Image.Exif
-    exif_block: bytes | None
-    exif_damage: str
-    orientation: int
-    xmp: bytes | None
-    dpi: tuple[float, float] | None
 
 
 def open_image(source: str | Path | BinaryIO) -> DecodedImage:
@@ -107,18 +80,36 @@ def open_image(source: str | Path | BinaryIO) -> DecodedImage:
         raise
     except Exception as error:  # decoders raise any kind of error for broken files
         # Pillow's messages name the reason ("image file is truncated") but rarely the file.
-        message = isinstance(error, OSError | ValueError | Image.DecompressionBombError | ImageCms.PyCMSError) and str(error)
+        told = isinstance(error, OSError | ValueError | Image.DecompressionBombError | ImageCms.PyCMSError)
+        message = " ".join(str(error).split()).removesuffix(".") if told else ""
         reason = message if message and "cannot identify" not in message else "not an image that can be read"
         raise SrganError(f"{name}: {reason}. Replace or remove the file") from error
 
 
+def peek(source: BinaryIO) -> tuple[str, tuple[int, int]]:
+    """Return the format of an image file, as Pillow names it, and width and height as they are stored. Only the header is read.
+
+    Args:
+        source: an open file that can seek.
+
+    Raises:
+        SrganError: the format is not read, or its decoder is not installed.
+        Exception: decoders raise any kind for broken files.
+    """
+    name = str(getattr(source, "name", "the image"))
+    source.seek(0)
+    if raw.is_raw(source, name):
+        return "RAW", raw.read_size(source, name)
+    if jxl.is_jxl(source.read(12)):
+        return "JXL", jxl.read_size(source)[:2]
+    image = open_header(source, name)
+    return image.format or "", image.size
+
+
 def _decoded(file: BinaryIO, name: str) -> DecodedImage:
-    try:
-        image: Image.Image = Image.open(file, formats=FORMATS_READ)
-    except Image.UnidentifiedImageError:
-        refuse_by_name(file, name)
-        raise
-    with image:
+    if raw.is_raw(file, name):
+        return raw.decode(file, name)
+    with open_header(file, name) as image:
         check_memory(image.size, name)
         left_out, unit = frames_left_out(image)
         if left_out:
@@ -128,29 +119,45 @@ def _decoded(file: BinaryIO, name: str) -> DecodedImage:
         image.load()
         _without_texts(image)  # those after the pixels
         info, (exif, orientation, damage) = dict(image.info), _exif(image)
-        xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _raw_profile(info.get("Raw profile type xmp", ""))
-        if image.format == "TIFF":
-            xmp = tags_of(image).get(XMP_TAG)
-        form, deep = image.format, stored.deep
+        xmp, deep = _xmp(image, info), stored.deep
+        turned, lost = (heif.turned(image), heif.others(image)) if image.format == "HEIF" else (0, [])
         if image.mode in ("CMYK", "LAB"):
             image, deep = _to_srgb(image), False
             info.pop("icc_profile", None)  # it describes the former channels
-        elif profile := stated_profile(file, form, image.mode in ("1", "L", "LA", "I;16")):
-            info.setdefault("icc_profile", profile)
+        else:
+            info["icc_profile"] = _profile(image, file)
         pixels, alpha = _sixteen_bits(image, file, stored) if deep else _eight_bits(image, stored)
     dpi = info.get("dpi")
     return DecodedImage(
         name,
-        _upright(pixels, orientation),
-        None if alpha is None else _upright(alpha, orientation),
+        pixels if turned else _upright(pixels, orientation),
+        alpha if turned or alpha is None else _upright(alpha, orientation),
         info.get("icc_profile"),
         exif,
         info["exif"].removeprefix(b"Exif\0\0") if info.get("exif") and "Raw profile type exif" not in info else None,
         damage,
-        orientation,
-        xmp.encode("latin-1", "xmlcharrefreplace") if isinstance(xmp, str) else xmp,
+        turned or orientation,
+        xmp,
         (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
+        tuple(lost),
     )
+
+
+def _profile(image: Image.Image, file: BinaryIO) -> bytes | None:
+    """Return the ICC profile of the file, or one that is equal to its numbers."""
+    grey = image.mode in ("1", "L", "LA", "I;16")
+    stated = heif.stated_profile(image, grey) if image.format == "HEIF" else stated_profile(file, image.format, grey)
+    profile = image.info.get("icc_profile") or stated
+    refuse_hdr(profile or b"")
+    return profile
+
+
+def _xmp(image: Image.Image, info: dict[Any, Any]) -> bytes | None:
+    """Return the packet as it is stored."""
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _raw_profile(info.get("Raw profile type xmp", ""))
+    if image.format == "TIFF":
+        xmp = tags_of(image).get(XMP_TAG)
+    return xmp.encode("latin-1", "xmlcharrefreplace") if isinstance(xmp, str) else xmp
 
 
 def _without_texts(image: Image.Image) -> None:
@@ -228,13 +235,15 @@ def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: Stored) -> tuple[n
         if tags.get(MEANING) == WHITE_IS_ZERO:
             raise ValueError("16 bits with white as zero are not supported. Save it in another way")
         extra = (*tags.get(EXTRA, ()), 2)[0]
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") and image.format != "HEIF":
         grey = np.array(image).astype(np.uint16)
         if stored.bits == 12:  # in 0..4095
             grey = ((grey.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
         hidden = image.info.get("transparency")
         return grey, np.where(grey == hidden, 0, 65535).astype(np.uint16) if isinstance(hidden, int) else None
     pixels: np.ndarray | None
+    if image.format == "HEIF":
+        return heif.sixteen_bits(file, stored.bits)
     file.seek(0)
     if stored.planes:
         with tifffile.TiffFile(file) as tiff:

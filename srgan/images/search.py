@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from srgan.images import optional
 from srgan.images.formats import suffixes
 from srgan.utils.errors import SrganError
 
@@ -108,6 +109,8 @@ def _searched(name: str, folder: Path, suffixes: tuple[str, ...], left_out: Left
         if any(part.startswith(".") for part in inside.parts):
             if suffix in suffixes:
                 left_out.files["hidden"].append(inside)
+        elif extra := optional.missing(source):
+            left_out.files[f"{suffix} (needs {extra.command})"].append(inside)
         elif suffix in suffixes:
             yield source, inside
         else:

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-WrittenSuffix = Literal["png", "jpg", "webp", "tif", "avif"]  # one name a format
+WrittenSuffix = Literal["png", "jpg", "webp", "tif", "avif", "jxl"]  # one name a format
 # The format of each suffix that results may have.
-FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".avif": "avif"}
+FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff", ".avif": "avif", ".jxl": "jxl"}
 # The suffix of a result in the format of its image, by Pillow's name. Others get .png.
-SUFFIXES_BY_FORMAT = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "AVIF": ".avif"}
+SUFFIXES_BY_FORMAT = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "AVIF": ".avif", "JXL": ".jxl"}

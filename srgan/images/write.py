@@ -13,16 +13,20 @@ import numpy as np
 import pyvips
 from PIL import Image
 
+from srgan.images import jxl, optional
 from srgan.images.embedding import embed
 from srgan.images.metadata import Metadata
+from srgan.images.sizes import Size
 from srgan.images.suffixes import FORMATS
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_file, final_name, scratch_file
 from srgan.utils.machine import available_memory
 
 COLOUR_FORMATS = ("webp", "avif")  # they have no greyscale
+SRGB_FORMATS = ("jxl",)  # their encoder writes no colour profile
 SIXTEEN_BIT_FORMATS, OPAQUE_FORMATS = ("png", "tiff"), ("jpeg",)
-ENCODER_BYTES_PER_PIXEL = {"webp": 7, "avif": 35}  # memory of the encoder. The other formats are written in strips.
+LOSSLESS_FORMATS = ("webp", "avif", "jxl")  # if the user asks for it
+ENCODER_BYTES_PER_PIXEL = {"webp": 7, "avif": 35, "jxl": 60}  # memory of the encoder. The other formats are written in strips.
 MAX_SIDE = {"jpeg": 65500, "webp": 16383, "avif": 16384}  # pixels that the format or its encoder allows
 ROWS_PER_STRIP = 256  # that are resized at once
 
@@ -38,10 +42,12 @@ class Options:
 
     Attributes:
         outscale: size of the result relative to the image. None is the model's scale. The model upscales, then Lanczos resizes.
-        quality: quality of JPEG, WebP and AVIF, 1..100.
-        lossless: write WebP and AVIF without loss.
+        quality: quality of JPEG, WebP, AVIF and JPEG XL, 1..100.
+        lossless: write WebP, AVIF and JPEG XL without loss.
         provenance: name the model in the XMP.
         credentials: PEM file of the user's key and certificates, which sign content credentials (`srgan.images.credentials`).
+        size: size of the result in pixels, instead of `outscale`.
+        keep_dates: give the result the date of the image's file.
     """
 
     outscale: float | None = None
@@ -49,28 +55,51 @@ class Options:
     lossless: bool = False
     provenance: bool = True
     credentials: Path | None = None
+    size: Size | None = None
+    keep_dates: bool = False
+
+    def result_size(self, width: int, height: int, scale: int) -> tuple[int, int]:
+        """Return width and height of the result of an image of this size by a model of this scale."""
+        if self.size:
+            return self.size.of(width, height)
+        factor = (self.outscale or scale) / scale
+        return max(round(width * scale * factor), 1), max(round(height * scale * factor), 1)
+
+    def described(self, scale: int, file_format: str) -> str:
+        """Return what changes the pixels of a result, for its XMP: ``x4 quality 95``."""
+        size = self.size.mark if self.size else f"x{self.outscale or scale:g}"
+        if self.lossless and file_format in LOSSLESS_FORMATS:
+            return f"{size} lossless"
+        return size if file_format in SIXTEEN_BIT_FORMATS else f"{size} quality {self.quality}"
 
 
 def format_of(target: Path) -> str:
     """Return the format that a suffix names.
 
     Raises:
-        SrganError: it names none.
+        SrganError: it names none, or the encoder is not installed.
     """
     file_format = FORMATS.get(target.suffix.lower())
     if file_format is None:
         raise SrganError(
             f"{target}: no image format has the suffix '{target.suffix}'. Use one of {', '.join(FORMATS)}. The name of a folder ends with /"
         )
+    _check_encoder(target, file_format)
     return file_format
+
+
+def _check_encoder(target: Path, file_format: str) -> None:
+    if file_format == "jxl":
+        optional.load(optional.JXL, str(target))
 
 
 def check_size(target: Path, file_format: str, size: tuple[int, int]) -> None:
     """Check that a format and its encoder can hold an image of this width and height.
 
     Raises:
-        SrganError: a side is too long, or the encoder needs more memory than is free.
+        SrganError: a side is too long, the encoder is not installed, or it needs more memory than is free.
     """
+    _check_encoder(target, file_format)
     longest = MAX_SIDE.get(file_format, max(size))
     if max(size) > longest:
         raise SrganError(f"{target}: {file_format} allows {longest} pixels a side, this image has {max(size)}. Use .png or .tif")
@@ -110,6 +139,12 @@ def write(
         SrganError: the encoder fails.
         OSError: the disk is full.
     """
+    if file_format == "jxl":
+        quality = None if options.lossless else options.quality
+        with atomic_file(target) as temporary:
+            jxl.write(raw, size, channels, temporary, quality, metadata.exif, metadata.xmp)
+            finish(temporary)
+        return
     deep = dtype == np.uint16
     image = pyvips.Image.rawload(os.fsencode(raw), *size, channels, format="ushort" if deep else "uchar")
     image = image.copy(interpretation=("grey16" if deep else "b-w") if channels < 3 else ("rgb16" if deep else "srgb"))

@@ -8,16 +8,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from srgan.images.provenance import written_by
 from srgan.images.read import DecodedImage, open_image
-from srgan.images.search import READABLE, check_writable, find_images
+from srgan.images.search import MAX_NAMES, READABLE, check_writable, find_images
 from srgan.images.suffixes import FORMATS
 from srgan.images.write import Options, format_of
+from srgan.inference.names import Named
 from srgan.inference.photo import upscale_file
 from srgan.inference.scientific import DICOM_SUFFIXES, kept_kind, upscale_scientific
 from srgan.inference.upscaler import Upscaler
@@ -28,6 +30,7 @@ from srgan.utils.progress import Progress
 from srgan.utils.workers import Lost, Workers
 
 STREAM = "-"
+DATE_SECONDS = 2  # precision of dates on memory cards
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +59,30 @@ def plan(inputs: list[str], output: str, suffix: str | None = None) -> list[Job]
             replace an image.
     """
     folder = Path(output)
+    if suffix:
+        format_of(folder / f"result{suffix}")  # its encoder may be missing
     found = find_images(inputs, folder, (*READABLE, *DICOM_SUFFIXES))
-    images = {source.resolve() for source in found}
-    jobs: dict[Path, Job] = {}
-    clashes: list[str] = []
+    pairs = []
     for source, inside in found.items():
         own = inside.suffix if inside.suffix.lower() in (*FORMATS, *DICOM_SUFFIXES) else ".png"
-        target = folder / inside.with_suffix(suffix or own)
+        pairs.append((source, folder / inside.with_suffix(suffix or own)))
+    return _without_clashes(pairs)
+
+
+def renamed(jobs: list[Job], names: Named) -> list[Job]:
+    """Return the jobs with results of other names, in the same folders and formats.
+
+    Raises:
+        SrganError: two results have one name, or a result would replace an image.
+    """
+    return _without_clashes([(job.source, job.target.with_name(names.stem(job.source) + job.target.suffix)) for job in jobs])
+
+
+def _without_clashes(pairs: list[tuple[Path, Path]]) -> list[Job]:
+    images = {source.resolve() for source, _ in pairs}
+    jobs: dict[Path, Job] = {}
+    clashes: list[str] = []
+    for source, target in pairs:
         if target in jobs:
             clashes.append(f"{source} and {jobs[target].source} would both become {target}; upscale them into two folders")
         elif target.resolve() in images:
@@ -102,7 +122,8 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
         A message for each file that failed.
     """
     failures: list[str] = []
-    todo = [job for job in jobs if overwrite or not _is_done(job)]
+    done = set() if overwrite else {job for job in jobs if _is_done(job, DATE_SECONDS if options.keep_dates else 0)}
+    todo = [job for job in jobs if job not in done]
     task = task_of(upscaler.scale, upscaler.adds_colour)
     with Progress(task.verb, len(jobs), "image") as progress, Workers(_decoded_job, processes=1) as workers:
         progress.add(len(jobs) - len(todo))
@@ -123,11 +144,25 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
     skipped = len(jobs) - len(todo)
     there = f", {skipped} existed already (--overwrite writes them again)" if skipped else ""
     log.info("%d of %d images %s%s", len(todo) - len(failures), len(jobs), task.done, there)
+    if others := [job.target.name for job in jobs if job in done and _differs(upscaler, job.target, options)]:
+        some = ", ".join(others[:MAX_NAMES] + ["..."] * (len(others) > MAX_NAMES))
+        log.warning("%d of them have another model or other settings (%s). Write them again with --overwrite", len(others), some)
     return failures
 
 
-def _is_done(job: Job) -> bool:
-    return job.target.is_file() and job.source.exists() and job.target.stat().st_mtime >= job.source.stat().st_mtime
+def _is_done(job: Job, tolerance: float) -> bool:
+    if not (job.target.is_file() and job.source.exists()):
+        return False
+    return job.target.stat().st_mtime + tolerance >= job.source.stat().st_mtime
+
+
+def _differs(upscaler: Upscaler, target: Path, options: Options) -> bool:
+    """Return whether the XMP of a result names another model or other settings. Results without these entries do not differ."""
+    file_format = FORMATS.get(target.suffix.lower(), "")
+    with suppress(OSError):
+        written = written_by(target)
+        return written is not None and written != (upscaler.sha256, options.described(upscaler.scale, file_format))
+    return False
 
 
 def _decoded_job(job: Job) -> DecodedImage | SrganError | None:
@@ -157,23 +192,24 @@ def _image(answer: DecodedImage | SrganError | Lost | None, name: str) -> Decode
     return answer
 
 
-def beside(upscaler: Upscaler, source: Path, suffix: str = ".png", outscale: float | None = None, overwrite: bool = False) -> Path:
+def beside(upscaler: Upscaler, names: Named, source: Path, options: Options, suffix: str = ".png", overwrite: bool = False) -> Path:
     """Return the file next to an image that gets its result: ``photo_x4.png``, or ``photo_restored.png`` at scale 1.
 
     Args:
         upscaler: the model.
+        names: the names of results.
         source: the image.
+        options: how the result is written.
         suffix: of the result.
-        outscale: size of the result / size of the image. Default: the scale of the model.
         overwrite: allow a file that exists.
 
     Raises:
         SrganError: the file exists.
     """
-    mark = f"x{outscale or upscaler.scale:g}" if upscaler.scale > 1 else task_of(upscaler.scale, upscaler.adds_colour).done
-    target = source.with_name(f"{source.stem}_{mark}{suffix}")
+    target = source.with_name(names.stem(source) + suffix)
     if target.exists() and not overwrite:
-        raise SrganError(f"{target}: exists already. Replace it with --overwrite, or name another file with -o")
+        other = ", made with another model or other settings" if _differs(upscaler, target, options) else ""
+        raise SrganError(f"{target}: exists already{other}. Replace it with --overwrite, or name another file with -o")
     return target
 
 

@@ -74,8 +74,8 @@ def upscale_values(
     Yields:
         The first row of a strip in the result, and its values, `(h, scale * W[, 3])` of the type of `values`.
     """
-    top, scale = 0, upscaler.scale
-    for strip in upscaler.strips(levels.levels(values, valid), on_tile=on_tile):
+    top, scale, image = 0, upscaler.scale, levels.levels(values, valid)
+    for strip in upscaler.for_image(image).strips(image, on_tile=on_tile):
         made = levels.values(strip, values.dtype)
         if missing is not None:
             made = np.where(made == missing, _beside(missing, levels, values.dtype), made)

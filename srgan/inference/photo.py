@@ -28,11 +28,14 @@ from PIL import Image, ImageCms
 from srgan.images.alpha import fill_transparent, upscale_alpha
 from srgan.images.hints import paint_hints, to_grey
 from srgan.images.metadata import collect
+from srgan.images.provenance import MadeBy
 from srgan.images.read import DecodedImage, as_rgb, composite_on_white, open_image, to_uint8
+from srgan.images.sizes import check_factor, remark
 from srgan.images.write import (
     COLOUR_FORMATS,
     OPAQUE_FORMATS,
     SIXTEEN_BIT_FORMATS,
+    SRGB_FORMATS,
     Options,
     check_size,
     format_of,
@@ -41,10 +44,11 @@ from srgan.images.write import (
 )
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
-from srgan.utils.files import scratch_file
+from srgan.utils.files import copy_dates, scratch_file
 
 log = logging.getLogger(__name__)
 
+MAX_SRGB_DIFFERENCE = 2  # levels of 255 between sRGB and profiles that are named so
 HINTS = "grayscale-hints"  # the recipe that trains with hints
 
 OnTile = Callable[[int, int], None]  # gets the number of finished tiles and of all tiles
@@ -95,23 +99,35 @@ def upscale_file(
         raise SrganError(f"{upscaler.path}: was not trained with colour hints. Leave out --hints, or train with prepare.recipe: {HINTS}")
     if hints:
         image = paint_hints(image, hints)
-    height, width = (side * upscaler.scale for side in image.pixels.shape[:2])
-    factor = (options.outscale or upscaler.scale) / upscaler.scale
-    size = max(round(width * factor), 1), max(round(height * factor), 1)
+    size = _result_size(image, options, upscaler.scale)
     check_size(target, file_format, size)
     try:
         with scratch_file(target, "pixels") as raw:  # not in /tmp, which may be a RAM disk
             channels, dtype = _upscale(raw, upscaler, image, file_format, on_tile)
             upscaler.release()  # the encoder needs memory too
+            height, width = (side * upscaler.scale for side in image.pixels.shape[:2])
             if size != (width, height):
                 resize(raw, target, (height, width, channels), dtype, size)
-            model = upscaler.metadata if options.provenance else None
-            metadata = collect(image, source, size, file_format, model, upscaler.sha256)
             sign = _signature(upscaler, source, target, file_format, options.credentials) if options.credentials else lambda path: None
+            made_by = MadeBy(upscaler.metadata, upscaler.sha256, options.described(upscaler.scale, file_format))
+            metadata = collect(image, source, size, file_format, made_by if options.provenance else None)
             write(raw, size, channels, dtype, target, file_format, options, metadata, sign)
     except OSError as error:
         error.filename = error.filename or str(target)  # a failed write does not name the file
         raise
+    if options.keep_dates and isinstance(source, str | Path):
+        copy_dates(source, target)
+    return size
+
+
+def _result_size(image: DecodedImage, options: Options, scale: int) -> tuple[int, int]:
+    """Return width and height of the result. A warning tells if interpolation enlarges it, or if the image has the wanted size."""
+    height, width = image.pixels.shape[:2]
+    size = options.result_size(width, height, scale)
+    check_factor(size, (width, height), image.name)
+    text = remark(size, (width, height), scale)
+    if text and (options.size or size > (width * scale, height * scale)):
+        log.warning("%s: %s", image.name, text)
     return size
 
 
@@ -134,6 +150,8 @@ def _in_fitting_colours(image: DecodedImage, file_format: str, colourized: bool)
     if not profile:
         return image
     grey = image.pixels.ndim == 2
+    if file_format in SRGB_FORMATS and profile[16:20] in (b"RGB ", b"GRAY" if grey else b"RGB "):
+        return _in_srgb(image, profile, file_format)
     space, wanted = profile[16:20], b"GRAY" if grey and not (colourized or _coloured(image, file_format)) else b"RGB "
     if space == wanted:
         return image
@@ -147,6 +165,29 @@ def _in_fitting_colours(image: DecodedImage, file_format: str, colourized: bool)
         log.warning("%s: its colour profile is for %s, its pixels are %s. It is left out", image.name, kind, "grey" if grey else "RGB")
         return replace(image, icc_profile=None)
     return image
+
+
+def _in_srgb(image: DecodedImage, profile: bytes, file_format: str) -> DecodedImage:
+    """Return the image with sRGB pixels, for a format whose encoder writes no profile. They have 8 bits if they change."""
+    try:
+        if image.pixels.ndim == 2:
+            return replace(image, pixels=_srgb_tones(image.pixels, profile), icc_profile=None)
+        samples = np.stack(np.meshgrid(*[np.arange(0, 256, 51)] * 3), axis=-1).reshape(1, -1, 3).astype(np.uint8)
+        if np.abs(_srgb_colours(samples, profile).astype(int) - samples).max() <= MAX_SRGB_DIFFERENCE:
+            return replace(image, icc_profile=None)
+        pixels, alpha = _srgb_colours(to_uint8(image.pixels), profile), None if image.alpha is None else to_uint8(image.alpha)
+    except (OSError, ImageCms.PyCMSError):
+        return image  # the profile is damaged, which `collect` reports
+    log.warning("%s: its colours are converted to sRGB, because the encoder of %s writes no colour profile", image.name, file_format)
+    return replace(image, pixels=pixels, alpha=alpha, icc_profile=None)
+
+
+def _srgb_colours(pixels: np.ndarray, profile: bytes) -> np.ndarray:
+    """Convert `(H, W, 3)` uint8 from the colours of a profile to sRGB."""
+    source, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
+    transformed = ImageCms.profileToProfile(Image.fromarray(pixels), source, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC)
+    assert transformed is not None
+    return np.asarray(transformed)
 
 
 def _coloured(image: DecodedImage, file_format: str) -> bool:
@@ -179,6 +220,7 @@ def _upscale(raw: Path, upscaler: Upscaler, image: DecodedImage, file_format: st
         alpha = to_uint8(alpha) if dtype == np.uint8 else alpha
     coloured, opaque = upscaler.adds_colour or _coloured(image, file_format), file_format in OPAQUE_FORMATS
     channels = (3 if coloured else 1) + (alpha is not None and not opaque)
+    upscaler = upscaler.for_image(pixels)
     total, tile, top = upscaler.tile_count(pixels), 0, 0
 
     def finish_tile() -> None:

@@ -14,6 +14,7 @@ from srgan.images.write import Options
 from srgan.inference.levels import HONEST
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
+from srgan.utils.files import copy_dates
 
 Kind = Literal["geotiff", "dicom"]
 
@@ -98,12 +99,13 @@ def upscale_scientific(
     _warn_once()
     # The packages are optional, so these modules are imported late.
     if kind == "geotiff":
-        from srgan.inference.geotiff import upscale_geotiff
-
-        return upscale_geotiff(upscaler, source, target, options, on_tile)
-    from srgan.inference.dicom import upscale_dicom
-
-    return upscale_dicom(upscaler, source, target, options, on_tile)
+        from srgan.inference.geotiff import upscale_geotiff as upscale
+    else:
+        from srgan.inference.dicom import upscale_dicom as upscale
+    size = upscale(upscaler, source, target, options, on_tile)
+    if options.keep_dates:
+        copy_dates(source, target)
+    return size
 
 
 @functools.cache

@@ -27,7 +27,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_EXHAUSTED
 from PIL import Image
 
-from srgan.images.formats import FORMATS_READ
+from srgan.images.read import peek
 from srgan.images.suffixes import SUFFIXES_BY_FORMAT
 from srgan.inference.photo import upscale_file
 from srgan.inference.upscaler import Upscaler
@@ -83,8 +83,8 @@ class Images(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
     def _upscaled(self, content: bytes, end: float) -> bytes:
         suffix = ".png"
         try:
-            with Image.open(BytesIO(content), formats=FORMATS_READ) as image:
-                suffix, (width, height) = SUFFIXES_BY_FORMAT.get(image.format or "", ".png"), image.size
+            kind, (width, height) = peek(BytesIO(content))
+            suffix = SUFFIXES_BY_FORMAT.get(kind, ".png")
         except Image.UnidentifiedImageError:
             width = height = 0  # `upscale_file` reports it
         except Image.DecompressionBombError as error:

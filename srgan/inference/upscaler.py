@@ -1,7 +1,9 @@
 """Upscale any image with an exported model. Neither torch nor the training code is needed, except for weights."""
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -41,6 +43,7 @@ class Upscaler:
         tile: side of the tiles that the model gets, in LR pixels, at least `MIN_TILE`. Default: as large as the free memory allows.
             If memory runs out, the side is halved.
         threads: threads for one image on the CPU. 0 is one for each core.
+        refine: changes the model for each image, see `srgan.inference.refine.Refinement`.
 
     Attributes:
         scale: the factor of the model.
@@ -71,9 +74,10 @@ class Upscaler:
         strict: bool = False,
         tile: int | None = None,
         threads: int = 0,
+        refine: "Refine | None" = None,
     ) -> None:
         self._source = model if callable(model) else lambda: catalogue.resolve(model)
-        self._options = (provider, strict, tile, threads)
+        self._options, self._refine = (provider, strict, tile, threads), refine
         self.path = require(self._source(), "export")
         self._state = _state(self.path)
         self.sha256 = sha256(self.path)
@@ -106,7 +110,22 @@ class Upscaler:
         if image.ndim == 3 and image.shape[2] == 4:
             colours, alpha = np.ascontiguousarray(image[..., :3]), np.ascontiguousarray(image[..., 3])
             return np.dstack([self.upscale(fill_transparent(colours, alpha)), upscale_alpha(alpha, self.scale)])
-        return np.concatenate(list(self.strips(image)))
+        return np.concatenate(list(self.for_image(image).strips(image)))
+
+    def for_image(self, image: np.ndarray) -> "Upscaler":
+        """Return the upscaler for an image, `(H, W)` or `(H, W, 3)`: this one, or what `refine` makes of it."""
+        return self._refine(self, image) if self._refine else self
+
+    def replaced(self, run: Callable[[np.ndarray], np.ndarray], reach: int) -> "Upscaler":
+        """Return an upscaler with another function and the same settings.
+
+        Args:
+            run: as `run`.
+            reach: pixels around a pixel that its result depends on, in addition to those of the model.
+        """
+        other = copy.copy(self)
+        other._engine, other.halo, other._refine = replace(self._engine, run=run), self.halo + reach, None
+        return other
 
     def strips(self, image: np.ndarray, dtype: type | None = None, on_tile: Callable[[], None] = lambda: None) -> Iterator[np.ndarray]:
         """Upscale from top to bottom, for results that are too large for the memory.
@@ -255,7 +274,7 @@ class Upscaler:
         try:
             if _state(require(self._source(), "export")) == self._state:
                 return self
-            fresh = Upscaler(self._source, *self._options)
+            fresh = Upscaler(self._source, *self._options, self._refine)
         except (SrganError, OSError) as error:
             log.warning("the former model stays in use: %s", error)
             return self
@@ -271,6 +290,9 @@ class Upscaler:
         free = free_on_gpu() if self.provider.startswith(("CUDA", "Tensorrt")) else min(2 * MAX_BYTES_PER_TILE, machine.available_memory())
         pixels = free / 2 / self._contract.memory_per_pixel
         return int(min(max(pixels**0.5 // 32 * 32, MIN_TILE), MAX_TILE))
+
+
+Refine = Callable[[Upscaler, np.ndarray], Upscaler]
 
 
 def _state(path: Path) -> tuple[Path, int, int, int]:

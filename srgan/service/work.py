@@ -16,8 +16,7 @@ from pathlib import Path
 import psutil
 from PIL import Image
 
-from srgan.images.formats import FORMATS_READ
-from srgan.images.read import DecodedImage, open_image
+from srgan.images.read import DecodedImage, open_image, peek
 from srgan.images.suffixes import FORMATS, SUFFIXES_BY_FORMAT
 from srgan.images.write import Options, check_size
 from srgan.inference.batch import large_images
@@ -28,7 +27,7 @@ from srgan.service.model import Loaded
 from srgan.utils.errors import SrganError
 from srgan.utils.workers import Lost, Workers
 
-MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "tiff": "image/tiff", "avif": "image/avif"}
+MEDIA_TYPES = {file_format: f"image/{file_format}" for file_format in FORMATS.values()}
 OUR_FAULT = "the image could not be processed, and the log of the service has the reason. Tell its operator"
 
 log = logging.getLogger(__name__)
@@ -157,11 +156,11 @@ def _decode(item: tuple[Path, int]) -> Decoded | Refused:
     suffix, known = ".png", True
     with large_images(), _warnings() as warnings:
         try:
-            with Image.open(content, formats=FORMATS_READ) as image:
-                suffix, (width, height) = SUFFIXES_BY_FORMAT.get(image.format or "", ".png"), image.size
+            kind, (width, height) = peek(content)
+            suffix = SUFFIXES_BY_FORMAT.get(kind, ".png")
             if width * height > most:
                 return Refused(413, f"the image has {width}x{height} pixels, and at most {megapixels(most)} are taken. Send a smaller one")
-        except Image.UnidentifiedImageError:
+        except (SrganError, Image.UnidentifiedImageError):
             known = False  # `open_image` names the format
         except Exception as error:  # decoders raise any kind of error for broken files, which `open_image` explains
             log.debug("%s", error)

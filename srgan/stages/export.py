@@ -6,7 +6,7 @@ from srgan.config.delivery import UNSPECIFIED
 from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.data.manifest import pairs
-from srgan.data.packed_store import Store
+from srgan.data.packed_store import open_store
 from srgan.data.sampler import PatchSampler
 from srgan.degradations.recipe import Recipe
 from srgan.export import quantize
@@ -58,9 +58,10 @@ def run(project: Project, params: Params) -> None:
             out = folder / file_name(generator.scale, options.name, arch, "fp16")
             reduced["fp16"] = quantize.write_fp16(out, path, validation, METRICS[task.psnr])
         if options.int8:
-            store = Store(project.prepared)
+            store = open_store(project.prepared, params.runtime.store)
             store.verify()
-            patches = PatchSampler(store, CALIBRATION_PATCHES, params.train.patch_sizes[-1], seed=0).lr_patches(0)
+            sampler = PatchSampler(store, CALIBRATION_PATCHES, params.train.patch_sizes[-1], seed=0, window=params.train.window)
+            patches = sampler.lr_patches(0)
             out = folder / file_name(generator.scale, options.name, arch, "int8")
             reduced["int8"] = quantize.write_int8(out, path, validation, patches[:, :32, :32], options.int8_max_drop_db, METRICS[task.psnr])
     write_json(project.export_record, result | {"reduced": reduced})

@@ -16,7 +16,7 @@ from srgan.config.project import Project
 from srgan.config.schema import Params, flatten, identity, to_dict
 from srgan.config.training import Pretrain, StageRuntime, Train
 from srgan.data.manifest import images_of, pairs
-from srgan.data.packed_store import Store, Verification
+from srgan.data.packed_store import Verification, open_store
 from srgan.data.sampler import PatchSampler
 from srgan.degradations.recipe import Recipe
 from srgan.distributed import launch, process_group
@@ -88,9 +88,9 @@ def fit(
     with process_group.initialized(), ExitStack() as locked:
         out = project.pretrained if stage == "pretrain" else project.generator
         out.parent.mkdir(parents=True, exist_ok=True)
-        store = Store(project.prepared)
+        store = open_store(project.prepared, params.runtime.store)
         patches = options.batch_size, options.patch_size, options.seed, process_group.rank(), process_group.size()
-        sampler = PatchSampler(store, *patches, options.cutmix)
+        sampler = PatchSampler(store, *patches, options.cutmix, options.window)
         scorers = _open_scorers(options, networks.generator.keep_luma)
         validation = pairs(project.prepared, "validation")
         trainer = Trainer(options, runtime, networks.generator, networks.discriminator, sampler, validation, scorers)
@@ -171,7 +171,8 @@ def describe_run(project: Project, params: Params, stage: str, training: Trainin
         starts = ["" if value == start.SCRATCH else sha256(start.locate(project, value))]
     images = images_of(project.prepared, "validation")
     validated = [[image["set"], image["name"], image["source_sha256"], image["lr_sha256"]] for image in images]
-    return {"options": options, "inputs": [Store(project.prepared).sha256, validated, *starts], "training": training.key, "lineage": []}
+    store = open_store(project.prepared, params.runtime.store)
+    return {"options": options, "inputs": [store.sha256, validated, *starts], "training": training.key, "lineage": []}
 
 
 def continue_from(project: Project, params: Params, path: Path, stage: str, state: str) -> str:

@@ -5,8 +5,8 @@ import logging
 from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.data.checks import TooManyRejected
-from srgan.data.prepare import NotPrepared
 from srgan.data.prepare import prepare as prepare_images
+from srgan.data.prepare_manifest import NotPrepared
 from srgan.evaluation.data_card import write_data_card
 from srgan.evaluation.registration_sheet import log_lines
 from srgan.utils import machine

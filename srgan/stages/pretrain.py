@@ -8,7 +8,7 @@ import torch
 from srgan.config.delivery import UNSPECIFIED
 from srgan.config.project import Project
 from srgan.config.schema import Params
-from srgan.data.packed_store import Store
+from srgan.data.packed_store import open_store
 from srgan.models.checkpoints import load_pretrained, new_generator
 from srgan.models.weights_file import header, is_foreign
 from srgan.stages import start
@@ -32,7 +32,7 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
     """
     options = params.pretrain
     torch.manual_seed(options.seed)
-    store = Store(project.prepared)  # has the recipe of the data, which params.yaml may no longer name
+    store = open_store(project.prepared, params.runtime.store)  # has the recipe of the data, which params.yaml may no longer name
     path = None if options.pretrained == start.SCRATCH else start.locate(project, options.pretrained)
     generator = new_generator(params.model, store.scale, store.recipe.keeps_luma, path, store.channels)
     training = current_training(project, params, "pretrain")

@@ -22,6 +22,8 @@ from srgan.config.training import Runtime, Train
 from srgan.data.manifest import pairs
 from srgan.data.packed_store import Store
 from srgan.data.sampler import DEVICE_SHARE, PatchSampler
+from srgan.data.shards import image_bytes
+from srgan.data.store_writer import SHARD_BYTES
 from srgan.degradations.recipe import Recipe
 from srgan.distributed.device import pick_device
 from srgan.inference.torch_upscale import TILE, upscale
@@ -99,7 +101,7 @@ def prepared_data(project: Project) -> Data:
         for path in files:
             with Image.open(path) as image:
                 sizes.append(image.width * image.height)
-        return Data(max(sizes, default=LARGE_IMAGE), Store(project.prepared).pixels.size)
+        return Data(max(sizes, default=LARGE_IMAGE), Store(project.prepared).size)
     except (SrganError, OSError):  # missing or damaged: the stages report it
         return Data()
 
@@ -119,7 +121,7 @@ def plan(params: Params, stage: str, probe: bool = True, data: Data | None = Non
     with torch.device("meta"):
         weights = parameter_count(_generator(params))
     if device.type == "cuda":
-        base, free, limit = LIBRARIES, _free_on_gpu(device, data), "GPU"
+        base, free, limit = LIBRARIES, _free_on_gpu(device, data, options.window), "GPU"
     else:
         base, found, own = _size_of_process(params), machine.memory(), psutil.Process().memory_info()
         # The memory of this process is free again when the stage starts, except that of shared files.
@@ -130,14 +132,15 @@ def plan(params: Params, stage: str, probe: bool = True, data: Data | None = Non
     return Plan(stage, weights, memory, free, limit, options.steps, rate, validation, data.validation)
 
 
-def _free_on_gpu(device: torch.device, data: Data) -> float:
-    """Return the free bytes without the packed store, which stays on the GPU if it fits."""
+def _free_on_gpu(device: torch.device, data: Data, window: int) -> float:
+    """Return the free bytes without the packed store or a window of it, which stays on the GPU if it fits."""
     gc.collect()
     torch.cuda.empty_cache()  # else the memory that PyTorch keeps from an earlier plan counts as used
     free = float(torch.cuda.mem_get_info(device)[0])
     if data.pixels is None:
         return (1 - DEVICE_SHARE) * free
-    return free - data.pixels if data.pixels <= DEVICE_SHARE * free else free
+    pixels = min(data.pixels, window * SHARD_BYTES) if window else data.pixels
+    return free - pixels if pixels <= DEVICE_SHARE * free else free
 
 
 def peak_of_tensors(params: Params, stage: str) -> float:
@@ -267,8 +270,11 @@ class _Noise:
         self.scale, self.channels, small = options.scale, options.channels, side // options.scale
         self.recipe = Recipe(options.recipe)
         self.variants = int(self.recipe.made_ahead)
-        self.pixels = np.random.default_rng(0).integers(0, 256, self.channels * (side**2 + self.variants * small**2), dtype=np.uint8)
-        hr_pixels, lr_pixels = np.split(self.pixels, [self.channels * side**2])
+        self.size = image_bytes(side, side, self.scale, self.variants, self.channels)
+        pixels = np.random.default_rng(0).integers(0, 256, self.size, dtype=np.uint8)
+        self.pixels, self.keep = (lambda shard: pixels), (lambda shards, ahead: None)
+        hr_pixels, lr_pixels = np.split(pixels, [self.channels * side**2])
         self.hr = [hr_pixels.reshape(side, side, self.channels)]
         self.lr_variants = [lr_pixels.reshape(self.variants, small, small, self.channels)]
-        self.offsets = np.zeros(1, np.int64)
+        self.sizes, self.starts = np.array([[side, side]]), np.array([0, self.size])
+        self.offsets = self.shard_of = np.zeros(1, np.int64)

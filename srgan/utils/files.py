@@ -259,6 +259,12 @@ def copy(source: str | Path, target: str | Path) -> None:
     shutil.copyfile(source, target)
 
 
+def copy_dates(source: str | Path, target: str | Path) -> None:
+    """Give a file the times of another, of its last change and of its last reading."""
+    times = Path(source).stat()
+    os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def free_space(path: str | Path) -> int:
     """Return the free bytes on the disk of a file, which need not exist."""
     path = Path(path).absolute()

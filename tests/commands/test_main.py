@@ -144,7 +144,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     [
         ("prepare", "data/raw/manifest.json", "download"),
         ("pretrain", "data/prepared/manifest.json", "prepare"),
-        ("pretrain", "data/prepared/train.json", "prepare"),
+        ("pretrain", "data/prepared/train/index.json", "prepare"),
         ("export", "models/generator.safetensors", "train"),
         ("register", "reports/metrics.json", "evaluate"),
     ],

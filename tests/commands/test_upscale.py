@@ -22,6 +22,7 @@ from srgan.inference.batch import run as run_jobs
 from srgan.inference.upscaler import Upscaler
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import environment, run
+from tests.helpers.project import write_model
 
 CAT = Image.fromarray(skimage.data.chelsea()[100:140, 100:160])
 
@@ -89,14 +90,14 @@ def test_a_folder_may_have_a_dot(model, folder):
 
 
 def test_what_a_folder_run_leaves_out_is_counted_and_named(model, folder):
-    (folder / "in" / "photo.heic").write_bytes(b"\0\0\0\x1cftypheic")
-    (folder / "in" / "sub" / "raw.nef").touch()
+    (folder / "in" / "photo.psd").write_bytes(b"8BPS\0\1")
+    (folder / "in" / "sub" / "film.mov").touch()
     CAT.save(folder / "in" / "from-the-web.jfif", "JPEG")
     (folder / "elsewhere").mkdir()
     (folder / "in" / "linked").symlink_to(folder / "elsewhere")
     done = run("srgan", "upscale", "in", "-o", "out", "--model", model, cwd=folder)
     assert results(folder / "out") == ["a.jpg", "d.png", "from-the-web.png", "sub/b.png", "sub/deep/c.tif"]
-    assert "4 files are left out: .heic 1 (photo.heic); .nef 1 (raw.nef); .txt 1 (notes.txt); hidden 1 (.f.png)" in done.stderr
+    assert "4 files are left out: .mov 1 (film.mov); .psd 1 (photo.psd); .txt 1 (notes.txt); hidden 1 (.f.png)" in done.stderr
     assert "in/linked: a linked folder is not entered. It is left out" in done.stderr
 
 
@@ -209,7 +210,7 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
         plan([str(folder / "o" / "x")], str(folder / "o"))
     with pytest.raises(SrganError, match="no such file or folder"):
         plan([str(folder / "nothing")], "out")
-    with pytest.raises(SrganError, match=r"no images found. The suffixes are \.apng"):
+    with pytest.raises(SrganError, match=r"no images found. The suffixes are \.3fr"):
         plan([str(folder / "*.xyz")], "out")
     with pytest.raises(SrganError, match=r"is a file. Several results need a folder"):
         plan([str(folder / "in")], str(folder / "in" / "notes.txt"))
@@ -230,6 +231,11 @@ def test_what_is_to_be_done_is_planned_without_doing_it(folder):
         (["in", "-o", "-"], "a pipe carries one image"),
         (["-", "-", "-o", "x.png"], "a pipe carries one image"),
         (["in/a.jpg", "-o", "x.png", "--outscale", "0"], "greater than or equal to 0.01"),
+        (["in/a.jpg", "-o", "x.png", "--width", "90", "--outscale", "2"], "--outscale and --width: name one size"),
+        (["in/a.jpg", "-o", "x.png", "--at-least", "huge"], "--at-least huge: no size. Use fullhd, 2k, 4k"),
+        (["in/a.jpg", "-o", "x.png", "--width", "90000"], "90000x60000, which is x1500. x0.01 to x64 are possible"),
+        (["in/a.jpg", "-o", "x.png", "--name", "big"], "--name: does not fit -o x.png"),
+        (["in", "-o", "out", "--name", "{stm}_big"], "'stm' is no field; did you mean stem?"),
         (["in/a.jpg", "-o", "x.png", "--quality", "101"], "less than or equal to 100"),
         (["in/a.jpg", "-o", "x.png", "--provider", "tensorrt", "--strict-provider"], "provider tensorrt does not work here"),
         (["in/a.jpg", "-o", "x.png", "--model", "models:/nobody@champion"], "models:/nobody@champion: "),
@@ -241,6 +247,47 @@ def test_mistakes_are_told(model, folder, arguments, message):
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert not (folder / "x.png").exists()
+
+
+def test_names_sizes_and_dates_of_a_folder(model, folder):
+    year_2000 = 946_684_800
+    os.utime(folder / "in" / "a.jpg", (year_2000, year_2000))
+    command = ("srgan", "upscale", "in", "-o", "out", "--model", model, "--long-side", "90", "--keep-dates", "--name", "{stem}_{size}")
+    done = run(*command, cwd=folder)
+    assert results(folder / "out") == ["a_long90.jpg", "d_long90.png", "sub/b_long90.png", "sub/deep/c_long90.tif"]
+    assert read_image(folder / "out" / "a_long90.jpg").shape == (60, 90, 3)
+    assert (folder / "out" / "a_long90.jpg").stat().st_mtime == year_2000
+    done = run(*command, cwd=folder)
+    assert "0 of 4 images upscaled, 4 existed already" in done.stderr
+    assert "other settings" not in done.stderr
+
+
+def test_results_of_other_settings_or_models_are_told(model, folder):
+    command = ("srgan", "upscale", "in", "-o", "out", "--model", model)
+    run(*command, "--quality", "80", cwd=folder)
+    assert "other settings" not in run(*command, "--quality", "80", cwd=folder).stderr
+    done = run(*command, cwd=folder)  # PNG and TIFF have no quality
+    assert "1 of them have another model or other settings (a.jpg). Write them again with --overwrite" in done.stderr
+    other = write_model(folder, objective="psnr")
+    assert "4 of them have another model" in run(*command[:-1], other, cwd=folder).stderr
+
+
+def test_a_result_next_to_its_image_gets_a_name_by_the_template(model, folder):
+    command = ("srgan", "upscale", "in/a.jpg", "--model", model, "--name", "{stem}-{scale}x-{model}")
+    run(*command, cwd=folder)
+    assert read_image(folder / "in" / f"a-2x-{model.stem}.png").shape == (80, 120, 3)
+    run(*command, "--overwrite", "--outscale", "1.5", "--name", "big", cwd=folder)
+    done = run(*command, "--name", "big", "--outscale", "3", cwd=folder, check=False)
+    assert "in/big.png: exists already, made with another model or other settings. Replace it with --overwrite" in done.stderr
+
+
+def test_sizes_that_the_model_does_not_reach_are_told(model, folder):
+    done = run("srgan", "upscale", "in/a.jpg", "-o", "x.png", "--model", model, "--at-least", "180x100", cwd=folder)
+    assert read_image(folder / "x.png").shape == (120, 180, 3)
+    assert "in/a.jpg: the model makes it x2, and interpolation (Lanczos) x1.5 more, which adds no detail" in done.stderr
+    done = run("srgan", "upscale", "in/a.jpg", "-o", "x.png", "--model", model, "--at-least", "50x30", cwd=folder)
+    assert read_image(folder / "x.png").shape == (40, 60, 3)
+    assert "in/a.jpg: has the wanted size already" in done.stderr
 
 
 def test_the_registered_model_by_its_alias(project, tmp_path):

@@ -1,19 +1,21 @@
 import hashlib
 import json
 import multiprocessing
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from srgan.data.packed_store import Store, StoreWriter, pack
+from srgan.data.packed_store import Store
 from srgan.data.sampler import GpuPatchSampler, PatchSampler, PrefetchingSampler, _dihedral
+from srgan.data.store_writer import SHARD_BYTES, StoreWriter, pack
 from srgan.degradations import bicubic
 from srgan.degradations.recipe import BICUBIC, Recipe
 from srgan.images.read import read_image
 from srgan.utils.errors import SrganError
-from srgan.utils.files import atomic_file, atomic_folder, sha256
+from srgan.utils.files import atomic_file, atomic_folder, sha256, write_json
 
 
 def matlab_resize(image, size, scale):
@@ -76,10 +78,10 @@ def test_downscale_refuses_sizes_that_do_not_divide():
         bicubic.bicubic_downscale(np.zeros((10, 12, 3), np.uint8), 4)
 
 
-def make_store(folder, sizes=((64, 96), (48, 48)), scale=4, recipe=BICUBIC, variants=1, channels=3):
+def make_store(folder, sizes=((64, 96), (48, 48)), scale=4, recipe=BICUBIC, variants=1, channels=3, shard_bytes=SHARD_BYTES):
     """A store whose variants differ in brightness, and only in it."""
     random = np.random.default_rng(2)
-    with StoreWriter(folder, scale, recipe, variants, channels) as writer:
+    with StoreWriter(folder, scale, recipe, variants, channels, shard_bytes) as writer:
         for number, (height, width) in enumerate(sizes):
             lr_image = random.integers(0, 256, (height // scale, width // scale, channels), dtype=np.uint8)
             # HR pixel (y, x) carries the value of the LR pixel it belongs to: alignment shows.
@@ -88,11 +90,27 @@ def make_store(folder, sizes=((64, 96), (48, 48)), scale=4, recipe=BICUBIC, vari
     return Store(folder)
 
 
+def read_shard(folder, name="00000"):
+    return json.loads((folder / f"train/{name}.json").read_text()), np.fromfile(folder / f"train/{name}.u8", np.uint8)
+
+
+def make_former(folder):
+    """Replace a store of one shard by the same store of version 2 or 3."""
+    top, (shard, _) = json.loads((folder / "train/index.json").read_text()), read_shard(folder)
+    recipe = {"variants": top["variants"], "recipe": top["recipe"]} if "recipe" in top else {}
+    index = {"version": 3 if recipe else 2, "scale": top["scale"]} | recipe | {"sha256": top["sha256"], "images": shard["images"]}
+    (folder / "train/00000.u8").rename(folder / "train.u8")
+    write_json(folder / "train.json", index)
+    shutil.rmtree(folder / "train")
+    return Store(folder)
+
+
 def test_the_layout_is_as_documented(tmp_path):
     """Read with nothing but NumPy, as the documentation says."""
     store = make_store(tmp_path)
-    index, pixels = json.loads((tmp_path / "train.json").read_text()), np.fromfile(tmp_path / "train.u8", np.uint8)
-    assert (index["version"], index["scale"]) == (2, 4)
+    top, (index, pixels) = json.loads((tmp_path / "train/index.json").read_text()), read_shard(tmp_path)
+    assert (top["version"], top["scale"], top["variants"]) == (4, 4, 1)
+    assert top["shards"] == [{"name": "00000", "bytes": pixels.size, "images": 2, "sha256": index["sha256"]}]
     end = 0
     for number, image in enumerate(index["images"]):
         assert image["offset"] == end
@@ -103,7 +121,36 @@ def test_the_layout_is_as_documented(tmp_path):
         assert np.array_equal(block[:hr_size].reshape(image["height"], image["width"], 3), store.hr[number])
         assert np.array_equal(block[hr_size:].reshape(image["height"] // 4, image["width"] // 4, 3), store.lr[number])
     assert end == pixels.size
-    assert index["sha256"] == hashlib.sha256("".join(image["sha256"] for image in index["images"]).encode()).hexdigest() == store.sha256
+    digest = hashlib.sha256("".join(image["sha256"] for image in index["images"]).encode()).hexdigest()
+    assert index["sha256"] == top["sha256"] == digest == store.sha256
+
+
+def test_a_large_store_has_several_shards_and_the_digest_and_the_batches_of_one(tmp_path):
+    sizes = [(64, 96), (48, 48), (64, 64), (160, 160), (48, 64)]
+    one, several = (make_store(tmp_path / name, sizes, shard_bytes=limit) for name, limit in (("one", 1 << 30), ("several", 35_000)))
+    # 19584 + 7344 bytes fit, 13056 more do not. The image of 81600 bytes has a shard of its own.
+    assert [len(shard.rows) for shard in several.shards] == [2, 1, 1, 1]
+    assert [shard.bytes for shard in several.shards] == [26928, 13056, 81600, 9792]
+    assert (one.sha256, one.names, one.size) == (several.sha256, several.names, several.size)
+    for ours, theirs in ((one.hr, several.hr), (one.lr_variants, several.lr_variants)):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    samplers = [PatchSampler(store, 32, 32, seed=5) for store in (one, several)]
+    resident = GpuPatchSampler(samplers[1], torch.device("cpu"))
+    for step in range(4):
+        first, second, third = (sampler(step) for sampler in (*samplers, resident))
+        assert all(np.array_equal(a, b) and np.array_equal(a, c) for a, b, c in zip(first, second, third, strict=True))
+
+
+def test_a_store_of_a_former_version_gives_the_same_batches(tmp_path):
+    for recipe, variants, version in ((BICUBIC, 1, 2), (NOISE, 3, 3)):
+        folder = tmp_path / str(version)
+        present = make_store(folder, recipe=recipe, variants=variants)
+        expected = PatchSampler(present, 16, 32, seed=7)(3)
+        former = make_former(folder)
+        assert json.loads((folder / "train.json").read_text())["version"] == version
+        assert (former.sha256, former.variants, former.recipe.digest) == (present.sha256, variants, recipe.digest)
+        assert all(np.array_equal(a, b) for a, b in zip(PatchSampler(former, 16, 32, seed=7)(3), expected, strict=True))
+        former.verify()
 
 
 NOISE = Recipe("gaussian-20")
@@ -111,9 +158,9 @@ NOISE = Recipe("gaussian-20")
 
 def test_a_store_with_a_recipe_is_read_as_documented(tmp_path):
     store = make_store(tmp_path, recipe=NOISE, variants=3)
-    index, pixels = json.loads((tmp_path / "train.json").read_text()), np.fromfile(tmp_path / "train.u8", np.uint8)
-    assert (index["version"], index["variants"], index["recipe"]["name"]) == (3, 3, "gaussian-20")
-    assert [step["name"] for step in index["recipe"]["steps"]] == ["downscale", "noise"]
+    top, (index, pixels) = json.loads((tmp_path / "train/index.json").read_text()), read_shard(tmp_path)
+    assert (top["version"], top["variants"], top["recipe"]["name"]) == (4, 3, "gaussian-20")
+    assert [step["name"] for step in top["recipe"]["steps"]] == ["downscale", "noise"]
     assert store.recipe.digest == NOISE.digest
     image = index["images"][1]
     lr_size = image["height"] // 4 * (image["width"] // 4) * 3
@@ -128,9 +175,10 @@ def test_a_store_with_a_recipe_is_read_as_documented(tmp_path):
 @pytest.mark.parametrize("change", [{"digest": "0"}, {"steps": [{"name": "gone"}]}, {"steps": [{"name": "noise", "gone": 1}]}])
 def test_a_store_made_by_other_degradations_is_refused(tmp_path, change):
     make_store(tmp_path, recipe=NOISE, variants=0)
-    index = json.loads((tmp_path / "train.json").read_text())
-    (tmp_path / "train.json").write_text(json.dumps(index | {"recipe": index["recipe"] | change}))
-    with pytest.raises(SrganError, match=r"train\.json: made with other degradations .* dvc repro -sf prepare"):
+    path = tmp_path / "train/index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"recipe": index["recipe"] | change}))
+    with pytest.raises(SrganError, match=r"index\.json: made with other degradations .* dvc repro -sf prepare"):
         Store(tmp_path)
 
 
@@ -141,6 +189,7 @@ def test_bicubic_batches_never_change(tmp_path):
         for pixels in (*crops(step), crops.color_gains(step, 0.3)):
             found.update(pixels.tobytes())
     assert found.hexdigest() == "578562456534d276be2df15749664c67f1dd2d8649f6dc2305847cf44a798bb2"
+    make_former(tmp_path)
     files = {"train.json": "08bd0d819203e0d2", "train.u8": "6e6744e592d02e5c"}
     assert {name: sha256(tmp_path / name)[:16] for name in files} == files
 
@@ -168,9 +217,9 @@ def test_a_store_without_lr_images_gives_the_same_hr_patches(tmp_path):
 
 def test_a_store_of_another_version_or_misaligned_images_are_refused(tmp_path):
     make_store(tmp_path)
-    index = json.loads((tmp_path / "train.json").read_text())
-    (tmp_path / "train.json").write_text(json.dumps(index | {"version": 1}))
-    with pytest.raises(SrganError, match=r"store version 1, this program reads 2 and 3\. Run: dvc repro -sf prepare"):
+    path = tmp_path / "train/index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 1}))
+    with pytest.raises(SrganError, match=r"store version 1, this program reads 2, 3 and 4\. Run: dvc repro -sf prepare"):
         Store(tmp_path)
     with StoreWriter(tmp_path, 4) as writer, pytest.raises(ValueError, match="does not hold HR 48x52"):
         packed = pack(tmp_path / "one", np.zeros((48, 48, 3), np.uint8), np.zeros((12, 12, 3), np.uint8))
@@ -247,11 +296,13 @@ def test_batches_made_ahead_are_the_same_in_any_order(tmp_path, device):
 
 
 def test_a_store_goes_to_a_gpu_where_it_fits(tmp_path, monkeypatch):
-    store = make_store(tmp_path)
-    assert not GpuPatchSampler.fits(store, torch.device("cpu"))
-    for free, fits in ((store.pixels.size * 2, True), (store.pixels.size * 2 - 2, False)):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10**12))
-        assert GpuPatchSampler.fits(store, torch.device("cuda")) is fits
+    store = make_store(tmp_path, shard_bytes=20_000)
+    whole, window = PatchSampler(store, 4, 16, 0), PatchSampler(store, 4, 16, 0, window=1)
+    assert not GpuPatchSampler.fits(whole, torch.device("cpu"))
+    for sampler, size in ((whole, store.size), (window, max(shard.bytes for shard in store.shards))):
+        for free, fits in ((size * 2, True), (size * 2 - 2, False)):
+            monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10**12))
+            assert GpuPatchSampler.fits(sampler, torch.device("cuda")) is fits
 
 
 def test_a_patch_larger_than_every_image_is_an_error(tmp_path):
@@ -262,7 +313,7 @@ def test_a_patch_larger_than_every_image_is_an_error(tmp_path):
 
 def test_a_shortened_store_is_noticed(tmp_path):
     make_store(tmp_path)
-    pixels = tmp_path / "train.u8"
+    pixels = tmp_path / "train/00000.u8"
     pixels.write_bytes(pixels.read_bytes()[:-100])
     with pytest.raises(SrganError, match="shorter than its index requires"):
         Store(tmp_path)

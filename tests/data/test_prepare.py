@@ -21,7 +21,8 @@ from srgan.data.download.catalog import DATA_SETS
 from srgan.data.manifest import pairs
 from srgan.data.names import unique_names
 from srgan.data.packed_store import Store
-from srgan.data.prepare import NotPrepared, prepare
+from srgan.data.prepare import prepare
+from srgan.data.prepare_manifest import NotPrepared
 from srgan.data.split import split
 from srgan.degradations import bicubic
 from srgan.degradations.registry import DEGRADATIONS
@@ -164,7 +165,7 @@ def test_prepared_pairs_are_the_images_and_their_lr(raw, tmp_path, scale, kernel
     for name, hr_view, lr_view in zip(store.names, store.hr, store.lr, strict=True):
         assert np.array_equal(hr_view, bicubic.modcrop(PLAIN[f"train/{name}.png"], scale))
         assert np.array_equal(lr_view, bicubic.bicubic_downscale(hr_view, scale, kernel))
-    assert not (tmp_path / "out/train").exists()  # the store has them
+    assert {path.suffix for path in (tmp_path / "out/train").iterdir()} == {".u8", ".json"}  # the store has them
     assert manifest["scale"] == scale
     assert not list((tmp_path / "out").rglob(".*"))
 
@@ -476,7 +477,7 @@ def test_the_store_of_a_recipe_has_no_lr_images(raw, tmp_path):
     prepare(raw, tmp_path / "out", options(recipe=NOISY))
     store = Store(tmp_path / "out")
     assert (store.variants, store.recipe.name, store.lr) == (0, NOISY, [])
-    assert sum(image.size for image in store.hr) == store.pixels.size
+    assert sum(image.size for image in store.hr) == store.size
 
 
 def test_variants_are_made_ahead_for_a_step_that_cannot_run_in_the_training(raw, tmp_path, monkeypatch):
@@ -525,7 +526,7 @@ def test_a_test_set_is_prepared_under_several_recipes(raw, tmp_path):
     assert manifest["test_recipes"].keys() == {"own+gaussian-20", "own+gaussian-40"}
     assert [image["drawn"][1]["strength"] for image in manifest["images"] if "drawn" in image] == [20, 40]
     assert manifest["train_sha256"] == plain["train_sha256"]
-    for name in ("train.json", "train.u8"):
+    for name in ("train/index.json", "train/00000.json", "train/00000.u8"):
         assert sha256(tmp_path / "out" / name) == sha256(tmp_path / "plain" / name)
     fewer = prepare(with_inputs(raw, "gaussian-40"), tmp_path / "out", options())
     assert [pair.set for pair in pairs(tmp_path / "out", "test")] == ["own+gaussian-40"]

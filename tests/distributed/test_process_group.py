@@ -175,11 +175,11 @@ def test_one_that_is_told_to_stop_stops_all_and_others_go_on_however_many(tmp_pa
 @pytest.mark.slow
 def test_an_error_ends_all_processes_at_once(copy_of_project):
     write_params(copy_of_project, LONG)
-    (copy_of_project / "data" / "prepared" / "train.u8").unlink()
+    (copy_of_project / "data" / "prepared" / "train" / "00000.u8").unlink()
     process = start(copy_of_project, "pretrain")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "train.u8" in output
+    assert "00000.u8" in output
     assert "Traceback" not in output
     assert "start again" not in output
 

@@ -28,7 +28,7 @@ STEPS, STOP = 6, 5  # the training was killed in this step
 MODEL = "models/2x-demo-compact-fp32.onnx"
 FILES = {  # name of the seed -> file of the project
     "checkpoint.pt": "checkpoints/pretrain/step-00000004.pt",
-    "pixels.u8": "data/prepared/train.u8",
+    "pixels.u8": "data/prepared/train/00000.u8",
     "model.onnx": MODEL,
 }
 

@@ -195,7 +195,7 @@ def test_what_is_no_slice_is_a_plain_error(gray, tmp_path):
         with pytest.raises(SrganError, match=message):
             upscaled(gray, source, tmp_path / "b.dcm")
         assert not (tmp_path / "b.dcm").exists()
-    with pytest.raises(SrganError, match="--outscale does not fit a DICOM file"):
+    with pytest.raises(SrganError, match="a size of the result does not fit a DICOM file"):
         upscale_scientific("dicom", gray, slice_of(source, pixels, bits=8), tmp_path / "b.dcm", Options(outscale=3))
 
 

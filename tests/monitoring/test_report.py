@@ -10,7 +10,8 @@ from PIL import Image
 from srgan.commands.main import main
 from srgan.config.recipe_file import load_recipe
 from srgan.data.estimate import LUMA, measure_pixels
-from srgan.data.packed_store import Store, StoreWriter, pack
+from srgan.data.packed_store import Store
+from srgan.data.store_writer import StoreWriter, pack
 from srgan.images.read import read_rgb
 from srgan.monitoring import answer, reference
 from srgan.monitoring.drift import look

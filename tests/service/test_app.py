@@ -20,7 +20,7 @@ from srgan.service import work
 from tests.helpers.commands import wait_for
 from tests.helpers.service import encoded, held, running
 
-HEIC = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + bytes(40)
+PSD = b"8BPS\0\1" + bytes(40)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_answer_names_what_its_format_cannot_hold(client):
         (b"", "", 400, "the request has no image"),
         (b"hello", "", 415, "the image: not an image that can be read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "", 415, "the image: the format PostScript is not read"),
-        (HEIC, "", 415, "the image: the format HEIF (HEIC) is not read"),
+        (PSD, "", 415, "the image: the format Photoshop is not read"),
         (encoded(64, 64)[:5000], "", 422, "the image: "),
         (encoded(form="JPEG")[:300], "", 422, "the image: "),
         (encoded(101, 50), "", 413, "the image has 101x50 pixels, and at most 0.005 megapixels are taken"),
@@ -84,7 +84,7 @@ def test_the_answer_names_what_its_format_cannot_hold(client):
         (bytes(200_001), "", 413, "the request has more than 0.2 MB"),
         (encoded(), "?outscale=99", 422, "outscale: input should be less than or equal to 16"),
         (encoded(), "?outscale=nan", 422, "outscale: "),
-        (encoded(), "?format=gif", 422, "format: input should be 'png', 'jpg', 'webp', 'tif' or 'avif'"),
+        (encoded(), "?format=gif", 422, "format: input should be 'png', 'jpg', 'webp', 'tif', 'avif' or 'jxl'"),
         (encoded(), "?quality=0", 422, "quality: input should be greater than or equal to 1"),
     ],
 )

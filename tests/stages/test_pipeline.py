@@ -169,7 +169,7 @@ def test_the_test_images_were_never_trained_on(project):
     parts = {image["name"]: image["part"] for image in manifest["images"]}
     assert [name for name, part in parts.items() if part == "test"] == ["astronaut", "chelsea", "coffee"]
     assert parts["motorcycle_left"] == parts["motorcycle_right"]
-    store = json.loads((project / "data" / "prepared" / "train.json").read_text())
+    store = json.loads((project / "data" / "prepared" / "train" / "00000.json").read_text())
     assert {image["name"].split("/")[1] for image in store["images"]} == {name for name, part in parts.items() if part == "train"}
 
 

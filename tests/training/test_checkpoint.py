@@ -207,16 +207,16 @@ def test_a_training_by_hand_leaves_the_cache_of_dvc_alone(copy_of_project):
 
 
 def test_damaged_pixels_end_a_training_before_it_learns_for_good(copy_of_project):
-    store, good = copy_of_project / "data" / "prepared" / "train.u8", copy_of_project / "models" / "pretrained.safetensors"
+    store, good = copy_of_project / "data" / "prepared" / "train" / "00000.u8", copy_of_project / "models" / "pretrained.safetensors"
     content, times, expected = store.read_bytes(), store.stat(), good.read_bytes()
-    index = json.loads(store.with_name("train.json").read_text())["images"]
+    index = json.loads(store.with_suffix(".json").read_text())["images"]
     place = index[2]["offset"] + 3 * index[2]["height"] * index[2]["width"]  # its first LR pixel
     store.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     os.utime(store, ns=(times.st_atime_ns, times.st_mtime_ns))  # size and time as before: DVC sees no change
     good.unlink()
     done = run("srgan", "pretrain", cwd=copy_of_project, check=False)
     assert done.returncode == 1
-    expected_words = f"image {index[2]['name']} of data/prepared/train.u8 is damaged. Make it again with: dvc repro -f prepare\n"
+    expected_words = f"image {index[2]['name']} of data/prepared/train/00000.u8 is damaged. Make it again with: dvc repro -f prepare\n"
     assert done.stderr.endswith(f"srgan pretrain: error: {expected_words}")
     assert not good.exists()
     assert newest(copy_of_project) == 0  # no checkpoint holds what was learned from them

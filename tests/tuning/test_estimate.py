@@ -140,7 +140,7 @@ def test_the_plan_of_a_project_knows_its_images(project):
     data = planning.prepared_data(Project(project))
     sizes = [read_image(path).shape for path in (project / "data" / "prepared" / "validation").glob("*/hr/*.png")]
     assert data.validation == max(height * width for height, width, *_ in sizes)
-    assert data.pixels == (project / "data" / "prepared" / "train.u8").stat().st_size
+    assert data.pixels == (project / "data" / "prepared" / "train" / "00000.u8").stat().st_size
     assert planning.prepared_data(Project(project / "nothing")) == planning.Data()
 
 
@@ -148,6 +148,7 @@ def test_the_free_memory_of_a_gpu_is_read_after_the_cache_is_emptied(monkeypatch
     free = {"bytes": 10e9}
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: free.update(bytes=24e9))  # PyTorch kept 14 GB of an earlier plan
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free["bytes"], 24e9))
-    for pixels, expected in ((None, 12e9), (7e9, 17e9), (13e9, 24e9)):  # unknown, on the GPU, too large for it
+    cases = ((None, 0, 12e9), (7e9, 0, 17e9), (13e9, 0, 24e9), (13e9, 2, 24e9 - 2**31), (7e9, 20, 17e9))
+    for pixels, window, expected in cases:  # unknown, on the GPU, too large for it, a window of it, a window as large as the store
         free["bytes"] = 10e9
-        assert planning._free_on_gpu(torch.device("cuda"), planning.Data(pixels=pixels)) == expected
+        assert planning._free_on_gpu(torch.device("cuda"), planning.Data(pixels=pixels), window) == expected
