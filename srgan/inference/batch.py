@@ -162,7 +162,7 @@ def _differs(upscaler: Upscaler, target: Path, options: Options) -> bool:
     file_format = FORMATS.get(target.suffix.lower(), "")
     with suppress(OSError):
         written = written_by(target)
-        return written is not None and written != (upscaler.sha256, options.described(upscaler.scale, file_format))
+        return written is not None and written != (upscaler.sha256, options.described(upscaler.scale, file_format, upscaler.refinement))
     return False
 
 

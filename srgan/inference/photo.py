@@ -111,7 +111,7 @@ def upscale_file(
             if size != (width, height):
                 resize(raw, target, (height, width, channels), dtype, size)
             sign = _signature(upscaler, source, target, file_format, options.credentials) if options.credentials else lambda path: None
-            made_by = MadeBy(upscaler.metadata, upscaler.sha256, options.described(upscaler.scale, file_format))
+            made_by = MadeBy(upscaler.metadata, upscaler.sha256, options.described(upscaler.scale, file_format, upscaler.refinement))
             metadata = collect(image, source, size, file_format, made_by if options.provenance else None)
             write(raw, size, channels, dtype, target, file_format, options, metadata, sign)
     except OSError as error:

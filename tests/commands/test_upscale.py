@@ -268,6 +268,7 @@ def test_results_of_other_settings_or_models_are_told(model, folder):
     assert "other settings" not in run(*command, "--quality", "80", cwd=folder).stderr
     done = run(*command, cwd=folder)  # PNG and TIFF have no quality
     assert "1 of them have another model or other settings (a.jpg). Write them again with --overwrite" in done.stderr
+    assert "4 of them have another model" in run(*command, "--quality", "80", "--ensemble", "8", cwd=folder).stderr
     other = write_model(folder, objective="psnr")
     assert "4 of them have another model" in run(*command[:-1], other, cwd=folder).stderr
 
