@@ -152,6 +152,7 @@ class Prepare(Section):
         (), "factors of reduced copies of the training images, such as [2, 3], whose patches have denser detail. Empty makes none"
     )
     channels: Literal[1, 3] = option(3, "channels of the training images and of the network: 3 for RGB or 1 for their luma (gray)")
+    bits: Literal[8, 16] = option(8, "bits of a stored number of the training images. 16 keeps the depth of 16-bit files")
     validation: float = option(0.1, "share of the training images for validation", gt=0, lt=1)
     test: float = option(0.0, "share of the training images for testing in addition to data.test", ge=0, lt=1)
     seed: int = option(0, "seed of the split", ge=0)
@@ -164,6 +165,8 @@ class Prepare(Section):
             refuse("test", "leaves no image to train on, together with prepare.validation")
         if len(set(self.reduced)) < len(self.reduced):
             refuse("reduced", "names a factor twice")
+        if self.bits == 16 and self.kernel == "pillow":
+            refuse("kernel", "pillow resizes images of 8 bits only. Set matlab")
         if self.channels == 1 and removes_colour(step.model_dump() for step in steps_of(self.recipe)):
             refuse("channels", "1 leaves no color to learn, but prepare.recipe trains a network that adds colors")
         return self

@@ -26,7 +26,7 @@ def digest_of_training(images: Sequence[Record], given: Mapping[str, list[str]],
     corrected = _corrections(images)
     learned_from += sorted(each for image in learned for each in _of_correction(image, corrected))
     learned_by = options.kernel if recipe.is_bicubic else [recipe.digest, options.seed, variants] if variants else recipe.digest
-    stored = ["gray"] if options.channels == 1 else []
+    stored = ["gray"] * (options.channels == 1) + ["16 bits"] * (options.bits == 16)
     return digest([[options.scale, learned_by, *options.reduced, *stored], learned_from])
 
 

@@ -116,7 +116,7 @@ def make_input(made: Input, image: np.ndarray, pixels: str, options: Prepare) ->
 
     Args:
         made: how.
-        image: the original, `(H, W[, 3])` uint8.
+        image: the original, `(H, W[, 3])` uint8 or uint16.
         pixels: digest of the original. It seeds the recipe, with ``prepare.seed``.
         options: scale, kernel and seed.
 
@@ -133,7 +133,7 @@ def make_input(made: Input, image: np.ndarray, pixels: str, options: Prepare) ->
 
 
 def reduced_copies(image: np.ndarray, options: Prepare) -> dict[int, np.ndarray]:
-    """Return the reduced copies of a training image, `(H, W[, 3])` uint8, by their factors. Copies without room for a patch are not made.
+    """Return the reduced copies of a training image, `(H, W[, 3])`, by their factors. Copies without room for a patch are not made.
 
     Real-ESRGAN (Wang et al. 2021) trains on such copies, too: small images have denser detail than large photographs.
     """

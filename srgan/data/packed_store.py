@@ -11,7 +11,8 @@ Layout of version 4, readable without this module. The folder ``train`` has shar
   `variants` is the number of LR images for each HR image. The training makes the LR patches itself if it is 0. The `sha256` of the store
   is that of the digests of all images in their order, so it does not depend on the shards. A recipe other than bicubic is described by
   `recipe` with `name`, `steps` and `digest`. Its digest follows those of the images in the `sha256` of the store. A store of gray images
-  has `channels` with the value 1, and one number a pixel in place of three.
+  has `channels` with the value 1, and one number a pixel in place of three. A store of 16 bits has `bits` with the value 16, and two bytes
+  a number, the lower one first.
 
 Versions 2 and 3 are one shard, ``train.u8`` and ``train.json``, whose index has the keys of both files. Version 2 is the bicubic store
 with one LR image for each HR image and without `variants`. Version 3 is that of other recipes.
@@ -29,6 +30,7 @@ from srgan.data.manifest import FILE as MANIFEST
 from srgan.data.shard_cache import INDEX, ShardCache
 from srgan.data.shards import Shard, joined
 from srgan.degradations.recipe import BICUBIC, Recipe
+from srgan.images.read import to_uint8
 from srgan.utils.errors import SrganError
 from srgan.utils.files import read_json
 
@@ -49,6 +51,8 @@ class Store:
         recipe: makes the LR images.
         variants: LR images for each HR image. 0 means that the training makes them.
         channels: of the images, 3 or 1.
+        dtype: of their numbers, uint8 or uint16.
+        white: the largest number.
         sha256: digest of the images and of the recipe.
         names: of the images.
         sizes: height and width of the HR images, `(N, 2)` int64.
@@ -75,6 +79,8 @@ class Store:
         self.scale: int = index["scale"]
         self.variants: int = index.get("variants", 1)
         self.channels: int = index.get("channels", 3)
+        self.dtype = np.dtype("<u2" if index.get("bits") == 16 else "u1")
+        self.white = int(np.iinfo(self.dtype).max)
         self.recipe = Recipe.from_description(index["recipe"], str(path)) if "recipe" in index else BICUBIC
         self.sha256: str = index["sha256"]
         self.shards = list(self._read_shards(index) if version == VERSION else [self._shard(FORMER, index["images"])])
@@ -98,7 +104,7 @@ class Store:
             yield self._shard(listed["name"], rows)
 
     def _shard(self, name: str, rows: list[dict[str, Any]]) -> Shard:
-        shard = Shard.of(name, rows, self.scale, self.variants, self.channels)
+        shard = Shard.of(name, rows, self.scale, self.variants, self.channels * self.dtype.itemsize)
         path = self.folder / shard.pixels
         if not self.cache and path.stat().st_size < shard.bytes:
             raise SrganError(f"{path}: shorter than its index requires. Make it again with: dvc repro -sf prepare")
@@ -106,12 +112,12 @@ class Store:
 
     @property
     def hr(self) -> "Views":
-        """Views of the HR images in the mapped files, `(H, W, channels)` uint8."""
+        """Views of the HR images in the mapped files, `(H, W, channels)` of `dtype`."""
         return Views(len(self.names), self._hr)
 
     @property
     def lr_variants(self) -> "Views":
-        """Views of the LR images, `(variants, H / scale, W / scale, channels)` uint8."""
+        """Views of the LR images, `(variants, H / scale, W / scale, channels)` of `dtype`."""
         return Views(len(self.names), self._lr)
 
     @property
@@ -121,13 +127,15 @@ class Store:
 
     def _hr(self, number: int) -> np.ndarray:
         shard, offset, (height, width) = self._places[number]
-        return self.pixels(shard)[offset : offset + self.channels * height * width].reshape(height, width, self.channels)
+        return self._view(shard, offset, (height, width, self.channels))
 
     def _lr(self, number: int) -> np.ndarray:
         shard, offset, (height, width) = self._places[number]
         shape = (self.variants, height // self.scale, width // self.scale, self.channels)
-        start = offset + self.channels * height * width
-        return self.pixels(shard)[start : start + math.prod(shape)].reshape(shape)
+        return self._view(shard, offset + self.channels * height * width * self.dtype.itemsize, shape)
+
+    def _view(self, shard: int, start: int, shape: tuple[int, ...]) -> np.ndarray:
+        return self.pixels(shard)[start : start + math.prod(shape) * self.dtype.itemsize].view(self.dtype).reshape(shape)
 
     def pixels(self, shard: int) -> np.ndarray:
         """Return the mapped pixels of a shard, `(bytes,)` uint8. A missing one is fetched by the cache."""
@@ -174,6 +182,11 @@ def open_store(prepared: Path, address: str = "") -> Store:
     if manifest.get("store_sha256", store.sha256) != store.sha256:
         raise SrganError(f"runtime.store: {cache.address}: not the store that {path} describes. Copy data/prepared/train there again")
     return store
+
+
+def as_picture(pixels: np.ndarray) -> np.ndarray:
+    """Return an image of a store, `(H, W, channels)` of any type, as `(H, W, 3)` uint8, for pages and measurements."""
+    return np.ascontiguousarray(np.broadcast_to(to_uint8(pixels), (*pixels.shape[:2], 3)))
 
 
 class Views(Sequence[np.ndarray]):

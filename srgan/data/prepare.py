@@ -143,11 +143,12 @@ class _Preparation:
         ]
 
     def _refuse_own_lr_images(self) -> None:
-        """Refuse training images with LR images of their own if a recipe would replace those, or reduced copies would have none."""
+        """Refuse training images with LR images of their own if a recipe would replace those, or if they cannot be used."""
+        shallow = "which are read with 8 bits. Set prepare.bits to 8" if self.options.bits == 16 else ""
         replaced = "" if self.recipe.is_bicubic else "which prepare.recipe would replace. Set prepare.recipe to bicubic"
         missing = "which reduced copies do not have. Set prepare.reduced to []" if self.options.reduced else ""
         for record, lr_image in zip(self.sources, self.lr_images, strict=True):
-            if lr_image and record["split"] == "train" and (problem := replaced or missing):
+            if lr_image and record["split"] == "train" and (problem := replaced or missing or shallow):
                 raise SrganError(
                     f"params.yaml: data set {record['set']} has LR images of its own, {problem}, "
                     "or name the HR images alone with {folder: ..., hr: ...}"
@@ -172,9 +173,8 @@ class _Preparation:
 
             path = self.folder / ".references.npz"
             self._hold_out(counted(tasks["test"] + tasks["validation"])).save(path)
-            with StoreWriter(
-                self.partial, self.options.scale, self.recipe, self.variants, self.options.channels, self.shard_bytes, self.partial / NOTES
-            ) as store:
+            options, resumable = self.options, (self.shard_bytes, self.partial / NOTES)
+            with StoreWriter(self.partial, options.scale, self.recipe, self.variants, options.channels, options.bits, *resumable) as store:
                 finished = [Done.of_note(task, note) for task, note in zip(tasks["train"], store.resumed, strict=False)]
                 if finished:
                     log.info("%d training images are in finished shards of an earlier preparation", len(finished))

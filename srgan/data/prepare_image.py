@@ -14,7 +14,7 @@ from srgan.data.manifest import Part
 from srgan.data.store_writer import Packed, pack
 from srgan.degradations.bicubic import modcrop
 from srgan.images.png import encode_png
-from srgan.images.read import as_grey, as_rgb, read_image
+from srgan.images.read import as_grey, as_rgb, read_deep, read_image, to_uint8
 from srgan.utils.errors import SrganError
 
 MIN_SIDE = 32  # pixels. Smaller images have no room for a patch and for the window of SSIM
@@ -86,19 +86,23 @@ class Done:
 def prepare_one(task: Task) -> Done:
     """Write the files of an image, unless it shows a reference or cannot be used."""
     try:
-        image = read_image(task.source)
+        # Held-out images have 8 bits, as the metrics do.
+        deep = read_deep(task.source) if task.part == "train" and task.options.bits == 16 else None
+        image = read_image(task.source) if deep is None else to_uint8(deep)
     except SrganError as error:
         return Done(task, bad=reason(error, task.source))
     if not task.reference:
         return _prepare_input(task, image)
     if task.options.channels == 1 and task.part != "test":  # test images keep their colours, whose luma the network upscales
-        image = as_grey(image)
+        image, deep = as_grey(image), None if deep is None else as_grey(deep)
     hr_image = modcrop(image, task.options.scale)
     if min(hr_image.shape[:2]) < MIN_SIDE:
         return Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {MIN_SIDE}x{MIN_SIDE}")
     pixels = digest_of_pixels(image)
     if task.references and (matches := _references(task.references).find(near_duplicates.fingerprint(image), pixels)):
         return Done(task, pixels=pixels, size=(image.shape[0], image.shape[1]), matches=matches)
+    if deep is not None:
+        image, hr_image = deep, modcrop(deep, task.options.scale)
     try:
         own = next((read_pair(one.source, image, task.options) for one in task.inputs if one.source), None)
         hr_image = own.hr_image if own else hr_image

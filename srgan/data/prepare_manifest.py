@@ -99,6 +99,7 @@ def make_manifest(made: Made) -> Record:
             "test_sha256": digest_of_tests(images, given, recipe, recipes, options),
         }
         | ({"channels": 1} if options.channels == 1 else {})
+        | ({"bits": 16} if options.bits == 16 else {})
         | ({} if recipe.is_bicubic else {"recipe": recipe.describe()})
         | ({"test_recipes": {name: made.describe() for name, made in recipes.items()}} if recipes else {})
         | {"images": images}

@@ -15,6 +15,7 @@ from srgan.data.packed_store import Store
 from srgan.data.rectangles import draw_rectangles, inside
 from srgan.data.windows import Windows, steps_of_a_window
 from srgan.degradations.colours import luma
+from srgan.images.read import to_uint8
 from srgan.utils.errors import SrganError
 
 # Streams of random numbers of a step. The positions have none, the recipe has 2 and the windows have 7.
@@ -108,9 +109,9 @@ class PatchSampler:
         return tuple(values[self._share] for values in positions)  # type: ignore[return-value]
 
     def __call__(self, step: int) -> tuple[np.ndarray, ...]:
-        """Return the batch of a step, uint8: HR `(N, patch, patch, channels)` and LR `(N, patch / scale, patch / scale, channels)`.
+        """Return the batch of a step, HR `(N, patch, patch, channels)` and LR `(N, patch / scale, patch / scale, channels)`.
 
-        There is no LR if the store has none. `degrade` then makes it.
+        The type is that of the store. There is no LR if the store has none. `degrade` then makes it.
         """
         batch = self._cut(self.sample_positions(step), self.side(step))
         if self.cutmix and step:
@@ -127,7 +128,7 @@ class PatchSampler:
         """Return the HR and LR patches at these positions."""
         scale, lr_side, count = self.store.scale, hr_side // self.store.scale, len(positions[0])
         hr_images, lr_images = self.store.hr, self.store.lr_variants
-        hr_batch, lr_batch = (np.empty((count, side, side, self.store.channels), np.uint8) for side in (hr_side, lr_side))
+        hr_batch, lr_batch = (np.empty((count, side, side, self.store.channels), self.store.dtype) for side in (hr_side, lr_side))
         for n, (image, top, left, symmetry, variant) in enumerate(zip(*(values.tolist() for values in positions), strict=True)):
             if self.store.variants:
                 lr_image = lr_images[image][variant]
@@ -144,20 +145,21 @@ class PatchSampler:
             step: of the training.
 
         Returns:
-            `(N, channels, patch / scale, patch / scale)` float32 in 0..1, rounded to 8 bits.
+            `(N, channels, patch / scale, patch / scale)` float32 in 0..1, rounded to the numbers of the store.
         """
-        shared = self.store.scale, self.seed, step, self.rank, self.processes
+        white = self.store.white
+        shared = self.store.scale, self.seed, step, self.rank, self.processes, white
         if self.store.channels == 3:
             return self.store.recipe.degrade_patches(hr_patches, *shared)
         lr_patches = self.store.recipe.degrade_patches(hr_patches.expand(-1, 3, -1, -1), *shared)  # steps may change colours
-        return luma(lr_patches).mul(255).round_().div_(255)
+        return luma(lr_patches).mul(white).round_().div_(white)
 
     def lr_patches(self, step: int) -> np.ndarray:
         """Return the LR patches of a step alone, `(N, patch / scale, patch / scale, channels)` uint8."""
         hr_batch, *lr_batch = self(step)
         if lr_batch:
-            return lr_batch[0]
-        degraded = self.degrade(torch.from_numpy(hr_batch).permute(0, 3, 1, 2).float() / 255, step)
+            return to_uint8(lr_batch[0])
+        degraded = self.degrade(torch.from_numpy(hr_batch).permute(0, 3, 1, 2).float() / self.store.white, step)
         return degraded.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
     def color_gains(self, step: int, jitter: float) -> np.ndarray:
@@ -246,8 +248,12 @@ class GpuPatchSampler:
 
     @classmethod
     def fits(cls, patches: PatchSampler, device: torch.device) -> bool:
-        """Return True if a CUDA device has room for the pixels: `DEVICE_SHARE` of its free memory."""
-        return device.type == "cuda" and cls.needed(patches) <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+        """Return True if a CUDA device has room for the pixels of 8 bits: `DEVICE_SHARE` of its free memory."""
+        return (
+            device.type == "cuda"
+            and patches.store.white == 255
+            and cls.needed(patches) <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+        )
 
     def _load(self, number: int) -> None:
         """Copy the shards of a window to the device that are not there yet."""

@@ -13,9 +13,9 @@ from srgan.utils.files import final_name
 REPAIR = "Make it again with: dvc repro -f prepare"
 
 
-def image_bytes(height: int, width: int, scale: int, variants: int, channels: int = 3) -> int:
-    """Return the bytes of an image in a store: HR pixels `(height, width, channels)` and its LR variants."""
-    return channels * (height * width + variants * (height // scale) * (width // scale))
+def image_bytes(height: int, width: int, scale: int, variants: int, pixel_bytes: int = 3) -> int:
+    """Return the bytes of an image in a store: HR pixels `(height, width)` of `pixel_bytes` each, and its LR variants."""
+    return pixel_bytes * (height * width + variants * (height // scale) * (width // scale))
 
 
 def joined(rows: Sequence[dict[str, Any]], recipe: Recipe = BICUBIC) -> str:
@@ -39,9 +39,9 @@ class Shard:
     sizes: list[int]
 
     @classmethod
-    def of(cls, name: str, rows: list[dict[str, Any]], scale: int, variants: int, channels: int) -> "Shard":
-        """Return the shard with these rows in a store of this scale, number of LR variants and channels."""
-        return cls(name, rows, [image_bytes(row["height"], row["width"], scale, variants, channels) for row in rows])
+    def of(cls, name: str, rows: list[dict[str, Any]], scale: int, variants: int, pixel_bytes: int) -> "Shard":
+        """Return the shard with these rows in a store of this scale, number of LR variants and bytes of a pixel."""
+        return cls(name, rows, [image_bytes(row["height"], row["width"], scale, variants, pixel_bytes) for row in rows])
 
     @property
     def pixels(self) -> str:

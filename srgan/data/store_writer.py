@@ -31,11 +31,11 @@ class Packed(NamedTuple):
 
 
 def pack(path: Path, hr_image: np.ndarray, *lr_images: np.ndarray) -> Packed:
-    """Write an image in the store's layout: `(H, W, channels)` and its variants `(H / scale, W / scale, channels)`, uint8."""
+    """Write an image in the store's layout: `(H, W, channels)` and its variants `(H / scale, W / scale, channels)`, uint8 or uint16."""
     checksum = hashlib.sha256()
     with path.open("wb") as file:
         for pixels in (hr_image, *lr_images):
-            block = np.ascontiguousarray(pixels).data
+            block = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).data
             file.write(block)
             checksum.update(block)
     return Packed(path, hr_image.shape[0], hr_image.shape[1], checksum.hexdigest())
@@ -50,6 +50,7 @@ class StoreWriter:
         recipe: makes the LR images.
         variants: LR images for each HR image. 0 means that the training makes them.
         channels: of all images, 3 or 1.
+        bits: of their numbers, 8 or 16.
         shard_bytes: largest shard. A larger image has a shard of its own.
         notes: folder for the notes of `add_group`. With it, finished shards of an earlier writer are kept.
 
@@ -64,10 +65,12 @@ class StoreWriter:
         recipe: Recipe = BICUBIC,
         variants: int = 1,
         channels: int = 3,
+        bits: int = 8,
         shard_bytes: int = SHARD_BYTES,
         notes: Path | None = None,
     ) -> None:
-        self.folder, self.scale, self.recipe, self.variants, self.channels = Path(folder) / FOLDER, scale, recipe, variants, channels
+        self.folder, self.scale, self.recipe, self.variants = Path(folder) / FOLDER, scale, recipe, variants
+        self.channels, self.bits, self.pixel_bytes = channels, bits, channels * bits // 8
         self.shard_bytes, self.notes = shard_bytes, notes
         self.resumed: list[Any] = []
         self._shards: list[dict[str, Any]] = []
@@ -91,7 +94,7 @@ class StoreWriter:
         self._calls += 1
         if self._calls <= len(self.resumed):
             return
-        sizes = [image_bytes(packed.height, packed.width, self.scale, self.variants, self.channels) for _, packed in images]
+        sizes = [image_bytes(packed.height, packed.width, self.scale, self.variants, self.pixel_bytes) for _, packed in images]
         for (name, packed), size in zip(images, sizes, strict=True):
             if packed.height % self.scale or packed.width % self.scale or packed.path.stat().st_size != size:
                 wanted = f"HR {packed.height}x{packed.width} and {self.variants} LR at x{self.scale}"
@@ -112,6 +115,7 @@ class StoreWriter:
         # The index comes last: a folder without it is not a store.
         index: dict[str, Any] = {"version": VERSION, "scale": self.scale, "variants": self.variants}
         described: dict[str, Any] = {"channels": self.channels} if self.channels != 3 else {}
+        described |= {"bits": self.bits} if self.bits != 8 else {}
         described |= {} if self.recipe.is_bicubic else {"recipe": self.recipe.describe()}
         write_json(self.folder / INDEX, index | described | {"sha256": joined(self._images, self.recipe), "shards": self._shards})
 
@@ -139,7 +143,7 @@ class StoreWriter:
             write_json(self.notes / f"{self._name}.json", self._notes)
         rows = ",\n".join(map(json.dumps, self._rows))
         write_text(self.folder / f"{self._name}.json", f'{{"sha256": "{joined(self._rows)}", "images": [\n{rows}\n]}}\n')
-        self._list_shard(Shard.of(self._name, self._rows, self.scale, self.variants, self.channels))
+        self._list_shard(Shard.of(self._name, self._rows, self.scale, self.variants, self.pixel_bytes))
 
     def _list_shard(self, shard: Shard) -> None:
         self._shards.append({"name": shard.name, "bytes": shard.bytes, "images": len(shard.rows), "sha256": joined(shard.rows)})
@@ -159,7 +163,7 @@ class StoreWriter:
         found, noted = read_json_or_none(self.folder / f"{name}.json"), read_json_or_none(notes / f"{name}.json")
         if found is None or noted is None:
             return False
-        shard = Shard.of(name, found["images"], self.scale, self.variants, self.channels)
+        shard = Shard.of(name, found["images"], self.scale, self.variants, self.pixel_bytes)
         try:
             shard.verify(self.folder / shard.pixels)
         except (SrganError, OSError):

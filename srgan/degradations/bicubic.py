@@ -26,13 +26,13 @@ def bicubic_downscale(image: np.ndarray, scale: int, kernel: Kernel = "matlab") 
     processing", 1981). Borders are mirrored and include the edge pixel.
 
     Args:
-        image: `(H, W)` or `(H, W, C)` uint8. `scale` must divide H and W (see `modcrop`).
+        image: `(H, W)` or `(H, W, C)` uint8 or uint16. `scale` must divide H and W (see `modcrop`).
         scale: 1 or more.
         kernel: ``pillow`` selects Pillow's BICUBIC. It cuts the kernel at borders and rounds between rows and columns, so that its
-            result differs from MATLAB's by up to 17 levels near borders.
+            result differs from MATLAB's by up to 17 levels near borders. Only for uint8.
 
     Returns:
-        `(H / scale, W / scale[, C])` uint8.
+        `(H / scale, W / scale[, C])` of the same type.
 
     Raises:
         ValueError: `scale` does not divide H and W.
@@ -51,7 +51,7 @@ def bicubic_downscale(image: np.ndarray, scale: int, kernel: Kernel = "matlab") 
     taps, anchor = downscale_weights(scale)
     rows = _shrink_rows(image, scale, taps, anchor)
     # All positions are computed and every `scale`-th is kept. Whole rows use SIMD, so this is faster than a filter that skips.
-    return np.ascontiguousarray(_filter(rows, cv2.CV_8U, taps, _ONE, (anchor, 0))[:, ::scale])
+    return np.ascontiguousarray(_filter(rows, cv2.CV_8U if image.dtype == np.uint8 else cv2.CV_16U, taps, _ONE, (anchor, 0))[:, ::scale])
 
 
 def bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:
@@ -100,7 +100,7 @@ def _shrink_rows(image: np.ndarray, scale: int, taps: np.ndarray, anchor: int) -
 
 
 def _filter(image: np.ndarray, depth: int, across: np.ndarray, down: np.ndarray, anchor: tuple[int, int]) -> np.ndarray:
-    """Return weighted sums along rows and columns with mirrored borders. A depth of 8 bits rounds and clips."""
+    """Return weighted sums along rows and columns with mirrored borders. A depth of 8 or 16 bits rounds and clips."""
     return cv2.sepFilter2D(image, depth, across, down, anchor=anchor, borderType=cv2.BORDER_REFLECT)
 
 

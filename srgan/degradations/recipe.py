@@ -119,25 +119,28 @@ class Recipe:
         """Make the input of a network from a whole image.
 
         Args:
-            image: `(H, W, 3)` uint8. `scale` must divide H and W.
+            image: `(H, W, 3)` uint8 or uint16. `scale` must divide H and W.
             scale: HR size / LR size.
             seed: equal seeds give equal results.
 
         Returns:
-            The LR image, `(H / scale, W / scale, 3)` uint8, and what happened to it.
+            The LR image, `(H / scale, W / scale, 3)` of the same type, and what happened to it.
         """
         height, width = image.shape[:2]
         target = height // scale, width // scale
         plan = self.draw(Drawing(Draws(np.random.default_rng(seed).random(DRAWS).tolist()), height, width, target))
         if self.is_bicubic:
             return bicubic_downscale(image, scale), plan
-        pixels = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32, order="C"))[None] / 255
+        white = int(np.iinfo(image.dtype).max)
+        pixels = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32, order="C"))[None] / white
         with torch.inference_mode():
             lr_image = apply([plan], pixels)
-        return lr_image[0].mul(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy(), plan
+        return lr_image[0].mul(white).round_().permute(1, 2, 0).contiguous().numpy().astype(image.dtype), plan
 
     @torch.no_grad()
-    def degrade_patches(self, hr_patches: Tensor, scale: int, seed: int, step: int, rank: int = 0, processes: int = 1) -> Tensor:
+    def degrade_patches(
+        self, hr_patches: Tensor, scale: int, seed: int, step: int, rank: int = 0, processes: int = 1, levels: int = 255
+    ) -> Tensor:
         """Make the LR patches of a training step.
 
         Args:
@@ -147,15 +150,16 @@ class Recipe:
             step: of the training.
             rank: index of this process.
             processes: number of processes, which share the patches of the step.
+            levels: the largest number of the store.
 
         Returns:
-            `(N, 3, H / scale, W / scale)` float32 in 0..1, in steps of 1/255 as in a file.
+            `(N, 3, H / scale, W / scale)` float32 in 0..1, in steps of 1 / levels as in a file.
         """
         count, _, height, width = hr_patches.shape
         uniforms = np.random.default_rng((seed, step, STREAM)).random((processes * count, DRAWS))[rank * count : (rank + 1) * count]
         target = height // scale, width // scale
         plans = [self.draw(Drawing(Draws(row), height, width, target, patch=True)) for row in uniforms.tolist()]
-        return apply(plans, hr_patches).mul(255).round_().div_(255)
+        return apply(plans, hr_patches).mul(levels).round_().div_(levels)
 
 
 BICUBIC = Recipe("bicubic")

@@ -10,7 +10,7 @@ import numpy as np
 
 from srgan.data.download.catalog import DATA_SETS
 from srgan.data.manifest import Part, recipe_of
-from srgan.data.packed_store import Store
+from srgan.data.packed_store import Store, as_picture
 from srgan.degradations.bicubic import modcrop
 from srgan.degradations.recipe import Recipe, in_words
 from srgan.evaluation import registration_sheet
@@ -192,8 +192,7 @@ class _Thumbnails:
     def _read(self, image: dict[str, Any], kind: Literal["hr", "lr"]) -> np.ndarray:
         if image["part"] == "train":
             number = self.number[_label(image)]
-            found = self.store.hr[number] if kind == "hr" else self.store.lr_variants[number][0]
-            return np.broadcast_to(found, (*found.shape[:2], 3))
+            return as_picture(self.store.hr[number] if kind == "hr" else self.store.lr_variants[number][0])
         folder = image.get("original", image["set"]) if kind == "hr" else image["set"]
         return read_rgb(self.prepared / image["part"] / folder / kind / f"{image['name']}.png")
 

@@ -21,6 +21,7 @@ class DecodedImage:
         orientation: EXIF orientation that has been applied, 1..8.
         xmp: the packet as it is stored.
         dpi: pixels per inch, horizontal and vertical.
+        pages: numbers of the full-size pages of a TIFF file, from 0 on. Other files have one page.
         lost: names of further images in the file that are not decoded, such as ``the depth map``.
     """
 
@@ -35,3 +36,4 @@ class DecodedImage:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     lost: tuple[str, ...] = ()
+    pages: tuple[int, ...] = (0,)

@@ -110,23 +110,21 @@ def check_memory(size: tuple[int, int], name: str) -> None:
         )
 
 
-def frames_left_out(image: Image.Image) -> tuple[int, str]:
-    """Return the number of frames or pages beside the one that is read, and the word for them.
+def pages_of(image: Image.Image) -> tuple[int, ...]:
+    """Return the numbers of the full-size pages of a TIFF file: not of reduced-size pages, nor of pages after a damaged one.
 
-    In a TIFF, reduced-size pages and pages after a damaged page are not counted.
+    Other files have the page 0.
     """
-    if image.format == "HEIF":
-        return getattr(image, "n_frames", 1) - 1, "images"
-    if image.format != "TIFF":
-        return getattr(image, "n_frames", 1) - 1, "frames"
-    others = 0
-    try:
-        for page in itertools.count(1):
-            image.seek(page)
-            others += not tags_of(image).get(REDUCED, 0) & 1
-    except Exception:  # EOFError at the end, any other kind in a damaged page. The first page is good.
-        image.seek(0)
-    return others, "pages"
+    pages = [0]
+    if image.format == "TIFF":
+        try:
+            for page in itertools.count(1):
+                image.seek(page)
+                if not tags_of(image).get(REDUCED, 0) & 1:
+                    pages.append(page)
+        except Exception:  # EOFError at the end, any other kind in a damaged page. The first page is good.
+            image.seek(0)
+    return tuple(pages)
 
 
 def tags_of(image: Image.Image) -> dict[int, Any]:

@@ -14,7 +14,7 @@ RGB with an ICC profile   colours as stored, without the profile, as in the benc
 colours stated by numbers as such a profile (cICP, gAMA, cHRM of PNG, nclx of AVIF). HDR (PQ, HLG) is refused
 camera raw                developed by LibRaw: white balance of the camera, sRGB
 thumbnails                refused, because the first page of such a TIFF file is not the image
-several frames            the first. A warning states how many are left out
+several frames, pages     the first, or `page` of a TIFF file. A warning states how many are left out
 HEIC, JPEG XL, camera raw need optional packages (`srgan.images.optional`)
 ========================  ==========================================================================================
 """
@@ -39,8 +39,8 @@ from srgan.images.formats import (
     WHITE_IS_ZERO,
     Stored,
     check_memory,
-    frames_left_out,
     open_header,
+    pages_of,
     read_header,
     tags_of,
 )
@@ -56,11 +56,12 @@ PngImagePlugin.MAX_TEXT_CHUNK = 32 << 20
 log = logging.getLogger(__name__)
 
 
-def open_image(source: str | Path | BinaryIO) -> DecodedImage:
+def open_image(source: str | Path | BinaryIO, page: int = 0) -> DecodedImage:
     """Decode an image file by the rules above, but keep transparency and 16 bits.
 
     Args:
         source: a file, or an open file that can seek.
+        page: number of the page of a TIFF file, from 0 on.
 
     Raises:
         SrganError: the file is missing, truncated or no image, or its kind is refused.
@@ -69,7 +70,7 @@ def open_image(source: str | Path | BinaryIO) -> DecodedImage:
     try:
         # Pillow 13 maps uncompressed TIFF files that are opened by path and scrambles those with a turned orientation.
         with Path(source).open("rb") if isinstance(source, str | Path) else contextlib.nullcontext(source) as file:
-            return _decoded(file, name)
+            return _decoded(file, name, page)
     except FileNotFoundError as error:
         raise SrganError(f"{name}: no such file") from error
     except IsADirectoryError as error:
@@ -106,14 +107,17 @@ def peek(source: BinaryIO) -> tuple[str, tuple[int, int]]:
     return image.format or "", image.size
 
 
-def _decoded(file: BinaryIO, name: str) -> DecodedImage:
+def _decoded(file: BinaryIO, name: str, page: int) -> DecodedImage:
     if raw.is_raw(file, name):
         return raw.decode(file, name)
     with open_header(file, name) as image:
-        check_memory(image.size, name)
-        left_out, unit = frames_left_out(image)
-        if left_out:
+        pages = pages_of(image)
+        if image.format != "TIFF" and (left_out := getattr(image, "n_frames", 1) - 1):
+            unit = "images" if image.format == "HEIF" else "frames"
             log.warning("%s: only the first of %d %s is read, %d left out", name, left_out + 1, unit, left_out)
+        if page:
+            image.seek(page)
+        check_memory(image.size, name)
         stored = read_header(image, file)
         _without_texts(image)
         image.load()
@@ -126,7 +130,7 @@ def _decoded(file: BinaryIO, name: str) -> DecodedImage:
             info.pop("icc_profile", None)  # it describes the former channels
         else:
             info["icc_profile"] = _profile(image, file)
-        pixels, alpha = _sixteen_bits(image, file, stored) if deep else _eight_bits(image, stored)
+        pixels, alpha = _sixteen_bits(image, file, stored, page) if deep else _eight_bits(image, stored)
     dpi = info.get("dpi")
     return DecodedImage(
         name,
@@ -140,7 +144,14 @@ def _decoded(file: BinaryIO, name: str) -> DecodedImage:
         xmp,
         (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
         tuple(lost),
+        pages,
     )
+
+
+def warn_of_pages(image: DecodedImage, advice: str = "") -> None:
+    """Log how many pages of a TIFF file are left out if only the first is used."""
+    if len(image.pages) > 1:
+        log.warning("%s: only the first of %d pages is read, %d left out%s", image.name, len(image.pages), len(image.pages) - 1, advice)
 
 
 def _profile(image: Image.Image, file: BinaryIO) -> bytes | None:
@@ -227,7 +238,7 @@ def _eight_bits(image: Image.Image, stored: Stored) -> tuple[np.ndarray, np.ndar
     return np.array(image.convert("L" if grey else "RGB")), None
 
 
-def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: Stored) -> tuple[np.ndarray, np.ndarray | None]:
+def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: Stored, page: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return pixels and alpha. OpenCV or tifffile decodes several channels again, because Pillow reduces them to 8 bits."""
     extra = 2  # the fourth channel: 0 unknown, 1 premultiplied alpha, 2 alpha (TIFF 6.0, section 18)
     if image.format == "TIFF":
@@ -247,10 +258,12 @@ def _sixteen_bits(image: Image.Image, file: BinaryIO, stored: Stored) -> tuple[n
     file.seek(0)
     if stored.planes:
         with tifffile.TiffFile(file) as tiff:
-            pixels = np.moveaxis(tiff.pages[0].asarray(), 0, 2)
+            pixels = np.moveaxis(tiff.pages[page].asarray(), 0, 2)
         order = [0, 1, 2]
     else:
-        pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+        _, decoded = cv2.imdecodemulti(np.frombuffer(file.read(), np.uint8), flags, range=(page, page + 1))
+        pixels = decoded[0] if decoded else None
         order = [2, 1, 0]  # OpenCV has blue first
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or stored.bits != 16:
         raise ValueError(f"its pixels of {stored.bits} bits a channel cannot be read")
@@ -304,8 +317,22 @@ def read_image(path: str | Path) -> np.ndarray:
         (16, 24, 3)
     """
     decoded = open_image(path)
+    warn_of_pages(decoded)
     alpha = None if decoded.alpha is None else to_uint8(decoded.alpha)
     return composite_on_white(to_uint8(decoded.pixels), alpha)
+
+
+def read_deep(path: str | Path) -> np.ndarray:
+    """Read an image as `read_image` does, as uint16 with all its 16 bits. Images of 8 bits are multiplied by 257."""
+    decoded = open_image(path)
+    if decoded.pixels.dtype == np.uint8:
+        alpha = decoded.alpha
+        return composite_on_white(decoded.pixels, alpha).astype(np.uint16) * np.uint16(257)
+    if decoded.alpha is None:
+        return decoded.pixels
+    share = decoded.alpha.astype(np.float64) / 65535
+    share = share if decoded.pixels.ndim == 2 else share[..., None]
+    return np.rint(decoded.pixels * share + 65535 * (1 - share)).astype(np.uint16)
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
@@ -314,10 +341,10 @@ def read_rgb(path: str | Path) -> np.ndarray:
 
 
 def as_grey(image: np.ndarray) -> np.ndarray:
-    """Return the luma (BT.601) of `(H, W)` or `(H, W, 3)` uint8 as `(H, W)`."""
+    """Return the luma (BT.601) of `(H, W)` or `(H, W, 3)` uint8 or uint16 as `(H, W)`."""
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """Return `(H, W)` or `(H, W, 3)` uint8 as `(H, W, 3)`."""
+    """Return `(H, W)` or `(H, W, 3)` uint8 or uint16 as `(H, W, 3)`."""
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image

@@ -65,9 +65,9 @@ class Options:
         factor = (self.outscale or scale) / scale
         return max(round(width * scale * factor), 1), max(round(height * scale * factor), 1)
 
-    def described(self, scale: int, file_format: str) -> str:
-        """Return what changes the pixels of a result, for its XMP: ``x4 quality 95``."""
-        size = self.size.mark if self.size else f"x{self.outscale or scale:g}"
+    def described(self, scale: int, file_format: str, refinement: str = "") -> str:
+        """Return what changes the pixels of a result beside the model, for its XMP: ``x4 quality 95``."""
+        size = f"{self.size.mark if self.size else f'x{self.outscale or scale:g}'} {refinement}".strip()
         if self.lossless and file_format in LOSSLESS_FORMATS:
             return f"{size} lossless"
         return size if file_format in SIXTEEN_BIT_FORMATS else f"{size} quality {self.quality}"

@@ -20,7 +20,8 @@ from srgan.images.search import MAX_NAMES, READABLE, check_writable, find_images
 from srgan.images.suffixes import FORMATS
 from srgan.images.write import Options, format_of
 from srgan.inference.names import Named
-from srgan.inference.photo import upscale_file
+from srgan.inference.pages import upscale_pages
+from srgan.inference.photo import OnTile, upscale_file
 from srgan.inference.scientific import DICOM_SUFFIXES, kept_kind, upscale_scientific
 from srgan.inference.upscaler import Upscaler
 from srgan.tasks import task_of
@@ -132,7 +133,7 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
                 if answer is None and (kind := kept_kind(job.source, job.target)):
                     upscale_scientific(kind, upscaler, job.source, job.target, options)
                 else:
-                    upscale_file(upscaler, job.source, job.target, options, decoded=_image(answer, str(job.source)))
+                    _upscaled(upscaler, job.source, job.target, options, _image(answer, str(job.source)))
             except Exception as error:  # any of thousands of files may raise anything
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
@@ -161,7 +162,7 @@ def _differs(upscaler: Upscaler, target: Path, options: Options) -> bool:
     file_format = FORMATS.get(target.suffix.lower(), "")
     with suppress(OSError):
         written = written_by(target)
-        return written is not None and written != (upscaler.sha256, options.described(upscaler.scale, file_format))
+        return written is not None and written != (upscaler.sha256, options.described(upscaler.scale, file_format, upscaler.refinement))
     return False
 
 
@@ -173,11 +174,11 @@ def _decoded_job(job: Job) -> DecodedImage | SrganError | None:
         return error
 
 
-def _decoded(source: Path | io.BytesIO) -> DecodedImage | SrganError:
+def _decoded(source: Path | io.BytesIO, page: int = 0) -> DecodedImage | SrganError:
     """Decode an image in a process of its own. A decoder that crashes or hangs fails this image alone."""
     with large_images():
         try:
-            return open_image(source)
+            return open_image(source, page)
         except SrganError as error:
             return error
 
@@ -190,6 +191,27 @@ def _image(answer: DecodedImage | SrganError | Lost | None, name: str) -> Decode
         raise answer
     assert answer is not None
     return answer
+
+
+def _upscaled(
+    upscaler: Upscaler,
+    source: Path | io.BytesIO,
+    target: Path,
+    options: Options,
+    decoded: DecodedImage,
+    on_tile: OnTile = lambda done, total: None,
+    hints: str | None = None,
+) -> tuple[int, int]:
+    """Upscale an image, or all pages if source and target are TIFF files. The other pages are decoded in a process, too."""
+    if len(decoded.pages) == 1 or format_of(target) != "tiff" or hints:
+        return upscale_file(upscaler, source, target, options, None, on_tile, decoded, hints)
+    with Workers(_decoded_page, processes=1) as workers:
+        answers = workers.map((source, page) for page in decoded.pages[1:])
+        return upscale_pages(upscaler, source, target, options, on_tile, decoded, (_image(answer, decoded.name) for answer in answers))
+
+
+def _decoded_page(item: tuple[Path | io.BytesIO, int]) -> DecodedImage | SrganError:
+    return _decoded(*item)
 
 
 def beside(upscaler: Upscaler, names: Named, source: Path, options: Options, suffix: str = ".png", overwrite: bool = False) -> Path:
@@ -255,7 +277,8 @@ def run_one(upscaler: Upscaler, source: str, output: str, options: Options, suff
         if kind:
             width, height = upscale_scientific(kind, upscaler, Path(source), target, options, show)
         else:
-            width, height = upscale_file(upscaler, image, target, options, format_of(target), show, decoded, hints)
+            assert decoded is not None
+            width, height = _upscaled(upscaler, image, target, options, decoded, show, hints)
         if output == STREAM:
             with target.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)

@@ -11,7 +11,7 @@ CMYK, LAB                 sRGB
 transparency              upscaled separately. JPEG has none and gets a white background
 EXIF, XMP, IPTC, text     kept where the format holds them, with the values of the result. A warning names the rest
 resolution                the same pixels per inch
-several frames            the first frame
+several frames, pages     the first. `srgan.inference.pages` upscales all pages of a TIFF file
 ========================  ==========================================================================================
 """
 
@@ -29,7 +29,7 @@ from srgan.images.alpha import fill_transparent, upscale_alpha
 from srgan.images.hints import paint_hints, to_grey
 from srgan.images.metadata import collect
 from srgan.images.provenance import MadeBy
-from srgan.images.read import DecodedImage, as_rgb, composite_on_white, open_image, to_uint8
+from srgan.images.read import DecodedImage, as_rgb, composite_on_white, open_image, to_uint8, warn_of_pages
 from srgan.images.sizes import check_factor, remark
 from srgan.images.write import (
     COLOUR_FORMATS,
@@ -92,7 +92,9 @@ def upscale_file(
         (48, 32)
     """
     file_format = file_format or format_of(target)
-    image = _in_fitting_colours(decoded or open_image(source), file_format, upscaler.adds_colour)
+    image = decoded or open_image(source)
+    warn_of_pages(image, "" if file_format == "tiff" else ". A TIFF file (.tif) holds all")
+    image = _in_fitting_colours(image, file_format, upscaler.adds_colour)
     if upscaler.adds_colour:
         image = to_grey(image)  # the tint of a scan would be taken as a hint
     if hints and not upscaler.follows_hints:
@@ -109,7 +111,7 @@ def upscale_file(
             if size != (width, height):
                 resize(raw, target, (height, width, channels), dtype, size)
             sign = _signature(upscaler, source, target, file_format, options.credentials) if options.credentials else lambda path: None
-            made_by = MadeBy(upscaler.metadata, upscaler.sha256, options.described(upscaler.scale, file_format))
+            made_by = MadeBy(upscaler.metadata, upscaler.sha256, options.described(upscaler.scale, file_format, upscaler.refinement))
             metadata = collect(image, source, size, file_format, made_by if options.provenance else None)
             write(raw, size, channels, dtype, target, file_format, options, metadata, sign)
     except OSError as error:

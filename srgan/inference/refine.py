@@ -36,6 +36,11 @@ class Refinement:
     back_project: bool = False
     adapt_seconds: float = 0.0
 
+    def __str__(self) -> str:
+        """Return the options that are set, for the settings that a result names: ``ensemble 8 adapt 60``."""
+        parts = [f"ensemble {self.ensemble}"] * (self.ensemble > 1) + ["back project"] * self.back_project
+        return " ".join(parts + [f"adapt {self.adapt_seconds:g}"] * bool(self.adapt_seconds))
+
     def check(self, upscaler: Upscaler, clip: bool) -> None:
         """Check that the options fit the model and the input.
 

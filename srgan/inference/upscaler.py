@@ -112,6 +112,11 @@ class Upscaler:
             return np.dstack([self.upscale(fill_transparent(colours, alpha)), upscale_alpha(alpha, self.scale)])
         return np.concatenate(list(self.for_image(image).strips(image)))
 
+    @property
+    def refinement(self) -> str:
+        """Return what `refine` does, for the settings that a result names. It is empty if there is nothing."""
+        return str(self._refine) if self._refine else ""
+
     def for_image(self, image: np.ndarray) -> "Upscaler":
         """Return the upscaler for an image, `(H, W)` or `(H, W, 3)`: this one, or what `refine` makes of it."""
         return self._refine(self, image) if self._refine else self

@@ -12,7 +12,7 @@ from srgan.data import estimate
 from srgan.data.inputs import Input, digest_of_pixels, make_input
 from srgan.data.manifest import FILE as MANIFEST
 from srgan.data.manifest import read_manifest
-from srgan.data.packed_store import Store
+from srgan.data.packed_store import Store, as_picture
 from srgan.monitoring.figures import INPUT, Figures, of_image
 from srgan.utils.errors import SrganError
 from srgan.utils.files import digest, read_json_or_none, write_json
@@ -118,9 +118,9 @@ def of_training(prepared: Path) -> Reference:
 
     def measure(number: int) -> Figures | None:
         if len(store.lr_variants[number]):
-            lr_image = store.lr_variants[number][0]
+            lr_image = as_picture(store.lr_variants[number][0])
         else:  # the training makes them
-            hr_image = store.hr[number]
+            hr_image = as_picture(store.hr[number])
             lr_image, _ = make_input(Input("", store.recipe), hr_image, digest_of_pixels(hr_image), Prepare(scale=scale, seed=seed))
         if min(lr_image.shape[:2]) < estimate.MIN_SIDE:
             return None

@@ -227,7 +227,10 @@ class Trainer:
     def batch(self, step: int, jitter: float, cutblur: float = 0.0) -> tuple[Tensor, Tensor]:
         """Return the HR and LR patches of a step, see `srgan.data.sampler.PatchSampler.finish`."""
         images = [
-            torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2).to(torch.float32, memory_format=self.format).div_(255)
+            torch.as_tensor(pixels, device=self.device)
+            .permute(0, 3, 1, 2)
+            .to(torch.float32, memory_format=self.format)
+            .div_(self.sampler.store.white)
             for pixels in self.batches(step)
         ]
         hr_image, lr_image = self.sampler.finish(images, step, jitter, cutblur)

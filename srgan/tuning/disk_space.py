@@ -64,10 +64,9 @@ def _of_images(project: Project, params: Params) -> tuple[float, float, list[str
             if record["split"] == "test":
                 prepared += path.stat().st_size  # PNG again, with a small LR image
             else:
+                pixel = params.prepare.channels * params.prepare.bits // 8  # bytes
                 with Image.open(path) as image:
-                    prepared += (
-                        params.prepare.channels * image.width * image.height * (1 + variants(params.prepare) * params.prepare.scale**-2)
-                    )
+                    prepared += pixel * image.width * image.height * (1 + variants(params.prepare) * params.prepare.scale**-2)
         except Exception:  # a damaged file, which may raise nearly anything: `prepare` skips it
             continue
     return sum(path.stat().st_size for path in raw.rglob("*") if path.is_file()), prepared, []

@@ -268,10 +268,13 @@ class _Noise:
 
     def __init__(self, options: Prepare, side: int) -> None:
         self.scale, self.channels, small = options.scale, options.channels, side // options.scale
+        self.dtype: type[np.unsignedinteger] = np.uint16 if options.bits == 16 else np.uint8
+        self.white = 2**options.bits - 1
         self.recipe = Recipe(options.recipe)
         self.variants = int(self.recipe.made_ahead)
-        self.size = image_bytes(side, side, self.scale, self.variants, self.channels)
-        pixels = np.random.default_rng(0).integers(0, 256, self.size, dtype=np.uint8)
+        numbers = image_bytes(side, side, self.scale, self.variants, self.channels)
+        self.size = numbers * options.bits // 8
+        pixels = np.random.default_rng(0).integers(0, 256, numbers, dtype=self.dtype)
         self.pixels, self.keep = (lambda shard: pixels), (lambda shards, ahead: None)
         hr_pixels, lr_pixels = np.split(pixels, [self.channels * side**2])
         self.hr = [hr_pixels.reshape(side, side, self.channels)]

@@ -141,12 +141,12 @@ def test_folders_that_cannot_be_read_or_written_are_told(model, folder):
 
 
 def test_a_decoder_that_crashes_or_does_not_end_costs_its_photograph_alone(model, folder, monkeypatch):
-    def decoder(source):
+    def decoder(source, page):
         if source.name == "b.png":
             os.kill(os.getpid(), signal.SIGSEGV)
         if source.name == "c.tif":
             time.sleep(60)
-        return open_image(source)
+        return open_image(source, page)
 
     monkeypatch.setattr("srgan.inference.batch.open_image", decoder)
     monkeypatch.setattr("srgan.utils.workers.MAX_SECONDS_PER_ITEM", 2)
@@ -160,8 +160,8 @@ def test_a_decoder_that_crashes_or_does_not_end_costs_its_photograph_alone(model
 def test_a_decoder_that_crashes_or_does_not_end_is_an_error_of_the_single_photograph(model, folder, monkeypatch):
     monkeypatch.setattr("srgan.utils.workers.MAX_SECONDS_PER_ITEM", 2)
     for harm, reason in (
-        (lambda _: os.kill(os.getpid(), signal.SIGSEGV), r"crashes the process that works on it \(SIGSEGV\)"),
-        (lambda _: time.sleep(60), "takes more than 2 s"),
+        (lambda *_: os.kill(os.getpid(), signal.SIGSEGV), r"crashes the process that works on it \(SIGSEGV\)"),
+        (lambda *_: time.sleep(60), "takes more than 2 s"),
     ):
         monkeypatch.setattr("srgan.inference.batch.open_image", harm)
         with pytest.raises(SrganError, match=f"in/a.jpg: decoding it {reason}. Replace or remove the file"):
@@ -268,6 +268,7 @@ def test_results_of_other_settings_or_models_are_told(model, folder):
     assert "other settings" not in run(*command, "--quality", "80", cwd=folder).stderr
     done = run(*command, cwd=folder)  # PNG and TIFF have no quality
     assert "1 of them have another model or other settings (a.jpg). Write them again with --overwrite" in done.stderr
+    assert "4 of them have another model" in run(*command, "--quality", "80", "--ensemble", "8", cwd=folder).stderr
     other = write_model(folder, objective="psnr")
     assert "4 of them have another model" in run(*command[:-1], other, cwd=folder).stderr
 

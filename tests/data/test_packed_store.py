@@ -81,7 +81,7 @@ def test_downscale_refuses_sizes_that_do_not_divide():
 def make_store(folder, sizes=((64, 96), (48, 48)), scale=4, recipe=BICUBIC, variants=1, channels=3, shard_bytes=SHARD_BYTES):
     """A store whose variants differ in brightness, and only in it."""
     random = np.random.default_rng(2)
-    with StoreWriter(folder, scale, recipe, variants, channels, shard_bytes) as writer:
+    with StoreWriter(folder, scale, recipe, variants, channels, shard_bytes=shard_bytes) as writer:
         for number, (height, width) in enumerate(sizes):
             lr_image = random.integers(0, 256, (height // scale, width // scale, channels), dtype=np.uint8)
             # HR pixel (y, x) carries the value of the LR pixel it belongs to: alignment shows.

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from srgan.config.data import Prepare
 from srgan.models.checkpoints import load_generator, load_pretrained, save_generator
-from srgan.models.luma import as_rgb
+from srgan.models.luma import as_rgb, luma
 from srgan.models.registry import NETWORKS, architecture_of, build_generator
 from srgan.utils.errors import SrganError
 from tests.models.test_networks import SCALES, SMALL
@@ -50,11 +50,34 @@ def test_weights_of_another_scale_start_a_gray_network(tmp_path):
     assert torch.allclose(two(image), functional.avg_pool2d(four(image), 2), atol=1e-5)
 
 
-def test_weights_of_other_channels_are_refused_with_the_key_to_change(tmp_path):
-    save_generator(tmp_path / "rgb.safetensors", build_generator("compact", scale=2, features=4, depth=1), {})
-    gray = build_generator("compact", scale=2, features=4, depth=1, channels=1)
-    with pytest.raises(SrganError, match=r"have 3 channels but prepare\.channels is 1\. To start from this file set prepare\.channels: 3"):
-        load_pretrained(tmp_path / "rgb.safetensors", gray)
+@pytest.mark.parametrize("label", [label for label in SMALL if label != "span-reparameterized"])
+def test_a_gray_network_starts_as_the_luma_of_an_rgb_one(label, tmp_path):
+    torch.manual_seed(0)
+    name, scale = label.split("-")[0], SCALES.get(label, (2,))[-1]
+    colours, gray = (build_generator(name, scale=scale, channels=channels, **SMALL[label]).eval() for channels in (3, 1))
+    with torch.no_grad():
+        for weight in colours.parameters():  # some begin with zeros
+            weight += 0.05 * torch.randn_like(weight)
+    save_generator(tmp_path / "rgb.safetensors", colours, {})
+    done = load_pretrained(tmp_path / "rgb.safetensors", gray)
+    image = torch.rand(1, 1, 12, 16)
+    expected = luma(colours(as_rgb(image)))
+    if label == "realplksr-dysample":
+        assert {key.split(".")[0] for key in done.new} == {"to_img"}  # its positions belong to the colours
+    elif name == "swinir":
+        assert (gray(image) - expected).abs().mean() < 0.1  # the mean colour is subtracted before the first layer
+    else:
+        assert not done.new
+        assert torch.allclose(gray(image), expected, atol=1e-4)
+    assert done.adapted
+
+
+def test_an_rgb_network_cannot_start_from_a_gray_one(tmp_path):
+    save_generator(tmp_path / "gray.safetensors", build_generator("compact", scale=2, features=4, depth=1, channels=1), {})
+    with pytest.raises(
+        SrganError, match=r"a network for gray images, but prepare\.channels is 3\. To start from this file set prepare\.channels: 1"
+    ):
+        load_pretrained(tmp_path / "gray.safetensors", build_generator("compact", scale=2, features=4, depth=1))
 
 
 def test_three_equal_channels_share_the_memory_of_one():

@@ -91,13 +91,14 @@ def test_a_day_is_one_mlflow_run(folder, tmp_path):
     assert [file.path for file in store.list_artifacts(run.info.run_id)] == ["2026-03-05.html"]
 
 
-def prepared_images(folder, count, digest):
-    """Prepared training images whose LR images are JPEG files of quality 60."""
+def prepared_images(folder, count, digest, gray=False):
+    """Prepared training images whose LR images are JPEG files of quality 60. Gray ones have 16 bits."""
     image = photograph("coffee")
-    with StoreWriter(folder, 2) as writer:
+    with StoreWriter(folder, 2, channels=1 if gray else 3, bits=16 if gray else 8) as writer:
         for number in range(count):
-            Image.fromarray(image[number * 3 :][:48, :64]).save(folder / "lr.jpg", quality=60)
+            Image.fromarray(image[number * 3 :][:48, :64]).convert("L" if gray else "RGB").save(folder / "lr.jpg", quality=60)
             lr_image = read_rgb(folder / "lr.jpg")
+            lr_image = lr_image[..., :1].astype(np.uint16) * 257 if gray else lr_image
             writer.add(f"own/{number}", pack(folder / "one", lr_image.repeat(2, 0).repeat(2, 1), lr_image))
     write_json(folder / "manifest.json", {"scale": 2, "seed": 0, "train_sha256": digest, "test_sha256": "", "images": []})
 
@@ -120,6 +121,14 @@ def test_the_training_images_are_the_reference_until_they_change(folder, tmp_pat
     prepared_images(prepared, 5, "third")  # too few
     assert reference.update(folder, prepared) is None
     assert reference.read(folder) is None
+
+
+def test_gray_images_of_16_bits_are_a_reference(tmp_path):
+    prepared_images(tmp_path, 20, "gray", gray=True)
+    figures = reference.of_training(tmp_path).figures
+    for number, lr_image in enumerate(Store(tmp_path).lr):
+        expected = of_image(measure_pixels(lr_image[..., 0] / 257))
+        assert {name: values[number] for name, values in figures.items()} == pytest.approx(expected)
 
 
 def test_a_folder_of_images_is_a_reference_that_stays(folder, tmp_path, capsys):
