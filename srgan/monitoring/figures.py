@@ -17,7 +17,8 @@ SIDE = 1024  # pixels of the middle of a result that is measured
 NOT_COMPRESSED = 100  # JPEG quality of an image without traces of a compression
 INPUT = ("quality", "noise", "blur")  # of the image that was sent
 RESULT = ("consistency", "niqe", "input_color_shift", "checkerboard", "hatch")  # metrics of the result
-TITLES = {kind.name: kind.title for kind in estimate.KINDS} | {name: METRICS[name].title for name in RESULT}
+TITLES = {"quality": "JPEG quality", "noise": "noise, levels of 255", "blur": "blur, pixels"}
+TITLES |= {name: METRICS[name].title for name in RESULT}
 DIGITS = {kind.name: kind.digits for kind in estimate.KINDS} | {name: METRICS[name].digits for name in RESULT}
 
 Figures = dict[str, float | None]

@@ -58,6 +58,8 @@ class RequestLog:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
+        if folder.exists() and not folder.is_dir():
+            raise SrganError(f"{folder}: is no folder. Name a folder for the log")
         folder.mkdir(parents=True, exist_ok=True)
         with self._open() as database:
             database.execute("PRAGMA journal_mode=WAL")

@@ -111,23 +111,22 @@ def promote(project: Project, params: Params, dry: bool = False, force: str = ""
     checks = check_rules(table, cost, challenger.tags, params.promote, task_of_manifest(manifest))
     if champion and params.promote.preference_min:
         checks.append(check_preference(challenger.tags, champion.tags.get(registry.DIGEST_TAG), params.promote.preference_min))
-    if verdict := challenger.tags.get(registry.TRIAL_TAG):
-        checks.append(Check("trial", "no service rolled the version back", verdict, False))
+    checks += check_trial(challenger.tags)
     failed = [check for check in checks if not check.passed]
     if force:
-        outcome, reason = "promoted", f"forced: {force}" + (f" (against: {', '.join(check.name for check in failed)})" if failed else "")
+        verdict, reason = "promoted", f"forced: {force}" + (f" (against: {', '.join(check.name for check in failed)})" if failed else "")
     elif failed:
-        outcome, reason = "held", "; ".join(f"{check.name}: {check.found}, required: {check.wanted}" for check in failed)
+        verdict, reason = "held", "; ".join(f"{check.name}: {check.found}, required: {check.wanted}" for check in failed)
     else:
-        outcome = "promoted"
+        verdict = "promoted"
         reason = (
             "better than the champion by every rule"
             if champion
             else f"the first champion: better than {_in_words(baseline_in(table['model']))} by every rule"
         )
-    decision = Decision(name, *numbers, outcome, reason, tuple(checks), dry, note)
+    decision = Decision(name, *numbers, verdict, reason, tuple(checks), dry, note)
     if not dry:
-        if outcome == "promoted":
+        if verdict == "promoted":
             champions.set_champion(project, name, challenger.version, numbers[1])
         registry.tag(project, name, challenger.version, decision_tags(decision))
     write_text(project.promotion, page(decision, table))
@@ -228,6 +227,12 @@ def _primary(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> Check:
         return Check(metric, wanted, f"better by {mean:.4f} on one image, which gives no interval", False)
     wins = int((gain[metric] > 0).sum())
     return Check(metric, wanted, f"better by {mean:.4f} ({low:.4f} to {high:.4f}), on {wins} of {len(gain)} images", low > 0)
+
+
+def check_trial(tags: dict[str, str]) -> list[Check]:
+    """Return a failed condition if a service rolled the version with these tags back."""
+    verdict = tags.get(registry.TRIAL_TAG)
+    return [Check("trial", "no service rolled the version back", verdict, False)] if verdict else []
 
 
 def check_preference(tags: dict[str, str], champion: str | None, least: float) -> Check:

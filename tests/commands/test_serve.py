@@ -7,10 +7,16 @@ import threading
 import httpx
 import pytest
 
+from srgan.commands import serve
+from srgan.commands.main import main
+from srgan.config.project import Project
 from srgan.service import auth
+from srgan.service.model import Identity
 from srgan.service.server import is_local
+from srgan.tracking import promotion, store
 from srgan.utils.errors import SrganError
 from tests.helpers.commands import run, start, wait_for
+from tests.helpers.project import write_params
 from tests.helpers.service import encoded
 
 
@@ -73,3 +79,29 @@ def test_addresses_of_this_machine_are_known():
         "::1",
         "localhost",
     ]
+
+
+def test_a_rolled_back_version_is_tagged_and_not_promoted(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path)
+    client = store.connect(Project())
+    client.create_registered_model("srgan-x2")
+    client.create_model_version("srgan-x2", str(tmp_path))
+    serve._record_rollback(Identity("srgan-x2", "challenger", "1"), "colour shift: 4.00 above the champion")
+    tags = client.get_model_version("srgan-x2", "1").tags
+    (check,) = promotion.check_trial(tags)
+    assert (check.found, check.passed) == ("rolled back: colour shift: 4.00 above the champion", False)
+    assert promotion.check_trial({}) == []
+    serve._record_rollback(Identity("4x-file.onnx"), "of a file, which has no tags")
+    serve._record_rollback(Identity("srgan-x2", "challenger", "9"), "of a deleted version")
+    assert "MLflow does not know that the version was rolled back" in caplog.text
+
+
+def test_a_challenger_needs_a_log_and_uses_the_rules_of_the_project(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["serve", "--challenger", "x4-photo"])
+    assert "--challenger needs --monitor FOLDER, where the comparison is logged" in capsys.readouterr().err
+    assert serve._rules().max_color_shift_rise == 0.5
+    write_params(tmp_path, {"promote.max_color_shift_rise": 2.0})
+    assert serve._rules().max_color_shift_rise == 2

@@ -62,6 +62,8 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "requests.sqlite").write_text("hello" * 500)
     with pytest.raises(SrganError, match=r"requests.sqlite: the log cannot be used \(file is not a database\)"):
         RequestLog(tmp_path)
+    with pytest.raises(SrganError, match=r"requests.sqlite: is no folder. Name a folder for the log"):
+        RequestLog(tmp_path / "requests.sqlite")
     other = tmp_path / "other"
     other.mkdir()
     with sqlite3.connect(other / "requests.sqlite") as database:

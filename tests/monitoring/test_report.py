@@ -8,10 +8,12 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from srgan.commands.main import main
+from srgan.config.recipe import steps_from_json
 from srgan.config.recipe_file import load_recipe
 from srgan.data.estimate import LUMA, measure_pixels
 from srgan.data.packed_store import Store
 from srgan.data.store_writer import StoreWriter, pack
+from srgan.degradations.recipe import Recipe
 from srgan.images.read import read_rgb
 from srgan.monitoring import answer, reference
 from srgan.monitoring.drift import look
@@ -129,6 +131,18 @@ def test_gray_images_of_16_bits_are_a_reference(tmp_path):
     for number, lr_image in enumerate(Store(tmp_path).lr):
         expected = of_image(measure_pixels(lr_image[..., 0] / 257))
         assert {name: values[number] for name, values in figures.items()} == pytest.approx(expected)
+
+
+def test_gray_and_degraded_training_images_are_measured(tmp_path):
+    image = photograph("coffee")[..., 1:2]
+    recipe = Recipe(steps_from_json([{"name": "downscale"}, {"name": "noise", "kinds": {"gaussian": 1}, "sigma": (20, 20), "grey": 1}]))
+    with StoreWriter(tmp_path, 2, recipe, variants=0, channels=1) as writer:
+        for number in range(20):
+            writer.add(f"own/{number}", pack(tmp_path / "one", image[number * 3 :][:96, :128]))
+    write_json(tmp_path / "manifest.json", {"scale": 2, "seed": 0, "train_sha256": "gray", "test_sha256": "", "images": []})
+    figures = reference.of_training(tmp_path).figures
+    assert figures["quality"] == [100] * 20
+    assert np.median(figures["noise"]) == pytest.approx(20, rel=0.2)
 
 
 def test_a_folder_of_images_is_a_reference_that_stays(folder, tmp_path, capsys):
