@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srgan.inference.reduction import MIN_SIDE, Reduction, agreement
+from srgan.inference.reduction import Reduction, agreement
 from srgan.inference.weights import read_weights
 from srgan.models.network import Generator
 
@@ -32,16 +32,13 @@ def adapt(path: Path, image: np.ndarray, reduction: Reduction, seconds: float) -
 
     Args:
         path: file of weights.
-        image: `(H, W, 3)` float32 in 0..1.
+        image: `(H, W, 3)` float32 in 0..1, with sides of at least `srgan.inference.reduction.MIN_SIDE`.
         reduction: from the result that is wanted to the image.
         seconds: limit of the training.
 
     Returns:
         The function of the network as `srgan.inference.backends.Engine.run`, or None if the adapted network is not better.
     """
-    if min(image.shape[:2]) < MIN_SIDE:
-        log.info("not adapted: a side of the image is below %d pixels", MIN_SIDE)
-        return None
     start = read_weights(path)[0].to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     network = copy.deepcopy(start).requires_grad_(True)
     steps, spent = _train(network, image, reduction, seconds)

@@ -10,7 +10,7 @@ import numpy as np
 
 from srgan.images.alpha import WHITE
 from srgan.images.read import as_rgb
-from srgan.inference.reduction import Reduction, estimate_blur
+from srgan.inference.reduction import MIN_SIDE, Reduction, estimate_blur
 from srgan.inference.upscaler import Upscaler
 from srgan.models.weights_file import SUFFIXES
 from srgan.utils.errors import SrganError
@@ -72,7 +72,10 @@ class Refinement:
             blur = estimate_blur(pixels)
             log.info("blur of the image: %.1f and %.1f pixels", *(math.sqrt(max(value, 0)) for value in np.linalg.eigvalsh(blur)[::-1]))
             reduction = Reduction(upscaler.scale, blur)
-            run = adapt(upscaler.path, pixels, reduction, self.adapt_seconds) or run
+            if blur.any():
+                run = adapt(upscaler.path, pixels, reduction, self.adapt_seconds) or run
+            else:  # the training would only smooth the detail of a GAN
+                log.info("not adapted: the image is sharp, or a side is below %d pixels", MIN_SIDE)
         if self.ensemble > 1:
             run = _averaged(run)
         if self.back_project:

@@ -66,6 +66,14 @@ def test_training_on_the_image_adds_what_the_blur_took(weights, caplog):
     assert np.array_equal(upscaler.for_image(LR[:40]).upscale(LR), Upscaler(weights).upscale(LR))  # too small, and nothing is left over
 
 
+def test_a_sharp_image_is_not_trained_on(weights, caplog):
+    sharp = bicubic_downscale(skimage.data.astronaut(), 2)
+    with caplog.at_level(logging.INFO):
+        adapted = Upscaler(weights, refine=Refinement(adapt_seconds=60)).upscale(sharp)
+    assert "not adapted: the image is sharp" in caplog.text
+    assert np.array_equal(adapted, Upscaler(weights).upscale(sharp))
+
+
 def test_a_training_that_makes_it_worse_is_dropped(weights, monkeypatch, caplog):
     monkeypatch.setattr("srgan.inference.adapt.LEARNING_RATE", 10.0)
     with caplog.at_level(logging.INFO):
