@@ -19,6 +19,7 @@ from srgan.commands import (
     ci,
     data,
     degrade,
+    demo,
     metrics,
     models,
     monitor,
@@ -123,6 +124,7 @@ def app() -> typer.Typer:
     made.add_typer(upscale.app)
     made.add_typer(monitor.app)
     made.add_typer(serve.app)
+    made.add_typer(demo.app)
     made.add_typer(degrade.app)
     made.add_typer(metrics.app)
     made.add_typer(publish.app)

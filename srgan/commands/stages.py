@@ -18,6 +18,7 @@ Examples:
   srgan export                                     # the stage: ONNX files in models/
   srgan export --to onnx,ncnn -o files             # the weights of the pipeline
   srgan export --to ncnn -m photo.pth -o models    # other weights, for Upscayl
+  srgan export x4-photo --to web -o pages          # a page that runs the model in the browser
 """
 
 app = typer.Typer()
@@ -108,6 +109,12 @@ def export(
     origin: Annotated[
         str, typer.Option(metavar="TEXT", help="Author and address of a checkpoint's weights, if they are of a third party.")
     ] = "",
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            parser=Path, metavar="FOLDER", help="For --to web: the unpacked npm package onnxruntime-web. Default: it is downloaded once."
+        ),
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="For a checkpoint: do not optimize the graph.")] = False,
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
@@ -118,8 +125,10 @@ def export(
         raise SrganError("--to always optimizes the graph. Leave out --plain")
     checkpoint = checkpoint or weights
     if formats:
-        _convert(formats, checkpoint, output, name, licence, origin, params)
+        _convert(formats, checkpoint, output, name, licence, origin, runtime, params)
         return
+    if runtime:
+        raise SrganError("--runtime: fits --to web alone")
     if checkpoint:
         from srgan.export import checkpoints
 
@@ -132,7 +141,9 @@ def export(
     _run("export", params)
 
 
-def _convert(formats: str, weights: Path | None, output: Path | None, name: str, licence: str, origin: str, params: Path) -> None:
+def _convert(
+    formats: str, weights: Path | None, output: Path | None, name: str, licence: str, origin: str, runtime: Path | None, params: Path
+) -> None:
     from srgan.config import schema
     from srgan.config.project import Project
     from srgan.export import checkpoints
@@ -142,7 +153,7 @@ def _convert(formats: str, weights: Path | None, output: Path | None, name: str,
     if not weights:
         options = schema.load(params).export
         weights, name, licence = Project().generator, name or options.name, licence or options.license
-    checkpoints.convert(weights, formats, output, name, licence, origin)
+    checkpoints.convert(weights, formats, output, name, licence, origin, runtime)
 
 
 @app.command()

@@ -14,9 +14,9 @@ from srgan.data.packed_store import Store, as_picture
 from srgan.degradations.bicubic import modcrop
 from srgan.degradations.recipe import Recipe, in_words
 from srgan.evaluation import registration_sheet
-from srgan.evaluation.page import render
 from srgan.evaluation.recipe_sheet import MAX_RECIPES, ORIGINALS, Sheet, make_sheet
 from srgan.images.read import read_rgb
+from srgan.pages.render import render
 from srgan.utils import files
 from srgan.utils.errors import SrganError
 
@@ -59,6 +59,7 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
         ]
     page = render(
         "data.html",
+        package="srgan.evaluation",
         manifest=manifest,
         recipe=_recipe(manifest) if images else "",
         sets=sets,

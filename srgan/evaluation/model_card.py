@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from srgan.data.manifest import recipe_of
-from srgan.evaluation.page import render
 from srgan.metrics.registry import METRICS, ranking
+from srgan.pages.render import render
 from srgan.tasks import task_of_manifest
 from srgan.training import lineage
 
@@ -35,6 +35,7 @@ def model_card(metadata: dict[str, str], manifest: dict[str, Any], statistics: d
     own_lr = {image["set"] for image in manifest["images"] if image["part"] == "train" and image.get("own_lr")}
     return render(
         "model_card.md",
+        package="srgan.evaluation",
         autoescape=False,
         name=escaped(metadata["sr.name"]),
         scale=int(metadata["sr.scale"]),

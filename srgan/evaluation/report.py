@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from srgan.evaluation.history import TrainingHistory
-from srgan.evaluation.page import render
 from srgan.evaluation.statistics import REFERENCE_FREE, summary_sentences
 from srgan.images.read import read_rgb
 from srgan.metrics.registry import METRICS, ranking
+from srgan.pages.render import render
 from srgan.tasks import task_of_manifest
 from srgan.utils import files
 
@@ -61,6 +61,7 @@ def write_report(
     test_first = sorted(manifest["images"], key=lambda image: image["part"] != "test")
     text = render(
         "report.html",
+        package="srgan.evaluation",
         title=title,
         summary=summary_sentences(statistics, main, task),
         scale=manifest["scale"],

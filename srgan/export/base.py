@@ -18,12 +18,14 @@ class Source:
         metadata: `sr.*` entries for files that can hold them.
         name: part of the file names.
         scratch: folder for temporary files, which the formats of one export share.
+        runtime: folder with the npm package onnxruntime-web, for `web`. None downloads it.
     """
 
     generator: Generator
     metadata: dict[str, str]
     name: str
     scratch: Path
+    runtime: Path | None = None
 
     @property
     def arch(self) -> str:

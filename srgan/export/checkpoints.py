@@ -49,7 +49,9 @@ def export_checkpoint(
     return output
 
 
-def convert(weights: Path, formats: str, folder: Path, name: str = "", license: str = "", origin: str = "") -> list[Path]:
+def convert(
+    weights: Path, formats: str, folder: Path, name: str = "", license: str = "", origin: str = "", runtime: Path | None = None
+) -> list[Path]:
     """Write weights in several formats.
 
     Args:
@@ -59,6 +61,7 @@ def convert(weights: Path, formats: str, folder: Path, name: str = "", license: 
         name: part of the names of the files. By default the name of `weights`.
         license: of the weights, if it is not part of the file.
         origin: as for `export_checkpoint`.
+        runtime: folder with the npm package onnxruntime-web, for `web`. None downloads it.
 
     Returns:
         The new files.
@@ -72,7 +75,7 @@ def convert(weights: Path, formats: str, folder: Path, name: str = "", license: 
     written: list[Path] = []
     failures = []
     with TemporaryDirectory() as scratch:
-        source = Source(generator, metadata, metadata["sr.name"], Path(scratch))
+        source = Source(generator, metadata, metadata["sr.name"], Path(scratch), runtime)
         for made in wanted:
             try:
                 files = made.write(source, folder)

@@ -4,6 +4,7 @@ from srgan.export.base import Format
 from srgan.export.ncnn import NCNN, NCNN_FP16
 from srgan.export.onnx import ONNX
 from srgan.export.quantize import ONNX_FP16, ONNX_FP16IO, ONNX_INT8
+from srgan.export.web import WEB
 from srgan.export.weights import PTH, SAFETENSORS
 from srgan.utils.errors import SrganError
 
@@ -18,6 +19,7 @@ FORMATS: dict[str, Format] = {
         PTH,
         NCNN,
         NCNN_FP16,
+        WEB,
     )
 }
 

@@ -95,11 +95,12 @@ class Upscaler:
         self._compiles = self.provider.startswith("Tensorrt")  # TensorRT compiles each shape, which takes minutes
         self._full: Upscaler | None = None  # the float32 file, after a float16 output that was not finite
 
-    def upscale(self, image: np.ndarray) -> np.ndarray:
+    def upscale(self, image: np.ndarray, on_tile: Callable[[], None] = lambda: None) -> np.ndarray:
         """Upscale an image in memory.
 
         Args:
             image: sRGB, `(H, W)` grey, `(H, W, 3)` or `(H, W, 4)` with alpha. The type is uint8, uint16, or float32 in 0..1.
+            on_tile: is called after each tile. An exception that it raises ends the work.
 
         Returns:
             `(scale * H, scale * W, ...)` of the same type. A model that colourizes returns three channels for a grey image.
@@ -109,8 +110,8 @@ class Upscaler:
         """
         if image.ndim == 3 and image.shape[2] == 4:
             colours, alpha = np.ascontiguousarray(image[..., :3]), np.ascontiguousarray(image[..., 3])
-            return np.dstack([self.upscale(fill_transparent(colours, alpha)), upscale_alpha(alpha, self.scale)])
-        return np.concatenate(list(self.for_image(image).strips(image)))
+            return np.dstack([self.upscale(fill_transparent(colours, alpha), on_tile), upscale_alpha(alpha, self.scale)])
+        return np.concatenate(list(self.for_image(image).strips(image, on_tile=on_tile)))
 
     @property
     def refinement(self) -> str:

@@ -13,11 +13,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from srgan.config.project import Project
-from srgan.evaluation.page import render
 from srgan.monitoring import comparison, drift
 from srgan.monitoring.figures import DIGITS, INPUT, RESULT, TITLES
 from srgan.monitoring.log import RequestLog, Row
 from srgan.monitoring.reference import Reference
+from srgan.pages.render import render
 from srgan.tracking import optional
 from srgan.utils.errors import SrganError
 from srgan.utils.files import write_text

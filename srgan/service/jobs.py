@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from srgan.service.limits import JOB_SECONDS, KEEP_SECONDS, Limits, Refused
+from srgan.service.limits import KEEP_SECONDS, Limits, Refused
 from srgan.service.pool import Pool
 from srgan.service.work import Cancelled, Order, Result, Stop
 
@@ -71,7 +71,7 @@ class Jobs:
             sentence = f"{len(self._jobs)} jobs wait, run or keep a result. Delete a finished one, or try again in {seconds} s"
             raise Refused(429, sentence, seconds)
         identity = secrets.token_urlsafe(16)
-        job = Job(identity, self._home / identity, Stop(JOB_SECONDS))
+        job = Job(identity, self._home / identity, Stop(self._limits.job_seconds))
         job.folder.mkdir()
         self._jobs[identity] = job
         return job

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-JOB_SECONDS = 3600  # for a job, after which it fails
 KEEP_SECONDS = 3600  # a finished job and its result
 MAX_OUTSCALE = 16
 
@@ -19,6 +18,7 @@ class Limits:
         concurrency: images that are upscaled at once, besides one job.
         queue: requests that wait for their turn.
         jobs: jobs that wait, run or keep a result.
+        job_seconds: for a job, after which it fails.
     """
 
     pixels: int = 16_000_000
@@ -28,6 +28,7 @@ class Limits:
     concurrency: int = 2
     queue: int = 16
     jobs: int = 32
+    job_seconds: float = 3600
 
 
 class Refused(Exception):

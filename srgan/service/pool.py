@@ -9,12 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
 
-from srgan.service import work
 from srgan.service.limits import Refused
-from srgan.service.work import OUR_FAULT, Cancelled, Decoder, Order, Result, Stop
+from srgan.service.work import OUR_FAULT, Cancelled, Decoder, OnTile, Order, Result, Stop, decoders
 
 MAX_RETRY_SECONDS = 600
-Make = Callable[[Order, Decoder, Stop, Callable[[int, int], None]], Result]
+Make = Callable[[Order, Decoder, Stop, OnTile], Result]
 
 SHARE_OF_LATEST = 0.2  # in the mean time of an image
 
@@ -40,11 +39,11 @@ class Pool:
         self.taken = 0
         self._mean_seconds = 1.0
         self._executor = ThreadPoolExecutor(threads, name)
-        self._decoders: SimpleQueue = SimpleQueue()
+        self._decoders: SimpleQueue[Decoder] = SimpleQueue()
         self._stack = ExitStack()
 
     def __enter__(self) -> "Pool":
-        for decoder in work.decoders(self._threads, self._seconds):
+        for decoder in decoders(self._threads, self._seconds):
             self._decoders.put(self._stack.enter_context(decoder))
         return self
 
@@ -77,7 +76,7 @@ class Pool:
         """Return the expected time until a place is free, in whole seconds."""
         return min(max(math.ceil(self._mean_seconds * self.taken / self._threads / 2), 1), MAX_RETRY_SECONDS)
 
-    async def upscale(self, order: Order, stop: Stop, on_tile: Callable[[int, int], None] = lambda done, total: None) -> Result:
+    async def upscale(self, order: Order, stop: Stop, on_tile: OnTile = lambda done, total: None) -> Result:
         """Upscale an image in a thread. The caller holds a place.
 
         Raises:
@@ -91,7 +90,7 @@ class Pool:
             log.exception("an image failed")
             raise Refused(500, OUR_FAULT) from error
 
-    def _upscale(self, order: Order, stop: Stop, on_tile: Callable[[int, int], None]) -> Result:
+    def _upscale(self, order: Order, stop: Stop, on_tile: OnTile) -> Result:
         decoder = self._decoders.get()  # there is one for each thread
         began = time.monotonic()
         try:

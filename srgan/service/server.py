@@ -16,7 +16,7 @@ BACKLOG = 2048  # connections that wait to be accepted
 log = logging.getLogger(__name__)
 
 
-def serve(app: FastAPI, host: str, port: int, limits: Limits) -> None:
+def serve(app: FastAPI, host: str, port: int, limits: Limits, log_requests: bool = True) -> None:
     """Serve an application. At SIGTERM or Ctrl-C, no more connections are accepted and the requests that run are finished.
 
     Args:
@@ -24,6 +24,7 @@ def serve(app: FastAPI, host: str, port: int, limits: Limits) -> None:
         host: address to listen on.
         port: 0 chooses a free one.
         limits: of a request.
+        log_requests: write a line for each request.
 
     Raises:
         SrganError: the address cannot be used.
@@ -34,7 +35,8 @@ def serve(app: FastAPI, host: str, port: int, limits: Limits) -> None:
     except OSError as error:
         raise SrganError(f"{host}:{port}: cannot listen there ({error.strerror or error}). Choose another --host or --port") from error
     with listening:
-        config = uvicorn.Config(app, log_config=None, server_header=False, timeout_graceful_shutdown=round(limits.seconds) + GRACE_SECONDS)
+        grace = round(limits.seconds) + GRACE_SECONDS
+        config = uvicorn.Config(app, log_config=None, access_log=log_requests, server_header=False, timeout_graceful_shutdown=grace)
         address = f"[{host}]" if ":" in host else host
         log.info("listening on http://%s:%d", address, listening.getsockname()[1])
         uvicorn.Server(config).run(sockets=[listening])

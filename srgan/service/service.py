@@ -10,7 +10,7 @@ from pathlib import Path
 from srgan.monitoring.observer import Observer
 from srgan.service import work
 from srgan.service.jobs import Jobs
-from srgan.service.limits import JOB_SECONDS, Limits
+from srgan.service.limits import Limits
 from srgan.service.measures import Measures
 from srgan.service.model import ServedModel
 from srgan.service.monitored import Monitored
@@ -44,7 +44,7 @@ class Service:
         self.observer, self.trial = observer, trial
         self.measures = Measures()
         self.requests = Pool("upscale", self._maker("request", trial), limits.concurrency, limits.queue, limits.seconds)
-        self._job_pool = Pool("job", self._maker("job"), 1, limits.jobs, JOB_SECONDS)
+        self._job_pool = Pool("job", self._maker("job"), 1, limits.jobs, limits.job_seconds)
         for name, description, pool in (("requests", "Requests", self.requests), ("jobs", "Jobs", self._job_pool)):
             self._measure(name, description, pool)
         self.measures.set_model(model.current)

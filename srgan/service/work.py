@@ -142,6 +142,7 @@ class Decoded:
 
 
 Decoder = Workers[tuple[Path, int], Decoded | Refused]
+OnTile = Callable[[int, int], None]  # gets the number of finished tiles and of all tiles
 
 
 def decoders(count: int, seconds: float) -> list[Decoder]:
@@ -154,7 +155,7 @@ def _decode(item: tuple[Path, int]) -> Decoded | Refused:
     _close_connections()
     content = io.BytesIO(path.read_bytes())  # without the name of the file, which messages would show
     suffix, known = ".png", True
-    with large_images(), _warnings() as warnings:
+    with large_images(), collected_warnings("the image") as warnings:
         try:
             kind, (width, height) = peek(content)
             suffix = SUFFIXES_BY_FORMAT.get(kind, ".png")
@@ -184,7 +185,7 @@ def upscale(
     order: Order,
     decoder: Decoder,
     stop: Stop,
-    on_tile: Callable[[int, int], None] = lambda done, total: None,
+    on_tile: OnTile = lambda done, total: None,
 ) -> Result:
     """Upscale an image. The result is next to its source.
 
@@ -206,7 +207,7 @@ def upscale(
         stop.check(done, total)
         on_tile(done, total)
 
-    with _warnings() as warnings, order.source.open("rb") as source:
+    with collected_warnings("the image") as warnings, order.source.open("rb") as source:
         try:
             size = upscale_file(model.upscaler, source, target, order.options, file_format, checked, answer.image)
         except ModelFailed as error:
@@ -232,14 +233,14 @@ def _check_result(model: Loaded, order: Order, image: DecodedImage, target: Path
 
 
 @contextlib.contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """Collect the warnings of this thread."""
+def collected_warnings(about: str) -> Iterator[list[str]]:
+    """Collect the warnings of this thread that begin with a text."""
     found: list[str] = []
     thread = threading.get_ident()
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread and record.getMessage().startswith("the image"):
+            if record.thread == thread and record.getMessage().startswith(about):
                 found.append(record.getMessage())
 
     collector, logger = Collector(logging.WARNING), logging.getLogger("srgan")

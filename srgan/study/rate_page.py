@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from srgan.evaluation.page import render
+from srgan.pages.render import render
 from srgan.study.files import PICTURES, Study
 from srgan.utils.errors import SrganError
 from srgan.utils.files import write_text

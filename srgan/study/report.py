@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from srgan.config.project import Project
-from srgan.evaluation.page import render
+from srgan.pages.render import render
 from srgan.study.analysis import analyse
 from srgan.study.answers import accept, collect
 from srgan.study.files import read_key, read_study

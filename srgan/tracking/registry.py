@@ -133,6 +133,20 @@ def version_of(project: Project, name: str, digest: str) -> ModelVersion | None:
         raise store.explained(project, error, name) from error
 
 
+def aliases(project: Project) -> list[str]:
+    """Return the addresses of all registered models that have an alias, as ``models:/NAME@ALIAS``.
+
+    Raises:
+        SrganError: MLflow refuses.
+        Unreachable: MLflow does not answer.
+    """
+    try:
+        found = store.connect(project).search_registered_models()
+    except Exception as error:  # see `mlflow_run.try_sync`
+        raise store.explained(project, error) from error
+    return [f"models:/{model.name}@{alias}" for model in found for alias in sorted(model.aliases)]
+
+
 def scores(project: Project, found: ModelVersion, test_sha256: str) -> pd.DataFrame | None:
     """Return the scores for each image that were registered with a version, or None if they are missing or of other images."""
     if found.tags.get(TEST_TAG) != test_sha256 or not found.run_id:

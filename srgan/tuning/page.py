@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 
 from srgan.config import yaml
 from srgan.config.render import scalar
-from srgan.evaluation.page import render
 from srgan.metrics.registry import METRICS
+from srgan.pages.render import render
 from srgan.tuning import results
 from srgan.tuning.space import Choices, Range
 from srgan.tuning.study import Study
@@ -34,6 +34,7 @@ def write(study: Study) -> Path:
     picture = study.root / "comparison.png"
     page = render(
         "study.html",
+        package="srgan.evaluation",
         name=study.definition.name,
         options=study.definition.options,
         objectives=results.objectives(study),

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -27,6 +27,8 @@ from srgan.video.suffixes import ANIMATIONS, Codec
 from srgan.video.temporal import steadied
 
 FRAMES_AHEAD = 3  # of each step. More gain nothing, as the steps take constant time
+
+OnFrame = Callable[[int, int], None]  # gets the number of finished frames and of all frames, as the file states it
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,14 @@ class VideoOptions:
     temporal: int = 0
 
 
-def upscale_clip(upscaler: Upscaler, source: Path, target: Path, options: VideoOptions = VideoOptions()) -> tuple[int, int, int]:
+def upscale_clip(
+    upscaler: Upscaler,
+    source: Path,
+    target: Path,
+    options: VideoOptions = VideoOptions(),
+    on_frame: OnFrame = lambda done, total: None,
+    on_tile: Callable[[], None] = lambda: None,
+) -> tuple[int, int, int]:
     """Upscale a clip with its sound, subtitles, chapters and metadata.
 
     Args:
@@ -63,6 +72,8 @@ def upscale_clip(upscaler: Upscaler, source: Path, target: Path, options: VideoO
         target: the file to write. It is replaced as a whole or not at all. The folder ``NAME.parts`` next to it holds an unfinished
             result. The same call continues it.
         options: size, codec and quality of the result.
+        on_frame: is called before the first frame and after each one.
+        on_tile: is called after each tile of a frame. An exception that it raises ends the work.
 
     Returns:
         Width, height and number of the frames of the result.
@@ -83,7 +94,7 @@ def upscale_clip(upscaler: Upscaler, source: Path, target: Path, options: VideoO
     if not animated:
         join.check(others, encoding, target)
     with open_segments(target, _identity(upscaler, source, encoding, options.temporal)) as segments:
-        frames = _encode(upscaler, clip, encoding, segments, options.temporal)
+        frames = _encode(upscaler, clip, encoding, segments, options.temporal, on_frame, on_tile)
         if animated:
             plays = clip.plays if isinstance(clip, Animation) else animation.FOREVER
             animation.write(segments, encoding, target, plays, None if options.lossless else options.quality)
@@ -96,40 +107,51 @@ def upscale_clip(upscaler: Upscaler, source: Path, target: Path, options: VideoO
     return encoding.width, encoding.height, frames
 
 
-def _encode(upscaler: Upscaler, clip: Clip | Animation, encoding: Encoding, segments: Segments, temporal: int) -> int:
+def _encode(
+    upscaler: Upscaler,
+    clip: Clip | Animation,
+    encoding: Encoding,
+    segments: Segments,
+    temporal: int,
+    on_frame: OnFrame,
+    on_tile: Callable[[], None],
+) -> int:
     """Write the segments that are missing. Return the number of frames."""
     first = segments.frames()
     if first:
         log.info("%s: continuing after frame %d", clip.path, first)
     with Progress(task_of(upscaler.scale, upscaler.adds_colour).verb, clip.picture.frames, "frame", first) as progress:
-        results = ahead(_results(upscaler, clip, first, temporal), FRAMES_AHEAD)
-        for number, segment in enumerate(_segments(_counted(results, progress)), segments.count()):
+        results = ahead(_results(upscaler, clip, first, temporal, on_tile), FRAMES_AHEAD)
+        for number, segment in enumerate(_segments(_counted(results, progress, on_frame)), segments.count()):
             segments.write(number, encoding.encode(segment))
     return segments.frames()
 
 
-def _results(upscaler: Upscaler, clip: Clip | Animation, first: int, temporal: int) -> Iterator[Frame]:
+def _results(upscaler: Upscaler, clip: Clip | Animation, first: int, temporal: int, on_tile: Callable[[], None]) -> Iterator[Frame]:
     """Yield the upscaled frames but the `first` ones."""
     context = min(first, temporal)  # frames before the first one that are blended into it
-    pairs = upscaled(upscaler, ahead(clip.frames(first - context), FRAMES_AHEAD))
+    pairs = upscaled(upscaler, ahead(clip.frames(first - context), FRAMES_AHEAD), on_tile)
     if not temporal:
         return (frame for _, frame in pairs)
     return islice(steadied(ahead(pairs, FRAMES_AHEAD), temporal), context, None)
 
 
-def upscaled(upscaler: Upscaler, frames: Iterable[Frame]) -> Iterator[tuple[np.ndarray, Frame]]:
+def upscaled(upscaler: Upscaler, frames: Iterable[Frame], on_tile: Callable[[], None] = lambda: None) -> Iterator[tuple[np.ndarray, Frame]]:
     """Upscale frames one after the other. Yield the pixels that the model gets and the result."""
     for frame in frames:
         pixels = frame.pixels
         if upscaler.adds_colour and pixels.shape[2] == 3:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)  # the tint of a film would be taken as a hint
-        yield pixels, replace(frame, pixels=upscaler.upscale(pixels))
+        yield pixels, replace(frame, pixels=upscaler.upscale(pixels, on_tile))
 
 
-def _counted(frames: Iterable[Frame], progress: Progress) -> Iterator[Frame]:
+def _counted(frames: Iterable[Frame], progress: Progress, on_frame: OnFrame) -> Iterator[Frame]:
+    total = progress.total or 0
+    on_frame(progress.done, max(progress.done, total))
     for frame in frames:
         yield frame
         progress.add(1)
+        on_frame(progress.done, max(progress.done, total))
 
 
 def _segments(frames: Iterator[Frame]) -> Iterator[Iterator[Frame]]:

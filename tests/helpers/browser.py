@@ -64,7 +64,7 @@ class Page:
         if self.phone:
             self.call("Emulation.setTouchEmulationEnabled", enabled=True)
         self.call("Page.navigate", url=self.address)
-        self.until("document.readyState === 'complete'")
+        self.until("document.readyState === 'complete' && location.href !== 'about:blank'", 120)  # a busy machine
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,7 +90,7 @@ class Page:
             self.errors.append(str(params["args"]))
         elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
             self.errors.append(str(params["entry"]))
-        elif method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(("data:", self.address)):
+        elif method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(("data:", "blob:", self.address)):
             self.errors.append(f"asks for {params['request']['url']}")
 
     def js(self, expression: str) -> object:
@@ -132,6 +132,21 @@ class Page:
         text = {"text": key} if len(key) == 1 else {}
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+    def choose(self, selector: str, *paths: Path) -> None:
+        """Choose files for an input."""
+        self.until(f"document.querySelector({selector!r}) !== null")
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(path) for path in paths], nodeId=node)
+
+    def downloaded(self, path: Path) -> Path:
+        """Wait for a downloaded file and return its path. Its last name comes when it is complete."""
+        deadline = time.monotonic() + 30
+        while not path.is_file():
+            assert time.monotonic() < deadline, path
+            time.sleep(0.05)
+        return path
 
     def picture(self, path: Path) -> None:
         """Write what is in view as PNG."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 
 from srgan.inference.upscaler import Upscaler
@@ -35,14 +36,21 @@ def running(
     upscaler = model if isinstance(model, Upscaler) else Upscaler(model)
     served = ServedModel(upscaler, lambda path: Identity(path.name))
     service = Service(served, Limits(**limits), reload_seconds, observer, trial(served) if trial else None)
+    with serving(create_app(service, token)) as client:
+        client.service = service
+        yield client
+
+
+@contextlib.contextmanager
+def serving(app: FastAPI) -> Iterator[httpx.Client]:
+    """Serve an application on a free port. Yields a client."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(create_app(service, token), log_config=None))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         wait_for(lambda: server.started or not thread.is_alive())
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60) as client:
-                client.service = service
                 yield client
         finally:
             server.should_exit = True

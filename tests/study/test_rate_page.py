@@ -247,10 +247,7 @@ def test_one_file_needs_no_server_and_returns_signed_answers(folder, code, tmp_p
         page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "got"))
         press(page, "#save")
         returned = tmp_path / "got" / "answers-1.json"
-        for _ in range(100):
-            if returned.exists():
-                break
-            page.js("new Promise((resolve) => setTimeout(resolve, 50))")
+        page.downloaded(returned)
         assert not page.errors
     key_file = read_key(folder, study)
     assert accept(returned, folder, study, key_file) == 1

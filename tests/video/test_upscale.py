@@ -189,10 +189,10 @@ def test_a_stopped_run_continues_and_gives_the_same_file(plain, tmp_path, monkey
             counted = iter(range(100))
             whole = plain.upscale
 
-            def failing(pixels, counted=counted, stop=stop, whole=whole):
+            def failing(pixels, on_tile, counted=counted, stop=stop, whole=whole):
                 if next(counted) == stop:
                     raise OSError("stopped")
-                return whole(pixels)
+                return whole(pixels, on_tile)
 
             patch.setattr(plain, "upscale", failing)
             with pytest.raises(OSError, match="stopped"):

@@ -1,12 +1,8 @@
-"use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const find = (selector) => document.querySelector(selector);
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const plainCode = (text) => text.toUpperCase().replace(/[^0-9A-Z]/g, "");
 const hex = (buffer) => [...new Uint8Array(buffer)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 const bytes = (text) => new TextEncoder().encode(text);
 const RETRY = 1000; // milliseconds until an answer is sent again
-const MAX_ZOOM = 32;
 
 function say(text) {
   find("#message").textContent = text;
@@ -118,103 +114,16 @@ class OneFile {
   }
 }
 
-// -- two pictures that zoom and move together --
-
-class Viewer {
-  constructor(element) {
-    this.element = element;
-    this.panes = [...element.querySelectorAll(".pane")];
-    this.images = this.panes.map((pane) => pane.querySelector("img"));
-    this.pointers = new Map();
-    this.reset();
-    for (const pane of this.panes) this.listen(pane);
-    for (const button of document.querySelectorAll("[data-zoom]")) button.addEventListener("click", () => this.act(button.dataset.zoom));
-    new ResizeObserver(() => this.move()).observe(element);
-  }
-
-  // Show two pictures. They appear together, when both are decoded.
-  async show(sources) {
-    this.element.classList.add("loading");
-    this.images.forEach((image, index) => (image.src = sources[index]));
-    await Promise.all(this.images.map((image) => image.decode()));
-    this.reset();
-    this.element.classList.remove("loading");
-  }
-
-  // Small pictures begin with one pixel per pixel, which hides no difference. Large ones begin as a whole.
-  reset() {
-    this.x = this.y = 0.5; // centre of both panes, as a share of the pane at zoom 1
-    this.zoom = Math.min(1, this.oneToOne());
-    this.move();
-  }
-
-  // Return the zoom at which a pixel of the picture is a pixel of the page.
-  oneToOne() {
-    const [image, pane] = [this.images[0], this.panes[0]];
-    if (!image.naturalWidth || !pane.clientWidth) return 1;
-    return 1 / Math.min(pane.clientWidth / image.naturalWidth, pane.clientHeight / image.naturalHeight);
-  }
-
-  move() {
-    const room = 0.5 / this.zoom;
-    this.x = room < 0.5 ? clamp(this.x, room, 1 - room) : 0.5;
-    this.y = room < 0.5 ? clamp(this.y, room, 1 - room) : 0.5;
-    const style = this.element.style;
-    style.setProperty("--zoom", this.zoom);
-    style.setProperty("--x", `${(0.5 - this.x * this.zoom) * 100}%`);
-    style.setProperty("--y", `${(0.5 - this.y * this.zoom) * 100}%`);
-    const scale = this.zoom / this.oneToOne();
-    this.element.classList.toggle("crisp", scale >= 1.5);
-    find(".zoom output").textContent = `${Math.round(100 * scale)} %`;
-  }
-
-  // Zoom around a point, given in shares of its pane.
-  zoomTo(zoom, atX = 0.5, atY = 0.5) {
-    const next = clamp(zoom, Math.min(1, this.oneToOne()), MAX_ZOOM);
-    this.x += (atX - 0.5) * (1 / this.zoom - 1 / next);
-    this.y += (atY - 0.5) * (1 / this.zoom - 1 / next);
-    this.zoom = next;
-    this.move();
-  }
-
-  act(name) {
-    this.zoomTo({ in: this.zoom * 1.5, out: this.zoom / 1.5, fit: 1, one: this.oneToOne() }[name]);
-  }
-
-  listen(pane) {
-    const share = (event) => {
-      const box = pane.getBoundingClientRect();
-      return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-    };
-    pane.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.zoomTo(this.zoom * Math.exp(-clamp(event.deltaY, -150, 150) / 250), ...share(event));
-    }, { passive: false });
-    pane.addEventListener("dblclick", (event) => this.zoomTo(this.zoom * (event.shiftKey ? 0.5 : 2), ...share(event)));
-    pane.addEventListener("pointerdown", (event) => {
-      this.pointers.set(event.pointerId, share(event));
-      pane.setPointerCapture(event.pointerId);
-    });
-    pane.addEventListener("pointermove", (event) => {
-      const before = this.pointers.get(event.pointerId);
-      if (!before) return;
-      const now = share(event);
-      const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
-      if (other) { // pinch: the zoom follows the distance of the fingers
-        const distance = (place) => Math.hypot(place[0] - other[0], place[1] - other[1]);
-        this.zoomTo((this.zoom * distance(now)) / Math.max(distance(before), 1e-3), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
-      } else {
-        this.x += (before[0] - now[0]) / this.zoom;
-        this.y += (before[1] - now[1]) / this.zoom;
-        this.move();
-      }
-      this.pointers.set(event.pointerId, now);
-    });
-    for (const end of ["pointerup", "pointercancel"]) pane.addEventListener(end, (event) => this.pointers.delete(event.pointerId));
-  }
-}
-
 // -- the trials of a rater --
+
+// Show two pictures. They appear together, when both are decoded.
+async function showPictures(viewer, sources) {
+  viewer.element.classList.add("loading");
+  viewer.media.forEach((image, index) => (image.src = sources[index]));
+  await Promise.all(viewer.media.map((image) => image.decode()));
+  viewer.reset();
+  viewer.element.classList.remove("loading");
+}
 
 class Rating {
   constructor(storage, trials, answers) {
@@ -222,7 +131,7 @@ class Rating {
     this.trials = trials;
     this.choices = Array(trials.length).fill(null);
     for (const answer of answers) this.choices[answer.trial] = answer.choice;
-    this.viewer = new Viewer(find(".pictures"));
+    this.viewer = new Viewer(find(".pictures"), find(".zoom output"));
     this.busy = false;
     for (const button of document.querySelectorAll("[data-choice]")) button.addEventListener("click", () => this.choose(button.dataset.choice));
     for (const button of [find("#undo"), find("#back")]) button.addEventListener("click", () => this.undo());
@@ -234,9 +143,8 @@ class Rating {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return; // a key that is held down answers once
     const act = {
       ArrowLeft: () => this.choose("left"), ArrowRight: () => this.choose("right"), ArrowDown: () => this.choose("equal"),
-      Backspace: () => this.undo(), "+": () => this.viewer.act("in"), "=": () => this.viewer.act("in"), "-": () => this.viewer.act("out"),
-      0: () => this.viewer.act("fit"), 1: () => this.viewer.act("one"),
-    }[event.key];
+      Backspace: () => this.undo(),
+    }[event.key] ?? (event.key in ZOOM_KEYS && (() => this.viewer.act(ZOOM_KEYS[event.key])));
     if (!act) return;
     event.preventDefault();
     act();
@@ -255,7 +163,7 @@ class Rating {
     this.enable(false);
     if (open >= 0) {
       try {
-        await this.viewer.show(this.sources(this.at));
+        await showPictures(this.viewer, this.sources(this.at));
       } catch {
         say("The pictures cannot be loaded. They are loaded again.");
         setTimeout(() => this.next(), RETRY);

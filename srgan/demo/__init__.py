@@ -1,0 +1,1 @@
+"""`srgan demo`: a page on this machine that upscales pictures and clips."""

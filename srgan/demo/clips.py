@@ -1,0 +1,49 @@
+"""Upscale the clip of a job. This module needs PyAV."""
+
+from pathlib import Path
+
+from srgan.inference.upscaler import ModelFailed
+from srgan.service.limits import Refused
+from srgan.service.model import Loaded
+from srgan.service.work import OnTile, Order, Result, Stop, collected_warnings
+from srgan.utils.errors import SrganError
+from srgan.video.animation import is_animation
+from srgan.video.suffixes import ANIMATIONS, CONTAINERS, is_clip
+from srgan.video.upscale import VideoOptions, upscale_clip
+
+MEDIA_TYPES = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska", ".webm": "video/webm",
+    ".gif": "image/gif", ".webp": "image/webp", ".png": "image/png", ".apng": "image/apng",
+}  # fmt: skip
+
+
+def has_frames(order: Order) -> bool:
+    """Return whether the file of an order is a clip, or an animation that may stay one."""
+    return is_clip(order.source) or (order.suffix is None and is_animation(order.source))
+
+
+def upscale(loaded: Loaded, order: Order, stop: Stop, on_frame: OnTile) -> Result:
+    """Upscale a clip or an animation. The result is next to its source, in the same format where that can be written, else MP4.
+
+    Raises:
+        Refused: the clip is damaged or cannot be converted.
+        Cancelled: nobody waits for the result.
+    """
+    stop.begin()
+    own = order.source.suffix.lower()
+    target = order.source.with_name(f"result{own if own in (*CONTAINERS, *ANIMATIONS) else '.mp4'}")
+
+    def check() -> None:
+        stop.check(0, 0)
+
+    with collected_warnings(str(order.source)) as warnings:
+        try:
+            width, height, _ = upscale_clip(loaded.upscaler, order.source, target, VideoOptions(), on_frame, check)
+        except SrganError as error:
+            raise Refused(500 if isinstance(error, ModelFailed) else 422, _without_paths(str(error), order.source, target)) from error
+    told = [_without_paths(warning, order.source, target) for warning in warnings]
+    return Result(target, MEDIA_TYPES[target.suffix], (width, height), told, loaded)
+
+
+def _without_paths(text: str, source: Path, target: Path) -> str:
+    return text.replace(str(source), "the clip").replace(str(target), "the result")
