@@ -42,7 +42,8 @@ def upscale(loaded: Loaded, order: Order, stop: Stop, on_frame: OnTile) -> Resul
         except SrganError as error:
             raise Refused(500 if isinstance(error, ModelFailed) else 422, _without_paths(str(error), order.source, target)) from error
     told = [_without_paths(warning, order.source, target) for warning in warnings]
-    return Result(target, MEDIA_TYPES[target.suffix], (width, height), told, loaded)
+    before = width // loaded.upscaler.scale, height // loaded.upscaler.scale
+    return Result(target, MEDIA_TYPES[target.suffix], (width, height), told, loaded, before)
 
 
 def _without_paths(text: str, source: Path, target: Path) -> str:

@@ -1,7 +1,6 @@
 """Make results that are observed, with the models of a trial."""
 
 import time
-from collections.abc import Callable
 from functools import partial
 
 from srgan.images.suffixes import FORMATS
@@ -9,9 +8,7 @@ from srgan.monitoring.observer import Observer, Seen
 from srgan.service import work
 from srgan.service.model import Loaded, ServedModel
 from srgan.service.trial import Draw, Trial
-from srgan.service.work import Cancelled, Decoder, Order, Result, Stop
-
-OnTile = Callable[[int, int], None]
+from srgan.service.work import Cancelled, Decoder, OnTile, Order, Result, Stop
 
 
 class Monitored:
