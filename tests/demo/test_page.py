@@ -31,7 +31,7 @@ def write(path, content):
 
 
 def states(page, *expected):
-    page.until(f"{STATES}.join() === '{','.join(expected)}'", 60)
+    page.until(f"{STATES}.join() === '{','.join(expected)}'", 120)
 
 
 def test_pictures_are_upscaled_compared_and_saved(address, tmp_path):
