@@ -15,10 +15,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from srgan.evaluation.evaluate import image_workers
-from srgan.evaluation.page import render
 from srgan.images.png import encode_png
 from srgan.metrics.metric import Sample, Scorer
 from srgan.metrics.registry import CLIP_METRICS, score
+from srgan.pages.render import render
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_file
 from srgan.utils.progress import Progress
@@ -86,7 +86,15 @@ def write_page(path: Path, clips: list[Scores], table: pd.DataFrame) -> None:
     """Write a page with the scores, the warping error over time and a slice through each clip."""
     metrics = [metric for name, metric in CLIP_METRICS.items() if name in table and table[name].notna().any()]
     slices = [(str(clip.path), _slice_picture(clip.slice, max(other.slice.shape[1] for other in clips))) for clip in clips]
-    page = render("clips.html", clips=table.to_dict("index"), metrics=metrics, chart=_chart(clips), slices=slices, isfinite=np.isfinite)
+    page = render(
+        "clips.html",
+        package="srgan.evaluation",
+        clips=table.to_dict("index"),
+        metrics=metrics,
+        chart=_chart(clips),
+        slices=slices,
+        isfinite=np.isfinite,
+    )
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
