@@ -86,15 +86,8 @@ def write_page(path: Path, clips: list[Scores], table: pd.DataFrame) -> None:
     """Write a page with the scores, the warping error over time and a slice through each clip."""
     metrics = [metric for name, metric in CLIP_METRICS.items() if name in table and table[name].notna().any()]
     slices = [(str(clip.path), _slice_picture(clip.slice, max(other.slice.shape[1] for other in clips))) for clip in clips]
-    page = render(
-        "clips.html",
-        package="srgan.evaluation",
-        clips=table.to_dict("index"),
-        metrics=metrics,
-        chart=_chart(clips),
-        slices=slices,
-        isfinite=np.isfinite,
-    )
+    values = {"clips": table.to_dict("index"), "metrics": metrics, "chart": _chart(clips), "slices": slices}
+    page = render("clips.html", package="srgan.evaluation", isfinite=np.isfinite, **values)
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
