@@ -78,7 +78,7 @@ class Clip:
             alpha=any(component.is_alpha for component in known.components),
             matrix=matrix,
             primaries=stream.codec_context.color_primaries,
-            transfer=colours.SRGB if known.is_rgb and first.color_trc == colours.UNSPECIFIED else first.color_trc,
+            transfer=_transfer(stream, first),
             full=self._full and not known.is_rgb,
             aspect=1 / aspect if aspect and self._turn.transposed else aspect,
             full_chroma=known.is_rgb or (known.chroma_width(64), known.chroma_height(64)) == (64, 64),
@@ -248,6 +248,12 @@ def _decoder(stream: Any) -> Any:
         decoder.extradata = stream.codec_context.extradata
         return decoder
     return stream.codec_context
+
+
+def _transfer(stream: Any, first: Any) -> int:
+    """Return the transfer function by the first frame, else by the file, which alone has that of a clip with transparency."""
+    named = [number for number in (first.color_trc, stream.codec_context.color_trc) if number != colours.UNSPECIFIED]
+    return named[0] if named else colours.SRGB if first.format.is_rgb else colours.UNSPECIFIED
 
 
 def _duration(stream: Any) -> float | None:

@@ -32,8 +32,8 @@ class Encoder:
 
 PNG = "png"  # of the frames of an animation, until all of them are upscaled
 ENCODERS: dict[str, Encoder] = {
-    # Otherwise x264 with AVX-512 gives other bits in each run, and a killed run would end with another file.
-    "h264": Encoder("libx264", 16, 51, {"preset": "medium", "x264-params": "cpu-independent=1"}),
+    # By default the lookahead of x264 holds 40 frames, most of a segment.
+    "h264": Encoder("libx264", 16, 51, {"preset": "medium", "rc-lookahead": "20"}),
     "hevc": Encoder("libx265", 18, 51, {"preset": "medium"}),
     "av1": Encoder("libsvtav1", 22, 63, {"preset": "6"}),
     "vp9": Encoder("libvpx-vp9", 20, 63, {"b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "1"}),
@@ -219,13 +219,14 @@ def _check(picture: Picture, target: Path, codec: str, pixel_format: str, side: 
 
 
 def _more_options(codec: str, picture: Picture) -> dict[str, str]:
-    """Return options of single encoders: HDR metadata, profiles and silence."""
+    """Return options of single encoders: HDR metadata, profiles, silence and equal bits in each run."""
     light, options = picture.light, {}
     if codec in ("h264", "hevc"):
         display = {"master-display" if codec == "hevc" else "mastering-display": light.mastering(0.00002, 0.0001)} if light.points else {}
         levels = {"max-cll" if codec == "hevc" else "cll": "{},{}".format(*light.levels)} if any(light.levels) else {}
-        quiet = {"log-level": "error"} if codec == "hevc" else {}
-        options = {f"{ENCODERS[codec].name[3:]}-params": ":".join(f"{name}={value}" for name, value in (quiet | display | levels).items())}
+        # Otherwise x264 with AVX-512 gives other bits in each run, and a killed run would end with another file.
+        own = {"log-level": "error"} if codec == "hevc" else {"cpu-independent": "1"}
+        options = {f"{ENCODERS[codec].name[3:]}-params": ":".join(f"{name}={value}" for name, value in (own | display | levels).items())}
     elif codec == "av1":
         display = {"mastering-display": light.mastering(1, 1)} if light.points else {}
         levels = {"content-light": "{},{}".format(*light.levels)} if any(light.levels) else {}

@@ -108,6 +108,7 @@ def test_transparency_is_kept_or_refused(plain, tmp_path):
         assert [round(frame.pixels[..., 3].mean() / opaque * 255) for frame in frames(tmp_path / name)] == [40, 41, 42]
     source = write_clip(tmp_path / "in.webm", 3, "libvpx-vp9", "yuva420p", alpha=True, sound=False)
     upscale_clip(plain, source, tmp_path / "out.webm")
+    assert properties(tmp_path / "out.webm")[3] == properties(source)[3] == (1, 1, 1, 1)
     assert [abs(frame.pixels[..., 3].mean() - 40 - number) < 2 for number, frame in enumerate(frames(tmp_path / "out.webm"))] == [True] * 3
     with pytest.raises(SrganError, match=r"out.mp4: .* holds no transparency. Write a .mov"):
         upscale_clip(plain, source, tmp_path / "out.mp4")
