@@ -48,8 +48,10 @@ import json, sys, time
 from pathlib import Path
 from srgan.inference import benchmark
 from srgan.inference.upscaler import Upscaler
+from srgan.utils.machine import return_freed_memory
 from srgan.video.clip import Clip
 from srgan.video.upscale import VideoOptions, upscale_clip
+return_freed_memory()  # like `srgan upscale`
 model, source, target, temporal = sys.argv[1:]
 upscaler = Upscaler(model)
 frames = [frame.pixels for frame in Clip(Path(source)).frames()] if target == "bare" else []

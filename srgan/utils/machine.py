@@ -20,7 +20,7 @@ from srgan.utils.errors import SrganError
 PROCESSES = "SRGAN_PROCESSES"  # environment variable: number of images that are processed at the same time
 PROCESS = Path("/proc/self")
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of mallopt(3)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # parameters of mallopt(3)
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,25 @@ def keep_freed_memory() -> None:
     A training step allocates and frees large arrays. Fetching them from the kernel each time costs a fifth of the step.
     Environment variables `MALLOC_*` of the user have priority.
     """
+    _set_allocator({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1})  # never
+
+
+def return_freed_memory() -> None:
+    """Let glibc return freed arrays of a megabyte or more to the kernel at once. Other allocators and platforms are left alone.
+
+    Threads that pass images on would otherwise keep parts of each other's memory, so that it grows with the number of images.
+    Environment variables `MALLOC_*` of the user have priority.
+    """
+    _set_allocator({M_MMAP_THRESHOLD: 1 << 20})
+
+
+def _set_allocator(values: dict[int, int]) -> None:
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):  # musl has neither
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
+        for parameter, value in values.items():
+            libc.mallopt(parameter, value)
 
 
 def _folders(controller: str) -> Iterator[Path]:

@@ -137,3 +137,29 @@ def test_freed_memory_is_kept_unless_the_user_set_the_allocator():
     returned = faults("returned")
     assert faults("kept") < 0.1 * returned
     assert faults("kept", MALLOC_MMAP_THRESHOLD_="100000") > 0.5 * returned  # the user's choice has priority
+
+
+RETURNED = """
+import os
+from srgan.utils.machine import return_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+return_freed_memory()
+kept = [b"x" * (30 << 20)]
+kept.clear()  # by default this raises the threshold to 30 MB
+before = resident()
+for _ in range(4):
+    kept += [b"x" * (8 << 20), b"y" * 1000]
+del kept[:-1:2]  # the small ones stay between the large ones
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_large_freed_arrays_are_returned_between_small_ones():
+    plain = RETURNED.replace("return_freed_memory()\nkept", "kept")
+    commands = [[sys.executable, "-c", code] for code in (RETURNED, plain)]
+    returned, held = (int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for command in commands)
+    assert returned < 4 << 20 < 16 << 20 < held
