@@ -173,7 +173,12 @@ class _Preparation:
 
             path = self.folder / ".references.npz"
             self._hold_out(counted(tasks["test"] + tasks["validation"])).save(path)
-            options, resumable = self.options, (self.shard_bytes, self.partial / NOTES)
+
+            def still_holds(number: int, note: Record) -> bool:
+                """Return whether an image that could not be used was not mended since."""
+                return not note["bad"] or bool(prepare_one(tasks["train"][number]).bad)
+
+            options, resumable = self.options, (self.shard_bytes, self.partial / NOTES, still_holds)
             with StoreWriter(self.partial, options.scale, self.recipe, self.variants, options.channels, options.bits, *resumable) as store:
                 finished = [Done.of_note(task, note) for task, note in zip(tasks["train"], store.resumed, strict=False)]
                 if finished:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +53,7 @@ class StoreWriter:
         bits: of their numbers, 8 or 16.
         shard_bytes: largest shard. A larger image has a shard of its own.
         notes: folder for the notes of `add_group`. With it, finished shards of an earlier writer are kept.
+        holds: returns whether a note of an earlier writer, with its number, still holds. If not, its shard and the next are written again.
 
     Attributes:
         resumed: notes of the kept shards. So many first calls of `add_group` write nothing.
@@ -68,10 +69,11 @@ class StoreWriter:
         bits: int = 8,
         shard_bytes: int = SHARD_BYTES,
         notes: Path | None = None,
+        holds: Callable[[int, Any], bool] = lambda number, note: True,
     ) -> None:
         self.folder, self.scale, self.recipe, self.variants = Path(folder) / FOLDER, scale, recipe, variants
         self.channels, self.bits, self.pixel_bytes = channels, bits, channels * bits // 8
-        self.shard_bytes, self.notes = shard_bytes, notes
+        self.shard_bytes, self.notes, self.holds = shard_bytes, notes, holds
         self.resumed: list[Any] = []
         self._shards: list[dict[str, Any]] = []
         self._images: list[dict[str, Any]] = []  # of the finished shards
@@ -162,6 +164,8 @@ class StoreWriter:
         """Return True if a shard of an earlier writer is whole, and list it."""
         found, noted = read_json_or_none(self.folder / f"{name}.json"), read_json_or_none(notes / f"{name}.json")
         if found is None or noted is None:
+            return False
+        if not all(self.holds(number, note) for number, note in enumerate(noted, start=len(self.resumed))):
             return False
         shard = Shard.of(name, found["images"], self.scale, self.variants, self.pixel_bytes)
         try:

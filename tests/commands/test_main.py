@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 from typing import get_args
@@ -125,6 +126,8 @@ def test_a_truncated_image_stops_the_pipeline_and_repro_mends_it(tmp_path):
     assert not (folder / "data/prepared").exists()
     victim.write_bytes(whole)
     run("srgan", "prepare", cwd=folder)
+    images = json.loads((folder / "data/prepared/manifest.json").read_text())["images"]
+    assert "coins" in {image["name"] for image in images}
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

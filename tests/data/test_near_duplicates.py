@@ -1,8 +1,6 @@
 """Held-out pictures are found among training images, whatever was done to them; nothing else is."""
 
-import importlib.util
 import io
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -52,9 +50,8 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def photos():
-    folder = Path(importlib.util.find_spec("skimage").origin).parent / "data"
     files = [file for sources in DATA_SETS["sample"].sources.values() for file in sources[0].files]
-    return {file.name: read_rgb(folder / file.name) for file in files}
+    return {file.name: read_rgb(file.local) for file in files}
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def only_run(folder):
 def test_the_run_holds_parameters_curves_scores_pictures_and_data(project):
     mlflow, found = only_run(project)
     assert found.info.status == "FINISHED"
-    assert found.data.params["train.losses.relativistic.weight"] == "0.05"
+    assert found.data.params["train.losses.relativistic.weight"] == "0.15"
     assert found.data.params["model.name"] == "compact"
     assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "pretrain/loss_l1")] == [2, 4, 6]
     assert [point.step for point in mlflow.get_metric_history(found.info.run_id, "val/psnr_y")] == [0, 3, 6]

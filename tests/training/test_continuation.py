@@ -42,7 +42,7 @@ def test_a_finished_training_goes_on_with_more_steps_and_another_rate(copy_of_pr
     changes = {f"{stage}.steps": 9, f"{stage}.learning_rate": 0.5e-3}
     text = write_params(copy_of_project, changes).read_text()
     told = run("srgan", stage, "--continue", cwd=copy_of_project).stdout
-    former = "0.001" if stage == "pretrain" else "0.0002"
+    former = "0.0001" if stage == "pretrain" else "0.0004"
     for line in (f"{stage}.steps: 6 -> 9", f"{stage}.learning_rate: {former} -> 0.0005", f"{stage}.continue_from: none -> {state.name}"):
         assert line in told
     changed = set((copy_of_project / "params.yaml").read_text().splitlines()) - set(text.splitlines())

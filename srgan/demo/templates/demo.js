@@ -27,10 +27,12 @@ class Server {
   async run(file, { model, format }, onProgress, signal) {
     const query = new URLSearchParams({ model, name: file.name, ...(format && { format }) });
     onProgress("is sent", null);
-    const { id } = await (await this.ask(`/jobs?${query}`, { method: "POST", body: file, signal })).json();
+    // A cancel does not stop this request: only its answer tells which job to delete.
+    const { id } = await (await this.ask(`/jobs?${query}`, { method: "POST", body: file })).json();
     const unit = hasFrames(file.name) ? "frame" : "tile";
     const forget = () => fetch(`/jobs/${id}`, { method: "DELETE", keepalive: true }).catch(() => {}); // also when this page is closed
-    signal.addEventListener("abort", forget);
+    if (signal.aborted) forget();
+    else signal.addEventListener("abort", forget);
     try {
       for (;;) {
         const state = await (await this.ask(`/jobs/${id}`, { signal })).json();
@@ -59,7 +61,7 @@ class Server {
     try {
       answer = await fetch(address, options);
     } catch (error) {
-      if (options.signal.aborted) throw error;
+      if (options.signal?.aborted) throw error;
       throw new Error("the server does not answer. Start it again with: srgan demo");
     }
     if (!answer.ok) throw new Error((await answer.json()).detail);
