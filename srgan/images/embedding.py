@@ -15,7 +15,7 @@ from PIL import TiffImagePlugin, TiffTags
 from srgan.images.attachments import IPTC, IPTC_TAG, PHOTOSHOP_HEADER, PHOTOSHOP_TAG, resource
 from srgan.images.metadata import EXIF_HEADER, MAX_SEGMENT_BYTES, XMP_HEADER, Metadata
 from srgan.images.read import EXIF_IFD, GPS_IFD
-from srgan.utils.files import scratch_file
+from srgan.utils.files import copy, scratch_file
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +73,12 @@ def embed(path: Path, target: Path, file_format: str, metadata: Metadata, size: 
 
 @contextmanager
 def _rewritten(path: Path, target: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """Yield the file to read from and the file that replaces it. The unread rest is copied."""
+    """Yield a copy of the file to read from, and the emptied file. The unread rest is copied.
+
+    The file itself stays: its lock keeps it from the removal of abandoned files by other processes.
+    """
     with scratch_file(target, "former") as former:
-        path.replace(former)
+        copy(path, former)
         with former.open("rb") as source, path.open("wb") as file:
             yield source, file
             shutil.copyfileobj(source, file, 1 << 20)

@@ -19,7 +19,7 @@ from srgan.images.metadata import Metadata
 from srgan.images.sizes import Size
 from srgan.images.suffixes import FORMATS
 from srgan.utils.errors import SrganError
-from srgan.utils.files import atomic_file, final_name, scratch_file
+from srgan.utils.files import atomic_file, copy, final_name, scratch_file
 from srgan.utils.machine import available_memory
 
 COLOUR_FORMATS = ("webp", "avif")  # they have no greyscale
@@ -207,8 +207,8 @@ def resize(raw: Path, target: Path, shape: tuple[int, int, int], dtype: type, si
                 first, last = max(math.floor(top * step) - reach, 0), min(math.ceil(bottom * step) + reach, shape[0])
                 box = (0, top * step - first, shape[1], min(bottom * step, shape[0]) - first)
                 file.write(np.ascontiguousarray(_lanczos(np.asarray(pixels[first:last]), (width, bottom - top), box)).data)
-        del pixels  # Windows replaces no file that is mapped
-        new.replace(raw)
+        del pixels  # Windows changes no file that is mapped
+        copy(new, raw)  # a renamed file would lack the lock of the raw file, and another process could remove it
 
 
 def _lanczos(pixels: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
