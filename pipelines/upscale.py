@@ -1,8 +1,9 @@
 """Upscaling, restoration or colorization of image folders as a Prefect flow."""
 
+import importlib.util
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
@@ -34,6 +35,14 @@ def upscale_shard(upscaler: "Upscaler", jobs: "list[Job]", settings: "Options", 
     return batch.run(upscaler, jobs, settings, overwrite)
 
 
+@task(task_run_name="{title}", cache_policy=NO_CACHE)
+def upscale_by_ray(model: Path, jobs: dict[str, str], target: str, settings: "Options", overwrite: bool, title: str) -> list[str]:
+    """Process all images with the actors of Ray and return the failures. Ray repeats what a lost actor had begun."""
+    from srgan.inference import ray_batch
+
+    return ray_batch.run(model, ray_batch.Settings("auto", False, None, settings), jobs, target, overwrite)
+
+
 @flow(
     name="batch-upscale",
     description="Upscale, restore or colorize a folder of images with the champion.",
@@ -47,6 +56,7 @@ def batch_upscale(
     format: WrittenSuffix | None = None,
     outscale: Annotated[float, Field(gt=0, le=64)] | None = None,
     overwrite: bool = False,
+    engine: Literal["local", "ray"] = "local",
 ) -> State[Any]:
     """Upscale as `srgan upscale SOURCE -o TARGET` does, with a task for each shard. A stopped run continues with the missing images.
 
@@ -58,6 +68,7 @@ def batch_upscale(
         format: suffix of the results, such as webp; none: the image's own.
         outscale: size of the result / size of the image; none: the model's scale.
         overwrite: replace existing results.
+        engine: ray uses all cores or GPUs of this machine, or of the cluster in RAY_ADDRESS. source and target may be addresses then.
     """
     from srgan.images.write import Options
     from srgan.inference import batch  # imports MLflow and ONNX Runtime, which takes seconds: Prefect imports this file to list the flow
@@ -65,20 +76,29 @@ def batch_upscale(
     from srgan.tracking import registry
 
     try:
-        jobs = batch.plan([source], target, f".{format}" if format else None)
+        ending = f".{format}" if format else None
+        jobs = _plan_for_ray(source, target, ending) if engine == "ray" else batch.plan([source], target, ending)
         project = Project.open()
         model = model or _champion(project)
-        with exclusive(project, False, Path(target)) as logger, tempfile.TemporaryDirectory() as folder, gpu_limit.gpu():
+        with (
+            exclusive(project, False, None if "://" in target else Path(target)) as logger,
+            tempfile.TemporaryDirectory() as folder,
+            gpu_limit.gpu(),
+        ):
             path = registry.download(project, model, Path(folder)) if model.startswith("models:/") else Path(model)
             upscaler = Upscaler(path)
             task = task_of(upscaler.scale, upscaler.adds_colour)
             logger.info("%s by %s on %s: %d images", task.short(upscaler.scale), path.name, upscaler.provider, len(jobs))
             settings = Options(outscale)
             failures: list[str] = []
-            for start in range(0, len(jobs), shard):
-                some = jobs[start : start + shard]
-                title = f"{start + 1} to {start + len(some)} of {len(jobs)}"
-                failures += upscale_shard(upscaler, some, settings, overwrite, title)
+            if isinstance(jobs, dict):
+                del upscaler  # each actor has its own
+                failures = upscale_by_ray(path, jobs, target, settings, overwrite, f"{len(jobs)} images")
+            else:
+                for start in range(0, len(jobs), shard):
+                    some = jobs[start : start + shard]
+                    title = f"{start + 1} to {start + len(some)} of {len(jobs)}"
+                    failures += upscale_shard(upscaler, some, settings, overwrite, title)
     except SrganError as error:
         return failed_state(error)
     listed = "\n".join(f"- {escaped(failure)}" for failure in failures)
@@ -88,6 +108,14 @@ def batch_upscale(
     if failures:
         return Failed(message=f"{len(failures)} of {len(jobs)} images failed. The first: {failures[0]}")
     return Completed(message=f"{len(jobs)} images {task.done}")
+
+
+def _plan_for_ray(source: str, target: str, ending: str | None) -> dict[str, str]:
+    if importlib.util.find_spec("ray") is None:
+        raise SrganError("engine ray: needs Ray. Install it with: pip install 'srgan[ray]'")
+    from srgan.inference import ray_batch
+
+    return ray_batch.plan([source], target, ending)
 
 
 def _champion(project: Project) -> str:

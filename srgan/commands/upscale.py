@@ -1,10 +1,11 @@
 """`srgan upscale`."""
 
+import importlib.util
 import logging
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -30,6 +31,7 @@ Examples:
   srgan upscale 'scans/**/*.tif' -o large/ --outscale 2.5
   srgan upscale wallpapers/ -o screen/ --at-least 4k --name '{stem}_{size}'
   srgan upscale - -o - < photo.jpg > big.png
+  srgan upscale s3://bucket/photos -o s3://bucket/large --engine ray
   srgan upscale clip.mp4 -o big.mp4 --temporal 1
   srgan upscale funny.gif -o big.webp
   srgan upscale scene.tif                  # scene_x4.tif with its georeference (srgan[geotiff])
@@ -69,6 +71,9 @@ def upscale(
     keep_dates: options.KeepDates = False,
     no_provenance: options.NoProvenance = False,
     credentials: options.Credentials = None,
+    engine: options.Engine = "local",
+    actors: options.Actors = 0,
+    address: options.Address = "",
     codec: options.Codec = None,
     crf: options.Crf = None,
     temporal: options.Temporal = None,
@@ -87,13 +92,20 @@ def upscale(
     size = named_size(outscale, width, height, long_side, at_least)
     settings = Options(outscale, quality, lossless, not no_provenance, credentials, size, keep_dates)
     ending = f".{suffix}" if suffix else None
+    refinement = Refinement(ensemble, back_project, adapt_seconds * adapt)
+    if engine == "ray":
+        _refuse_with_ray({"--hints": hints, "--name": name, "--codec": codec, "--crf": crf, "--temporal": temporal})
+        used = provider, strict_provider, tile, settings, refinement
+        _report(*_with_ray(inputs, output, ending, model, used, overwrite, (actors, address)))
+        return
+    if remote := next((name for name in (*inputs, output or "") if "://" in name), None):
+        raise SrganError(f"{remote}: an address needs --engine ray")
     clip = _is_video(inputs, output)
     one = clip or _one_file(inputs, output)
     of_clips = {"--codec": codec, "--crf": crf, "--temporal": temporal}
     _check_fit(clip, one, [flag for flag, value in of_clips.items() if value is not None], hints, ending, bool(size))
     _check_names(name, output, one, ending, bool(size))
     jobs = [] if one or output is None else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
-    refinement = Refinement(ensemble, back_project, adapt_seconds * adapt)
     with tempfile.TemporaryDirectory() as folder:
         upscaler = Upscaler(_model_file(model, Path(folder)), provider, strict_provider, tile, refine=refinement)
         refinement.check(upscaler, clip)
@@ -109,8 +121,34 @@ def upscale(
             batch.run_one(upscaler, inputs[0], output, settings, ending or ".png", hints)
             return
         failures = batch.run(upscaler, batch.renamed(jobs, names) if name else jobs, settings, overwrite)
+    _report(failures, len(jobs))
+
+
+def _report(failures: list[str], count: int) -> None:
     if failures:
-        raise SrganError("\n  ".join([f"{len(failures)} of {len(jobs)} images failed:", *failures]))
+        raise SrganError("\n  ".join([f"{len(failures)} of {count} images failed:", *failures]))
+
+
+def _refuse_with_ray(given: dict[str, Any]) -> None:
+    if named := next((flag for flag, value in given.items() if value is not None), None):
+        raise SrganError(f"{named}: does not fit --engine ray, which upscales folders of images. Leave out {named}")
+
+
+def _with_ray(
+    inputs: list[str], output: str | None, ending: str | None, model: str | None, settings: tuple[Any, ...], overwrite: bool, cluster: Any
+) -> tuple[list[str], int]:
+    """Upscale by Ray. Return the failures and the number of images."""
+    if importlib.util.find_spec("ray") is None:
+        raise SrganError("--engine ray: needs Ray. Install it with: pip install 'srgan[ray]'")
+    from srgan.inference import ray_batch
+
+    if output in (None, "-") or "-" in inputs:
+        raise SrganError("--engine ray: name images, and a folder for the results with -o")
+    jobs = ray_batch.plan(inputs, str(output), ending)
+    with tempfile.TemporaryDirectory() as folder:
+        path = _model_file(model, Path(folder))
+        failures = ray_batch.run(path, ray_batch.Settings(*settings), jobs, str(output), overwrite, ray_batch.Cluster(*cluster))
+    return failures, len(jobs)
 
 
 def _upscale_clip(

@@ -1,7 +1,7 @@
 """Options of `srgan upscale`, one type each."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -90,6 +90,13 @@ Credentials = Annotated[
         help="Sign content credentials (C2PA) in the images with the private key and certificates of this PEM file.",
     ),
 ]
+
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="`ray` upscales folders and buckets such as s3://bucket/photos on many cores, GPUs or machines."),
+]
+Actors = Annotated[int, typer.Option(min=0, help="Models that work at the same time with Ray. 0 is one for each GPU or core.")]
+Address = Annotated[str, typer.Option(parser=str, metavar="ADDRESS", help="Ray cluster, such as auto. Default: this machine.")]
 
 Codec = Annotated[CodecName | None, typer.Option(help="Codec of a clip. Default: the one that most players of such a file decode.")]
 Crf = Annotated[

@@ -126,9 +126,25 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
     done = set() if overwrite else {job for job in jobs if _is_done(job, DATE_SECONDS if options.keep_dates else 0)}
     todo = [job for job in jobs if job not in done]
     task = task_of(upscaler.scale, upscaler.adds_colour)
-    with Progress(task.verb, len(jobs), "image") as progress, Workers(_decoded_job, processes=1) as workers:
+    with Progress(task.verb, len(jobs), "image") as progress:
         progress.add(len(jobs) - len(todo))
-        for job, answer in zip(todo, workers.map(todo), strict=True):
+        for _, failure in results(upscaler, todo, options):
+            failures += [failure] if failure else []
+            progress.add(1)
+    skipped = len(jobs) - len(todo)
+    there = f", {skipped} existed already (--overwrite writes them again)" if skipped else ""
+    log.info("%d of %d images %s%s", len(todo) - len(failures), len(jobs), task.done, there)
+    if others := [job.target.name for job in jobs if job in done and _differs(upscaler, job.target, options)]:
+        some = ", ".join(others[:MAX_NAMES] + ["..."] * (len(others) > MAX_NAMES))
+        log.warning("%d of them have another model or other settings (%s). Write them again with --overwrite", len(others), some)
+    return failures
+
+
+def results(upscaler: Upscaler, jobs: list[Job], options: Options) -> Iterator[tuple[Job, str]]:
+    """Upscale images, and yield each with the message of its failure, which is empty for one that is done. A full disk stops all."""
+    with Workers(_decoded_job, processes=1) as workers:
+        for job, answer in zip(jobs, workers.map(jobs), strict=True):
+            failure = ""
             try:
                 if answer is None and (kind := kept_kind(job.source, job.target)):
                     upscale_scientific(kind, upscaler, job.source, job.target, options)
@@ -139,16 +155,9 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
                     raise
                 message = final_name(f"{error.filename or job.source}: {error.strerror}") if isinstance(error, OSError) else None
                 text = str(error) if isinstance(error, SrganError) else message or f"{type(error).__name__}: {error}"
-                failures.append(text if str(job.source) in text or str(job.target) in text else f"{job.source}: {text}")
-                log.debug("%s", failures[-1], exc_info=True)
-            progress.add(1)
-    skipped = len(jobs) - len(todo)
-    there = f", {skipped} existed already (--overwrite writes them again)" if skipped else ""
-    log.info("%d of %d images %s%s", len(todo) - len(failures), len(jobs), task.done, there)
-    if others := [job.target.name for job in jobs if job in done and _differs(upscaler, job.target, options)]:
-        some = ", ".join(others[:MAX_NAMES] + ["..."] * (len(others) > MAX_NAMES))
-        log.warning("%d of them have another model or other settings (%s). Write them again with --overwrite", len(others), some)
-    return failures
+                failure = text if str(job.source) in text or str(job.target) in text else f"{job.source}: {text}"
+                log.debug("%s", failure, exc_info=True)
+            yield job, failure
 
 
 def _is_done(job: Job, tolerance: float) -> bool:
