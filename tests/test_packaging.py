@@ -46,7 +46,7 @@ def test_what_is_imported_is_declared(folder):
     extras = PYPROJECT["optional-dependencies"]
     chosen = ["test", "video", "c2pa", "geotiff", "dicom", "heif", "jxl"]
     if folder != "tests":
-        chosen = ["openvino", "ncnn", "video", "optimizers", "geotiff", "dicom", "c2pa", "release", "spandrel"]
+        chosen = ["ray", "openvino", "ncnn", "video", "optimizers", "geotiff", "dicom", "c2pa", "release", "spandrel"]
     declared = _names(PYPROJECT["dependencies"]).union(*(_names(extras[name]) for name in chosen))
     distributions = _distributions()
     undeclared = {}
