@@ -78,6 +78,7 @@ def test_a_small_change_needs_a_large_block():
     assert raised[0] > min(BLOCKS)
 
 
+@pytest.mark.slow
 def test_streams_of_equal_numbers_raise_no_alarm():
     reference = dict(zip(("quality", "noise", "blur"), (normal(seed, 500).tolist() for seed in range(3)), strict=True))
     for seed in range(20):

@@ -98,6 +98,7 @@ def test_the_command_plans_the_parameter_file_and_profiles(tmp_path):
     assert "did you mean demo?" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_validation_grows_with_the_image_up_to_a_tile(tmp_path):
     params = schema.load(write_params(tmp_path, {"train.losses": [{"name": "hinge"}]}))
     kept = planning.peak_of_validation(params, "train", 64 * 64, 0)

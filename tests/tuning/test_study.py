@@ -148,6 +148,7 @@ def test_a_trial_of_a_dead_process_is_run_again_under_its_number(project):
             assert other is None
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_trials(project):
     study = tune(study_file(project, PIXELS.replace("pixels", "two")), project, workers=1)
     assert all(each.state.is_finished() for each in study.trials())
@@ -185,6 +186,7 @@ def test_hyperband_prunes_by_validations(project):
     assert any(any(each) for each in decisions[1:])
 
 
+@pytest.mark.slow
 def test_a_failed_trial_does_not_end_the_study_but_a_failed_base_does(project, monkeypatch):
     def start(stage, folder, *arguments):
         if folder.root.name in failing:
