@@ -157,7 +157,8 @@ def times(paths: list[Path]) -> Iterator[str]:
     for name, values in taken.items():
         yield f"value p50_seconds_{name} {statistics.median(values):.4f}"
         yield f"value p90_seconds_{name} {np.percentile(values, 90):.4f}"
-    yield f"value left_out {re.search(r'srgan_observations_left_out (.*)', state)[1]}"  # type: ignore[index]
+    left_out = re.search(r"^srgan_observations_left_out\S* (\S+)$", state, re.MULTILINE)
+    yield f"value left_out {left_out[1] if left_out else 'unknown'}"
     yield f"ratio time_outside_the_share {statistics.median(taken['watched']) / statistics.median(taken['plain']):.3f}"
 
 
