@@ -112,7 +112,7 @@ def create_app(demo: Demo) -> FastAPI:
     async def create_job(
         request: Request, model: str, name: str = "", format: Annotated[WrittenSuffix | None, Query()] = None
     ) -> dict[str, Any]:
-        """Upscale a picture or a clip, whose name tells which."""
+        """Upscale a picture or a clip, according to the suffix of its name."""
         job = demo.jobs.create()
         source = job.folder / f"source{_suffix(name)}"
         try:

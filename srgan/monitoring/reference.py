@@ -64,11 +64,12 @@ def read(folder: Path) -> Reference | None:
     found = read_json_or_none(path)
     try:
         reference = Reference(**found)
-        if set(reference.figures) == set(INPUT):
-            return reference
-    except (TypeError, AttributeError):
-        pass
-    raise SrganError(f"{path}: not a reference. Delete the file and make it again with: srgan monitor {folder}")
+        complete = set(reference.figures) == set(INPUT)
+    except (TypeError, AttributeError):  # not the keys of a reference, or no table of figures
+        complete = False
+    if not complete:
+        raise SrganError(f"{path}: not a reference. Delete the file and make it again with: srgan monitor {folder}")
+    return reference
 
 
 def update(folder: Path, prepared: Path, chosen: Path | None = None) -> Reference | None:

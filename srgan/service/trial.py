@@ -1,4 +1,4 @@
-"""A challenger beside the current model: a share of the requests goes through both. It is rolled back if its results are worse."""
+"""A challenger next to the current model: a share of the requests goes through both. It is rolled back if its results are worse."""
 
 import logging
 import threading
