@@ -275,7 +275,7 @@ def _ray(address: str) -> Iterator[None]:
     """Connect to a cluster, or start Ray on this machine and stop it after the block. A program may have connected before."""
     if started := not ray.is_initialized():
         _start(address)
-    logging.getLogger("ray").setLevel(logging.ERROR)  # plans of the execution, and the advice to turn its own progress bars on
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # plans of the execution, and the advice to turn its own progress bars on
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield
@@ -304,7 +304,7 @@ def _rows(model: Path, settings: Settings, jobs: dict[str, str], actors: int, on
     cores, gpus = max(int(resources.get("CPU", 1)), 1), int(resources.get("GPU", 0)) if on_gpu else 0
     actors = max(min(actors or gpus or cores, -(-len(jobs) // GROUP)), 1)
     threads = max(cores // actors, 1)
-    log.info("%d actors with %s each", actors, f"{gpus / actors:g} GPUs" if gpus else f"{threads} cores")
+    log.info("actors: %d, with %s each", actors, f"{gpus / actors:g} GPUs" if gpus else f"{threads} cores")
     rows = [{"source": source, "target": target} for source, target in jobs.items()]
     images = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // GROUP))
     done = images.map_batches(
