@@ -113,9 +113,9 @@ def batch_upscale(
 def _plan_for_ray(source: str, target: str, ending: str | None) -> dict[str, str]:
     if importlib.util.find_spec("ray") is None:
         raise SrganError("engine ray: needs Ray. Install it with: pip install 'srgan[ray]'")
-    from srgan.inference import ray_batch
+    from srgan.inference import remote
 
-    return ray_batch.plan([source], target, ending)
+    return remote.plan([source], target, ending)
 
 
 def _champion(project: Project) -> str:

@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import typer
 from srgan.commands import upscale_options as options
 from srgan.commands.options import Adapt, AdaptSeconds, BackProject, Ensemble
 from srgan.utils.errors import SrganError
+from srgan.utils.file_systems import is_address
 from srgan.video.suffixes import ANIMATIONS, CONTAINERS, Codec, has_decoder, is_clip, require_decoder
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ Examples:
   srgan upscale 'scans/**/*.tif' -o large/ --outscale 2.5
   srgan upscale wallpapers/ -o screen/ --at-least 4k --name '{stem}_{size}'
   srgan upscale - -o - < photo.jpg > big.png
-  srgan upscale s3://bucket/photos -o s3://bucket/large --engine ray
+  srgan upscale s3://bucket/photos -o s3://bucket/large
+  srgan upscale photos/ -o large/ --engine ray # many cores, GPUs or machines
   srgan upscale clip.mp4 -o big.mp4 --temporal 1
   srgan upscale funny.gif -o big.webp
   srgan upscale scene.tif                  # scene_x4.tif with its georeference (srgan[geotiff])
@@ -86,20 +89,18 @@ def upscale(
     from srgan.inference.refine import Refinement
     from srgan.inference.scientific import suffix_of
     from srgan.inference.upscaler import Upscaler
-    from srgan.starters import catalogue
-    from srgan.tasks import task_of
 
     size = named_size(outscale, width, height, long_side, at_least)
     settings = Options(outscale, quality, lossless, not no_provenance, credentials, size, keep_dates)
     ending = f".{suffix}" if suffix else None
     refinement = Refinement(ensemble, back_project, adapt_seconds * adapt)
-    if engine == "ray":
-        _refuse_with_ray({"--hints": hints, "--name": name, "--codec": codec, "--crf": crf, "--temporal": temporal})
-        used = provider, strict_provider, tile, settings, refinement
-        _report(*_with_ray(inputs, output, ending, model, used, overwrite, (actors, address)))
+    used = provider, strict_provider, tile, settings, refinement
+    if engine == "ray" or (named_address := next((name for name in (*inputs, output or "") if is_address(name)), None)):
+        given = {"--hints": hints, "--name": name, "--codec": codec, "--crf": crf, "--temporal": temporal}
+        jobs = _plan_of_folders(inputs, output, ending, given, "--engine ray" if engine == "ray" else str(named_address))
+        run = partial(_with_ray, cluster=(actors, address)) if engine == "ray" else _with_addresses
+        _report(run(jobs, str(output), model, used, overwrite), len(jobs))
         return
-    if remote := next((name for name in (*inputs, output or "") if "://" in name), None):
-        raise SrganError(f"{remote}: an address needs --engine ray")
     clip = _is_video(inputs, output)
     one = clip or _one_file(inputs, output)
     of_clips = {"--codec": codec, "--crf": crf, "--temporal": temporal}
@@ -109,8 +110,7 @@ def upscale(
     with tempfile.TemporaryDirectory() as folder:
         upscaler = Upscaler(_model_file(model, Path(folder)), provider, strict_provider, tile, refine=refinement)
         refinement.check(upscaler, clip)
-        task = task_of(upscaler.scale, upscaler.adds_colour)
-        log.info("%s by %s on %s", task.short(upscaler.scale), catalogue.described(upscaler.path), upscaler.provider)
+        _log_model(upscaler)
         names = named(upscaler, name, outscale, size.mark if size else None)
         if clip and output:
             _upscale_clip(upscaler, Path(inputs[0]), Path(output), settings, codec, crf, temporal or 0)
@@ -129,26 +129,49 @@ def _report(failures: list[str], count: int) -> None:
         raise SrganError("\n  ".join([f"{len(failures)} of {count} images failed:", *failures]))
 
 
-def _refuse_with_ray(given: dict[str, Any]) -> None:
+def _plan_of_folders(inputs: list[str], output: str | None, ending: str | None, given: dict[str, Any], reason: str) -> dict[str, str]:
+    """Return the images and their results for Ray and for addresses, which upscale folders of images alone."""
+    from srgan.inference import remote
+
     if named := next((flag for flag, value in given.items() if value is not None), None):
-        raise SrganError(f"{named}: does not fit --engine ray, which upscales folders of images. Leave out {named}")
+        raise SrganError(f"{named}: does not fit {reason}, which upscales folders of images. Leave out {named}")
+    if output in (None, "-") or "-" in inputs:
+        raise SrganError(f"{reason}: name images, and a folder for the results with -o")
+    return remote.plan(inputs, str(output), ending)
 
 
 def _with_ray(
-    inputs: list[str], output: str | None, ending: str | None, model: str | None, settings: tuple[Any, ...], overwrite: bool, cluster: Any
-) -> tuple[list[str], int]:
-    """Upscale by Ray. Return the failures and the number of images."""
+    jobs: dict[str, str], output: str, model: str | None, settings: tuple[Any, ...], overwrite: bool, cluster: tuple[int, str]
+) -> list[str]:
+    """Upscale by Ray. Return the failures."""
     if importlib.util.find_spec("ray") is None:
         raise SrganError("--engine ray: needs Ray. Install it with: pip install 'srgan[ray]'")
     from srgan.inference import ray_batch
 
-    if output in (None, "-") or "-" in inputs:
-        raise SrganError("--engine ray: name images, and a folder for the results with -o")
-    jobs = ray_batch.plan(inputs, str(output), ending)
     with tempfile.TemporaryDirectory() as folder:
         path = _model_file(model, Path(folder))
-        failures = ray_batch.run(path, ray_batch.Settings(*settings), jobs, str(output), overwrite, ray_batch.Cluster(*cluster))
-    return failures, len(jobs)
+        return ray_batch.run(path, ray_batch.Settings(*settings), jobs, output, overwrite, ray_batch.Cluster(*cluster))
+
+
+def _with_addresses(jobs: dict[str, str], output: str, model: str | None, settings: tuple[Any, ...], overwrite: bool) -> list[str]:
+    """Upscale images at addresses in this process. Return the failures."""
+    from srgan.inference import remote
+    from srgan.inference.upscaler import Upscaler
+
+    provider, strict, tile, written, refinement = settings
+    with tempfile.TemporaryDirectory() as folder:
+        upscaler = Upscaler(_model_file(model, Path(folder)), provider, strict, tile, refine=refinement)
+        refinement.check(upscaler, clip=False)
+        _log_model(upscaler)
+        return remote.run(upscaler, jobs, output, written, overwrite)
+
+
+def _log_model(upscaler: "Upscaler") -> None:
+    from srgan.starters import catalogue
+    from srgan.tasks import task_of
+
+    task = task_of(upscaler.scale, upscaler.adds_colour)
+    log.info("%s by %s on %s", task.short(upscaler.scale), catalogue.described(upscaler.path), upscaler.provider)
 
 
 def _upscale_clip(
@@ -202,13 +225,18 @@ def _is_video(inputs: list[str], output: str | None) -> bool:
 
 
 def _model_file(model: str | None, folder: Path) -> str | Path:
-    """Return the model to use. `folder` gets one of MLflow's registry."""
+    """Return the model to use. `folder` gets one of MLflow's registry or of a bucket."""
     from srgan.config.project import Project
 
     if model and model.startswith("models:/"):
         from srgan.tracking import registry
 
         return registry.download(Project(), model, folder)
+    if model and is_address(model):
+        from srgan.inference import remote
+
+        remote.fetch(model, path := folder / "fetched" / model.rsplit("/", 1)[-1])
+        return path
     from srgan.starters import default
 
     return model or default.default_model(Project())

@@ -12,7 +12,10 @@ from srgan.video.suffixes import Codec as CodecName
 MAX_SIDE = 1_000_000  # pixels
 
 Inputs = Annotated[
-    list[str], typer.Argument(parser=str, metavar="INPUT", help="Files, folders, patterns such as 'a/**/*.jpg', or - for stdin.")
+    list[str],
+    typer.Argument(
+        parser=str, metavar="INPUT", help="Files, folders, patterns such as 'a/**/*.jpg', addresses such as s3://bucket/a, or - for stdin."
+    ),
 ]
 Output = Annotated[
     str | None,
@@ -29,7 +32,8 @@ Model = Annotated[
     typer.Option(
         parser=str,
         metavar="MODEL",
-        help="A starter (`srgan models list`), an .onnx file, weights (.safetensors, .pth) or models:/NAME@ALIAS of MLflow's registry. "
+        help="A starter (`srgan models list`), an .onnx file, weights (.safetensors, .pth), their address such as "
+        "s3://bucket/x.onnx, or models:/NAME@ALIAS of MLflow's registry. "
         "Default: the choice of `srgan models use`, the model that the pipeline exported, or the default starter.",
     ),
 ]
@@ -93,7 +97,7 @@ Credentials = Annotated[
 
 Engine = Annotated[
     Literal["local", "ray"],
-    typer.Option(help="`ray` upscales folders and buckets such as s3://bucket/photos on many cores, GPUs or machines."),
+    typer.Option(help="`ray` upscales folders and buckets on many cores, GPUs or machines."),
 ]
 Actors = Annotated[int, typer.Option(min=0, help="Models that work at the same time with Ray. 0 is one for each GPU or core.")]
 Address = Annotated[str, typer.Option(parser=str, metavar="ADDRESS", help="Ray cluster, such as auto. Default: this machine.")]

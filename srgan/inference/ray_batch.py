@@ -7,35 +7,31 @@ actor again and gives its images to another. An image whose result exists is ski
 import json
 import logging
 import posixpath
-import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import ray
 import ray.data
 from ray.exceptions import RayError
 
-from srgan.images.search import READABLE
-from srgan.images.suffixes import FORMATS
 from srgan.images.write import Options
-from srgan.inference import batch
-from srgan.inference.batch import Job
+from srgan.inference import remote
 from srgan.inference.refine import Refinement
+from srgan.inference.remote import GROUP
 from srgan.inference.upscaler import Upscaler
 from srgan.starters import catalogue
 from srgan.tasks import task_of
 from srgan.utils import machine
 from srgan.utils.errors import SrganError, Unreachable, reason
+from srgan.utils.file_systems import locate, reached
 from srgan.utils.progress import Progress
 
 STARTS = 3  # attempts
-GROUP = 8  # images that an actor takes at a time, and that a lost actor has to begin again
 RECORD = ".upscaled"  # folder of the manifest, next to the results
 RECORD_IMAGES, RECORD_SECONDS = 1000, 30.0  # of a file of the manifest
 
@@ -66,103 +62,6 @@ class Cluster:
     address: str = ""
 
 
-# -- images and results at any address --------------------------------------------------------------------------------------
-
-
-def _is_remote(address: str) -> bool:
-    return "://" in address
-
-
-def plan(inputs: Sequence[str], output: str, suffix: str | None = None) -> dict[str, str]:
-    """Return the images to upscale and their results, as paths or addresses of fsspec.
-
-    Args:
-        inputs: folders, files and patterns, or addresses of them such as ``s3://bucket/photos``.
-        output: a folder or its address.
-        suffix: of the results. By default each keeps its own, or gets ``.png`` if that format is not written.
-
-    Raises:
-        SrganError: no image is found, or two results have one name.
-        Unreachable: a bucket cannot be read.
-    """
-    if not any(map(_is_remote, (*inputs, output))):
-        return {_full(str(job.source)): _full(str(job.target)) for job in batch.plan(list(inputs), output, suffix)}
-    output = _full(output)
-    jobs: dict[str, str] = {}
-    sources: dict[str, str] = {}  # by their results
-    for name in inputs:
-        for source, inside in _listed(name, output):
-            stem, own = posixpath.splitext(inside)
-            target = posixpath.join(output, stem + (suffix or (own if own.lower() in FORMATS else ".png")))
-            if sources.setdefault(target, source) != source:
-                raise SrganError(f"{source} and {sources[target]} would both become {target}; upscale them into two folders")
-            jobs[source] = target
-    if not jobs:
-        raise SrganError(f"{', '.join(inputs)}: no images found. The suffixes are {', '.join(READABLE)}")
-    return jobs
-
-
-def _listed(name: str, output: str) -> list[tuple[str, str]]:
-    """Return the images of a folder or a pattern, and their paths below it. Hidden ones and results are none."""
-    with _reached(name):
-        system, root = fsspec.core.url_to_fs(name)
-        if any(mark in root for mark in "*?["):
-            found, base = system.glob(root), posixpath.dirname(re.split(r"[*?[]", root)[0])
-        else:
-            found = system.find(root)
-            base = posixpath.dirname(root) if found == [root] else root
-        addresses = [(_address(system, path), posixpath.relpath(path, base)) for path in found]
-        hidden, results = re.compile(r"(^|/)\."), output.rstrip("/") + "/"
-        images = [(address, inside) for address, inside in addresses if inside.lower().endswith(tuple(READABLE))]
-        return [(address, inside) for address, inside in images if not hidden.search(inside) and not address.startswith(results)]
-
-
-def _full(address: str) -> str:
-    """Return an address or a path in the form that listings have."""
-    with _reached(address):
-        return _address(*fsspec.core.url_to_fs(address))
-
-
-def _address(system: Any, path: str) -> str:
-    return path if "file" in system.protocol else str(system.unstrip_protocol(path))
-
-
-@contextmanager
-def _reached(address: str) -> Iterator[None]:
-    """Name the address in an error of its file system."""
-    try:
-        yield
-    except SrganError:
-        raise
-    except FileNotFoundError as error:
-        raise SrganError(f"{address}: no such file or folder") from error
-    except (ImportError, ValueError) as error:  # a package that is not installed, or an unknown protocol
-        raise SrganError(f"{address}: {error}") from error
-    except Exception as error:  # file systems of fsspec raise their own
-        raise Unreachable(f"{address} cannot be reached: {error or type(error).__name__}") from error
-
-
-def _changes(folder: str) -> dict[str, float]:
-    """Return the files below a folder, and when each was changed."""
-    with _reached(folder):
-        system, root = fsspec.core.url_to_fs(folder)
-        found = system.find(root, detail=True) if system.exists(root) else {}
-        return {_address(system, path): _changed(info) for path, info in found.items()}
-
-
-def _changed(info: dict[str, Any]) -> float:
-    changed = next((info[key] for key in ("mtime", "LastModified", "updated", "created") if info.get(key)), 0.0)
-    return float(changed.timestamp() if hasattr(changed, "timestamp") else changed)
-
-
-def missing(jobs: dict[str, str], output: str) -> dict[str, str]:
-    """Return the images without a result, and those that are newer than their result."""
-    there = _changes(output)
-    folders = {posixpath.dirname(source) for source, target in jobs.items() if target in there}
-    changes = {path: changed for folder in folders for path, changed in _changes(folder).items()} if folders else {}
-    return {source: target for source, target in jobs.items() if target not in there or changes.get(source, 0.0) > there[target]}
-
-
 # -- in an actor --------------------------------------------------------------------------------------------------------------
 
 
@@ -177,51 +76,8 @@ class _Actor:
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[str]]:
         sources, targets = list(map(str, rows["source"])), list(map(str, rows["target"]))
-        return {"source": sources, "target": targets, "error": self._upscaled(list(zip(sources, targets, strict=True)))}
-
-    def _upscaled(self, jobs: list[tuple[str, str]]) -> list[str]:
-        """Upscale images and return the message of each. It is empty for one that is done."""
-        errors = [""] * len(jobs)
-        with tempfile.TemporaryDirectory() as name:
-            local: list[tuple[int, Job]] = []
-            for number, (source, target) in enumerate(jobs):
-                places = Path(name) / f"{number}-in", Path(name) / f"{number}-out"
-                try:
-                    local.append((number, Job(_downloaded(source, places[0]), _local(target, places[1]))))
-                except SrganError as error:
-                    errors[number] = str(error)
-            results = batch.results(self.upscaler, [job for _, job in local], self.settings.options)
-            for (number, job), (_, message) in zip(local, results, strict=True):
-                errors[number] = message.replace(str(job.source), jobs[number][0]).replace(str(job.target), jobs[number][1])
-                if not message and _is_remote(jobs[number][1]):
-                    errors[number] = _uploaded(job.target, jobs[number][1])
-        return errors
-
-
-def _local(address: str, folder: Path) -> Path:
-    """Return a path, or a file of the folder for an address."""
-    return folder / posixpath.basename(address) if _is_remote(address) else Path(address)
-
-
-def _downloaded(source: str, folder: Path) -> Path:
-    path = _local(source, folder)
-    if _is_remote(source):
-        folder.mkdir()
-        with _reached(source):
-            system, inside = fsspec.core.url_to_fs(source)
-            system.get_file(inside, str(path))
-    return path
-
-
-def _uploaded(path: Path, target: str) -> str:
-    try:
-        with _reached(target):
-            system, inside = fsspec.core.url_to_fs(target)
-            system.put_file(str(path), inside)
-    except SrganError as error:
-        return str(error)
-    path.unlink()
-    return ""
+        errors = remote.upscaled(self.upscaler, list(zip(sources, targets, strict=True)), self.settings.options)
+        return {"source": sources, "target": targets, "error": [str(error or "") for error in errors]}
 
 
 # -- all images -----------------------------------------------------------------------------------------------------------------
@@ -235,7 +91,7 @@ def run(
     Args:
         model: the file, or the name of a starter.
         settings: the same of each actor.
-        jobs: the result of `plan`.
+        jobs: the result of `srgan.inference.remote.plan`.
         output: folder of the results.
         overwrite: write results again that exist already and are not older than their image.
         cluster: where the actors run.
@@ -246,7 +102,7 @@ def run(
     Raises:
         SrganError: Ray does not start, or the model does not load.
     """
-    todo = jobs if overwrite else missing(jobs, output)
+    todo = jobs if overwrite else remote.missing(jobs, output)
     # Here, because a model that does not load is an error of the command.
     upscaler = Upscaler(
         model, settings.provider, settings.strict, settings.tile, refine=settings.refine
@@ -264,9 +120,7 @@ def run(
                 if row["error"]:
                     failures.append(row["error"])
                 progress.add(1)
-    skipped = len(jobs) - len(todo)
-    there = f", {skipped} existed already (--overwrite writes them again)" if skipped else ""
-    log.info("%d of %d images %s%s", len(todo) - len(failures), len(jobs), task.done, there)
+    remote.log_result(task.done, len(jobs), len(todo), len(failures))
     return failures
 
 
@@ -334,8 +188,8 @@ class _Record:
 
     def _write(self) -> None:
         path = posixpath.join(self._folder, f"{self._name}-{self._number:05}.jsonl")
-        with _reached(path):
-            system, inside = fsspec.core.url_to_fs(path)
+        system, inside = locate(path)
+        with reached(path):
             system.makedirs(posixpath.dirname(inside), exist_ok=True)
             system.pipe_file(inside, "".join(json.dumps(row) + "\n" for row in self._rows).encode())
         self._rows, self._written, self._number = [], time.monotonic(), self._number + 1
