@@ -67,7 +67,7 @@ print(json.dumps(speeds | {"memory": benchmark.peak_memory()}))
 def memory(temporal: int) -> None:
     """Compare the memory of a long clip with that of a short one."""
     with tempfile.TemporaryDirectory(dir=".") as name:
-        model = _write_model(Path(name), **TINY)
+        model = write_model(Path(name), **TINY)
         short, long = (
             _measure(model, _write_clip(Path(name) / f"{count}.mp4", count), Path(name) / "out.mp4", temporal) for count in (30, 300)
         )
@@ -80,7 +80,7 @@ def speed(temporal: int, frames: int, rounds: int) -> None:
     """Compare the speed of a clip with that of the bare model."""
     ratios = []
     with tempfile.TemporaryDirectory(dir=".") as name:
-        model, clip = _write_model(Path(name), **LARGE), _write_clip(Path(name) / "in.mp4", frames)
+        model, clip = write_model(Path(name), **LARGE), _write_clip(Path(name) / "in.mp4", frames)
         for _ in range(rounds):
             bare, whole = (_measure(model, clip, target, temporal) for target in (Path(BARE), Path(name) / "out.mp4"))
             print(f"bare model {bare['speed']:.2f} frames per second, clip {whole['speed']:.2f}", flush=True)
@@ -123,7 +123,8 @@ def _scores(images: list[np.ndarray], originals: list[np.ndarray] | None, scorer
     return pd.DataFrame([score(sample, scorers) for sample in samples()], columns=[*CLIP_METRICS]).mean()
 
 
-def _write_model(folder: Path, features: int, depth: int) -> Path:
+def write_model(folder: Path, features: int, depth: int) -> Path:
+    """Write a Compact network with random weights, which begins as bilinear interpolation."""
     torch.manual_seed(0)
     path = folder / "4x-benchmark-compact-fp32.onnx"
     onnx.export_onnx(path, build_generator("compact", scale=SCALE, features=features, depth=depth).eval(), {"sr.objective": "gan"})

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from srgan.images.gain_map import ISO_MARK
+
 PHOTOSHOP_HEADER, XMP_EXTENSION = b"Photoshop 3.0\0", b"http://ns.adobe.com/xmp/extension/\0"
 # Segments of a JPEG that other modules read, or that describe the compression of the input.
-JPEG_KNOWN = (b"JFIF\0", b"JFXX\0", b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0", b"Adobe")
+JPEG_KNOWN = (b"JFIF\0", b"JFXX\0", b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0", ISO_MARK, b"Adobe")
 # Chunks of a PNG (third edition, 11.2 and 11.3, and Apple's iDOT) of the same kind. Text chunks are checked one by one.
 PNG_KNOWN = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"bKGD"}
 PNG_KNOWN |= {b"hIST", b"pHYs", b"sPLT", b"eXIf", b"tIME", b"acTL", b"fcTL", b"fdAT", b"iDOT", b"vpAg", b"orNT"}
@@ -64,12 +66,13 @@ class Attachments:
         self.resources = b"".join(kept)
 
 
-def read_attachments(source: str | Path | BinaryIO, upright: bool) -> Attachments:
+def read_attachments(source: str | Path | BinaryIO, upright: bool, read: int = 0) -> Attachments:
     """Read the metadata of a file.
 
     Args:
         source: an image file that can be decoded.
         upright: whether its EXIF orientation is 1.
+        read: bytes behind a JPEG that are known already.
 
     Raises:
         struct.error, IndexError, OverflowError, OSError: the file is damaged.
@@ -80,7 +83,7 @@ def read_attachments(source: str | Path | BinaryIO, upright: bool) -> Attachment
         start = file.read(8)
         file.seek(0)
         if start[:2] == b"\xff\xd8":
-            _of_jpeg(found, file.read(), upright)
+            _of_jpeg(found, file.read(), upright, read)
         elif start[:4] == b"\x89PNG":
             _of_png(found, file)
         elif start[:4] in (b"II*\0", b"II+\0", b"MM\0*", b"MM\0+"):
@@ -95,7 +98,7 @@ def read_attachments(source: str | Path | BinaryIO, upright: bool) -> Attachment
     return found
 
 
-def _of_jpeg(found: Attachments, content: bytes, upright: bool) -> None:
+def _of_jpeg(found: Attachments, content: bytes, upright: bool, read: int) -> None:
     resources = []
     for marker, inside in _segments(content):
         if marker == 0xFE:
@@ -108,10 +111,8 @@ def _of_jpeg(found: Attachments, content: bytes, upright: bool) -> None:
             found.lost.append("the extended XMP")
         elif 0xE0 <= marker <= 0xEF and not inside.startswith(JPEG_KNOWN) and not (inside[:5] == b"Ducky" and len(inside) < 20):
             found.lost.append(f"JPEG segment APP{marker - 0xE0} ({_shown(inside[:30].split(bytes(1), 1)[0])})")
-        elif marker == 0xD9 and len(inside) > 64 and inside.strip(b"\0"):
-            found.lost.append(
-                f"{len(inside):,} bytes behind the image{' (a video, a gain map or other images)' if len(inside) > 4096 else ''}"
-            )
+        elif marker == 0xD9 and (behind := len(inside) - read) > 64 and inside.strip(b"\0"):
+            found.lost.append(f"{behind:,} bytes behind the image{' (a video, a gain map or other images)' if behind > 4096 else ''}")
     found.add_resources(b"".join(resources), upright)
 
 

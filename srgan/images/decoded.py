@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from srgan.images.gain_map import GainMap
+
 
 @dataclass(frozen=True)
 class DecodedImage:
@@ -22,6 +24,7 @@ class DecodedImage:
         xmp: the packet as it is stored.
         dpi: pixels per inch, horizontal and vertical.
         pages: numbers of the full-size pages of a TIFF file, from 0 on. Other files have one page.
+        gain_map: that of an Ultra HDR photograph, upright.
         lost: names of further images in the file that are not decoded, such as ``the depth map``.
     """
 
@@ -37,3 +40,4 @@ class DecodedImage:
     dpi: tuple[float, float] | None = None
     lost: tuple[str, ...] = ()
     pages: tuple[int, ...] = (0,)
+    gain_map: GainMap | None = None

@@ -43,6 +43,7 @@ def embed(path: Path, target: Path, file_format: str, metadata: Metadata, size: 
                     file.write(source.read(33))  # signature and IHDR
                     file.write(b"".join(chunks))
         case "jpeg":
+            whole = path.stat().st_size
             with _rewritten(path, target) as (source, file):
                 start, marker = source.read(2), source.read(2)
                 if marker == b"\xff\xe0":  # the JFIF header, which libvips writes in some cases
@@ -58,7 +59,12 @@ def embed(path: Path, target: Path, file_format: str, metadata: Metadata, size: 
                     file.writelines(_segment(0xED, PHOTOSHOP_HEADER + resources[offset : offset + room]))
                 for comment in attached.comments:
                     file.writelines(_segment(0xFE, comment))
+                if metadata.gain_map:
+                    file.write(metadata.gain_map.marks(file.tell(), behind=len(marker) + whole - source.tell()))
                 file.write(marker)
+            if metadata.gain_map:
+                with path.open("ab") as file:
+                    file.write(metadata.gain_map.content)
         case "webp" if exif:
             path.write_bytes(_webp_with_exif(path.read_bytes(), exif, size, alpha))
         case "tiff":

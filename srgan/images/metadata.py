@@ -7,7 +7,8 @@ The metadata is therefore collected here and written by `srgan.images.embedding`
 EXIF                         kept with sizes, positions and orientation of the result (`srgan.images.exif`)
 MakerNote                    kept in JPEG, PNG and WebP. Its pointers are invalid in TIFF and AVIF, and from TIFF
 XMP                          kept with sizes, positions and orientation of the result (`srgan.images.xmp`).
-                             Gain map, motion photo and extended XMP are removed
+                             Motion photo and extended XMP are removed
+gain map of Ultra HDR        kept in JPEG (`srgan.images.gain_map`)
 IPTC, Photoshop's resources  kept in JPEG and TIFF, without thumbnails, layers, guides and slices
 JPEG comments                kept in JPEG
 PNG text                     kept in PNG
@@ -29,6 +30,7 @@ from PIL import Image, ImageCms
 
 from srgan.images import exif
 from srgan.images.attachments import Attachments, read_attachments, text_name
+from srgan.images.gain_map import GainMap
 from srgan.images.geometry import Geometry
 from srgan.images.provenance import MadeBy, add_provenance
 from srgan.images.read import EXIF_IFD, GPS_IFD, DecodedImage
@@ -52,6 +54,7 @@ class Metadata:
         icc_profile: profile of the pixels.
         dpi: pixels per inch, horizontal and vertical.
         attached: IPTC, comments and text that the format can hold.
+        gain_map: of a JPEG.
     """
 
     exif: bytes
@@ -60,6 +63,7 @@ class Metadata:
     icc_profile: bytes | None
     dpi: tuple[float, float]
     attached: Attachments = field(default_factory=Attachments)
+    gain_map: GainMap | None = None
 
 
 def collect(
@@ -77,6 +81,9 @@ def collect(
     height, width = image.pixels.shape[:2]
     geometry = Geometry(image.orientation, (height, width) if image.orientation > 4 else (width, height), size)
     lost = list(image.lost)
+    gain_map = image.gain_map if file_format == "jpeg" else None
+    if image.gain_map and not gain_map:
+        lost.append("the gain map, which only a JPEG holds")
     block, tags = _exif(image, geometry, file_format, lost)
     xmp = _xmp(image, geometry, file_format, made_by, lost)
     attached = _attached(image, source, file_format, lost)
@@ -86,7 +93,7 @@ def collect(
         log.warning("%s: not in the result: %s%s", image.name, "; ".join(lost[:MAX_NAMES]), rest)
     # 72 is what viewers assume if the resolution is missing or invalid.
     dpi = image.dpi if image.dpi and max(image.dpi) < 1e6 else (72.0, 72.0)
-    return Metadata(block, tags, xmp, profile, dpi, attached)
+    return Metadata(block, tags, xmp, profile, dpi, attached, gain_map)
 
 
 def _exif(image: DecodedImage, geometry: Geometry, file_format: str, lost: list[str]) -> tuple[bytes, Image.Exif]:
@@ -115,16 +122,21 @@ def _exif(image: DecodedImage, geometry: Geometry, file_format: str, lost: list[
 
 
 def _xmp(image: DecodedImage, geometry: Geometry, file_format: str, made_by: MadeBy | None, lost: list[str]) -> bytes:
+    gain_map = image.gain_map if file_format == "jpeg" else None
+
     def written(packet: Packet, former: bytes = b"") -> bytes:
         if made_by:
             add_provenance(packet, made_by, former)
+        if gain_map:
+            gain_map.describe(packet)
         return packet.tobytes()
 
-    xmp, left_out = written(Packet()) if made_by else b"", None
+    needed = made_by or (gain_map and gain_map.follows_adobe)
+    xmp, left_out = written(Packet()) if needed else b"", None
     if image.xmp:
         try:
             packet = Packet(image.xmp)
-            lost += adjust(packet, geometry, f"image/{file_format}")
+            lost += adjust(packet, geometry, f"image/{file_format}", image.gain_map is not None)
             kept = written(packet)
         except ValueError as error:
             left_out = f"the XMP, which is damaged ({error})"
@@ -135,14 +147,14 @@ def _xmp(image: DecodedImage, geometry: Geometry, file_format: str, made_by: Mad
                 xmp = kept
         if left_out:
             lost.append(left_out)
-            xmp = written(Packet(), image.xmp) if made_by else b""
+            xmp = written(Packet(), image.xmp) if needed else b""
     return xmp
 
 
 def _attached(image: DecodedImage, source: str | Path | BinaryIO, file_format: str, lost: list[str]) -> Attachments:
     """Return the attachments that the format can hold."""
     try:
-        found = read_attachments(source, upright=image.orientation == 1)
+        found = read_attachments(source, upright=image.orientation == 1, read=image.gain_map.length if image.gain_map else 0)
     except (OSError, struct.error, IndexError, OverflowError, ValueError) as error:
         lost.append(f"IPTC, comments and text, if any: the file is damaged ({error})")
         return Attachments()

@@ -33,6 +33,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from srgan.images import heif, jxl, raw
 from srgan.images.colours import refuse_hdr, stated_profile
 from srgan.images.decoded import DecodedImage
+from srgan.images.gain_map import read_gain_map
 from srgan.images.formats import (
     EXTRA,
     MEANING,
@@ -111,8 +112,8 @@ def _decoded(file: BinaryIO, name: str, page: int) -> DecodedImage:
     if raw.is_raw(file, name):
         return raw.decode(file, name)
     with open_header(file, name) as image:
-        pages = pages_of(image)
-        if image.format != "TIFF" and (left_out := getattr(image, "n_frames", 1) - 1):
+        pages, gain_map = pages_of(image), read_gain_map(file) if image.format in ("JPEG", "MPO") else None
+        if image.format != "TIFF" and (left_out := getattr(image, "n_frames", 1) - 1 - bool(gain_map)) > 0:
             unit = "images" if image.format == "HEIF" else "frames"
             log.warning("%s: only the first of %d %s is read, %d left out", name, left_out + 1, unit, left_out)
         if page:
@@ -145,6 +146,7 @@ def _decoded(file: BinaryIO, name: str, page: int) -> DecodedImage:
         (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
         tuple(lost),
         pages,
+        gain_map.upright(orientation) if gain_map else None,
     )
 
 

@@ -127,6 +127,12 @@ class Packet:
                 description[:] = [child for child in description if not gone(*_split(child.tag))]
         return values
 
+    def declare(self, namespace: str, prefix: str) -> None:
+        """Give a namespace that the packet may lack a prefix, or another one if the packet uses this prefix."""
+        while namespace not in self.prefixes and prefix in self.prefixes.values():
+            prefix += "0"
+        self.prefixes.setdefault(namespace, prefix)
+
     def add(self, namespace: str, name: str, value: str) -> None:
         """Add a top-level property without the characters that XML excludes."""
         ElementTree.SubElement(self.descriptions[0], f"{{{namespace}}}{name}").text = NOT_IN_XML.sub("", value)
@@ -172,13 +178,14 @@ def _split(name: str) -> tuple[str, str]:
 # -- updates for the upscaled image ----------------------------------------------------------------------------------------
 
 
-def adjust(packet: Packet, geometry: Geometry, media_type: str) -> list[str]:
+def adjust(packet: Packet, geometry: Geometry, media_type: str, has_gain_map: bool = False) -> list[str]:
     """Change properties that refer to pixels. Remove properties that refer to data which the result does not hold.
 
     Args:
         packet: the packet to change.
         geometry: the change of the pixels.
         media_type: media type of the result, such as ``image/png``.
+        has_gain_map: whether the gain map was read, which is described anew where the result holds it.
 
     Returns:
         Names of removed properties for a message.
@@ -207,11 +214,11 @@ def adjust(packet: Packet, geometry: Geometry, media_type: str) -> list[str]:
     if packet.remove(lambda address, name: address == NOTE and name == "HasExtendedXMP"):
         packet.remove(lambda address, name: address in EXTENDED)
         lost.append("the extended XMP")
-    if packet.remove(lambda address, name: address in GAIN_MAP):
+    if packet.remove(lambda address, name: address in GAIN_MAP) and not has_gain_map:
         lost.append("the gain map (the result is not HDR)")
     if packet.remove(lambda address, name: name.startswith(("MotionPhoto", "MicroVideo"))):
         lost.append("the video of the motion photo")
-    if packet.remove(lambda address, name: address in DIRECTORY) and not lost:
+    if packet.remove(lambda address, name: address in DIRECTORY) and not (lost or has_gain_map):
         lost.append("embedded files (Container:Directory)")
     return lost
 
