@@ -123,11 +123,11 @@ def _scores(images: list[np.ndarray], originals: list[np.ndarray] | None, scorer
     return pd.DataFrame([score(sample, scorers) for sample in samples()], columns=[*CLIP_METRICS]).mean()
 
 
-def write_model(folder: Path, features: int, depth: int) -> Path:
+def write_model(folder: Path, features: int, depth: int, scale: int = SCALE) -> Path:
     """Write a Compact network with random weights, which begins as bilinear interpolation."""
     torch.manual_seed(0)
-    path = folder / "4x-benchmark-compact-fp32.onnx"
-    onnx.export_onnx(path, build_generator("compact", scale=SCALE, features=features, depth=depth).eval(), {"sr.objective": "gan"})
+    path = folder / f"{scale}x-benchmark-compact-fp32.onnx"
+    onnx.export_onnx(path, build_generator("compact", scale=scale, features=features, depth=depth).eval(), {"sr.objective": "gan"})
     return path
 
 

@@ -14,7 +14,9 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from srgan.demo import scientific
 from srgan.demo.models import Models
+from srgan.images import optional
 from srgan.images.suffixes import WrittenSuffix
 from srgan.images.write import Options
 from srgan.pages.render import render
@@ -29,7 +31,7 @@ from srgan.utils.files import scratch_folder
 from srgan.video.suffixes import CONTAINERS, READ_ONLY
 
 LOCAL_NAMES = ("127.0.0.1", "localhost")
-FORMATS = {"": "as the file", "png": "PNG", "jpg": "JPEG", "webp": "WebP", "tif": "TIFF", "avif": "AVIF"}
+FORMATS = {"": "as the file", "png": "PNG", "jpg": "JPEG", "webp": "WebP", "tif": "TIFF", "avif": "AVIF", "jxl": "JPEG XL"}
 MAX_SUFFIX = 6  # characters, with the dot
 
 
@@ -73,6 +75,8 @@ class Demo:
         loaded = self.models.load(order.model)
         if self.clips and self.clips.has_frames(order):
             return self.clips.upscale(loaded, order, stop, on_tile)
+        if kind := scientific.kept_kind(order):
+            return scientific.upscale(kind, loaded, order, stop, on_tile)
         return work.upscale(loaded, order, decoder, stop, on_tile)
 
     async def _expire(self) -> None:
@@ -84,7 +88,7 @@ class Demo:
         """Return the page."""
         data = {
             "models": [{"name": choice.name, "about": choice.about} for choice in self.models.choices.values()],
-            "formats": list(FORMATS.items()),
+            "formats": [(name, label) for name, label in FORMATS.items() if not optional.missing(Path(f"result.{name}"))],
             "bytes": self.limits.size,
             "clips": [*CONTAINERS, *READ_ONLY],
             "decodes": self.clips is not None,

@@ -1,12 +1,8 @@
 """Upscale the clip of a job. This module needs PyAV."""
 
-from pathlib import Path
-
-from srgan.inference.upscaler import ModelFailed
-from srgan.service.limits import Refused
+from srgan.demo.messages import without_paths
 from srgan.service.model import Loaded
-from srgan.service.work import OnTile, Order, Result, Stop, collected_warnings
-from srgan.utils.errors import SrganError
+from srgan.service.work import OnTile, Order, Result, Stop
 from srgan.video.animation import is_animation
 from srgan.video.suffixes import ANIMATIONS, CONTAINERS, is_clip
 from srgan.video.upscale import VideoOptions, upscale_clip
@@ -36,15 +32,7 @@ def upscale(loaded: Loaded, order: Order, stop: Stop, on_frame: OnTile) -> Resul
     def check() -> None:
         stop.check(0, 0)
 
-    with collected_warnings(str(order.source)) as warnings:
-        try:
-            width, height, _ = upscale_clip(loaded.upscaler, order.source, target, VideoOptions(), on_frame, check)
-        except SrganError as error:
-            raise Refused(500 if isinstance(error, ModelFailed) else 422, _without_paths(str(error), order.source, target)) from error
-    told = [_without_paths(warning, order.source, target) for warning in warnings]
+    with without_paths(order.source, target, "the clip") as warnings:
+        width, height, _ = upscale_clip(loaded.upscaler, order.source, target, VideoOptions(), on_frame, check)
     before = width // loaded.upscaler.scale, height // loaded.upscaler.scale
-    return Result(target, MEDIA_TYPES[target.suffix], (width, height), told, loaded, before)
-
-
-def _without_paths(text: str, source: Path, target: Path) -> str:
-    return text.replace(str(source), "the clip").replace(str(target), "the result")
+    return Result(target, MEDIA_TYPES[target.suffix], (width, height), warnings, loaded, before)

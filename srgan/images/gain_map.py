@@ -1,8 +1,8 @@
 """Keep the gain map of an Ultra HDR photograph: a small second JPEG that tells screens with HDR how much brighter each place is.
 
 The gain map is relative to the whole image, whatever the size of both (ISO 21496-1, Ultra HDR 1.1). It is therefore copied as it is, with
-its own metadata, and only turned if the image was turned. The image in front of it names it by a directory (CIPA DC-007) and by the marks of
-the standards that the gain map follows.
+its own metadata, and only turned if the image was turned. The image before it names it by a directory (CIPA DC-007) and by the marks of the
+standards that the gain map follows.
 """
 
 import io

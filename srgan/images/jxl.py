@@ -1,6 +1,5 @@
 """Read and write JPEG XL files (ISO/IEC 18181) with libjxl (package ``pillow-jxl-plugin``)."""
 
-import logging
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,6 +9,7 @@ from PIL import Image
 
 from srgan.images import optional
 from srgan.images.colours import boxes
+from srgan.utils.errors import SrganError
 
 CODESTREAM, CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height, by number - 1 (18181-1, table F.2)
@@ -18,8 +18,6 @@ ORIENTATION = 0x0112
 MAX_METADATA_BYTES = 32 << 20
 BROTLI = optional.Extra("brotli", "jxl", "metadata of JPEG XL", ())
 HEAD = 64  # bytes of a codestream that hold the fields below
-
-log = logging.getLogger(__name__)
 
 
 def is_jxl(head: bytes) -> bool:
@@ -85,12 +83,15 @@ def open_image(file: BinaryIO, name: str) -> Image.Image:
     """Return the decoded image. The decoder has applied the orientation, except in a file that was made from a JPEG.
 
     Raises:
-        SrganError: the decoder is not installed.
+        SrganError: the decoder is not installed, or the file is an animation.
         ValueError: the file is damaged.
     """
     optional.load(optional.JXL, name)
     if read_size(file)[2]:
-        log.warning("%s: only the last frame of the animation is read", name)
+        raise SrganError(
+            f"{name}: an animated JPEG XL, of which the decoder returns only the last frame. Convert it to an animated PNG, "
+            "for example with: djxl in.jxl out.apng"
+        )
     file.seek(0)
     image = Image.open(file, formats=["JXL"])
     if next(boxes(file, ("jbrd",), []), None) is not None:  # what makes the JPEG of it again, which the plugin does

@@ -33,7 +33,6 @@ from PIL import Image, ImageCms, PngImagePlugin
 from srgan.images import heif, jxl, raw
 from srgan.images.colours import refuse_hdr, stated_profile
 from srgan.images.decoded import DecodedImage
-from srgan.images.gain_map import read_gain_map
 from srgan.images.formats import (
     EXTRA,
     MEANING,
@@ -45,6 +44,7 @@ from srgan.images.formats import (
     read_header,
     tags_of,
 )
+from srgan.images.gain_map import read_gain_map
 from srgan.utils.errors import SrganError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of data sets

@@ -61,17 +61,15 @@ def upscale_dicom(
         upscaler: the model.
         source: the file.
         target: the DICOM file to write. It is replaced as a whole or not at all.
-        options: `outscale` and `size` must be empty. The model is always named.
+        options: have no effect. The model is always named.
         on_tile: gets the number of finished tiles and of all tiles.
 
     Returns:
         Width and height of the result.
 
     Raises:
-        SrganError: the file is no DICOM file, has no pixels, or pixels that are not supported, or a size is set.
+        SrganError: the file is no DICOM file, has no pixels, or pixels that are not supported.
     """
-    if options.outscale or options.size:
-        raise SrganError(f"{source}: a size of the result does not fit a DICOM file. The scale of the model is {upscaler.scale}")
     dataset, pixels = _read(source)
     frames = pixels if int(dataset.get("NumberOfFrames") or 1) > 1 else pixels[None]
     result = _upscale(upscaler, dataset, frames, on_tile)

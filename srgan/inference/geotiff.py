@@ -44,20 +44,18 @@ def upscale_geotiff(
         upscaler: the model.
         source: the file.
         target: the GeoTIFF to write. It is replaced as a whole or not at all.
-        options: `provenance` names the model in the tags. `outscale` and `size` must be empty.
+        options: `provenance` names the model in the tags.
         on_tile: gets the number of finished tiles and of all tiles.
 
     Returns:
         Width and height of the result.
 
     Raises:
-        SrganError: the file cannot be read or written, holds a colour table or complex numbers, or a size is set.
+        SrganError: the file cannot be read or written, or holds a colour table or complex numbers.
     """
-    if options.outscale or options.size:
-        raise SrganError(f"{source}: a size of the result does not fit a GeoTIFF. The scale of the model is {upscaler.scale}")
     try:
         # Without sidecar files: what the TIFF itself cannot hold would be left beside the temporary file.
-        with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.open(source) as scene:
+        with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.open(source, driver="GTiff") as scene:
             _check(scene, source)
             size = scene.width * upscaler.scale, scene.height * upscaler.scale
             with atomic_file(target) as temporary, rasterio.open(temporary, "w", **_profile(scene, upscaler.scale)) as result:

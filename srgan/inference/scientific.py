@@ -19,8 +19,10 @@ from srgan.utils.files import copy_dates
 Kind = Literal["geotiff", "dicom"]
 
 DICOM_SUFFIXES, TIFF_SUFFIXES = (".dcm", ".dicom"), (".tif", ".tiff")
+NAMES: dict[Kind, str] = {"geotiff": "GeoTIFF", "dicom": "DICOM"}
 SUFFIXES: dict[Kind, str] = {"geotiff": ".tif", "dicom": ".dcm"}  # of results
 PACKAGES: dict[Kind, str] = {"geotiff": "rasterio", "dicom": "pydicom"}
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # ModelPixelScale, ModelTiepoint, ModelTransformation and GeoKeyDirectory (OGC 19-008r4, 7.1 and 7.2).
 GEO_TAGS = (33550, 33922, 34264, 34735)
 
@@ -31,12 +33,12 @@ def kind_of(source: Path) -> Kind | None:
     """Return the kind of a file: DICOM by its suffix or its header, GeoTIFF by its tags or its world file. None for photographs."""
     if not source.is_file():
         return None
-    if source.suffix.lower() in DICOM_SUFFIXES:
-        return "dicom"
+    head = b""
     with contextlib.suppress(OSError), source.open("rb") as file:
-        if file.read(132)[128:] == b"DICM":
-            return "dicom"
-    return "geotiff" if source.suffix.lower() in TIFF_SUFFIXES and _has_georeference(source) else None
+        head = file.read(132)
+    if source.suffix.lower() in DICOM_SUFFIXES or head[128:] == b"DICM":
+        return "dicom"
+    return "geotiff" if head.startswith(TIFF_HEADS) and _has_georeference(source) else None
 
 
 def _has_georeference(source: Path) -> bool:
@@ -66,6 +68,32 @@ def kept_kind(source: Path, target: Path) -> Kind | None:
     return kind
 
 
+def pixels_of(kind: Kind, source: Path) -> int:
+    """Return the number of pixels of a file by its header, those of all frames for DICOM.
+
+    Raises:
+        SrganError: the header is damaged, or the package for the kind is missing.
+    """
+    _require(kind, source)
+    try:
+        if kind == "geotiff":
+            with tifffile.TiffFile(source) as tiff:
+                return tiff.pages.first.imagewidth * tiff.pages.first.imagelength
+        from pydicom import dcmread  # optional
+
+        header = dcmread(source, stop_before_pixels=True)
+        return int(header.get("Rows") or 0) * int(header.get("Columns") or 0) * int(header.get("NumberOfFrames") or 1)
+    except Exception as error:  # the readers raise many kinds for damaged files
+        raise SrganError(f"{source}: a damaged {NAMES[kind]} file. Replace or remove it") from error
+
+
+def _require(kind: Kind, source: Path) -> None:
+    package = PACKAGES[kind]
+    if importlib.util.find_spec(package) is None:
+        other = ". Or write another format, without the georeference: -o result.png" if kind == "geotiff" else ""
+        raise SrganError(f"{source}: needs the package {package}. Install it with: pip install 'srgan[{kind}]'{other}")
+
+
 def upscale_scientific(
     kind: Kind,
     upscaler: Upscaler,
@@ -88,14 +116,14 @@ def upscale_scientific(
         Width and height of the result.
 
     Raises:
-        SrganError: the package for the kind is missing, or the file or an option does not fit.
+        SrganError: the package for the kind is missing, another size than that of the model is wanted, or the file does not fit.
     """
-    package = PACKAGES[kind]
-    if importlib.util.find_spec(package) is None:
-        other = ". Or write another format, without the georeference: -o result.png" if kind == "geotiff" else ""
-        raise SrganError(f"{source}: needs the package {package}. Install it with: pip install 'srgan[{kind}]'{other}")
+    _require(kind, source)
     if upscaler.adds_colour:
         raise SrganError(f"{source}: {upscaler.path.name} adds colors, which no sensor has measured. Use another model")
+    if options.size or options.outscale not in (None, upscaler.scale):
+        later = ". Then resize the result with gdalwarp -tr" if kind == "geotiff" else ""
+        raise SrganError(f"{source}: a {NAMES[kind]} file gets the scale of the model, x{upscaler.scale}. Leave out other sizes{later}")
     _warn_once()
     # The packages are optional, so these modules are imported late.
     if kind == "geotiff":

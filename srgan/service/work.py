@@ -21,6 +21,7 @@ from srgan.images.suffixes import FORMATS, SUFFIXES_BY_FORMAT
 from srgan.images.write import Options, check_size
 from srgan.inference.batch import large_images
 from srgan.inference.photo import upscale_file
+from srgan.inference.scientific import Kind, kind_of
 from srgan.inference.upscaler import ModelFailed
 from srgan.service.limits import Refused, megapixels
 from srgan.service.model import Loaded
@@ -29,6 +30,10 @@ from srgan.utils.workers import Lost, Workers
 
 MEDIA_TYPES = {file_format: f"image/{file_format}" for file_format in FORMATS.values()}
 OUR_FAULT = "the image could not be processed, and the log of the service has the reason. Tell its operator"
+NOT_KEPT: dict[Kind, str] = {
+    "geotiff": "a GeoTIFF, whose georeference this service does not keep. Use srgan upscale, or ask for another format, such as png",
+    "dicom": "a DICOM file, which this service does not take. Use srgan upscale",
+}
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +146,7 @@ class Decoded:
     warnings: list[str]
 
 
-Decoder = Workers[tuple[Path, int], Decoded | Refused]
+Decoder = Workers[tuple[Path, int, str | None], Decoded | Refused]
 OnTile = Callable[[int, int], None]  # gets the number of finished tiles and of all tiles
 
 
@@ -150,9 +155,12 @@ def decoders(count: int, seconds: float) -> list[Decoder]:
     return [Workers(_decode, processes=1, seconds=seconds) for _ in range(count)]
 
 
-def _decode(item: tuple[Path, int]) -> Decoded | Refused:
-    path, most = item
+def _decode(item: tuple[Path, int, str | None]) -> Decoded | Refused:
+    path, most, wanted = item
     _close_connections()
+    found = kind_of(path)
+    if found == "dicom" or (found == "geotiff" and wanted in (None, ".tif")):
+        return Refused(415, NOT_KEPT[found])
     content = io.BytesIO(path.read_bytes())  # without the name of the file, which messages would show
     suffix, known = ".png", True
     with large_images(), collected_warnings("the image") as warnings:
@@ -167,7 +175,8 @@ def _decode(item: tuple[Path, int]) -> Decoded | Refused:
             log.debug("%s", error)
         content.seek(0)
         try:
-            return Decoded(open_image(content), suffix, warnings)
+            lost = ["the image: not in the result: the georeference, which only .tif holds"] if found else []
+            return Decoded(open_image(content), suffix, [*warnings, *lost])
         except SrganError as error:
             return Refused(422 if known else 415, str(error))
 
@@ -194,7 +203,7 @@ def upscale(
         Cancelled: nobody waits for the result.
     """
     stop.begin()
-    (answer,) = decoder.map([(order.source, order.pixels)])
+    (answer,) = decoder.map([(order.source, order.pixels, order.suffix)])
     if isinstance(answer, Lost):
         raise Refused(422, f"the image: decoding it {answer.reason}. Replace the file")
     if isinstance(answer, Refused):

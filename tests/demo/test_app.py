@@ -3,12 +3,14 @@
 import io
 
 import av
+import numpy as np
 import pytest
 from PIL import Image
 
 from srgan.demo import clips
 from srgan.demo.app import Demo, create_app
 from srgan.demo.models import Choice, Models
+from srgan.inference.levels import HONEST
 from srgan.inference.photo import upscale_file
 from srgan.service.limits import Limits
 from tests.helpers.clips import write_clip
@@ -52,6 +54,41 @@ def test_a_clip_keeps_its_sound(client, tmp_path):
     (tmp_path / "big.mov").write_bytes(answer.content)
     with av.open(str(tmp_path / "big.mov")) as found:
         assert [stream.type for stream in found.streams] == ["video", "audio"]
+
+
+def test_a_geotiff_keeps_its_georeference_unless_another_format_is_chosen(client, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    pytest.importorskip("pydicom")
+    from tests.helpers.scientific import scene_of  # needs pydicom
+
+    source = scene_of(tmp_path / "a.tif", np.arange(16 * 24, dtype=np.uint16).reshape(16, 24))
+    state = ended(client, source.read_bytes(), name="scene.TIF")
+    assert HONEST in state["warnings"]
+    answer = client.get(state["result"])
+    assert answer.headers["content-type"] == "image/tiff"
+    (tmp_path / "big.tif").write_bytes(answer.content)
+    with rasterio.open(source) as before, rasterio.open(tmp_path / "big.tif") as after:
+        assert (after.crs, after.bounds) == (before.crs, before.bounds)
+        assert (after.width, after.height) == (2 * before.width, 2 * before.height) == (state["width"], state["height"])
+    state = ended(client, source.read_bytes(), name="scene.tif", format="png")
+    assert client.get(state["result"]).headers["content-type"] == "image/png"
+    assert state["warnings"] == ["the image: not in the result: the georeference, which only .tif holds"]
+
+
+def test_a_dicom_file_stays_one(client, tmp_path):
+    pytest.importorskip("pydicom")
+    from tests.helpers.scientific import slice_of
+
+    source = slice_of(tmp_path / "a.dcm", np.arange(16 * 24, dtype=np.uint16).reshape(16, 24))
+    state = ended(client, source.read_bytes(), name="slice.dcm")
+    answer = client.get(state["result"])
+    assert (state["width"], state["height"], answer.headers["content-type"]) == (48, 32, "application/dicom")
+    assert answer.content[128:132] == b"DICM" and HONEST in state["warnings"]
+    assert "DICOM file is a DICOM file" in ended(client, source.read_bytes(), name="slice.dcm", format="png")["error"]
+    large = slice_of(tmp_path / "b.dcm", np.zeros((200, 200), np.uint16))
+    assert "at most 0.02 megapixels are taken" in ended(client, large.read_bytes(), name="b.dcm")["error"]
+    damaged = ended(client, source.read_bytes()[:300], name="a.dcm")["error"]
+    assert damaged.startswith("the DICOM file: ") and str(tmp_path) not in damaged
 
 
 def test_an_animation_stays_one_unless_a_format_is_chosen(client):

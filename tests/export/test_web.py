@@ -18,7 +18,7 @@ from srgan.models.registry import build_generator
 from srgan.utils.cache import cache_folder
 from srgan.utils.errors import SrganError, Unreachable
 from srgan.utils.files import sha256
-from tests.helpers.browser import Page
+from tests.helpers.browser import WEBGPU, Page
 
 STATES = "[...document.querySelectorAll('#list li')].map((item) => item.className.split(' ')[0]).join()"
 
@@ -116,6 +116,20 @@ def test_the_browser_computes_what_srgan_upscale_computes(pages, tmp_path, heigh
     assert result.shape == expected.shape
     assert np.abs(result - expected).max() <= 1
     assert (result != expected).mean() < 0.001
+
+
+@pytest.mark.slow
+def test_webgpu_computes_the_same(pages, tmp_path):
+    """The processor imitates the GPU (SwiftShader), so it takes a minute."""
+    pixels = smooth(96, 128)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with Page(pages[0], 1000, 700, flags=WEBGPU) as page:
+        page.choose("#files", tmp_path / "a.png")
+        page.until(f"{STATES} === 'done'", 400)
+        assert page.js("document.body.innerText.includes('computes on the GPU (WebGPU)')")
+        result = saved(page, tmp_path / "got", "a-2x-tiny-compact.png")
+        assert page.errors == []
+    assert np.abs(result - Upscaler(pages[1]).upscale(pixels)).max() <= 1
 
 
 def test_work_is_cancelled_and_a_damaged_file_is_told(pages, tmp_path):

@@ -16,15 +16,18 @@ from websockets.sync.client import connect
 
 FOUND = next((path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None)
 
+# Without a GPU, or with one that the processor imitates for WebGPU.
+NO_GPU, WEBGPU = ("--disable-gpu",), ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
+
 
 @functools.cache
-def _browser() -> str:
-    """Start the browser that all pages of this process share. Return the address of its protocol."""
+def _browser(flags: tuple[str, ...]) -> str:
+    """Start the browser that all pages of this process with these flags share. Return the address of its protocol."""
     if FOUND is None:
         pytest.skip("no Chromium is installed")
     profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     process = subprocess.Popen(
-        [FOUND, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+        [FOUND, "--headless", "--no-sandbox", *flags, "--disable-dev-shm-usage", "--hide-scrollbars",
          "--remote-debugging-port=0", f"--user-data-dir={profile.name}", "about:blank"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -47,14 +50,14 @@ def _browser() -> str:
 class Page:
     """A page of the browser. Use as a context manager."""
 
-    def __init__(self, place: Path | str, width: int, height: int, phone: bool = False) -> None:
+    def __init__(self, place: Path | str, width: int, height: int, phone: bool = False, flags: tuple[str, ...] = NO_GPU) -> None:
         self.address = place if isinstance(place, str) else place.resolve().as_uri()
-        self.size, self.phone = (width, height), phone
+        self.size, self.phone, self.flags = (width, height), phone, flags
         self.errors: list[str] = []
         self.number = 0
 
     def __enter__(self) -> "Page":
-        with urllib.request.urlopen(urllib.request.Request(f"{_browser()}/new?about:blank", method="PUT")) as answer:
+        with urllib.request.urlopen(urllib.request.Request(f"{_browser(self.flags)}/new?about:blank", method="PUT")) as answer:
             self.target = json.load(answer)
         self.socket = connect(self.target["webSocketDebuggerUrl"], max_size=None)
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -69,7 +72,7 @@ class Page:
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
-        urllib.request.urlopen(f"{_browser()}/close/{self.target['id']}").close()
+        urllib.request.urlopen(f"{_browser(self.flags)}/close/{self.target['id']}").close()
 
     def call(self, method: str, **params: object) -> dict:
         """Send a command of the DevTools protocol and return its result."""

@@ -96,6 +96,17 @@ def test_an_image_that_does_not_fit_into_the_memory_is_not_decoded(tmp_path, mon
         open_image(tmp_path / "in.jxl")
 
 
+def test_an_animation_is_refused_in_words(tmp_path):
+    """Three frames of 32 x 24 pixels that libjxl 0.11 has encoded."""
+    frames = (
+        "ff0ac5044d0020260804010040004b188b158095fe7f0000a60300101b390804010044004b188b15801dfcff0000500700182dc2010804050044004b188b1580"
+        "5dfcff00005207005029e202"
+    )
+    (tmp_path / "in.jxl").write_bytes(bytes.fromhex(frames))
+    with pytest.raises(SrganError, match=r"in\.jxl: an animated JPEG XL, .* animated PNG, for example with: djxl in\.jxl out\.apng"):
+        open_image(tmp_path / "in.jxl")
+
+
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.8])
 def test_a_truncated_file_is_told(tmp_path, share):
     content = saved(tmp_path / "in.jxl", lossless=True).read_bytes()

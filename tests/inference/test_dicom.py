@@ -6,14 +6,15 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless, generate_uid
 
 from srgan.images.write import Options
 from srgan.inference import batch, scientific
 from srgan.inference.dicom import MARK
 from srgan.inference.scientific import kept_kind, kind_of, suffix_of, upscale_scientific
 from srgan.utils.errors import SrganError
+from tests.helpers.scientific import slice_of
 from tests.helpers.smooth import smooth_upscaler
 
 ACROSS, DOWN = np.meshgrid(np.linspace(0, 1, 40), np.linspace(0, 1, 30))
@@ -27,23 +28,6 @@ def model(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def gray(tmp_path_factory):
     return smooth_upscaler(tmp_path_factory.mktemp("models"), 1)
-
-
-def slice_of(path, pixels, interpretation="MONOCHROME2", bits=12, **elements):
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    dataset.SOPInstanceUID, dataset.SeriesInstanceUID, dataset.StudyInstanceUID = (generate_uid(entropy_srcs=[text]) for text in "abc")
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.ImageType, dataset.PatientName = ["ORIGINAL", "PRIMARY", "AXIAL"], "Test^Case"
-    dataset.PixelSpacing, dataset.ImagePositionPatient = [0.5, 0.75], [10, 20, 30]
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
-    dataset.set_pixel_data(pixels, interpretation, bits, generate_instance_uid=False)
-    for key, value in elements.items():
-        setattr(dataset, key, value)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
 
 
 def upscaled(model, source, target):
@@ -195,7 +179,7 @@ def test_what_is_no_slice_is_a_plain_error(gray, tmp_path):
         with pytest.raises(SrganError, match=message):
             upscaled(gray, source, tmp_path / "b.dcm")
         assert not (tmp_path / "b.dcm").exists()
-    with pytest.raises(SrganError, match="a size of the result does not fit a DICOM file"):
+    with pytest.raises(SrganError, match=r"a DICOM file gets the scale of the model, x2\. Leave out other sizes"):
         upscale_scientific("dicom", gray, slice_of(source, pixels, bits=8), tmp_path / "b.dcm", Options(outscale=3))
 
 

@@ -163,7 +163,7 @@ def test_classes_with_a_colour_table_are_refused(gray, tmp_path):
 
 def test_outscale_is_refused(gray, tmp_path):
     source = scene(tmp_path / "a.tif", slopes(1, 0, 9, np.uint8))
-    with pytest.raises(SrganError, match="a size of the result does not fit a GeoTIFF"):
+    with pytest.raises(SrganError, match=r"a GeoTIFF file gets the scale of the model, x2\. .* resize the result with gdalwarp"):
         upscale_scientific("geotiff", gray, source, tmp_path / "b.tif", Options(outscale=3))
 
 

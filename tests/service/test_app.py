@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -68,6 +69,22 @@ def test_the_answer_names_what_its_format_cannot_hold(client):
     frames[0].save(animation := io.BytesIO(), "GIF", save_all=True, append_images=frames[1:])
     warning = client.post("/upscale", content=animation.getvalue()).headers["Srgan-Warning"]  # of the process that decodes
     assert warning == "the image: only the first of 2 frames is read, 1 left out"
+
+
+def test_files_whose_places_count_are_refused_or_named(client, tmp_path):
+    pytest.importorskip("pydicom")
+    from tests.helpers.scientific import scene_of, slice_of
+
+    pixels = np.arange(16 * 24, dtype=np.uint8).reshape(16, 24)
+    content = scene_of(tmp_path / "a.tif", pixels).read_bytes()
+    for query in ("", "?format=tif"):
+        answer = client.post(f"/upscale{query}", content=content)
+        assert (answer.status_code, "a GeoTIFF, whose georeference this service does not keep" in answer.text) == (415, True)
+    answer = client.post("/upscale?format=png", content=content)
+    assert (answer.status_code, Image.open(io.BytesIO(answer.content)).size) == (200, (48, 32))
+    assert answer.headers["Srgan-Warning"] == "the image: not in the result: the georeference, which only .tif holds"
+    answer = client.post("/upscale", content=slice_of(tmp_path / "a.dcm", pixels, bits=8).read_bytes())
+    assert (answer.status_code, "a DICOM file, which this service does not take" in answer.text) == (415, True)
 
 
 @pytest.mark.parametrize(

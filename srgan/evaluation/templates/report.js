@@ -3,7 +3,6 @@ document.documentElement.classList.add("scripted");
 
 const WHITE_LEVEL = 64; // error in levels of 255 that is drawn white
 const RAMP = [[0, 0, 0], [66, 10, 104], [187, 55, 84], [249, 142, 9], [252, 255, 210]];
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 // Return the error of a view against the original as an image: the mean over the colour channels.
 async function errorMap(view, original) {
@@ -29,17 +28,13 @@ async function errorMap(view, original) {
   return canvas.toDataURL();
 }
 
-class Card {
+class Card extends Zoomable {
   constructor(element) {
-    this.element = element;
+    super(element, element.querySelector("output"));
     this.stage = element.querySelector(".stage");
-    this.panes = [...element.querySelectorAll(".pane")];
     this.images = new Map([...element.querySelectorAll("[data-view]")].map((figure) => [figure.dataset.view, figure.querySelector("img")]));
     this.errors = new Map(); // view -> promise of its error map
-    this.zoom = 1;
-    this.x = this.y = 0.5; // centre of every pane, as a share of the image
     this.borders = { a: 33, b: 67 };
-    this.pointers = new Map();
     this.fill();
     this.listen();
     this.moveBorder("a", 33);
@@ -86,40 +81,11 @@ class Card {
     }
   }
 
-  // -- zoom and position: one state for all panes of the card --
+  // -- zoom --
 
-  move() {
-    const room = 0.5 / this.zoom;
-    this.x = clamp(this.x, room, 1 - room);
-    this.y = clamp(this.y, room, 1 - room);
-    const style = this.element.style;
-    style.setProperty("--zoom", this.zoom);
-    style.setProperty("--x", `${(0.5 - this.x * this.zoom) * 100}%`);
-    style.setProperty("--y", `${(0.5 - this.y * this.zoom) * 100}%`);
-    this.element.classList.toggle("zoomed", this.zoom > 1);
-    this.element.classList.toggle("crisp", this.zoom / this.oneToOne() >= 1.5);
-    this.element.querySelector("output").textContent = `${Math.round((100 * this.zoom) / this.oneToOne())} %`;
-  }
-
-  // Return the zoom at which a pixel of the image is a pixel of the page.
   oneToOne() {
     const image = this.images.values().next().value;
     return (image.naturalWidth || 1) / (this.stage.clientWidth || 1);
-  }
-
-  // Zoom around a point, given in shares of its pane.
-  zoomTo(zoom, atX = 0.5, atY = 0.5) {
-    const next = clamp(zoom, 1, 32);
-    this.x += (atX - 0.5) * (1 / this.zoom - 1 / next);
-    this.y += (atY - 0.5) * (1 / this.zoom - 1 / next);
-    this.zoom = next;
-    this.move();
-  }
-
-  pan(right, down) {
-    this.x += right / this.zoom;
-    this.y += down / this.zoom;
-    this.move();
   }
 
   // -- events --
@@ -146,50 +112,18 @@ class Card {
       });
       handle.addEventListener("dblclick", (event) => event.stopPropagation());
     }
-    for (const pane of this.panes) {
-      const share = (event) => {
-        const box = pane.getBoundingClientRect();
-        return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-      };
-      pane.addEventListener("dblclick", (event) => this.zoomTo(this.zoom * (event.shiftKey ? 0.5 : 2), ...share(event)));
-      pane.addEventListener("wheel", (event) => {
-        if (!event.ctrlKey) return; // without Ctrl the page scrolls
-        event.preventDefault();
-        this.zoomTo(this.zoom * Math.exp(-event.deltaY / 200), ...share(event));
-      }, { passive: false });
-      pane.addEventListener("pointerdown", (event) => {
-        this.pointers.set(event.pointerId, share(event));
-        pane.setPointerCapture(event.pointerId);
-      });
-      pane.addEventListener("pointermove", (event) => {
-        const before = this.pointers.get(event.pointerId);
-        if (!before) return;
-        const now = share(event);
-        const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
-        if (other) { // pinch: the zoom follows the distance of the fingers
-          const distance = (place) => Math.hypot(place[0] - other[0], place[1] - other[1]);
-          this.zoomTo((this.zoom * distance(now)) / Math.max(distance(before), 1e-3), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
-        } else {
-          this.pan(before[0] - now[0], before[1] - now[1]);
-        }
-        this.pointers.set(event.pointerId, now);
-      });
-      for (const end of ["pointerup", "pointercancel"]) pane.addEventListener(end, (event) => this.pointers.delete(event.pointerId));
-    }
+    for (const pane of this.panes) this.follow(pane, true); // without Ctrl the page scrolls
     this.stage.addEventListener("keydown", (event) => {
       const act = {
-        "+": () => this.zoomTo(this.zoom * 1.5), "=": () => this.zoomTo(this.zoom * 1.5), "-": () => this.zoomTo(this.zoom / 1.5),
-        0: () => this.zoomTo(1), 1: () => this.zoomTo(this.oneToOne()),
         ArrowLeft: () => this.pan(-0.1, 0), ArrowRight: () => this.pan(0.1, 0), ArrowUp: () => this.pan(0, -0.1), ArrowDown: () => this.pan(0, 0.1),
-      }[event.key];
+      }[event.key] ?? (event.key in ZOOM_KEYS && (() => this.act(ZOOM_KEYS[event.key])));
       const scrolls = event.key.startsWith("Arrow") && this.zoom === 1;
       if (!act || scrolls || event.ctrlKey || event.metaKey || event.altKey) return;
       act();
       event.preventDefault();
     });
     for (const button of this.element.querySelectorAll("[data-zoom]")) {
-      const zooms = { in: () => this.zoom * 1.5, out: () => this.zoom / 1.5, fit: () => 1, one: () => this.oneToOne() };
-      button.addEventListener("click", () => this.zoomTo(zooms[button.dataset.zoom]()));
+      button.addEventListener("click", () => this.act(button.dataset.zoom));
     }
     const image = this.images.values().next().value;
     if (!image.complete) image.addEventListener("load", () => this.move());
