@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from srgan.images.read import read_image, read_rgb
+from srgan.images.read import as_rgb, read_image, read_rgb, read_stored
 from srgan.utils.errors import SrganError
 from srgan.utils.files import plain_name, read_json, require, sha256
 
@@ -39,15 +39,21 @@ class Pair:
     lr_sha256: str = ""
     grey_input: bool = False  # the LR image is the greyscale version of the original, and no more is changed
 
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, deep: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Return the HR image, `(H, W)` or `(H, W, 3)`, and the LR image, `(H / scale, W / scale, 3)`, both uint8.
+
+        Args:
+            deep: return images of 16 bits as uint16.
 
         Raises:
             SrganError: a file is missing or damaged, or there is no HR image.
         """
         if self.hr is None:
             raise SrganError(f"{self.set}/{self.name}: has no original")
-        return read_image(_verified(self.hr, self.hr_sha256)), self.read_lr()
+        hr_path = _verified(self.hr, self.hr_sha256)
+        if deep:
+            return read_stored(hr_path), as_rgb(read_stored(_verified(self.lr, self.lr_sha256)))
+        return read_image(hr_path), self.read_lr()
 
     def read_lr(self) -> np.ndarray:
         """Return the LR image alone. Raises `SrganError` if it is missing or damaged."""

@@ -86,15 +86,16 @@ class Done:
 def prepare_one(task: Task) -> Done:
     """Write the files of an image, unless it shows a reference or cannot be used."""
     try:
-        # Held-out images have 8 bits, as the metrics do.
-        deep = read_deep(task.source) if task.part == "train" and task.options.bits == 16 else None
-        image = read_image(task.source) if deep is None else to_uint8(deep)
+        # Test images have 8 bits, as those of published scores do.
+        deep = read_deep(task.source) if task.part != "test" and task.options.bits == 16 else None
+        image = shallow = read_image(task.source) if deep is None else to_uint8(deep)
     except SrganError as error:
         return Done(task, bad=reason(error, task.source))
     if not task.reference:
         return _prepare_input(task, image)
     if task.options.channels == 1 and task.part != "test":  # test images keep their colours, whose luma the network upscales
         image, deep = as_grey(image), None if deep is None else as_grey(deep)
+        shallow = image
     hr_image = modcrop(image, task.options.scale)
     if min(hr_image.shape[:2]) < MIN_SIDE:
         return Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {MIN_SIDE}x{MIN_SIDE}")
@@ -119,7 +120,7 @@ def prepare_one(task: Task) -> Done:
     records = [{"lr_sha256": _write_png(path, lr_image)} | drawn for path, (lr_image, drawn) in zip(lr_paths, made, strict=True)]
     hr_sha256 = _write_png(hr_path, hr_image)
     records = [record | {"hr_sha256": hr_sha256} for record in records]
-    return Done(task, pixels=pixels, size=size, records=records, fingerprint=near_duplicates.fingerprint(image))
+    return Done(task, pixels=pixels, size=size, records=records, fingerprint=near_duplicates.fingerprint(shallow))
 
 
 def _pack_reduced(task: Task, image: np.ndarray, pixels: str) -> dict[int, Packed]:

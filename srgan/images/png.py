@@ -1,8 +1,9 @@
-"""Encode and write PNG files of uint8 arrays, without metadata."""
+"""Encode and write PNG files of arrays, without metadata."""
 
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -10,7 +11,11 @@ from srgan.utils.files import atomic_file
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Return an `(H, W, 3)` or `(H, W)` uint8 array as the bytes of a PNG file."""
+    """Return an `(H, W, 3)` or `(H, W)` uint8 or uint16 array as the bytes of a PNG file."""
+    if image.dtype == np.uint16:  # Pillow writes no colours of 16 bits
+        done, encoded = cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        assert done
+        return encoded.tobytes()
     buffer = io.BytesIO()
     # Level 1 is nearly three times as fast as the default and costs a few per cent of size.
     Image.fromarray(image).save(buffer, format="PNG", compress_level=1)

@@ -337,6 +337,12 @@ def read_deep(path: str | Path) -> np.ndarray:
     return np.rint(decoded.pixels * share + 65535 * (1 - share)).astype(np.uint16)
 
 
+def read_stored(path: str | Path) -> np.ndarray:
+    """Read an image as `read_image` does, as uint16 if the file has 16 bits."""
+    decoded = open_image(path)
+    return read_deep(path) if decoded.pixels.dtype == np.uint16 else read_image(path)
+
+
 def read_rgb(path: str | Path) -> np.ndarray:
     """Read an image as `(H, W, 3)` uint8 sRGB. Greyscale becomes three equal channels."""
     return as_rgb(read_image(path))

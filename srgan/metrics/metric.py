@@ -18,6 +18,8 @@ Scorer = Callable[["Sample"], float]
 class Sample:
     """An upscaled image with its ground truth and its input, all uint8.
 
+    Metrics are defined for 8 bits. PSNR and SSIM use `deep` where it is given.
+
     Attributes:
         sr_image: `(scale * H, scale * W, 3)`.
         hr_image: ground truth in the size of `sr_image`, `(..., 3)` or greyscale without the last axis. None if there is none.
@@ -25,6 +27,7 @@ class Sample:
         scale: HR size / LR size.
         grey_input: the input is the greyscale version of the original, and no more is changed.
         before: the frame before it in a clip. None for the first frame and for images.
+        deep: `sr_image` and `hr_image` as uint16, of a training with 16 bits.
     """
 
     sr_image: np.ndarray
@@ -33,6 +36,7 @@ class Sample:
     scale: int = 1
     grey_input: bool = False
     before: "Sample | None" = None
+    deep: tuple[np.ndarray, np.ndarray] | None = None
     _results: dict[Callable[["Sample"], Any], Any] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -40,6 +44,12 @@ class Sample:
         """The ground truth with three channels."""
         assert self.hr_image is not None
         return as_rgb(self.hr_image)
+
+    @property
+    def deepest(self) -> tuple[np.ndarray, np.ndarray]:
+        """The image and its ground truth with all bits that are known."""
+        assert self.hr_image is not None
+        return self.deep or (self.sr_image, self.hr_image)
 
     def once(self, function: Callable[["Sample"], Any]) -> Any:
         """Return `function(self)`, computed once for all metrics that share it."""

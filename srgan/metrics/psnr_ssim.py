@@ -1,8 +1,8 @@
 """PSNR and SSIM by the protocol of the super-resolution literature.
 
-Images are rounded to 8 bits and a border of `scale` pixels is cut before the comparison. The `_y` metrics use the luma of ``rgb2ycbcr``
-in MATLAB (BT.601 in 16..235). The `_rgb` metrics use all three channels. Images are processed in strips so that memory hardly grows with
-their size.
+Images are rounded to 8 bits, except those of trainings with 16 bits, and a border of `scale` pixels is cut before the comparison. The
+`_y` metrics use the luma of ``rgb2ycbcr`` in MATLAB (BT.601 in 16..235). The `_rgb` metrics use all three channels. Images are processed in
+strips so that memory hardly grows with their size.
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from srgan.images.read import as_rgb
 from srgan.metrics.metric import Metric, Sample
 
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # Wang et al. 2004, "Image quality assessment", section III.B
@@ -24,17 +25,22 @@ _LUMA = np.array([[65.481 / 255, 128.553 / 255, 24.966 / 255, 16]], np.float32)
 _ROWS_PER_STRIP = 64  # intermediate results of a strip fit into the cache of a core: two to three times as fast
 
 
+def levels(image: np.ndarray) -> np.ndarray:
+    """Return an uint8 or uint16 image in 0..255."""
+    return image / np.float32(257) if image.dtype == np.uint16 else image
+
+
 def luma(image: np.ndarray) -> np.ndarray:
-    """Return Y of an `(H, W, 3)` uint8 RGB image: BT.601 in 16..235 as `(H, W)` float32 without rounding."""
-    return cv2.transform(image.astype(np.float32), _LUMA)
+    """Return Y of an `(H, W, 3)` uint8 or uint16 RGB image: BT.601 in 16..235 as `(H, W)` float32 without rounding."""
+    return cv2.transform(levels(image).astype(np.float32), _LUMA)
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """Return an `(H, W, 3)` uint8 RGB image as greyscale as in image files: BT.601 in 0..255 as `(H, W)` uint8."""
-    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+    """Return an `(H, W, 3)` RGB image as greyscale as in image files: BT.601, rounded to the type of the image, in 0..255."""
+    return levels(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image)
 
 
-def compare(first: np.ndarray, second: np.ndarray, channels: Callable[[np.ndarray], np.ndarray] = np.asarray) -> tuple[float, float]:
+def compare(first: np.ndarray, second: np.ndarray, channels: Callable[[np.ndarray], np.ndarray] = levels) -> tuple[float, float]:
     """Return PSNR in dB (infinite for equal images) and SSIM of two images of equal size `(H, W)` or `(H, W, C)`.
 
     SSIM is the mean over positions and channels by Wang et al. 2004. The Gaussian window has 11x11 pixels and sigma 1.5. Only positions
@@ -120,12 +126,12 @@ def psnr_ssim(sr_image: np.ndarray, hr_image: np.ndarray, border: int) -> dict[s
 
 
 def _compare_y(sample: Sample) -> tuple[float, float]:
-    assert sample.hr_image is not None
-    return psnr_ssim_y(sample.sr_image, sample.hr_image, sample.scale)
+    return psnr_ssim_y(*sample.deepest, sample.scale)
 
 
 def _compare_rgb(sample: Sample) -> tuple[float, float]:
-    return compare(crop_border(sample.sr_image, sample.scale), crop_border(sample.hr_rgb, sample.scale))
+    sr_image, hr_image = sample.deepest
+    return compare(crop_border(sr_image, sample.scale), crop_border(as_rgb(hr_image), sample.scale))
 
 
 MAX_PSNR = 60.0  # dB. Rounding to 8 bits alone gives 58.9 dB, so rules ignore differences above

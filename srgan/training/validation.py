@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from srgan.data.manifest import Pair
 from srgan.distributed import process_group
 from srgan.images import visualize
+from srgan.images.read import as_rgb, to_uint8
 from srgan.inference.torch_upscale import upscale
 from srgan.metrics.metric import Sample, Scorer
 from srgan.metrics.registry import METRICS, caption, open_metrics, score, select_metrics
@@ -62,10 +63,12 @@ class Validation:
         parts = []
         for number in range(process_group.rank(), len(pairs), process_group.size()):
             pair = pairs[number]
-            original, lr_image = pair.read()
+            original, lr_image = pair.read(deep=True)
             sr_image = upscale(model, lr_image)
-            sample = Sample(sr_image, original, lr_image, self.scale, pair.grey_input)
-            whole, pixel = self._loss_by_tiles(loss, sr_image, sample.hr_rgb, lr_image)
+            deep = (sr_image, original) if original.dtype == np.uint16 else None
+            shallow = [to_uint8(image) for image in (sr_image, original, lr_image)]
+            sample = Sample(*shallow, self.scale, pair.grey_input, deep=deep)
+            whole, pixel = self._loss_by_tiles(loss, sr_image, as_rgb(original), lr_image)
             on_device = score(sample, {name: scorer for name, scorer in self.scorers.items() if METRICS[name].load})
             arguments = number, pair.name, sample, whole, pixel, on_device
             parts.append(self.threads.submit(self._scored, *arguments) if self.threads else self._scored(*arguments))
@@ -99,7 +102,9 @@ class Validation:
         return _Scored(number, row, pixel, strip)
 
     def _tensor(self, image: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
+        stored = image if image.dtype == np.uint8 else image.astype(np.int32)  # torch computes little with uint16
+        pixels = torch.from_numpy(np.ascontiguousarray(stored)).to(self.device).permute(2, 0, 1)[None].float()
+        return pixels.div_(np.iinfo(image.dtype).max)
 
 
 def _tiles(height: int, width: int, largest: int) -> Iterator[tuple[int, int, int, int]]:

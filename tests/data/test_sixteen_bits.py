@@ -15,9 +15,11 @@ from srgan.data.packed_store import Store, as_picture
 from srgan.data.prepare import prepare
 from srgan.data.sampler import GpuPatchSampler, PatchSampler, PrefetchingSampler
 from srgan.degradations.bicubic import bicubic_downscale
-from srgan.images.read import as_grey, read_deep, read_image
+from srgan.images.read import as_grey, as_rgb, read_deep
+from srgan.inference.torch_upscale import upscale
 from srgan.models.registry import build_generator
 from srgan.training.trainer import Trainer
+from srgan.training.validation import Validation
 from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 from tests.data.test_packed_store import matlab_resize
@@ -63,8 +65,31 @@ def test_the_store_has_all_bits_and_their_bicubic_lr_images(raw, tmp_path, chann
     picture = as_picture(store.hr[0])
     assert (picture.shape, picture.dtype) == ((64, 72, 3), np.uint8)
     assert np.abs(picture * 257.0 - store.hr[0]).max() <= 128
-    for pair in (*pairs(tmp_path / "out", "validation"), *pairs(tmp_path / "out", "test")):
-        assert {read_image(path).dtype for path in (pair.hr, pair.lr)} == {np.dtype(np.uint8)}
+    for part, dtype in (("validation", np.uint16), ("test", np.uint8)):
+        (pair,) = pairs(tmp_path / "out", part)
+        assert {image.dtype for image in pair.read(deep=True)} == {np.dtype(dtype)}
+        assert {image.dtype for image in pair.read()} == {np.dtype(np.uint8)}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_validation_measures_all_bits(raw, tmp_path, channels):
+    prepare(raw, tmp_path / "out", Prepare(bits=16, channels=channels))
+    (pair,) = pairs(tmp_path / "out", "validation")
+    model = build_generator("compact", scale=4, features=8, depth=1, channels=channels).eval()
+
+    def distance(sr_image, hr_image, lr_image):
+        assert sr_image.max() <= 1 and lr_image.shape[1] == 3
+        return float((sr_image - hr_image).abs().mean()), 0.0
+
+    scores, _ = Validation(4, torch.device("cpu")).begin([pair], model, distance)()
+    original, lr_image = pair.read(deep=True)
+    sr_image = upscale(model, lr_image)
+    assert sr_image.dtype == np.uint16 and len(np.unique(sr_image)) > 256
+    error = sr_image[4:-4, 4:-4] / 257 - as_rgb(original)[4:-4, 4:-4] / 257
+    luma = error @ np.array([65.481, 128.553, 24.966]) / 255 if original.ndim == 3 else error[..., 0]
+    assert scores["val_psnr_y"] == pytest.approx(10 * np.log10(255**2 / np.square(luma).mean()), abs=1e-3)
+    whole = np.abs(sr_image.astype(float) - as_rgb(original)).mean() / 65535
+    assert scores["val_loss"] == pytest.approx(whole, rel=1e-4)
 
 
 def test_images_of_8_bits_join_them(raw, tmp_path):
