@@ -31,8 +31,8 @@ from srgan.utils.workers import Lost, Workers
 MEDIA_TYPES = {file_format: f"image/{file_format}" for file_format in FORMATS.values()}
 OUR_FAULT = "the image could not be processed, and the log of the service has the reason. Tell its operator"
 NOT_KEPT: dict[Kind, str] = {
-    "geotiff": "a GeoTIFF, whose georeference this service does not keep. Use srgan upscale, or ask for another format, such as png",
-    "dicom": "a DICOM file, which this service does not take. Use srgan upscale",
+    "geotiff": "the image is a GeoTIFF, whose georeference this service does not keep. Use srgan upscale, or ask for a format such as png",
+    "dicom": "the image is a DICOM file, which this service does not take. Use srgan upscale",
 }
 
 log = logging.getLogger(__name__)
@@ -175,8 +175,7 @@ def _decode(item: tuple[Path, int, str | None]) -> Decoded | Refused:
             log.debug("%s", error)
         content.seek(0)
         try:
-            lost = ["the image: not in the result: the georeference, which only .tif holds"] if found else []
-            return Decoded(open_image(content), suffix, [*warnings, *lost])
+            return Decoded(open_image(content), suffix, warnings)
         except SrganError as error:
             return Refused(422 if known else 415, str(error))
 

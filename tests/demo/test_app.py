@@ -72,7 +72,7 @@ def test_a_geotiff_keeps_its_georeference_unless_another_format_is_chosen(client
         assert (after.width, after.height) == (2 * before.width, 2 * before.height) == (state["width"], state["height"])
     state = ended(client, source.read_bytes(), name="scene.tif", format="png")
     assert client.get(state["result"]).headers["content-type"] == "image/png"
-    assert state["warnings"] == ["the image: not in the result: the georeference, which only .tif holds"]
+    assert state["warnings"] == ["the image: not in the result: the position of a map; the scale of a map"]
 
 
 def test_a_dicom_file_stays_one(client, tmp_path):

@@ -82,7 +82,7 @@ def test_files_whose_places_count_are_refused_or_named(client, tmp_path):
         assert (answer.status_code, "a GeoTIFF, whose georeference this service does not keep" in answer.text) == (415, True)
     answer = client.post("/upscale?format=png", content=content)
     assert (answer.status_code, Image.open(io.BytesIO(answer.content)).size) == (200, (48, 32))
-    assert answer.headers["Srgan-Warning"] == "the image: not in the result: the georeference, which only .tif holds"
+    assert answer.headers["Srgan-Warning"] == "the image: not in the result: the position of a map; the scale of a map"
     answer = client.post("/upscale", content=slice_of(tmp_path / "a.dcm", pixels, bits=8).read_bytes())
     assert (answer.status_code, "a DICOM file, which this service does not take" in answer.text) == (415, True)
 
