@@ -41,7 +41,7 @@ from srgan.models.registry import build_generator
 from srgan.monitoring.drift import Drift
 from srgan.monitoring.figures import INPUT, Figures, of_image
 from srgan.utils.machine import processes
-from srgan.utils.workers import Workers
+from srgan.utils.workers import Lost, Workers
 
 STREAM, TURN, STREAMS = 1000, 500, 20
 SIDES = 96, 161  # pixels of a crop
@@ -74,7 +74,9 @@ def drift(paths: list[Path]) -> Iterator[str]:
     service = [(path, seed, 0) for seed, path in enumerate(paths[half:] * (STREAM // half + 1), 10_000)][:STREAM]
     turned = [(path, seed, QUALITY) for path, seed, _ in service[: STREAM // 2]]
     with Workers(measured, processes()) as workers:
-        found = [figures for figures in workers.map([*training, *service, *turned]) if isinstance(figures, dict)]
+        found = list(workers.map([*training, *service, *turned]))
+    if lost := next((one for one in found if isinstance(one, Lost)), None):
+        sys.exit(f"an image is not measured: {lost.reason}")
     training_figures = found[: len(training)]
     clean, bad = found[len(training) : len(training) + STREAM], found[len(training) + STREAM :]
     reference = {name: [figures[name] for figures in training_figures] for name in INPUT}

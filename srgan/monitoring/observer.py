@@ -16,12 +16,11 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from srgan.images.write import Options
 from srgan.monitoring import measure, reference
 from srgan.monitoring.drift import Alarms, Drift
 from srgan.monitoring.log import RequestLog, Row
@@ -48,22 +47,12 @@ class Seen:
 
     Attributes:
         row: what is known without a measurement, see `srgan.monitoring.log.DESCRIBED`.
-        source: file of the image.
-        result: file of the result.
-        file_format: of the result.
-        options: by which it was written.
-        adds_colour: the model colourizes.
-        rival: file and digest of a model that is compared on the same image.
-        on_pair: gets what was observed, or None if nothing was. It is called if there is a rival.
+        task: the files, which are the caller's, and how they were made.
+        on_pair: gets what was observed, or None if nothing was. It is called if the task has a rival.
     """
 
     row: Row
-    source: Path
-    result: Path
-    file_format: str
-    options: Options
-    adds_colour: bool
-    rival: tuple[Path, str] | None = None
+    task: Task
     on_pair: OnPair | None = None
 
 
@@ -130,12 +119,12 @@ class Observer:
 
     def note(self, seen: Seen) -> None:
         """Take a result. Its files may be removed when this returns."""
-        size = seen.source.stat().st_size + seen.result.stat().st_size
+        size = seen.task.source.stat().st_size + seen.task.result.stat().st_size
         fits = seen.row["result_width"] * seen.row["result_height"] <= MAX_PIXELS
-        links = _link(seen) if fits and self._has_room(seen, size) else None
+        links = _link(seen.task) if fits and self._has_room(seen, size) else None
         with self._changed:
             if not self._ends and sum(map(len, self._queues)) < ROWS:
-                self._queues[not seen.rival].append(_Waiting(seen, links, size))
+                self._queues[not seen.task.rival].append(_Waiting(seen, links, size))
                 self._changed.notify()
                 return
             self.lost += 1
@@ -148,7 +137,7 @@ class Observer:
         with self._changed:
             measured = [one for queue in self._queues for one in queue if one.folder]
         # A bad challenger may answer requests, so comparisons get room that others do not.
-        return len(measured) < WAITING * (2 if seen.rival else 1) and sum(one.size for one in measured) + size <= WAITING_BYTES
+        return len(measured) < WAITING * (2 if seen.task.rival else 1) and sum(one.size for one in measured) + size <= WAITING_BYTES
 
     # -- in the thread --------------------------------------------------------------------------------------------------------
 
@@ -174,7 +163,7 @@ class Observer:
                     shutil.rmtree(waiting.folder, ignore_errors=True)
 
     def _take(self, seen: Seen, folder: Path | None) -> None:
-        found = self._observe(seen, folder) if folder and not self._ends else None
+        found = self._observe(_linked(seen.task, folder)) if folder and not self._ends else None
         if found is None:
             self.left_out += 1
         row = seen.row | {"observed": int(found is not None)}
@@ -189,9 +178,7 @@ class Observer:
             if seen.on_pair:
                 seen.on_pair(found)
 
-    def _observe(self, seen: Seen, folder: Path) -> Observed | None:
-        source, result = folder / "image", folder / seen.result.name
-        task = Task(source, result, seen.file_format, seen.options, seen.adds_colour, seen.rival)
+    def _observe(self, task: Task) -> Observed | None:
         try:
             return self._process().submit(measure.observe, task).result(SECONDS)
         except TimeoutError:
@@ -275,16 +262,22 @@ class Observer:
             shutil.copytree(folder, samples / f"{row['at']:.3f}")
 
 
-def _link(seen: Seen) -> Path | None:
-    """Link the files of a result into a folder of its own. Return None if the disk is full."""
-    folder = seen.source.parent.with_name(f"{seen.source.parent.name}-{time.monotonic_ns():x}")
+def _linked(task: Task, folder: Path) -> Task:
+    """Return the task for the links in a folder."""
+    return replace(task, source=folder / "image", result=folder / task.result.name)
+
+
+def _link(task: Task) -> Path | None:
+    """Link the files of a task into a folder of its own. Return None if the disk is full."""
+    folder = task.source.parent.with_name(f"{task.source.parent.name}-{time.monotonic_ns():x}")
+    links = _linked(task, folder)
     try:
         folder.mkdir()
-        for path, name in ((seen.source, "image"), (seen.result, seen.result.name)):
+        for path, link in ((task.source, links.source), (task.result, links.result)):
             try:
-                (folder / name).hardlink_to(path)
+                link.hardlink_to(path)
             except OSError:  # a file system without links
-                shutil.copyfile(path, folder / name)
+                shutil.copyfile(path, link)
         return folder
     except OSError as error:
         log.warning("a result is not measured: %s", error.strerror or error)

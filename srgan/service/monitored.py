@@ -4,6 +4,7 @@ import time
 from functools import partial
 
 from srgan.images.suffixes import FORMATS
+from srgan.monitoring.measure import Task
 from srgan.monitoring.observer import Observer, Seen
 from srgan.service import work
 from srgan.service.model import Loaded, ServedModel
@@ -76,13 +77,12 @@ class Monitored:
             "format": result.path.suffix[1:],
             "seconds": stop.passed,
         }
-        return Seen(
-            row,
+        task = Task(
             order.source,
             result.path,
             FORMATS[result.path.suffix],
             order.options,
             upscaler.adds_colour,
             (rival.upscaler.path, rival.upscaler.sha256) if rival else None,
-            partial(self._trial.take, drawn) if self._trial and drawn else None,
         )
+        return Seen(row, task, partial(self._trial.take, drawn) if self._trial and drawn else None)

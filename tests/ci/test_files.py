@@ -43,6 +43,12 @@ def test_hadolint_has_no_complaint_about_the_dockerfile():
     assert not done.returncode, done.stdout
 
 
+def test_zizmor_finds_no_security_problem_in_the_workflows():
+    linter = Path(sys.executable).with_name("zizmor")
+    done = subprocess.run([linter, "--offline", "--quiet", ROOT / ".github"], capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stdout
+
+
 def _scripts():
     for path in WORKFLOWS:
         for job in yaml.safe_load(path.read_text())["jobs"].values():
