@@ -1,13 +1,13 @@
 """Estimate the degradations of photographs, and write a recipe that imitates them.
 
-All findings are of the luma (BT.601), in levels of 255 and in pixels of the photograph.
+All findings but the noise of the colours are of the luma (BT.601), in levels of 255 and in pixels of the photograph.
 """
 
 import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,9 @@ from srgan.utils.progress import Progress
 from srgan.utils.workers import Lost, Workers
 
 LUMA = (0.299, 0.587, 0.114)
+CHROMA = (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)  # the colour differences of JFIF
+COLORED = 0.5  # share of the noise of the luma that the noise of the chroma explains, if the noise differs between the colours
+LUMA_SHARE = math.hypot(*LUMA)  # noise of the luma / noise of each colour, if it differs between the colours
 SIDE = 1024  # pixels of the middle of a photograph that is measured
 MIN_SIDE = 32
 SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # numbers of Pillow
@@ -31,6 +34,9 @@ ROUNDING = 0.35  # standard deviation of a cosine coefficient after the pixels w
 OUTLIERS = 0.05  # share of coefficients that clipping and later changes displaced
 MIN_COEFFICIENTS = 40  # above ROUNDING, to look for traces of a compression
 MIN_GAIN, MIN_TOTAL_GAIN = 0.1, 20.0  # mean and sum of the log-likelihood of a compression against none
+UNQUANTIZED = np.full((BLOCK, BLOCK), 1e-6)
+LEAST, HIGH = 3, 8  # least sum of row and column of the coefficients that noise is measured by
+HIDDEN = 0.35  # standard deviation of noise of which a seventh exceeds half of a quantization step / this step
 FLAT_BLOCKS = 0.1  # share of the blocks that the noise is measured in
 EDGES = 0.2  # share of the edge pixels that the blur is measured at
 SCALES = (1.0, 2.5)  # standard deviations of the two Gaussian filters that edges are measured by
@@ -49,12 +55,35 @@ class Findings:
         subsampling: of the chroma, such as ``4:2:0``. Empty if the file does not state it.
         noise: standard deviation in levels of 255, before a compression. None if the photograph has no flat areas.
         blur: standard deviation of a Gaussian kernel in pixels. None if the photograph has no edges.
+        color_noise: standard deviation of the noise that differs between the colours, in each of them. None if it is unknown, because a
+            compression removes the noise of the chroma.
     """
 
     quality: int | None
     subsampling: str
     noise: float | None
     blur: float | None
+    color_noise: float | None = None
+
+    @property
+    def hidden_noise(self) -> float:
+        """Return the standard deviation below which the compression removes six of seven coefficients of the noise.
+
+        Texture explains the few that are left in an image without noise.
+        """
+        return HIDDEN * float(np.mean([_table(self.quality)[row, LEAST - row] for row in range(LEAST + 1)])) if self.quality else 0.0
+
+    @property
+    def sigmas(self) -> dict[bool, float]:
+        """Return the standard deviation of the noise in each colour if it is equal in the three (True) or differs (False).
+
+        Both are there if it is unknown which. Fine texture is grey, so that the noise of the chroma is the surer one.
+        """
+        noise = self.noise or 0.0
+        if self.color_noise is None:
+            return {True: noise, False: noise / LUMA_SHARE}
+        colored = LUMA_SHARE * self.color_noise >= COLORED * noise
+        return {False: self.color_noise} if colored else {True: noise}
 
 
 def measure(path: Path) -> Findings:
@@ -63,10 +92,11 @@ def measure(path: Path) -> Findings:
     Raises:
         SrganError: the file cannot be read, or a side is below 32 pixels.
     """
-    luma, stated, subsampling = _read(path)
+    pixels, luma, stated, subsampling = _read(path)
     if min(luma.shape) < MIN_SIDE:
         raise SrganError(f"{path}: has {luma.shape[1]}x{luma.shape[0]} pixels, and an estimate needs {MIN_SIDE} a side. Remove the file")
-    return measure_pixels(luma, stated, subsampling)
+    found = measure_pixels(luma, stated, subsampling)
+    return found if found.quality else replace(found, color_noise=_color_noise(pixels))
 
 
 def measure_pixels(luma: np.ndarray, stated: int | None = None, subsampling: str = "") -> Findings:
@@ -84,7 +114,10 @@ def measure_pixels(luma: np.ndarray, stated: int | None = None, subsampling: str
         top, left = _corner(luma)  # of the blocks of an image that was compressed and then cropped
         cropped = _cosines(luma[top:, left:])
         quality, coefficients = max(((_quality(one), one) for one in (coefficients, cropped)), key=lambda found: found[0] or 0)
-    noise = _noise(coefficients, _table(quality) if quality else np.full((BLOCK, BLOCK), 1e-6))
+    if quality:
+        noise = _noise(coefficients, _table(quality))
+    else:  # texture has less of the highest frequencies, white noise has as much
+        noise = min((_noise(coefficients, UNQUANTIZED, least) for least in (LEAST, HIGH)), key=lambda found: found or 0.0)
     return Findings(quality, subsampling, noise, _blur(luma, noise or 0.0))
 
 
@@ -94,7 +127,7 @@ def jpeg_quality(path: Path) -> int | None:
     Raises:
         SrganError: the file cannot be read.
     """
-    luma, stated, _ = _read(path)
+    _, luma, stated, _ = _read(path)
     luma = _middle(luma)
     top, left = _corner(luma)
     found = [stated, *(_quality(_cosines(part)) for part in (luma, luma[top:, left:]))]
@@ -112,13 +145,13 @@ def luma_of(pixels: np.ndarray) -> np.ndarray:
     return pixels @ np.array(LUMA)
 
 
-def _read(path: Path) -> tuple[np.ndarray, int | None, str]:
-    """Return the luma, and the quality and subsampling that a JPEG file states."""
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray, int | None, str]:
+    """Return the pixels, the luma, and the quality and subsampling that a JPEG file states."""
     pixels = read_rgb(path)
     try:
         with Image.open(path) as file:
             if not isinstance(file, JpegImagePlugin.JpegImageFile) or 0 not in file.quantization:
-                return luma_of(pixels), None, ""
+                return pixels, luma_of(pixels), None, ""
             table, subsampling = np.array(file.quantization[0]), JpegImagePlugin.get_sampling(file)
             # The luma of the file itself: it is not rounded again, and not turned, which would transpose the blocks.
             file.draft("L", file.size)
@@ -126,7 +159,7 @@ def _read(path: Path) -> tuple[np.ndarray, int | None, str]:
     except (OSError, ValueError, SyntaxError) as error:
         raise SrganError(f"{path}: cannot be read ({error}). Remove the file") from error
     distances = [np.abs(_table(quality).ravel() - table).sum() for quality in range(1, 101)]
-    return luma, 1 + int(np.argmin(distances)), SUBSAMPLINGS.get(subsampling, "")
+    return pixels, luma, 1 + int(np.argmin(distances)), SUBSAMPLINGS.get(subsampling, "")
 
 
 def _table(quality: int) -> np.ndarray:
@@ -178,14 +211,21 @@ def _quality(coefficients: np.ndarray) -> int | None:
     return best if gains[best] > max(MIN_GAIN, MIN_TOTAL_GAIN / count) else None
 
 
-def _noise(coefficients: np.ndarray, steps: np.ndarray) -> float | None:
+def _color_noise(pixels: np.ndarray) -> float | None:
+    """Return the standard deviation in each colour of noise that differs between the colours, by the noise of the chroma."""
+    found = [_noise(_cosines(_middle(pixels @ np.array(one)) + 128), UNQUANTIZED) for one in CHROMA]
+    known = [noise / math.hypot(*one) for noise, one in zip(found, CHROMA, strict=True) if noise is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _noise(coefficients: np.ndarray, steps: np.ndarray, least: int = LEAST) -> float | None:
     """Return the standard deviation of white noise before the quantization by `steps`.
 
     Blocks of the least low frequencies are flat. The share of their other coefficients below a threshold gives the deviation by
     maximum likelihood. The threshold is between two quantized values, so that the quantization does not change the share.
     """
     sums = np.add.outer(np.arange(BLOCK), np.arange(BLOCK))
-    low = np.abs(coefficients[:, (sums > 0) & (sums < 3)]).sum(1)
+    low = np.abs(coefficients[:, (sums > 0) & (sums < LEAST)]).sum(1)
     clipped = np.abs(coefficients[:, 0, 0]) > 0.9 * 128 * BLOCK  # nearly black or white: the noise was clipped
     usable = np.flatnonzero(~clipped)
     count = max(int(FLAT_BLOCKS * len(usable)), 16)
@@ -194,7 +234,7 @@ def _noise(coefficients: np.ndarray, steps: np.ndarray) -> float | None:
     flat = coefficients[usable[np.argsort(low[usable])[:count]]]
     deviations = np.geomspace(0.05, 80, 300)
     likelihood = np.zeros_like(deviations)
-    for row, column in zip(*np.nonzero(sums >= 3), strict=True):
+    for row, column in zip(*np.nonzero(sums >= least), strict=True):
         values, step = np.abs(flat[:, row, column]), float(steps[row, column])
         threshold = (math.floor(float(np.median(values)) / step + 0.5) + 0.5) * step
         below = np.clip(special.erf(threshold / (math.sqrt(2) * deviations)), 1e-6, 1 - 1e-6)
@@ -246,11 +286,10 @@ KINDS = (
 )
 
 
-# Sizes are in pixels of the LR image, so the reduction comes first. The noise is measured in the luma, so it is equal in the three colours.
+# Sizes are in pixels of the LR image, so the reduction comes first.
 STEPS = {
-    "blur": "name: blur, probability: {probability}, kinds: {{isotropic: 1.0}}, size: [21, 21], sigma: [{low}, {high}]",
-    "noise": "name: noise, probability: {probability}, kinds: {{gaussian: 1.0}}, sigma: [{low}, {high}], grey: 1.0",
-    "quality": "name: jpeg, probability: {probability}, quality: [{low}, {high}], subsampling: {{{subsampling}}}",
+    "blur": "name: blur, probability: {probability}, kinds: {{isotropic: 1.0}}, size: [21, 21], sigma: {range}",
+    "quality": "name: jpeg, probability: {probability}, quality: {range}, subsampling: {{{subsampling}}}",
 }
 
 
@@ -298,15 +337,18 @@ def recipe_text(folder: Path, findings: Sequence[Findings], failures: Sequence[s
     lines = [f"{len(findings)} images of {folder}", "", f"{'':48}images   10%   50%   90%"]
     steps = ["- {name: downscale}"]
     for kind in KINDS:
-        values = [value for value in (getattr(one, kind.name) for one in findings) if value is not None and value >= kind.least]
+        values = [getattr(one, kind.name) for one in _with(findings, kind)]
         share = f"{len(values)} of {len(findings)}"
         if not values:
             lines.append(f"{kind.title:42}{share:>12}")
             continue
-        low, middle, high = (f"{value:.{kind.digits}f}" for value in np.percentile(values, (10, 50, 90)))
-        lines.append(f"{kind.title:42}{share:>12}{low:>6}{middle:>6}{high:>6}")
+        lines.append(f"{kind.title:42}{share:>12}" + "".join(f"{value:>6.{kind.digits}f}" for value in np.percentile(values, (10, 50, 90))))
         probability = f"{len(values) / len(findings):.2f}"
-        steps.append(f"- {{{STEPS[kind.name].format(probability=probability, low=low, high=high, subsampling=_subsampling(findings))}}}")
+        if kind.name == "noise":
+            steps.append(f"- {_noise_step(findings, kind, probability)}")
+        else:
+            step = STEPS[kind.name].format(probability=probability, range=_range(values, kind), subsampling=_subsampling(findings))
+            steps.append(f"- {{{step}}}")
     stated = Counter(one.subsampling for one in findings if one.subsampling)
     lines.append("subsampling stated by the files: " + (", ".join(f"{name} {count}" for name, count in sorted(stated.items())) or "none"))
     for name, title in (
@@ -318,6 +360,29 @@ def recipe_text(folder: Path, findings: Sequence[Findings], failures: Sequence[s
     if failures:
         lines += [f"{len(failures)} files could not be measured:", *(f"  {failure}" for failure in failures)]
     return "".join(f"# {line}".rstrip() + "\n" for line in "\n".join(lines).splitlines()) + "\n" + "".join(f"{step}\n" for step in steps)
+
+
+def _with(findings: Sequence[Findings], kind: Kind) -> list[Findings]:
+    """Return the photographs that have a degradation."""
+    return [one for one in findings if (getattr(one, kind.name) or 0) >= max(kind.least, one.hidden_noise if kind.name == "noise" else 0)]
+
+
+def _range(values: Sequence[float], kind: Kind) -> str:
+    low, high = np.percentile(values, (10, 90))
+    return f"[{low:.{kind.digits}f}, {high:.{kind.digits}f}]"
+
+
+def _noise_step(findings: Sequence[Findings], kind: Kind, probability: str) -> str:
+    """Return a step with equal noise of the three colours, one with noise of each, or one of both. Unknown noise may be both."""
+    noisy = _with(findings, kind)
+    found = {grey for one in noisy if one.color_noise is not None for grey in one.sigmas} or {False, True}
+    steps = [
+        f"kinds: {{gaussian: 1.0}}, sigma: {_range([one.sigmas[grey] for one in noisy if grey in one.sigmas], kind)}, grey: {float(grey)}"
+        for grey in sorted(found)
+    ]
+    if len(steps) == 1:
+        return f"{{name: noise, probability: {probability}, {steps[0]}}}"
+    return f"{{name: one_of, probability: {probability}, steps: [{', '.join(f'{{name: noise, {step}}}' for step in steps)}]}}"
 
 
 def _subsampling(findings: Sequence[Findings]) -> str:

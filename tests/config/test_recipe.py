@@ -1,19 +1,17 @@
 """Recipes in ``params.yaml``: a wrong one is refused with its line."""
 
-from pathlib import Path
-
 import pytest
 
 from srgan.config import schema
 from srgan.utils.errors import SrganError
+from tests.helpers.project import base_text
 
-ROOT = Path(__file__).parents[2]
 RECIPE = "\n  recipe: bicubic #"
 
 
 def loaded(folder, *steps):
     """Return the steps of a file with one of them on each line, and the line of the first."""
-    text = (ROOT / "params.yaml").read_text()
+    text = base_text()
     assert RECIPE in text
     before, after = text.split(RECIPE)
     lines = "".join(f"\n    - {step}" for step in steps)
@@ -45,7 +43,7 @@ def test_a_wrong_step_is_refused_with_its_line(tmp_path, step, expected):
     with pytest.raises(SrganError) as refused:
         loaded(tmp_path, "{name: downscale}", step)
     assert expected in str(refused.value)
-    line = (ROOT / "params.yaml").read_text().split(RECIPE)[0].count("\n") + 4
+    line = base_text().split(RECIPE)[0].count("\n") + 4
     assert f"params.yaml:{line}: " in str(refused.value)
 
 

@@ -49,8 +49,29 @@ def test_degradations_of_a_known_recipe_are_found_and_the_file_is_a_recipe(folde
     downscale, blur, noise, jpeg = load_recipe("steps.yaml")
     assert (downscale.name, blur.probability, noise.probability, jpeg.probability) == ("downscale", 1, 1, 1)
     assert jpeg.quality == (40, 40)
-    assert 9 <= noise.sigma[0] <= noise.sigma[1] <= 11.5
+    colored, grey = noise.steps  # the compression has removed the noise of the chroma
+    assert (colored.grey, grey.grey) == (0, 1)
+    assert 9 <= grey.sigma[0] <= grey.sigma[1] <= 11.5
+    assert colored.sigma[0] == pytest.approx(grey.sigma[0] / 0.668, abs=0.1)
     assert 1.4 <= blur.sigma[0] <= blur.sigma[1] <= 2.4
+
+
+@pytest.mark.parametrize("grey", [0.0, 1.0])
+def test_noise_is_equal_or_different_in_the_colors_as_it_is_in_the_photographs(folder, grey):
+    for name in PHOTOGRAPHS:
+        degraded(name, [DAMAGED_STEPS[0], DAMAGED_STEPS[2] | {"grey": grey}]).save(folder / f"photos/sub/{name}.png")
+    assert estimate("photos", "-o", "steps.yaml") == 0
+    noise = load_recipe("steps.yaml")[-1]
+    assert (noise.probability, noise.grey) == (1, grey)
+    assert noise.sigma[0] == pytest.approx(10, abs=1)
+    assert noise.sigma[1] == pytest.approx(10, abs=1.5)
+
+
+def test_texture_is_no_noise_where_the_compression_would_hide_noise(folder):
+    for name in PHOTOGRAPHS:
+        degraded(name, [DAMAGED_STEPS[0], DAMAGED_STEPS[3]]).save(folder / f"photos/sub/{name}.png")
+    assert estimate("photos", "-o", "steps.yaml") == 0
+    assert [step.name for step in load_recipe("steps.yaml") if step.name in ("noise", "one_of", "jpeg")] == ["jpeg"]
 
 
 def test_a_jpeg_file_states_its_quality_and_subsampling(folder):

@@ -12,6 +12,8 @@ import onnx as onnx_package
 import torch
 import yaml
 
+from srgan.config import render, schema
+from srgan.config.schema import Params
 from srgan.export import onnx
 from srgan.models.network import Generator
 from srgan.models.registry import build_generator
@@ -44,9 +46,21 @@ def script(name: str) -> ModuleType:
     return module
 
 
+@functools.cache
+def base_params() -> Params:
+    """The parameters that tests begin with. A change of the demo does not change them."""
+    return schema.load(Path(__file__).with_name("params.yaml"))
+
+
+@functools.cache
+def base_text() -> str:
+    """Their whole ``params.yaml``, with all options and comments."""
+    return render.render(base_params(), "Parameters of a test")
+
+
 def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path:
-    """The demo's ``params.yaml``, made tiny, with `changes` such as ``{"train.steps": 3}``."""
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    """A whole ``params.yaml``, made tiny, with `changes` such as ``{"train.steps": 3}``."""
+    values = yaml.safe_load(base_text())
     changes = changes or {}
     replaced = tuple(f"{name}." for name in changes)  # a whole section, of which the tiny values may be none
     for name, value in ({key: value for key, value in TINY.items() if not key.startswith(replaced)} | changes).items():

@@ -2,12 +2,11 @@
 
 import pytest
 
-from srgan.config import profiles
 from srgan.config.project import Project
 from srgan.tuning import proposals, space
 from srgan.tuning.study_file import load_study
 from srgan.utils.errors import SrganError
-from tests.helpers.project import write_params
+from tests.helpers.project import base_params, write_params
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def test_a_grid_needs_the_number_of_points(project):
 
 
 def test_ranges_are_whole_where_the_option_is(project):
-    base = profiles.load("demo")
+    base = base_params()
     found, problems = space.parse({"train.batch_size": {"range": (2, 8)}, "train.losses.hatch.weight": {"range": (0, 2)}}, base)
     assert not problems
     assert found["train.batch_size"].whole
@@ -70,7 +69,7 @@ def test_ranges_are_whole_where_the_option_is(project):
 
 
 def test_sections_and_losses_can_be_chosen():
-    base = profiles.load("demo")
+    base = base_params()
     choices = ({"name": "adam"}, {"name": "adamw"})
     found, problems = space.parse({"train.optimizer": choices}, base)
     assert not problems
