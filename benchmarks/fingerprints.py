@@ -4,6 +4,7 @@ The layout of the folder is described in `docs/data.md` (mirror). `srgan prepare
 among the training images without the benchmark itself.
 """
 
+import argparse
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from srgan.images.read import read_image
 
 def main() -> None:
     """Write ``srgan/data/benchmarks.npz``."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     references = near_duplicates.References()
     for name in ("set5", "set14", "b100"):
         for path in sorted((Path(os.environ["SRGAN_MIRROR"]) / "datasets" / name).iterdir()):

@@ -5,6 +5,7 @@ the graph as written and the optimized graph. The median counts. The last lines 
 graph is faster) and ``value NAME VALUE`` (difference from PyTorch).
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,7 @@ ROUNDS = 5
 
 def main() -> None:
     """Run the comparison and print the values last."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.manual_seed(0)
     model = build_generator("srresnet", scale=4, features=64, depth=16, upsampling="pixelshuffle").eval()
     model.optimize_graph = False  # eager PyTorch runs the network as written

@@ -5,6 +5,7 @@ image size of B100: all cores against one core. The sides run alternately in one
 ``ratio NAME VALUE`` (above 1: this project is faster) and ``value NAME VALUE`` (difference of the metrics).
 """
 
+import argparse
 import os
 import tempfile
 from functools import partial
@@ -65,6 +66,7 @@ def on_cores(cores: set[int], pairs: list[Pair]) -> None:
 
 def main() -> None:
     """Run the comparisons and print the values last."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory() as folder:
         pairs = make_set(Path(folder))

@@ -5,9 +5,9 @@
 Each change is one bit at a random place of a random file. The folder is copied first.
 """
 
+import argparse
 import random
 import shutil
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -54,15 +54,19 @@ def _flip(path: Path, place: int, bit: int) -> None:
         file.write(bytes([value ^ 1 << bit]))
 
 
-def main(folder: Path, key: Path) -> None:
+def main() -> None:
     """Print the numbers for a release and for its layout."""
-    for place in (folder, folder.with_name(f"{folder.name}.oci")):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the release")
+    parser.add_argument("key", type=Path, help="its public key")
+    given = parser.parse_args()
+    for place in (given.folder, given.folder.with_name(f"{given.folder.name}.oci")):
         with tempfile.TemporaryDirectory() as scratch:
             copy = shutil.copytree(place, Path(scratch) / place.name)
             start = time.monotonic()
-            found, changed = count(copy, key)
+            found, changed = count(copy, given.key)
             print(f"{place}: {found} of {FLIPS} changes found in {len(changed)} files, {time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

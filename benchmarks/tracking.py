@@ -6,6 +6,7 @@ Most of the cost occurs once, so a shorter training has a larger share. The last
 median difference of the rounds, from the start of the stage including the import of MLflow until the run is complete in the store.
 """
 
+import argparse
 import contextlib
 import itertools
 import os
@@ -22,7 +23,6 @@ from PIL import Image
 from data import photograph
 from srgan.commands import main as cli
 from srgan.config import profiles
-from srgan.distributed.launch import MALLOC
 
 TURN = 2.0  # seconds
 
@@ -79,18 +79,24 @@ def by_turns(processes: dict[bool, subprocess.Popen[bytes]]) -> dict[bool, float
 
 def main() -> None:
     """Run the measurement and print the value last."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 9000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", type=int, nargs="?", default=1)
+    parser.add_argument("steps", type=int, nargs="?", default=9000)
+    parser.add_argument("--side", choices=["tracked", "alone"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        side(given.side == "tracked")
+        return
     overheads = []
-    for number in range(rounds):
+    for number in range(given.rounds):
         with tempfile.TemporaryDirectory() as name:
             processes = {}
             for tracked in (True, False) if number % 2 else (False, True):
                 folder = Path(name) / str(tracked)
-                prepare(folder, steps)
+                prepare(folder, given.steps)
                 with (folder / "log").open("wb") as log:
                     command = [sys.executable, __file__, "--side", "tracked" if tracked else "alone"]
-                    options = {"cwd": folder, "env": os.environ | MALLOC, "stdout": log, "stderr": log, "start_new_session": True}
+                    options = {"cwd": folder, "stdout": log, "stderr": log, "start_new_session": True}
                     processes[tracked] = subprocess.Popen(command, **options)
                 os.waitid(os.P_PID, processes[tracked].pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # the process is ready
             seconds = by_turns(processes)
@@ -103,7 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--side"]:
-        side(sys.argv[2] == "tracked")
-    else:
-        main()
+    main()

@@ -5,6 +5,7 @@ Each image runs in its own process. The last lines are ``ratio memory VALUE`` (m
 small one, for 16 times the pixels) and ``value NAME VALUE`` (peak memory in MB and megapixels of the large result per second).
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ print(benchmark.peak_memory())
 
 def main() -> None:
     """Run the measurement and print the values last."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.manual_seed(0)
     peak, seconds = {}, {}
     with tempfile.TemporaryDirectory(dir=".") as folder:
