@@ -12,7 +12,9 @@ from srgan.utils.addresses import without_secrets
 from srgan.utils.cache import expand_home
 from srgan.utils.errors import SrganError
 
-app = typer.Typer(help="List data sets and weights, with their terms. Estimate the degradations of photographs.")
+app = typer.Typer(
+    help="List data sets and weights, with their terms. Estimate the degradations of photographs. Copy the store to a bucket."
+)
 log = logging.getLogger(__name__)
 
 
@@ -87,6 +89,15 @@ def estimate(
         log.info("%s: the recipe", output)
     if failures:
         log.warning("%d files could not be measured:\n  %s", len(failures), "\n  ".join(failures))
+
+
+@app.command()
+def upload(address: Annotated[str, typer.Argument(parser=str, metavar="ADDRESS", help="A folder such as s3://bucket/train.")]) -> None:
+    """Copy the packed store of the training images to a bucket, for `runtime.store`."""
+    from srgan.config.project import Project
+    from srgan.data import store_upload
+
+    store_upload.upload(Project().prepared, address)
 
 
 def _chosen(path: Path) -> list[str]:

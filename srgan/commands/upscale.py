@@ -97,6 +97,7 @@ def upscale(
     used = provider, strict_provider, tile, settings, refinement
     if engine == "ray" or (named_address := next((name for name in (*inputs, output or "") if is_address(name)), None)):
         given = {"--hints": hints, "--name": name, "--codec": codec, "--crf": crf, "--temporal": temporal}
+        given |= {"--keep-dates": keep_dates or None} if is_address(output or "") else {}
         pairs = _plan_of_folders(inputs, output, ending, given, "--engine ray" if engine == "ray" else str(named_address))
         run = partial(_with_ray, cluster=(actors, address)) if engine == "ray" else _with_addresses
         _report(run(pairs, str(output), model, used, overwrite), len(pairs))

@@ -4,15 +4,16 @@ import json
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import fsspec
 
 from srgan.data.shards import Shard
 from srgan.utils.addresses import without_secrets
 from srgan.utils.cache import cache_folder
-from srgan.utils.errors import SrganError, Unreachable
+from srgan.utils.errors import SrganError
+from srgan.utils.file_systems import reached
 from srgan.utils.files import atomic_file, one_at_a_time, plain_name, write_text
 
 INDEX = "index.json"
@@ -36,10 +37,8 @@ class ShardCache:
 
     def __init__(self, address: str) -> None:
         self.address = without_secrets(address).rstrip("/")
-        try:
+        with reached(f"runtime.store: {self.address}"):
             self._system, root = fsspec.core.url_to_fs(address)
-        except (ImportError, ValueError) as error:  # a package that is not installed, or an unknown protocol
-            raise SrganError(f"runtime.store: {self.address}: {error}") from error
         self._root = root.rstrip("/")
         content = self._read(INDEX)
         try:
@@ -62,15 +61,11 @@ class ShardCache:
             write_text(self.folder / name, content.decode())
 
     def _read(self, name: str) -> bytes:
-        return self._reached(name, lambda: self._system.cat_file(f"{self._root}/{name}"))
+        with self._reached(name):
+            return bytes(self._system.cat_file(f"{self._root}/{name}"))
 
-    def _reached(self, name: str, transfer: Any) -> Any:
-        try:
-            return transfer()
-        except FileNotFoundError as error:
-            raise SrganError(f"runtime.store: {self.address}/{name}: no such file. Copy data/prepared/train there") from error
-        except Exception as error:  # file systems of fsspec raise their own
-            raise Unreachable(f"runtime.store: {self.address}/{name} cannot be read: {error or type(error).__name__}") from error
+    def _reached(self, name: str) -> AbstractContextManager[None]:
+        return reached(f"runtime.store: {self.address}/{name}", "Copy data/prepared/train there with: srgan data upload")
 
     def fetch(self, shard: Shard) -> Path:
         """Return the file of the pixels of a shard, which is downloaded if it is missing.
@@ -103,6 +98,7 @@ class ShardCache:
                 except SrganError as error:
                     log.warning("%s. It is fetched again", str(error).split(". ")[0])
             with atomic_file(path) as temporary:
-                self._reached(shard.pixels, lambda: self._system.get_file(f"{self._root}/{shard.pixels}", str(temporary)))
+                with self._reached(shard.pixels):
+                    self._system.get_file(f"{self._root}/{shard.pixels}", str(temporary))
                 shard.verify(temporary)
         return path

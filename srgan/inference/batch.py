@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +140,7 @@ def run(upscaler: Upscaler, jobs: list[Job], options: Options, overwrite: bool =
     return failures
 
 
-def results(upscaler: Upscaler, jobs: list[Job], options: Options) -> Iterator[tuple[Job, str]]:
+def results(upscaler: Upscaler, jobs: list[Job], options: Options) -> Generator[tuple[Job, str], None, None]:
     """Upscale images, and yield each with the message of its failure, which is empty for one that is done. A full disk stops all."""
     with Workers(_decoded_job, processes=1) as workers:
         for job, answer in zip(jobs, workers.map(jobs), strict=True):

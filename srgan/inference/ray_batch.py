@@ -28,7 +28,7 @@ from srgan.starters import catalogue
 from srgan.tasks import task_of
 from srgan.utils import machine
 from srgan.utils.errors import SrganError, Unreachable, reason
-from srgan.utils.file_systems import locate, reached
+from srgan.utils.file_systems import is_address, locate, reached
 from srgan.utils.progress import Progress
 
 STARTS = 3  # attempts
@@ -190,7 +190,8 @@ class _Record:
         path = posixpath.join(self._folder, f"{self._name}-{self._number:05}.jsonl")
         system, inside = locate(path)
         with reached(path):
-            system.makedirs(posixpath.dirname(inside), exist_ok=True)
+            if not is_address(path):  # s3fs would create a missing bucket
+                system.makedirs(posixpath.dirname(inside), exist_ok=True)
             system.pipe_file(inside, "".join(json.dumps(row) + "\n" for row in self._rows).encode())
         self._rows, self._written, self._number = [], time.monotonic(), self._number + 1
 

@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from srgan.utils.file_systems import is_address, locate, reached
 from srgan.utils.progress import Progress
 
 GROUP = 8  # images at a time, so that few files are on the disk, and that a lost Ray actor has few to begin again
+
+LOST = 2  # images of a group that cannot be reached mean that the connection is lost. One may be the fault of the image
 
 log = logging.getLogger(__name__)
 
@@ -123,12 +126,14 @@ def run(upscaler: Upscaler, jobs: dict[str, str], output: str, options: Options,
     task, failures = task_of(upscaler.scale, upscaler.adds_colour), list[str]()
     with Progress(task.verb, len(jobs), "image") as progress:
         progress.add(len(jobs) - len(todo))
-        for first in range(0, len(todo), GROUP):
-            group = list(todo.items())[first : first + GROUP]
+        pairs = list(todo.items())
+        for first in range(0, len(pairs), GROUP):
+            group = pairs[first : first + GROUP]
             errors = upscaled(upscaler, group, options)
-            if all(isinstance(error, Unreachable) for error in errors):
-                done = progress.done - len(failures)
-                raise Unreachable(f"{errors[-1]}. {done} of {len(jobs)} images are {task.done}. The same command continues")
+            lost = [error for error in errors if isinstance(error, Unreachable)]
+            if len(lost) >= min(LOST, len(group)):
+                done = progress.done - len(failures) + errors.count(None)
+                raise Unreachable(f"{lost[0]}. {done} of {len(jobs)} images are {task.done}. The same command continues")
             failures += [str(error) for error in errors if error]
             progress.add(len(group))
     log_result(task.done, len(jobs), len(todo), len(failures))
@@ -155,13 +160,18 @@ def upscaled(upscaler: Upscaler, jobs: Sequence[tuple[str, str]], options: Optio
         found = list(threads.map(_fetched, jobs, places))
         errors = [error for _, error in found]
         local = [(number, job) for number, (job, error) in enumerate(found) if not error]
-        results = batch.results(upscaler, [job for _, job in local], options)
-        for (number, job), (_, message) in zip(local, results, strict=True):
-            source, target = jobs[number]
-            if message:
-                errors[number] = SrganError(message.replace(str(job.source), source).replace(str(job.target), target))
-            elif is_address(target):
-                errors[number] = _sent(job.target, target)
+        with closing(batch.results(upscaler, [job for _, job in local], options)) as results:
+            for place, (number, job) in enumerate(local):
+                source, target = jobs[number]
+                _, message = next(results)
+                if message:
+                    errors[number] = SrganError(message.replace(str(job.source), source).replace(str(job.target), target))
+                elif is_address(target):
+                    errors[number] = _sent(job.target, target)
+                if isinstance(errors[number], Unreachable):  # each further image would wait for minutes
+                    for other, _ in local[place + 1 :]:
+                        errors[other] = errors[number]
+                    break
         return errors
 
 

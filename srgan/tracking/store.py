@@ -28,6 +28,7 @@ from sqlalchemy.exc import OperationalError
 
 from srgan.config.project import Project
 from srgan.utils.errors import SrganError, Unreachable, reason
+from srgan.utils.file_systems import CHECK_KEYS
 from srgan.utils.files import atomic_file, one_at_a_time, read_json_or_none
 
 LOCATIONS = (  # columns of MLflow's tables that have absolute paths of artifacts
@@ -213,6 +214,10 @@ def explained(project: Project, error: Exception, model: str = "") -> SrganError
         )
     if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
         return SrganError(f"MLflow: the server does not accept {user}. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD")
+    if re.search(r"\((InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|ExpiredToken|403)\)|Unable to locate credentials", text):
+        return SrganError(f"MLflow: the bucket of the artifacts denies access: {text}. {CHECK_KEYS}")
+    if "Could not connect to the endpoint URL" in text or "Connection was closed" in text:
+        return Unreachable(f"MLflow: the bucket of the artifacts: {text}")
     if "database schema" in text or "Can't locate revision" in text:
         return SrganError(
             f"MLflow: {store} has the schema of another version than {mlflow.__version__}. Back it up, then run: mlflow db upgrade {store}"

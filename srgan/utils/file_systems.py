@@ -9,6 +9,7 @@ import fsspec
 from srgan.utils.errors import SrganError, Unreachable
 
 NO_KEYS = ("NoCredentialsError", "PartialCredentialsError")  # of botocore, which only the extra `s3` installs
+CHECK_KEYS = "Check the keys, such as AWS_ACCESS_KEY_ID, and what they permit"
 
 
 @contextmanager
@@ -34,10 +35,16 @@ def reached(address: str, advice: str = "") -> Iterator[None]:
         raise SrganError(f"{address}: {error}") from error
     except Exception as error:  # file systems raise their own
         why = str(error) or type(error).__name__
-        if isinstance(error, PermissionError) or type(error).__name__ in NO_KEYS:
-            keys = "the keys, such as AWS_ACCESS_KEY_ID, and what they permit" if is_address(address) else "the permissions"
-            raise SrganError(f"{address}: access denied ({why}). Check {keys}") from error
+        if is_denied(error):
+            raise SrganError(
+                f"{address}: access denied ({why}). {CHECK_KEYS if is_address(address) else 'Check the permissions'}"
+            ) from error
         raise Unreachable(f"{address} cannot be reached: {why}") from error
+
+
+def is_denied(error: Exception) -> bool:
+    """Return True for an error of a file system about missing or wrong keys, which another attempt does not mend."""
+    return isinstance(error, PermissionError) or type(error).__name__ in NO_KEYS
 
 
 def is_address(name: str) -> bool:

@@ -78,7 +78,7 @@ def test_faults_of_the_bucket_name_the_address(local, tmp_path):
     memory.pipe("/bucket/train/index.json", b"{}")
     with pytest.raises(SrganError, match=r"memory://bucket/train/index\.json: not the index of a sharded store"):
         ShardCache(ADDRESS)
-    with pytest.raises(SrganError, match=r"memory://bucket/none/index\.json: no such file\. Copy data/prepared/train there"):
+    with pytest.raises(SrganError, match=r"memory://bucket/none/index\.json: no such file or folder\. Copy data/prepared/train there"):
         ShardCache("memory://bucket/none")
     with pytest.raises(SrganError, match=r"runtime\.store: unknown://bucket: "):
         ShardCache("unknown://bucket")

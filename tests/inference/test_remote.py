@@ -99,7 +99,7 @@ def test_a_lost_connection_ends_the_run_and_a_missing_image_does_not(bucket, ups
 
     bucket.rm("/in/003.png")
     monkeypatch.setattr(type(bucket), "get_file", breaks)
-    with pytest.raises(Unreachable, match=r"in/019.png cannot be reached: Connection reset by peer\. 10 of 20 images are upscaled\. The"):
+    with pytest.raises(Unreachable, match=r"in/011.png cannot be reached: Connection reset by peer\. 10 of 20 images are upscaled\. The"):
         remote.run(upscaler, jobs, "memory:///out", Options())
     monkeypatch.undo()
     assert remote.run(upscaler, jobs, "memory:///out", Options()) == ["memory:///in/003.png: no such file or folder"]

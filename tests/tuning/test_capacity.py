@@ -26,7 +26,7 @@ def test_the_work_is_divided_by_nodes_and_cores():
 
 def test_the_table_names_units_and_the_longest_part():
     *_, thousand, billion = table(RATES, [1000, 10**9], 8).splitlines()
-    assert thousand == "| 1,000 | 500 MB | 6.4 GB | 6 | 0.78 s | 2.83 min | 2.08 min | 0.0278 | 0.655 | training |"
+    assert thousand == "| 1,000 | 500 MB | 6.4 GB | 6 | 0.781 s | 2.83 min | 2.08 min | 0.0278 | 0.655 | training |"
     assert billion.startswith("| 1,000,000,000 | 500 TB | 6.4 PB | 5,960,464 | 9.04 days |")
     cpu = table(replace(RATES, device="cpu", upscale=5.0), [1000], 8).splitlines()[-1]
     assert cpu.endswith("| 50.5 | 0 | upscaling |")
@@ -35,7 +35,7 @@ def test_the_table_names_units_and_the_longest_part():
 def test_shards_lose_less_than_shares_and_a_share_that_never_ends_is_told():
     text = losses(RATES, 1_000_000, 16)
     assert "prepare by shards: 6.7" in text
-    assert "A failure loses 0.52 s, half of a shard of 1 GiB" in text
+    assert "A failure loses 0.524 s, half of a shard of 1 GiB" in text
     assert "half of 8 images" in text
     shards, shares = (float(line.split(", +")[1].split("%")[0]) for line in text.splitlines()[1:3])
     assert shards < 5 < 90 < shares

@@ -17,6 +17,7 @@ from srgan.utils.cache import expand_home
 from srgan.utils.files import sha256
 
 Split = Literal["train", "test"]
+QUOTED = ("http://", "https://", "file://")
 _STRICT = ConfigDict(extra="forbid")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML is built with libyaml
 
@@ -125,5 +126,6 @@ def mirror() -> str:
 
 
 def in_mirror(name: str) -> str:
-    """Return the address of a file of the mirror."""
-    return f"{mirror()}/{urllib.parse.quote(os.fsencode(name))}"
+    """Return the address of a file of the mirror. Only web servers and ``file://`` expect quoted names."""
+    place = mirror()
+    return f"{place}/{urllib.parse.quote(os.fsencode(name)) if place.startswith(QUOTED) else name}"

@@ -19,6 +19,7 @@ import requests
 from srgan.data.download.catalog import File
 from srgan.utils.addresses import without_secrets
 from srgan.utils.errors import SrganError, Unreachable
+from srgan.utils.file_systems import CHECK_KEYS, is_denied
 from srgan.utils.files import one_at_a_time, sha256, write_text
 from srgan.utils.progress import Progress
 
@@ -187,6 +188,8 @@ def _request(url: str, start: int, version: str) -> Generator[Any, None, None]:
     except (ImportError, ValueError, requests.TooManyRedirects) as error:  # such as an invalid address or an unknown protocol
         raise _Failure(str(error)) from error
     except Exception as error:  # file systems of fsspec raise their own
+        if is_denied(error):
+            raise _Failure(f"access denied ({error}). {CHECK_KEYS}") from error
         raise _Failure(f"connection broken ({_cause(error)})", ATTEMPTS) from error
 
 
