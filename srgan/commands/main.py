@@ -20,6 +20,7 @@ from srgan.commands import (
     data,
     degrade,
     demo,
+    finetune,
     metrics,
     models,
     monitor,
@@ -131,6 +132,7 @@ def app() -> typer.Typer:
     made.add_typer(release.app)
     made.add_typer(ci.app)
     made.add_typer(speedrun.app)
+    made.add_typer(finetune.app)
     made.add_typer(study.app, name="study")
     made.add_typer(tune.app, name="tune")
     return made

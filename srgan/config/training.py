@@ -86,6 +86,9 @@ class Optimization(Section):
         1.0, "learning rate of the first layer relative to that of the last. The rates of the layers between them are between", gt=0, le=1
     )
     optimizer: Optimizer = option({"name": "adam"}, "optimizer of the generator: adam, adamw, schedule_free or muon")
+    anchor: float = option(
+        0.0, "pull of the weights towards those at the start (L2-SP), times the learning rate in a step, such as 10. 0 turns it off", ge=0
+    )
     schedule: Schedule = option({"name": "cosine", "warmup": 50}, "learning-rate scheduler: " + SCHEDULE)
     grad_clip: float = option(0.0, "gradient clipping: largest norm of a gradient. 0 turns it off", ge=0)
     ema: float = option(0.995, "decay of the exponential moving average of the weights, which is exported. 0 turns it off", ge=0, lt=1)
@@ -94,6 +97,9 @@ class Optimization(Section):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", "auto (bf16 if the hardware supports it, else fp16 on a GPU with tensor cores, else fp32), fp32, bf16 or fp16"
+    )
+    patience: int = option(
+        0, "steps without a better validation after which the stage ends. Then its start may be the result too. 0 turns it off", ge=0
     )
     lpips: bool = option(False, "measure LPIPS at each validation if the weights of AlexNet are available")
     seed: int = option(0, "seed of the initial weights and of the patches", ge=0, lt=2**32)
@@ -117,6 +123,8 @@ class Optimization(Section):
                 refuse("schedule", "must be constant for schedule_free, which averages the weights instead: {name: constant, warmup: 50}")
             if self.first_layer_rate != 1:
                 refuse("first_layer_rate", "must be 1 for schedule_free, which averages all layers alike")
+            if self.anchor:
+                refuse("anchor", "does not fit schedule_free, whose weights are averages. Set it to 0 or choose adam")
             if self.ema_switch_every:
                 refuse("ema_switch_every", "does not fit schedule_free, which averages the weights itself. Set it to 0")
         if self.ema_switch_every and not self.ema:

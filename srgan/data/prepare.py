@@ -21,7 +21,7 @@ from srgan.data.manifest import FILE, Part
 from srgan.data.names import unique_names
 from srgan.data.packed_store import FOLDER
 from srgan.data.prepare_image import Done, Task, prepare_one
-from srgan.data.prepare_manifest import Made, make_manifest
+from srgan.data.prepare_manifest import PARTS, Made, make_manifest
 from srgan.data.shard_cache import INDEX
 from srgan.data.split import split
 from srgan.data.store_writer import SHARD_BYTES, Packed, StoreWriter
@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 Run = Callable[[Iterable[Task]], Iterator[Done | Lost[Task]]]
 
 
-def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1, shard_bytes: int = SHARD_BYTES) -> Record:
+def prepare(
+    raw: Path, out: Path, options: Prepare, processes: int = 1, shard_bytes: int = SHARD_BYTES, parts: tuple[Part, ...] = PARTS
+) -> Record:
     """Write the prepared folder atomically from the downloaded images.
 
     Three kinds of images are omitted: training images that show a validation, test or benchmark image, validation images that show a
@@ -55,6 +57,7 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1, shard_by
         options: ``prepare`` of ``params.yaml``.
         processes: number of worker processes. The result does not depend on it.
         shard_bytes: largest shard of the store.
+        parts: those that need an image.
 
     Returns:
         The manifest.
@@ -69,7 +72,7 @@ def prepare(raw: Path, out: Path, options: Prepare, processes: int = 1, shard_by
     rules = options.model_dump(mode="json", exclude={"max_unreadable"})
     key = digest([__version__, Recipe(options.recipe).digest, rules, shard_bytes, listing])
     with _unfinished(out, key) as partial, atomic_folder(out) as folder, Workers(prepare_one, processes) as workers:
-        manifest = _Preparation(raw, folder, partial, options, listing, shard_bytes).make(workers.map) | (
+        manifest = _Preparation(raw, folder, partial, options, listing, shard_bytes).make(workers.map, parts) | (
             {"rejected": rejected} if rejected else {}
         )
         (partial / FOLDER).replace(folder / FOLDER)
@@ -162,7 +165,7 @@ class _Preparation:
         made = self.test_inputs.get(name) if record["split"] == "test" else None
         return tuple(Input(of, recipe or self.recipe, None if recipe else own) for of, recipe in made or [(name, None)])
 
-    def make(self, run: Run) -> Record:
+    def make(self, run: Run, needed: tuple[Part, ...]) -> Record:
         tasks = {part: [task for task in self.tasks if task.part == part] for part in ("train", "validation", "test")}
         with Progress("prepare", len(self.tasks), "image") as progress:
 
@@ -189,7 +192,7 @@ class _Preparation:
             path.unlink()
         left_out = {"skipped": self.skipped, "leaks": self.leaks, "duplicates": self.duplicates, "left_out": self.left_out}
         made = Made(self.sources, self.lr_images, self.options, self.recipe, self.variants, self.test_inputs, self.results, left_out)
-        return make_manifest(made) | {"store_sha256": read_json(store.folder / INDEX, made_by="prepare")["sha256"]}
+        return make_manifest(made, needed) | {"store_sha256": read_json(store.folder / INDEX, made_by="prepare")["sha256"]}
 
     def _hold_out(self, held_out: Iterator[Done]) -> near_duplicates.References:
         """Take the test images and the validation images that show none of them. Return what training images are compared with."""

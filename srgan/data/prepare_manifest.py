@@ -6,9 +6,12 @@ from typing import Any
 from srgan.config.data import Prepare
 from srgan.data.digests import digest_of_tests, digest_of_training
 from srgan.data.inputs import Record
+from srgan.data.manifest import Part
 from srgan.data.prepare_image import Done
 from srgan.degradations.recipe import Recipe
 from srgan.utils.errors import SrganError
+
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 class NotPrepared(SrganError):
@@ -44,8 +47,12 @@ class Made:
     left_out: dict[str, list[Any]]
 
 
-def make_manifest(made: Made) -> Record:
+def make_manifest(made: Made, needed: tuple[Part, ...] = PARTS) -> Record:
     """Return the manifest.
+
+    Args:
+        made: what was made.
+        needed: the parts that need an image.
 
     Raises:
         NotPrepared: more images than `options.max_unreadable` cannot be used, or nothing is left for a part.
@@ -81,7 +88,7 @@ def make_manifest(made: Made) -> Record:
             "Replace or delete them, or raise prepare.max_unreadable",
             left_out,
         )
-    for part in ("train", "validation", "test"):
+    for part in needed:
         if not any(image["part"] == part for image in images):
             why = f"{len(leaks)} show held-out images, " if leaks else ""
             message = f"no {part} image is left ({why}{len(skipped)} cannot be used). Name more data in params.yaml"

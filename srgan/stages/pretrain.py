@@ -9,12 +9,13 @@ from srgan.config.delivery import UNSPECIFIED
 from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.data.packed_store import open_store
-from srgan.models.checkpoints import load_pretrained, new_generator
+from srgan.models.checkpoints import load_pretrained, new_generator, save_generator
+from srgan.models.network import Generator
 from srgan.models.weights_file import header, is_foreign
 from srgan.stages import start
 from srgan.stages.fit import Networks, accept_edits, fit
 from srgan.starters import catalogue
-from srgan.tracking.training_record import current_training
+from srgan.tracking.training_record import TrainingRecord, current_training
 from srgan.training import lineage
 from srgan.utils.files import sha256
 
@@ -30,6 +31,24 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
         unedited: `srgan.config.recorded.refuse_edits`, called before the stage ends well.
         tracked: send the values to MLflow.
     """
+    generator, metadata, training = _begin(project, params)
+    fit(project, params, "pretrain", training, Networks(generator), metadata, unedited, tracked)
+
+
+def adopt(project: Project, params: Params) -> None:
+    """Write the weights of ``pretrain.pretrained`` as the result of the stage, without a training. The GAN stage then starts from them.
+
+    Args:
+        project: the files.
+        params: the whole configuration.
+    """
+    generator, metadata, training = _begin(project, params)
+    project.models.mkdir(parents=True, exist_ok=True)
+    save_generator(project.pretrained, generator, metadata | {"sr.train_data_sha256": training.data_sha256})
+
+
+def _begin(project: Project, params: Params) -> tuple[Generator, dict[str, str], TrainingRecord]:
+    """Return the generator before the training, the metadata of its weights and the record of the training."""
     options = params.pretrain
     torch.manual_seed(options.seed)
     store = open_store(project.prepared, params.runtime.store)  # has the recipe of the data, which params.yaml may no longer name
@@ -47,4 +66,4 @@ def run(project: Project, params: Params, unedited: Callable[..., None] = accept
         metadata |= lineage.started({}, "generator", name, sha256(path), str(done), license)
         if catalogue.has(options.pretrained):
             metadata |= {"sr.origin": f"the starter {name}", "sr.origin_license": license}
-    fit(project, params, "pretrain", training, Networks(generator), metadata, unedited, tracked)
+    return generator, metadata, training

@@ -16,8 +16,13 @@ SCRATCH = "scratch"
 log = logging.getLogger(__name__)
 
 
-def locate(project: Project, value: str) -> Path:
+def locate(project: Project, value: str, option: str = "pretrain.pretrained") -> Path:
     """Return the file of weights that a value of ``pretrain.pretrained`` names. A version of the registry may be downloaded.
+
+    Args:
+        project: where relative paths start.
+        value: file, starter or address of a version.
+        option: that has the value, for the message of an error.
 
     Raises:
         SrganError: there is no such file, starter or version.
@@ -28,7 +33,7 @@ def locate(project: Project, value: str) -> Path:
         return catalogue.find(value).weights
     path = project.resolve(value)
     if not path.is_file():
-        raise SrganError(f"pretrain.pretrained: {path}: no such file of weights, and '{value}' is no starter ({catalogue.known()})")
+        raise SrganError(f"{option}: {path}: no such file of weights, and '{value}' is no starter ({catalogue.known()})")
     return path
 
 

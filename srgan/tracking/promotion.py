@@ -16,12 +16,12 @@ from srgan.config.project import Project, registered_name
 from srgan.config.schema import Params
 from srgan.data.manifest import pairs, read_manifest
 from srgan.distributed.device import pick_device
-from srgan.evaluation import evaluate, statistics
+from srgan.evaluation import evaluate
 from srgan.evaluation.model_card import escaped
+from srgan.evaluation.rules import Check, check_gain, check_losses
 from srgan.export.onnx import TOLERANCE
 from srgan.inference import benchmark
 from srgan.inference.upscaler import Upscaler
-from srgan.metrics.psnr_ssim import MAX_PSNR
 from srgan.metrics.registry import METRICS, open_metrics, select_metrics
 from srgan.tasks import SUPER_RESOLUTION, Task, baseline_in, task_of_manifest
 from srgan.tracking import champions, preference, registry
@@ -31,16 +31,6 @@ from srgan.utils.files import read_json_or_none, write_text
 CHALLENGER, CHAMPION = "challenger", "champion"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One condition of a promotion, with its numbers."""
-
-    name: str
-    wanted: str
-    found: str
-    passed: bool
 
 
 @dataclass(frozen=True)
@@ -189,18 +179,8 @@ def check_rules(
     theirs = by_model[role].loc[ours.index]
     checks = []
     if role == CHAMPION:
-        checks.append(_primary(ours, theirs, rules.metric))
-    for metric, limit in (
-        (task.psnr, rules.max_psnr_y_drop),
-        ("color_shift", rules.max_color_shift_rise),
-        ("checkerboard", rules.max_checkerboard_rise),
-        ("hatch", rules.max_hatch_rise),
-    ):
-        better = METRICS[metric].higher_is_better
-        highest = MAX_PSNR if metric == task.psnr else None
-        worse = float((better(theirs[metric]).clip(upper=highest) - better(ours[metric]).clip(upper=highest)).mean())
-        found = f"{METRICS[metric].label} {ours[metric].mean():.3f}, the {role} has {theirs[metric].mean():.3f}"
-        checks.append(Check(metric, f"at most {limit:g} worse", found, worse <= limit))
+        checks.append(check_gain(ours, theirs, rules.metric))
+    checks += check_losses(ours, theirs, role, rules, task)
     parity = tags.get(registry.DIFFERENCE_TAG)
     found = f"differs by {float(parity):.1e}" if parity else "never measured"
     wanted = f"the file differs from PyTorch by less than {TOLERANCE:g}"
@@ -214,19 +194,6 @@ def check_rules(
             found = f"{title} {cost[CHALLENGER][name]:.3g} against {cost[CHAMPION][name]:.3g}, {ratio:.2f} times"
             checks.append(Check(name, f"at most {limit:g} times the champion's", found, ratio <= limit))
     return checks
-
-
-def _primary(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> Check:
-    wanted = "better, with the whole 95 % interval over the images"
-    better = METRICS[metric].higher_is_better
-    gain = pd.DataFrame({metric: better(ours[metric]) - better(theirs[metric])})
-    if gain[metric].isna().any():
-        return Check(metric, wanted, "not available for every image; see promote.metric in params.yaml", False)
-    mean, low, high = statistics.intervals(gain)[metric]
-    if low is None:
-        return Check(metric, wanted, f"better by {mean:.4f} on one image, which gives no interval", False)
-    wins = int((gain[metric] > 0).sum())
-    return Check(metric, wanted, f"better by {mean:.4f} ({low:.4f} to {high:.4f}), on {wins} of {len(gain)} images", low > 0)
 
 
 def check_trial(tags: dict[str, str]) -> list[Check]:

@@ -35,7 +35,7 @@ def digest_of(project: Project, address: str) -> str:
         SrganError: there is no such version, it has no weights, or MLflow refuses.
         Unreachable: MLflow does not answer.
     """
-    return _found(project, address).tags[WEIGHTS_TAG]
+    return find_version(project, address).tags[WEIGHTS_TAG]
 
 
 def fetch(project: Project, address: str) -> Path:
@@ -51,7 +51,7 @@ def fetch(project: Project, address: str) -> Path:
     for path in folder.glob(f"{digest}*.safetensors") if digest else ():
         if sha256(path) == path.stem:
             return path
-    found = _found(project, address)
+    found = find_version(project, address)
     path = folder / f"{found.tags[WEIGHTS_TAG]}.safetensors"
     if path.is_file() and sha256(path) == path.stem:
         return path
@@ -79,8 +79,13 @@ def _parts(address: str) -> tuple[Any, ...]:
     return match.groups()
 
 
-def _found(project: Project, address: str) -> ModelVersion:
-    """Return the version of an address. A digest decides, then the alias or number."""
+def find_version(project: Project, address: str) -> ModelVersion:
+    """Return the version of an address. A digest decides, then the alias or number.
+
+    Raises:
+        SrganError: there is no such version, it has no weights, or MLflow refuses.
+        Unreachable: MLflow does not answer.
+    """
     name, alias, number, digest = _parts(address)
     try:
         client = store.connect(project)

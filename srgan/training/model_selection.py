@@ -1,6 +1,6 @@
 """Selection of the best weights of a training by its validations."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor
@@ -24,6 +24,7 @@ class ModelSelection:
         psnr_guard: dB of PSNR-Y that the best weights may lose. Not used in the pixel stage.
         hatch_guard: levels that the hatch of the best weights may rise. Not used in the pixel stage.
         keeps_luma: the network keeps the luma, so that `psnr_guard` is not used.
+        patience: steps without a better validation after which the training is over. 0: never.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class ModelSelection:
         psnr_guard: float = 0.0,
         hatch_guard: float = FORMER_GUARD,
         keeps_luma: bool = False,
+        patience: int = 0,
     ) -> None:
         self.criterion, self.psnr_guard, self.hatch_guard, self.keeps_luma = criterion, psnr_guard, hatch_guard, keeps_luma
+        self.patience = patience
         self.best: dict[str, Any] | None = None  # step, score and weights
 
     def score(self, row: Row, start: Row) -> tuple[float, float]:
@@ -61,7 +64,9 @@ class ModelSelection:
         return self.criterion == "loss"
 
     def offer(self, row: Row, start: Row, weights: Weights, rescore: Callable[[Weights], Row]) -> None:
-        """Keep the weights of a validation if they are the best so far. The state before the first step is no candidate.
+        """Keep the weights of a validation if they are the best so far.
+
+        The state before the first step is a candidate with `patience` alone: a training that may end early may end where it began.
 
         Args:
             row: metrics of the validation, with its step.
@@ -69,7 +74,7 @@ class ModelSelection:
             weights: of the averaged generator.
             rescore: validates weights with the present discriminator.
         """
-        if not row["step"]:
+        if not row["step"] and not self.patience:
             return
         score = self.score(row, start)
         if self.best is None or score > self._best_score(start, rescore):
@@ -78,6 +83,14 @@ class ModelSelection:
     def _best_score(self, start: Row, rescore: Callable[[Weights], Row]) -> tuple[float, ...]:
         assert self.best
         return self.score(rescore(self.best["weights"]), start) if self.needs_rescoring else tuple(self.best["merit"])
+
+    def is_over(self, rows: Sequence[Row]) -> bool:
+        """Return True if the last validation is `patience` steps after the best one.
+
+        Args:
+            rows: all validations so far.
+        """
+        return bool(self.patience and self.best and rows and rows[-1]["step"] - self.best["step"] >= self.patience)
 
     def identity(self) -> list[str | float]:
         """Return the criterion, for the comparison with that of a checkpoint."""

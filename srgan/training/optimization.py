@@ -33,6 +33,7 @@ class OptimizedNetwork:
         frozen: layers that keep their weights, see `srgan.training.layers.freeze`.
         first_layer_rate: see `srgan.training.layers.rate_groups`.
         optimizer: see `srgan.training.optimizers.create_optimizer`. By default Adam.
+        anchor: pull towards the present weights, see `_pull`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class OptimizedNetwork:
         frozen: Sequence[str] = (),
         first_layer_rate: float = 1.0,
         optimizer: Optimizer | None = None,
+        anchor: float = 0.0,
     ) -> None:
         self.max_lr, self.accumulation = max_lr, accumulation
         freeze(model, frozen)
@@ -59,6 +61,7 @@ class OptimizedNetwork:
         # A state counts all parameters of the network in their order, so that it fits other frozen layers and other groups.
         number = {parameter: index for index, parameter in enumerate(model.parameters())}
         self.numbers, self.count = [number[parameter] for parameter in self.parameters], len(number)
+        self.anchor, self.start = anchor, [parameter.detach().clone() for parameter in self.parameters] if anchor else []
         self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=dtype is torch.float16)
         self.learning_rate = max_lr
         self.rates = [torch.tensor(max_lr, device=self.parameters[0].device) for _ in groups] if graphed else []
@@ -106,7 +109,21 @@ class OptimizedNetwork:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, grad_clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.anchor:
+            self._pull()
         return torch.where(torch.isfinite(norm), norm, 0.0) if self.scaler.is_enabled() else norm
+
+    @torch.no_grad()
+    def _pull(self) -> None:
+        """Move the weights towards those at the start by the share `anchor * learning rate` of their distance.
+
+        It is the gradient step of half `anchor` times the squared distance, L2-SP (Xuhong et al. 2018, https://arxiv.org/abs/1802.01483,
+        equation 4). As weight decay in AdamW, it does not pass through the optimizer, which would divide it by the size of the gradients.
+        """
+        distances = dict(zip(self.parameters, torch._foreach_sub(self.start, self.parameters), strict=True))
+        for group in self.optimizer.param_groups:
+            parameters = group["params"]
+            torch._foreach_add_(parameters, torch._foreach_mul([distances[each] for each in parameters], self.anchor * group["lr"]))
 
     @contextmanager
     def evaluated(self) -> Iterator[None]:

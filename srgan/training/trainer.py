@@ -79,7 +79,7 @@ class Trainer:
         self.ema = MovingAverage(self.generator, options.ema, options.ema_switch_every)
         self.graph = graphed_step(self._update, self.device, options, runtime)
         common = options.gradient_accumulation, self.dtype, self.graph is not None
-        trained = options.freeze, options.first_layer_rate, options.optimizer
+        trained = options.freeze, options.first_layer_rate, options.optimizer, options.anchor
         self.networks = {"generator": OptimizedNetwork(self.generator, options.learning_rate, *common, *trained)}
         self.discriminator, self.stabilizer = None, None
         self.selection = ModelSelection("CIEDE2000" if "ciede2000" in self.validation.scorers else "PSNR")
@@ -96,6 +96,7 @@ class Trainer:
                 options.hatch_guard,
                 getattr(generator, "keep_luma", False),
             )
+        self.selection.patience = options.patience
         self.choose(compiles(self.device, options, runtime), self.graph)
         # The progress. The checkpoint contains all of it.
         self.history: list[Row] = []  # of the losses
@@ -147,7 +148,7 @@ class Trainer:
                 while True:
                     if (step % runtime.validate_every == 0 or step == steps) and not (self.scores and self.scores[-1]["step"] == step):
                         self._start_validation(step, log)
-                    if step == steps:
+                    if step == steps or self.selection.is_over(self.scores):
                         break
                     step += 1
                     self.step(step)

@@ -1,0 +1,1 @@
+"""Learning from 5 to 50 images: `srgan finetune`."""
