@@ -54,7 +54,7 @@ class Images:
         return any(record.get("lr") for record in self.train)
 
 
-def select(project: Project, params: Params) -> Images:
+def select(project: Project, params: Params, tested: bool) -> Images:
     """Copy the images of ``data`` into a project, and choose those that can be used.
 
     An image is left out if it is damaged, smaller than a patch, or shows the same as a test image, a benchmark image or an earlier image.
@@ -62,11 +62,12 @@ def select(project: Project, params: Params) -> Images:
     Args:
         project: where they are copied to.
         params: with the folders and the size of the patches.
+        tested: whether ``data.test`` names images that measure the gain. Otherwise it names those to learn from.
 
     Raises:
         SrganError: fewer than `MIN_IMAGES` images can be used to learn from, or fewer than two to measure the gain.
     """
-    download.run(project, params)
+    download.run(project, params if tested else params.model_copy(update={"data": params.data.model_copy(update={"test": ()})}))
     listing = read_json(project.raw / FILE, made_by="download")
     known = near_duplicates.References.load(BENCHMARKS)
     kept: dict[str, list[Record]] = {"test": [], "train": []}
@@ -84,7 +85,7 @@ def select(project: Project, params: Params) -> Images:
             download.log.warning("left out %s", described(row))
         rows += added
     found = Images(project.raw, kept["train"], kept["test"], rows)
-    _require_enough(found, params)
+    _require_enough(found, params, tested)
     return found
 
 
@@ -103,14 +104,14 @@ def _problem(raw: Path, record: Record, least: int, known: near_duplicates.Refer
     return ""
 
 
-def _require_enough(found: Images, params: Params) -> None:
+def _require_enough(found: Images, params: Params, tested: bool) -> None:
     reasons = "".join(f"; left out: {described(row)}" for row in found.left_out)
     if len(found.train) < MIN_IMAGES:
         raise SrganError(
             f"{params.data.train[0]}: {len(found.train)} images to learn from, at least {MIN_IMAGES} are needed{reasons}. Add images. "
             "To adapt a model to a single image: srgan upscale --adapt"
         )
-    if params.data.test and len(found.test) < 2:
+    if tested and len(found.test) < 2:
         raise SrganError(f"{params.data.test[0]}: {len(found.test)} test images, an interval needs at least 2{reasons}. Add images")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from srgan.config import profiles, yaml
+from srgan.config import messages, profiles, yaml
 from srgan.config.project import Project
 from srgan.config.schema import Params, load, to_dict
 from srgan.config.training import REGISTERED
@@ -35,7 +35,7 @@ TRAIN: dict[str, Any] = {
     "anchor": 10.0,
     "patience": PATIENCE,
     "losses": [
-        {"name": "l1", "weight": 4.0},
+        {"name": "l1", "weight": 10.0},
         {"name": "lpips_squeeze", "weight": 1.0},
         {"name": "relativistic", "weight": 5.0e-4},
         {"name": "hatch", "weight": 2.0},
@@ -72,9 +72,9 @@ class Request:
         Raises:
             SrganError: the name cannot be that of a folder and of a model.
         """
-        name = self.name or re.sub(r"[^A-Za-z0-9_.-]", "-", Path(self.data).resolve().name).strip("-.")
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-            raise SrganError(f"--name: {name!r} may hold letters, digits, '_', '.' and '-' only, and begins with a letter, digit or '_'")
+        name = self.name or re.sub(r"[^A-Za-z0-9_.]", "_", Path(self.data).resolve().name).strip("_.")
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.]*", name):
+            raise SrganError(f"--name: {name!r} may hold letters, digits, '_' and '.' only, and does not begin with '.'")
         return dataclasses.replace(self, name=name)
 
 
@@ -156,21 +156,21 @@ def parameters(project: Project, request: Request, start: Start, recipe: Any) ->
     name, arguments = architecture_of(start.generator)
     rules = to_dict(load(project.params, warn=False)) if project.params.is_file() else {}
     wanted = {
-        "data": {"train": [str(Path(request.data).resolve())], "test": [str(Path(request.test).resolve())] if request.test else []},
+        "data": {"train": [str(Path(request.data).resolve())], "test": [str(Path(request.test or request.data).resolve())]},
         "prepare": {"scale": start.generator.scale, "recipe": recipe, "channels": start.generator.channels},
         "model": {"name": name} | {key: arguments[key] for key in NETWORKS[name].config.model_fields if key in arguments},
         "pretrain": {"pretrained": start.address},
         "train": TRAIN | {"steps": request.steps, "schedule": {"name": "cosine", "warmup": min(20, request.steps // 4)}},
         "runtime": {"train": {"log_every": EVERY, "validate_every": EVERY, "checkpoint_every": EVERY // 2}},
-        "export": {"name": request.name},
+        "export": rules.get("export", {}) | {"name": request.name},
         "register": {"name": request.name},
     } | {key: rules[key] for key in ("promote", "evaluate") if key in rules}
+    values = yaml.to_plain(wanted)
     try:
-        return Params.model_validate(yaml.to_plain(wanted))
+        return Params.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = "--recipe" if first["loc"][:2] == ("prepare", "recipe") else ".".join(map(str, first["loc"]))
-        raise SrganError(f"{where}: {first['msg']}") from error
+        _, text = next(messages.describe(error, Params, values))
+        raise SrganError(text.replace("prepare.recipe: ", "--recipe: ")) from error
 
 
 def identity(request: Request, start: Start, images: list[str]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class _Finetuning:
         known = files.read_json_or_none(own.root / RECORD)
         pinned = known["address"] if known and known["given"] == request.start else request.start  # an alias may have moved
         self.start = open_start(project, pinned)
-        self.images = choice.select(Project(own.root / "images"), parameters(project, request, self.start, "bicubic"))
+        self.images = choice.select(Project(own.root / "images"), parameters(project, request, self.start, "bicubic"), bool(request.test))
         recipe, origin = recipe_of(project, request, self.start, self.images.paired)
         self.params = parameters(project, request, self.start, recipe)
         self._record(known)
