@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from srgan.config.project import Project
 from srgan.tracking import store
-from srgan.tracking.registry import NOT_FOUND, set_alias, version
+from srgan.tracking.registry import set_alias, version
 from srgan.utils.errors import SrganError
 
 CHAMPIONS_TAG = "srgan.champions"  # of the registered model: its champions in order, the current one last
@@ -111,7 +111,7 @@ def _exists(client: MlflowClient, name: str, number: str) -> bool:
     try:
         return bool(client.get_model_version(name, number))
     except MlflowException as error:
-        if error.error_code in NOT_FOUND:
+        if error.error_code in store.NOT_FOUND:
             return False
         raise
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from srgan.config.project import Project
@@ -97,6 +98,9 @@ def find_version(project: Project, address: str) -> ModelVersion:
         else:
             found = client.get_model_version(name, number)
     except Exception as error:  # see `mlflow_run.try_sync`
+        if isinstance(error, MlflowException) and error.error_code in store.NOT_FOUND:
+            known = ", ".join(_addresses(client)) or "none"
+            raise SrganError(f"{address}: no such model, alias or version. Registered: {known}") from error
         why = store.explained(project, error)
         raise type(why)(f"{address}: {why}") from error
     if found is None:
@@ -107,3 +111,8 @@ def find_version(project: Project, address: str) -> ModelVersion:
             "dvc repro register, or name a file of weights"
         )
     return found
+
+
+def _addresses(client: MlflowClient) -> list[str]:
+    """Return the addresses of all versions that have an alias."""
+    return [f"models:/{model.name}@{alias}" for model in client.search_registered_models() for alias in sorted(model.aliases)]

@@ -36,7 +36,6 @@ DIFFERENCE_TAG = "srgan.onnx_difference"  # largest difference from PyTorch
 TRIAL_TAG = "srgan.trial"  # of a version that a service rolled back: the reason
 MODEL_ID = re.compile(r"models:/(m-[0-9a-f]+)")
 IMAGES = "-images"  # suffix of a second model that former releases registered
-NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a working server's answers for an unknown name
 SERVICE = ("filelock", "mlflow", "numpy", "onnx", "opencv-python-headless", "pandas", "pillow", "psutil", "pyvips[binary]", "tifffile")
 
 log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ def version(project: Project, name: str, alias: str) -> ModelVersion | None:
     try:
         return store.connect(project).get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code in NOT_FOUND:
+        if error.error_code in store.NOT_FOUND:
             return None
         raise store.explained(project, error, name) from error
     except Exception as error:  # see `mlflow_run.try_sync`

@@ -38,6 +38,7 @@ LOCATIONS = (  # columns of MLflow's tables that have absolute paths of artifact
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
+NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a working server's answers for an unknown name
 OUTAGES = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
 
 _opened: set[Path] = set()  # databases that this process opened
