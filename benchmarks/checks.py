@@ -1,11 +1,11 @@
 """Spoil three tenths of BSDS500 and T91, count which images `prepare.checks` finds, and train without them.
 
     python benchmarks/checks.py FOLDER                   # precision and recall
-    python benchmarks/checks.py FOLDER --train 5000      # and three trainings of so many steps, five processor minutes each
+    python benchmarks/checks.py FOLDER --train 5000      # and three trainings of so many steps, two processor minutes each
 
 FOLDER holds `bsds500/` and `t91/`, such as `$SRGAN_MIRROR/datasets`. A fifth of the spoiled images each is blurred, compressed, enlarged
-from a small version, tiny, or a changed copy of another image. The trainings see the sound images alone, all images, and those that
-the stage `prepare` leaves with the checks. The scores are those of Set14 and B100.
+from a small version, tiny, or a changed copy of another image. The trainings see all images before they are spoiled, the
+spoiled set, and what the stage `prepare` leaves of it with the checks. The scores are those of Set14 and B100.
 """
 
 import argparse
