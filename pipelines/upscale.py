@@ -1,6 +1,5 @@
 """Upscaling, restoration or colorization of image folders as a Prefect flow."""
 
-import importlib.util
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +19,7 @@ from srgan.evaluation.model_card import escaped
 from srgan.images.suffixes import WrittenSuffix
 from srgan.tasks import task_of
 from srgan.utils.errors import SrganError
+from srgan.utils.optional import require_ray
 
 if TYPE_CHECKING:
     from srgan.images.write import Options
@@ -111,8 +111,7 @@ def batch_upscale(
 
 
 def _plan_for_ray(source: str, target: str, ending: str | None) -> dict[str, str]:
-    if importlib.util.find_spec("ray") is None:
-        raise SrganError("engine ray: needs Ray. Install it with: pip install 'srgan[ray]'")
+    require_ray()
     from srgan.inference import remote
 
     return remote.plan([source], target, ending)

@@ -14,5 +14,9 @@ Adapt = Annotated[
 AdaptSeconds = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="The limit of --adapt for an image.")]
 BackProject = Annotated[bool, typer.Option("--back-project", help="Change the result so that its reduction is the image.")]
 Ensemble = Annotated[int, typer.Option(min=1, max=8, metavar="1|8", help="Average the results of 8 symmetries of the image.")]
+Address = Annotated[
+    str | None,
+    typer.Option(parser=str, metavar="ADDRESS", help="Ray cluster, such as auto. Default: the variable RAY_ADDRESS, or this machine."),
+]
 
 DEFAULT_PARAMS = Path("params.yaml")

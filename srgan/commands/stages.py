@@ -4,12 +4,12 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
-from srgan.commands.options import DEFAULT_PARAMS, ParamsFile
+from srgan.commands.options import DEFAULT_PARAMS, Address, ParamsFile
 from srgan.utils.errors import SrganError
 
 EXPORT_EPILOG = """\
@@ -65,9 +65,13 @@ def prepare(
     processes: Annotated[
         int | None, typer.Option(min=1, help="Number of processes. Default: the variable SRGAN_PROCESSES or the number of cores.")
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"] | None, typer.Option(help="`ray` uses all machines of a Ray cluster. Default: runtime.prepare.engine.")
+    ] = None,
+    address: Address = None,
 ) -> None:
     """Split the images, make their LR versions and pack the pixels."""
-    _run("prepare", params, processes=processes)
+    _run("prepare", params, processes=processes, engine=engine, address=address)
 
 
 @app.command(cls=_Trains)

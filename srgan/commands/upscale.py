@@ -1,6 +1,5 @@
 """`srgan upscale`."""
 
-import importlib.util
 import logging
 import os
 import tempfile
@@ -14,6 +13,7 @@ from srgan.commands import upscale_options as options
 from srgan.commands.options import Adapt, AdaptSeconds, BackProject, Ensemble
 from srgan.utils.errors import SrganError
 from srgan.utils.file_systems import is_address
+from srgan.utils.optional import require_ray
 from srgan.video.suffixes import ANIMATIONS, CONTAINERS, Codec, has_decoder, is_clip, require_decoder
 
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ def _with_ray(
     jobs: dict[str, str], output: str, model: str | None, settings: tuple[Any, ...], overwrite: bool, cluster: tuple[int, str]
 ) -> list[str]:
     """Upscale by Ray. Return the failures."""
-    if importlib.util.find_spec("ray") is None:
-        raise SrganError("--engine ray: needs Ray. Install it with: pip install 'srgan[ray]'")
+    require_ray()
     from srgan.inference import ray_batch
 
     with tempfile.TemporaryDirectory() as folder:

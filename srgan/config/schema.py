@@ -33,7 +33,7 @@ class Params(Section):
     model: Model = option({"name": "compact"}, "generator")
     pretrain: Pretrain = section(Pretrain, "first stage: pixel losses")
     train: Train = section(Train, "second stage: GAN training")
-    runtime: Runtime = section(Runtime, "execution of the training stages. A change here repeats no stage")
+    runtime: Runtime = section(Runtime, "execution of the stages. A change here repeats no stage")
     export: Export = section(Export, "ONNX files")
     evaluate: Evaluate = section(Evaluate, "metrics of the test images")
     register: Register = section(Register, "entry in the model registry")

@@ -267,9 +267,17 @@ class GanRuntime(StageRuntime):
     checkpoint_every: int = option(200, "steps between two checkpoints", ge=1)
 
 
-class Runtime(Section):
-    """The execution of the training stages."""
+class PrepareRuntime(Section):
+    """The execution of the stage `prepare`."""
 
+    engine: Literal["local", "ray"] = option("local", "local (processes of this machine) or ray (all machines of a Ray cluster)")
+    address: str = option("", "address of the Ray cluster, such as auto. Empty uses RAY_ADDRESS, or starts Ray on this machine")
+
+
+class Runtime(Section):
+    """The execution of the stages."""
+
+    prepare: PrepareRuntime = section(PrepareRuntime, "the preparation of the images")
     pretrain: StageRuntime = section(StageRuntime, "the pixel stage")
     train: GanRuntime = section(GanRuntime, "the GAN stage")
     store: str = option(

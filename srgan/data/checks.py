@@ -15,7 +15,7 @@ from srgan.data import estimate, near_duplicates
 from srgan.images.read import read_rgb
 from srgan.utils.errors import SrganError
 from srgan.utils.progress import Progress
-from srgan.utils.workers import Lost, Workers
+from srgan.utils.workers import Engine, Lost
 
 Record = dict[str, Any]
 
@@ -47,7 +47,7 @@ class _Measured:
     fingerprint: near_duplicates.Fingerprint | None = None
 
 
-def select(raw: Path, listing: Record, checks: Checks, processes: int = 1) -> tuple[Record, list[Record]]:
+def select(raw: Path, listing: Record, checks: Checks, engine: Engine) -> tuple[Record, list[Record]]:
     """Apply the checks to the images of ``data.train``. Test images stay.
 
     An unreadable image stays too, since the preparation reports it.
@@ -56,7 +56,7 @@ def select(raw: Path, listing: Record, checks: Checks, processes: int = 1) -> tu
         raw: output of `srgan.stages.download`.
         listing: its ``manifest.json``.
         checks: ``prepare.checks`` of ``params.yaml``.
-        processes: number of worker processes. The result does not depend on it.
+        engine: what processes the images. The result does not depend on it.
 
     Returns:
         The listing without the rejected images, and a record for each of those: `image`, and `reasons` by the name of the check.
@@ -69,7 +69,7 @@ def select(raw: Path, listing: Record, checks: Checks, processes: int = 1) -> tu
         return listing, []
     rejected, accepted = [], near_duplicates.References()
     tasks = [_Task(raw / record["path"], checks) for record in training]
-    with Progress("check", len(tasks), "image") as progress, Workers(_measure, processes) as workers:
+    with Progress("check", len(tasks), "image") as progress, engine(_measure) as workers:
         for record, answer in zip(training, workers.map(tasks), strict=True):
             progress.add(1)
             found = _Measured() if isinstance(answer, Lost) else answer

@@ -6,9 +6,10 @@ depend on the number of processes. Memory holds a few images only.
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -29,18 +30,22 @@ from srgan.degradations.recipe import Recipe
 from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_folder, digest, one_at_a_time, read_json, read_json_or_none, require, write_json
 from srgan.utils.progress import Progress
-from srgan.utils.workers import Lost, Workers
+from srgan.utils.workers import Engine, Lost, Workers
 
 BENCHMARKS = Path(__file__).with_name("benchmarks.npz")  # fingerprints of Set5, Set14 and B100
 NOTES = "notes"  # of the finished shards, for a preparation that is killed
 
 log = logging.getLogger(__name__)
 
-Run = Callable[[Iterable[Task]], Iterator[Done | Lost[Task]]]
-
 
 def prepare(
-    raw: Path, out: Path, options: Prepare, processes: int = 1, shard_bytes: int = SHARD_BYTES, parts: tuple[Part, ...] = PARTS
+    raw: Path,
+    out: Path,
+    options: Prepare,
+    processes: int = 1,
+    shard_bytes: int = SHARD_BYTES,
+    engine: Engine | None = None,
+    parts: tuple[Part, ...] = PARTS,
 ) -> Record:
     """Write the prepared folder atomically from the downloaded images.
 
@@ -57,6 +62,7 @@ def prepare(
         options: ``prepare`` of ``params.yaml``.
         processes: number of worker processes. The result does not depend on it.
         shard_bytes: largest shard of the store.
+        engine: what processes the images, instead of processes of this machine. The result does not depend on it.
         parts: those that need an image.
 
     Returns:
@@ -68,14 +74,14 @@ def prepare(
     listing = read_json(raw / "manifest.json", made_by="download")
     if not isinstance(listing, dict) or "images" not in listing:
         raise SrganError(f"{raw / 'manifest.json'}: not a list of downloaded images. Make it again with: dvc repro -sf download")
-    listing, rejected = checks.select(raw, listing, options.checks, processes)
+    engine = engine or partial(Workers, processes=processes)
+    listing, rejected = checks.select(raw, listing, options.checks, engine)
     rules = options.model_dump(mode="json", exclude={"max_unreadable"})
     key = digest([__version__, Recipe(options.recipe).digest, rules, shard_bytes, listing])
-    with _unfinished(out, key) as partial, atomic_folder(out) as folder, Workers(prepare_one, processes) as workers:
-        manifest = _Preparation(raw, folder, partial, options, listing, shard_bytes).make(workers.map, parts) | (
-            {"rejected": rejected} if rejected else {}
-        )
-        (partial / FOLDER).replace(folder / FOLDER)
+    with _unfinished(out, key) as shards, atomic_folder(out) as folder:
+        manifest = _Preparation(raw, folder, shards, options, listing, shard_bytes).make(engine, parts)
+        manifest |= {"rejected": rejected} if rejected else {}
+        (shards / FOLDER).replace(folder / FOLDER)
         write_json(folder / FILE, manifest)
     return manifest
 
@@ -105,8 +111,8 @@ def _unfinished(out: Path, key: str) -> Iterator[Path]:
 
 
 class _Preparation:
-    def __init__(self, raw: Path, folder: Path, partial: Path, options: Prepare, listing: Record, shard_bytes: int) -> None:
-        self.folder, self.partial, self.shard_bytes = folder, partial, shard_bytes
+    def __init__(self, raw: Path, folder: Path, shards: Path, options: Prepare, listing: Record, shard_bytes: int) -> None:
+        self.folder, self.shards, self.shard_bytes = folder, shards, shard_bytes
         self.options, self.sources = options, listing["images"]
         self.recipe, self.variants = Recipe(options.recipe), variants(options)
         self.test_inputs = recipes_of_test_sets(listing.get("inputs", []), raw / "manifest.json")
@@ -165,31 +171,32 @@ class _Preparation:
         made = self.test_inputs.get(name) if record["split"] == "test" else None
         return tuple(Input(of, recipe or self.recipe, None if recipe else own) for of, recipe in made or [(name, None)])
 
-    def make(self, run: Run, needed: tuple[Part, ...]) -> Record:
+    def make(self, engine: Engine, needed: tuple[Part, ...]) -> Record:
         tasks = {part: [task for task in self.tasks if task.part == part] for part in ("train", "validation", "test")}
         with Progress("prepare", len(self.tasks), "image") as progress:
 
-            def counted(tasks: Iterable[Task]) -> Iterator[Done]:
-                for done in run(tasks):
+            def counted(answers: Iterable[Done | Lost[Task]]) -> Iterator[Done]:
+                for done in answers:
                     progress.add(1)
                     yield Done(done.item, bad=done.reason) if isinstance(done, Lost) else done
 
-            path = self.folder / ".references.npz"
-            self._hold_out(counted(tasks["test"] + tasks["validation"])).save(path)
+            with engine(prepare_one) as workers:
+                references = self._hold_out(counted(workers.map(tasks["test"] + tasks["validation"])))
 
             def still_holds(number: int, note: Record) -> bool:
                 """Return whether an image that could not be used was not mended since."""
                 return not note["bad"] or bool(prepare_one(tasks["train"][number]).bad)
 
-            options, resumable = self.options, (self.shard_bytes, self.partial / NOTES, still_holds)
-            with StoreWriter(self.partial, options.scale, self.recipe, self.variants, options.channels, options.bits, *resumable) as store:
+            options, resumable = self.options, (self.shard_bytes, self.shards / NOTES, still_holds)
+            with (
+                engine(partial(prepare_one, references=references)) as workers,
+                StoreWriter(self.shards, options.scale, self.recipe, self.variants, options.channels, options.bits, *resumable) as store,
+            ):
                 finished = [Done.of_note(task, note) for task, note in zip(tasks["train"], store.resumed, strict=False)]
                 if finished:
                     log.info("%d training images are in finished shards of an earlier preparation", len(finished))
                 progress.add(len(finished))
-                todo = (replace(task, references=path) for task in tasks["train"][len(finished) :])
-                self._pack(store, chain(finished, counted(todo)))
-            path.unlink()
+                self._pack(store, chain(finished, counted(workers.map(tasks["train"][len(finished) :]))))
         left_out = {"skipped": self.skipped, "leaks": self.leaks, "duplicates": self.duplicates, "left_out": self.left_out}
         made = Made(self.sources, self.lr_images, self.options, self.recipe, self.variants, self.test_inputs, self.results, left_out)
         return make_manifest(made, needed) | {"store_sha256": read_json(store.folder / INDEX, made_by="prepare")["sha256"]}

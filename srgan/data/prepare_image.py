@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,6 @@ class Task:
     options: Prepare
     inputs: tuple[Input, ...]  # the LR images to make
     reference: bool = True  # False for an image without an original, which is the input itself
-    references: Path | None = None  # fingerprints to compare training images with
 
     @property
     def files(self) -> list[Path]:
@@ -83,8 +81,8 @@ class Done:
         return cls(task, note["bad"], note["pixels"], (height, width), note["records"], packed, matches)
 
 
-def prepare_one(task: Task) -> Done:
-    """Write the files of an image, unless it shows a reference or cannot be used."""
+def prepare_one(task: Task, references: near_duplicates.References | None = None) -> Done:
+    """Write the files of an image, unless it cannot be used, or shows one of the references."""
     try:
         # Test images have 8 bits, as those of published scores do.
         deep = read_deep(task.source) if task.part != "test" and task.options.bits == 16 else None
@@ -100,7 +98,7 @@ def prepare_one(task: Task) -> Done:
     if min(hr_image.shape[:2]) < MIN_SIDE:
         return Done(task, bad=f"{hr_image.shape[1]}x{hr_image.shape[0]} pixels, smaller than {MIN_SIDE}x{MIN_SIDE}")
     pixels = digest_of_pixels(image)
-    if task.references and (matches := _references(task.references).find(near_duplicates.fingerprint(image), pixels)):
+    if references and (matches := references.find(near_duplicates.fingerprint(image), pixels)):
         return Done(task, pixels=pixels, size=(image.shape[0], image.shape[1]), matches=matches)
     if deep is not None:
         image, hr_image = deep, modcrop(deep, task.options.scale)
@@ -152,8 +150,3 @@ def _write_png(path: Path, image: np.ndarray) -> str:
     encoded = encode_png(image)
     path.write_bytes(encoded)
     return hashlib.sha256(encoded).hexdigest()
-
-
-@cache
-def _references(path: Path) -> near_duplicates.References:
-    return near_duplicates.References.load(path)

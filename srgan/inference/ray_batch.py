@@ -10,14 +10,12 @@ import posixpath
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.data
-from ray.exceptions import RayError
 
 from srgan.images.write import Options
 from srgan.inference import remote
@@ -26,12 +24,10 @@ from srgan.inference.remote import GROUP
 from srgan.inference.upscaler import Upscaler
 from srgan.starters import catalogue
 from srgan.tasks import task_of
-from srgan.utils import machine
-from srgan.utils.errors import SrganError, Unreachable, reason
+from srgan.utils import machine, ray_cluster
 from srgan.utils.file_systems import is_address, locate, reached
 from srgan.utils.progress import Progress
 
-STARTS = 3  # attempts
 RECORD = ".upscaled"  # folder of the manifest, next to the results
 RECORD_IMAGES, RECORD_SECONDS = 1000, 30.0  # of a file of the manifest
 
@@ -114,7 +110,7 @@ def run(
     del upscaler  # the actors need its memory
     with Progress(task.verb, len(jobs), "image") as progress:
         progress.add(len(jobs) - len(todo))
-        with _ray(cluster.address), _Record(output) as record:
+        with ray_cluster.connected(cluster.address, machine.cores()), _Record(output) as record:
             for row in _rows(path, settings, todo, cluster.actors, on_gpu) if todo else ():
                 record.add(row)
                 if row["error"]:
@@ -124,38 +120,11 @@ def run(
     return failures
 
 
-@contextmanager
-def _ray(address: str) -> Iterator[None]:
-    """Connect to a cluster, or start Ray on this machine and stop it after the block. A program may have connected before."""
-    if started := not ray.is_initialized():
-        _start(address)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # plans of the execution, and the advice to turn its own progress bars on
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    try:
-        yield
-    except RayError as error:
-        raise SrganError(f"the actors failed: {str(error).strip().splitlines()[-1]}") from error
-    finally:
-        if started:
-            ray.shutdown()
-
-
-def _start(address: str) -> None:
-    own: dict[str, Any] = {} if address else {"num_cpus": machine.cores(), "include_dashboard": False}
-    for left in reversed(range(STARTS)):
-        try:
-            ray.init(address or None, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own)
-            return
-        except Exception as error:  # also a plain one, if Ray does not start within its 30 s, as on a busy machine
-            ray.shutdown()
-            if not left:
-                raise Unreachable(f"Ray does not {f'answer at {address}' if address else 'start'}: {reason(error)}") from error
-
-
 def _rows(model: Path, settings: Settings, jobs: dict[str, str], actors: int, on_gpu: bool) -> Iterator[dict[str, str]]:
     """Yield `source`, `target` and `error` of each image when it is done."""
-    resources = ray.cluster_resources()
-    cores, gpus = max(int(resources.get("CPU", 1)), 1), int(resources.get("GPU", 0)) if on_gpu else 0
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # plans of the execution, and the advice to turn its own progress bars on
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    cores, gpus = ray_cluster.cores(), int(ray.cluster_resources().get("GPU", 0)) if on_gpu else 0
     actors = max(min(actors or gpus or cores, -(-len(jobs) // GROUP)), 1)
     threads = max(cores // actors, 1)
     log.info("actors: %d, with %s each", actors, f"{gpus / actors:g} GPUs" if gpus else f"{threads} cores")

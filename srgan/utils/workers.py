@@ -21,10 +21,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import cv2
 
@@ -46,6 +47,16 @@ class Lost(Generic[Item]):
 
     item: Item
     reason: str  # a sentence without a subject
+
+
+class Mapper(Protocol):
+    """What applies a function to items, as `Workers` does."""
+
+    def map(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Apply the function to each item. Yield the results in the order of the items, and `Lost` as `Workers.map` does."""
+
+
+Engine = Callable[[Callable[[Any], Any]], AbstractContextManager[Mapper]]  # takes the function
 
 
 class Workers(Generic[Item, Result]):

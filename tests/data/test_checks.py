@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from srgan.data.checks import TooManyRejected, select, softness
 from srgan.data.estimate import jpeg_quality, luma_of
 from srgan.data.manifest import read_manifest
 from srgan.images.read import read_rgb
+from srgan.utils.workers import Workers
 from tests.helpers.commands import run
 from tests.helpers.project import write_params
+
+HERE = partial(Workers, processes=1)
 
 
 def _scene(seed, size=(160, 144)):
@@ -29,7 +33,7 @@ def _listing(folder, **licences):
 
 
 def _rejected(folder, listing=None, **checks):
-    kept, rejected = select(folder, listing or _listing(folder), Checks(**checks))
+    kept, rejected = select(folder, listing or _listing(folder), Checks(**checks), HERE)
     names = {record["image"]: [*record["reasons"]] for record in rejected}
     assert {record["path"] for record in kept["images"]}.isdisjoint(names)
     return names
@@ -66,7 +70,7 @@ def test_the_first_of_similar_images_stays(folder):
 
 def test_without_checks_no_image_is_opened(tmp_path):
     listing = {"images": [{"path": "missing.png", "split": "train", "licence": "x"}]}
-    assert select(tmp_path, listing, Checks(max_share=0.5)) == (listing, [])
+    assert select(tmp_path, listing, Checks(max_share=0.5), HERE) == (listing, [])
 
 
 def test_test_images_and_damaged_files_stay(folder):

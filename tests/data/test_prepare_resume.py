@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pytest
@@ -33,27 +34,23 @@ def interrupted(raw, out, monkeypatch, after, **changes):
             prepare(raw, out, options(max_unreadable=1), 1, SHARD)
     assert not out.exists()
     made = []
-    one = preparation.prepare_one
-    monkeypatch.setattr(preparation, "prepare_one", lambda task: made.append(task) or one(task))
-    monkeypatch.setattr(preparation, "Workers", _Here)
-    prepare(raw, out, options(max_unreadable=1, **changes), 1, SHARD)
+    prepare(raw, out, options(max_unreadable=1, **changes), 1, SHARD, here(made.append))
     return len([task for task in made if task.part == "train"])
 
 
-class _Here:
-    """`Workers` of this process."""
+def here(before):
+    """Return an engine of this process, which calls `before` with each item."""
 
-    def __init__(self, function, processes):
-        self.function = function
+    class Mapper:
+        def __init__(self, function):
+            self.function = function
 
-    def __enter__(self):
-        return self
+        def map(self, items):
+            for item in items:
+                before(item)
+                yield self.function(item)
 
-    def __exit__(self, *_):
-        pass
-
-    def map(self, items):
-        return map(self.function, items)
+    return lambda function: contextlib.nullcontext(Mapper(function))
 
 
 def test_an_interrupted_preparation_continues_after_its_last_shard_and_gives_the_same(raw, tmp_path, monkeypatch):
@@ -72,15 +69,14 @@ def test_other_options_or_images_begin_again(raw, tmp_path, monkeypatch):
     assert everything(tmp_path / "out") == everything(tmp_path / "whole")
 
 
-def test_images_are_not_made_again_after_the_limit_of_unreadable_ones_is_raised(raw, tmp_path, monkeypatch):
+def test_images_are_not_made_again_after_the_limit_of_unreadable_ones_is_raised(raw, tmp_path):
     with pytest.raises(NotPrepared, match="1 of"):
         prepare(raw, tmp_path / "out", options(), 1, SHARD)
     assert (tmp_path / "out.partial").is_dir()
-    monkeypatch.setattr(preparation, "Workers", _Here)
-    one = preparation.prepare_one
-    monkeypatch.setattr(
-        preparation, "prepare_one", lambda task: one(task) if task.part != "train" or task.name == "04b" else pytest.fail("made again")
-    )
-    manifest = prepare(raw, tmp_path / "out", options(max_unreadable=1), 1, SHARD)
+
+    def refuse(task):
+        assert task.part != "train" or task.name == "04b", "made again"
+
+    manifest = prepare(raw, tmp_path / "out", options(max_unreadable=1), 1, SHARD, here(refuse))
     assert [skipped["image"] for skipped in manifest["skipped"]] == ["train/more/04b.png"]
     assert manifest["store_sha256"] == Store(tmp_path / "out").sha256
