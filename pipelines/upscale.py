@@ -39,8 +39,9 @@ def upscale_shard(upscaler: "Upscaler", jobs: "list[Job]", settings: "Options", 
 def upscale_by_ray(model: Path, jobs: dict[str, str], target: str, settings: "Options", overwrite: bool, title: str) -> list[str]:
     """Process all images with the actors of Ray and return the failures. Ray repeats what a lost actor had begun."""
     from srgan.inference import ray_batch
+    from srgan.inference.settings import Settings
 
-    return ray_batch.run(model, ray_batch.Settings("auto", False, None, settings), jobs, target, overwrite)
+    return ray_batch.run(model, Settings(options=settings), jobs, target, overwrite)
 
 
 @flow(

@@ -3,14 +3,14 @@
 import logging
 import os
 import tempfile
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from srgan.commands import upscale_options as options
-from srgan.commands.options import Adapt, AdaptSeconds, BackProject, Ensemble
+from srgan.commands.options import Adapt, AdaptSeconds, Address, BackProject, Ensemble
 from srgan.utils.errors import SrganError
 from srgan.utils.file_systems import is_address
 from srgan.utils.optional import require_ray
@@ -18,6 +18,7 @@ from srgan.video.suffixes import ANIMATIONS, CONTAINERS, Codec, has_decoder, is_
 
 if TYPE_CHECKING:
     from srgan.images.write import Options
+    from srgan.inference.settings import Settings
     from srgan.inference.upscaler import Upscaler
 
 EPILOG = """\
@@ -76,7 +77,7 @@ def upscale(
     credentials: options.Credentials = None,
     engine: options.Engine = "local",
     actors: options.Actors = 0,
-    address: options.Address = "",
+    address: Address = None,
     codec: options.Codec = None,
     crf: options.Crf = None,
     temporal: options.Temporal = None,
@@ -84,103 +85,109 @@ def upscale(
     """Upscale images and clips with a starter or an exported model."""
     from srgan.images.sizes import named_size
     from srgan.images.write import Options
-    from srgan.inference import batch
-    from srgan.inference.names import named
     from srgan.inference.refine import Refinement
-    from srgan.inference.scientific import suffix_of
-    from srgan.inference.upscaler import Upscaler
+    from srgan.inference.settings import Settings
 
     size = named_size(outscale, width, height, long_side, at_least)
-    settings = Options(outscale, quality, lossless, not no_provenance, credentials, size, keep_dates)
-    ending = f".{suffix}" if suffix else None
-    refinement = Refinement(ensemble, back_project, adapt_seconds * adapt)
-    used = provider, strict_provider, tile, settings, refinement
-    if engine == "ray" or (named_address := next((name for name in (*inputs, output or "") if is_address(name)), None)):
-        given = {"--hints": hints, "--name": name, "--codec": codec, "--crf": crf, "--temporal": temporal}
-        given |= {"--keep-dates": keep_dates or None} if is_address(output or "") else {}
-        pairs = _plan_of_folders(inputs, output, ending, given, "--engine ray" if engine == "ray" else str(named_address))
-        run = partial(_with_ray, cluster=(actors, address)) if engine == "ray" else _with_addresses
-        _report(run(pairs, str(output), model, used, overwrite), len(pairs))
-        return
-    clip = _is_video(inputs, output)
-    one = clip or _one_file(inputs, output)
+    written = Options(outscale, quality, lossless, not no_provenance, credentials and credentials.absolute(), size, keep_dates)
+    settings = Settings(provider, strict_provider, tile, written, Refinement(ensemble, back_project, adapt_seconds * adapt), name)
+    request = _Request(inputs, output, f".{suffix}" if suffix else None, model, settings, overwrite)
     of_clips = {"--codec": codec, "--crf": crf, "--temporal": temporal}
-    _check_fit(clip, one, [flag for flag, value in of_clips.items() if value is not None], hints, ending, bool(size))
-    _check_names(name, output, one, ending, bool(size))
-    jobs = [] if one or output is None else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
-    with tempfile.TemporaryDirectory() as folder:
-        upscaler = Upscaler(_model_file(model, Path(folder)), provider, strict_provider, tile, refine=refinement)
-        refinement.check(upscaler, clip)
-        _log_model(upscaler)
-        names = named(upscaler, name, outscale, size.mark if size else None)
-        if clip and output:
-            _upscale_clip(upscaler, Path(inputs[0]), Path(output), settings, codec, crf, temporal or 0)
-            return
-        if one:
-            beside = ending or suffix_of(Path(inputs[0]))
-            output = output or str(batch.beside(upscaler, names, Path(inputs[0]), settings, beside, overwrite))
-            batch.run_one(upscaler, inputs[0], output, settings, ending or ".png", hints)
-            return
-        failures = batch.run(upscaler, batch.renamed(jobs, names) if name else jobs, settings, overwrite)
-    _report(failures, len(jobs))
-
-
-def _report(failures: list[str], count: int) -> None:
+    if engine == "local" and (actors or address):
+        raise SrganError(f"{'--actors' if actors else '--address'}: fits --engine ray. Add it, or leave this out")
+    if engine == "ray" or any(map(is_address, (*inputs, output or ""))):
+        failures, count = _folders(request, engine, (actors, address or ""), of_clips | {"--hints": hints})
+    else:
+        failures, count = _here(request, of_clips, hints)
     if failures:
         raise SrganError("\n  ".join([f"{len(failures)} of {count} images failed:", *failures]))
 
 
-def _plan_of_folders(inputs: list[str], output: str | None, ending: str | None, given: dict[str, Any], reason: str) -> dict[str, str]:
-    """Return the images and their results for Ray and for addresses, which upscale folders of images alone."""
+@dataclass(frozen=True)
+class _Request:
+    """What to upscale, and how."""
+
+    inputs: list[str]
+    output: str | None
+    ending: str | None  # suffix of the results
+    model: str | None
+    settings: "Settings"
+    overwrite: bool
+
+    @property
+    def sized(self) -> bool:
+        """Whether the size of the results is named in pixels."""
+        return self.settings.options.size is not None
+
+
+def _here(request: _Request, of_clips: dict[str, Any], hints: str | None) -> tuple[list[str], int]:
+    """Upscale files of this machine. Return the failures and the number of images."""
+    from srgan.inference import batch
+    from srgan.inference.scientific import suffix_of
+
+    inputs, output, ending, settings = request.inputs, request.output, request.ending, request.settings
+    clip = _is_video(inputs, output)
+    one = clip or _one_file(inputs, output)
+    _check_fit(clip, one, [flag for flag, value in of_clips.items() if value is not None], hints, ending, request.sized)
+    _check_names(settings.name, output, one, ending, request.sized)
+    jobs = [] if one or output is None else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
+    with tempfile.TemporaryDirectory() as folder:
+        upscaler = settings.checked(_model_file(request.model, Path(folder)), clip)
+        names = settings.names(upscaler)
+        if clip and output:
+            _upscale_clip(upscaler, Path(inputs[0]), Path(output), settings.options, *of_clips.values())
+        elif one:
+            beside = ending or suffix_of(Path(inputs[0]))
+            output = output or str(batch.beside(upscaler, names, Path(inputs[0]), settings.options, beside, request.overwrite))
+            batch.run_one(upscaler, inputs[0], output, settings.options, ending or ".png", hints)
+        else:
+            renamed = batch.renamed(jobs, names) if settings.name else jobs
+            return batch.run(upscaler, renamed, settings.options, request.overwrite), len(jobs)
+    return [], 1
+
+
+def _folders(request: _Request, engine: str, cluster: tuple[int, str], refused: dict[str, Any]) -> tuple[list[str], int]:
+    """Upscale folders by Ray, or at addresses in this process. Return the failures and the number of images."""
     from srgan.inference import remote
 
-    if named := next((flag for flag, value in given.items() if value is not None), None):
+    inputs, output = request.inputs, request.output
+    reason = "--engine ray" if engine == "ray" else next(name for name in (*inputs, output or "") if is_address(name))
+    if engine == "ray":
+        require_ray()
+    if is_address(output or "") and request.settings.options.keep_dates:
+        refused["--keep-dates"] = True
+    if named := next((flag for flag, value in refused.items() if value is not None), None):
         raise SrganError(f"{named}: does not fit {reason}, which upscales folders of images. Leave out {named}")
     if output in (None, "-") or "-" in inputs:
         raise SrganError(f"{reason}: name images, and a folder for the results with -o")
-    return remote.plan(inputs, str(output), ending)
+    _check_names(request.settings.name, None, False, None, request.sized)
+    jobs = remote.plan(inputs, output, request.ending)
+    run = _with_ray if engine == "ray" else _with_addresses
+    with tempfile.TemporaryDirectory() as folder:
+        return run(request, _model_file(request.model, Path(folder)), jobs, output, cluster), len(jobs)
 
 
-def _with_ray(
-    jobs: dict[str, str], output: str, model: str | None, settings: tuple[Any, ...], overwrite: bool, cluster: tuple[int, str]
-) -> list[str]:
-    """Upscale by Ray. Return the failures."""
-    require_ray()
+def _with_ray(request: _Request, model: str | Path, jobs: dict[str, str], output: str, cluster: tuple[int, str]) -> list[str]:
     from srgan.inference import ray_batch
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = _model_file(model, Path(folder))
-        return ray_batch.run(path, ray_batch.Settings(*settings), jobs, output, overwrite, ray_batch.Cluster(*cluster))
+    return ray_batch.run(model, request.settings, jobs, output, request.overwrite, ray_batch.Cluster(*cluster))
 
 
-def _with_addresses(jobs: dict[str, str], output: str, model: str | None, settings: tuple[Any, ...], overwrite: bool) -> list[str]:
-    """Upscale images at addresses in this process. Return the failures."""
+def _with_addresses(request: _Request, model: str | Path, jobs: dict[str, str], output: str, cluster: tuple[int, str]) -> list[str]:
     from srgan.inference import remote
-    from srgan.inference.upscaler import Upscaler
 
-    provider, strict, tile, written, refinement = settings
-    with tempfile.TemporaryDirectory() as folder:
-        upscaler = Upscaler(_model_file(model, Path(folder)), provider, strict, tile, refine=refinement)
-        refinement.check(upscaler, clip=False)
-        _log_model(upscaler)
-        return remote.run(upscaler, jobs, output, written, overwrite)
-
-
-def _log_model(upscaler: "Upscaler") -> None:
-    from srgan.starters import catalogue
-    from srgan.tasks import task_of
-
-    task = task_of(upscaler.scale, upscaler.adds_colour)
-    log.info("%s by %s on %s", task.short(upscaler.scale), catalogue.described(upscaler.path), upscaler.provider)
+    upscaler = request.settings.checked(model)
+    jobs = remote.renamed(jobs, request.settings.names(upscaler)) if request.settings.name else jobs
+    return remote.run(upscaler, jobs, output, request.settings.options, request.overwrite)
 
 
 def _upscale_clip(
-    upscaler: "Upscaler", source: Path, target: Path, settings: "Options", codec: Codec | None, crf: int | None, temporal: int
+    upscaler: "Upscaler", source: Path, target: Path, settings: "Options", codec: Codec | None, crf: int | None, temporal: int | None
 ) -> None:
     from srgan.utils.files import copy_dates
     from srgan.video.upscale import VideoOptions, upscale_clip
 
-    given = VideoOptions(settings.outscale, codec, crf, settings.quality, settings.lossless, settings.provenance, temporal)
+    given = VideoOptions(settings.outscale, codec, crf, settings.quality, settings.lossless, settings.provenance, temporal or 0)
     upscale_clip(upscaler, source, target, given)
     if settings.keep_dates:
         copy_dates(source, target)

@@ -100,7 +100,6 @@ Engine = Annotated[
     typer.Option(help="`ray` upscales folders and buckets on many cores, GPUs or machines."),
 ]
 Actors = Annotated[int, typer.Option(min=0, help="Models that work at the same time with Ray. 0 is one for each GPU or core.")]
-Address = Annotated[str, typer.Option(parser=str, metavar="ADDRESS", help="Ray cluster, such as auto. Default: this machine.")]
 
 Codec = Annotated[CodecName | None, typer.Option(help="Codec of a clip. Default: the one that most players of such a file decode.")]
 Crf = Annotated[

@@ -10,19 +10,16 @@ import posixpath
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.data
 
-from srgan.images.write import Options
 from srgan.inference import remote
-from srgan.inference.refine import Refinement
 from srgan.inference.remote import GROUP
-from srgan.inference.upscaler import Upscaler
-from srgan.starters import catalogue
+from srgan.inference.settings import Settings
 from srgan.tasks import task_of
 from srgan.utils import machine, ray_cluster
 from srgan.utils.file_systems import is_address, locate, reached
@@ -32,17 +29,6 @@ RECORD = ".upscaled"  # folder of the manifest, next to the results
 RECORD_IMAGES, RECORD_SECONDS = 1000, 30.0  # of a file of the manifest
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How an actor uses the model, see `srgan.inference.upscaler.Upscaler`."""
-
-    provider: str
-    strict: bool
-    tile: int | None
-    options: Options
-    refine: Refinement = field(default_factory=Refinement)
 
 
 @dataclass(frozen=True)
@@ -68,7 +54,7 @@ class _Actor:
         self.folder = tempfile.TemporaryDirectory()
         path = Path(self.folder.name) / name
         path.write_bytes(ray.get(model))  # another machine may not have the file
-        self.upscaler = Upscaler(path, settings.provider, settings.strict, settings.tile, threads, settings.refine)
+        self.upscaler = settings.upscaler(path, threads)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[str]]:
         sources, targets = list(map(str, rows["source"])), list(map(str, rows["target"]))
@@ -96,16 +82,12 @@ def run(
         A message for each file that failed.
 
     Raises:
-        SrganError: Ray does not start, or the model does not load.
+        SrganError: Ray does not start, the model does not load, or an option does not fit.
     """
+    upscaler = settings.checked(model)  # a model that does not load is an error of the command
+    jobs = remote.renamed(jobs, settings.names(upscaler)) if settings.name else jobs
     todo = jobs if overwrite else remote.missing(jobs, output)
-    # Here, because a model that does not load is an error of the command.
-    upscaler = Upscaler(
-        model, settings.provider, settings.strict, settings.tile, refine=settings.refine
-    )  # a model that does not load is an error here
-    settings.refine.check(upscaler, clip=False)
     task, path, failures = task_of(upscaler.scale, upscaler.adds_colour), upscaler.path, list[str]()
-    log.info("%s by %s on %s", task.short(upscaler.scale), catalogue.described(path), upscaler.provider)
     on_gpu = not upscaler.provider.startswith("CPU")
     del upscaler  # the actors need its memory
     with Progress(task.verb, len(jobs), "image") as progress:

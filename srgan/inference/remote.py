@@ -15,6 +15,7 @@ from srgan.images.suffixes import FORMATS
 from srgan.images.write import Options
 from srgan.inference import batch
 from srgan.inference.batch import Job
+from srgan.inference.names import Named
 from srgan.inference.upscaler import Upscaler
 from srgan.tasks import task_of
 from srgan.utils.errors import SrganError, Unreachable
@@ -45,18 +46,36 @@ def plan(inputs: Sequence[str], output: str, suffix: str | None = None) -> dict[
     if posixpath.splitext(output)[1].lower() in FORMATS:
         raise SrganError(f"{output}: is the name of an image. Name a folder for the results, also for one image at an address")
     output = _full(output)
-    jobs: dict[str, str] = {}
     sources: dict[str, str] = {}  # by their results
     for name in inputs:
         for source, inside in _listed(name, output):
             stem, own = posixpath.splitext(inside)
             target = posixpath.join(output, stem + (suffix or (own if own.lower() in FORMATS else ".png")))
-            if sources.setdefault(target, source) != source:
-                raise SrganError(f"{source} and {sources[target]} would both become {target}; upscale them into two folders")
-            jobs[source] = target
-    if not jobs:
+            _enter(sources, source, target)
+    if not sources:
         raise SrganError(f"{', '.join(inputs)}: no images found. The suffixes are {', '.join(READABLE)}")
-    return jobs
+    return {source: target for target, source in sources.items()}
+
+
+def renamed(jobs: dict[str, str], names: Named) -> dict[str, str]:
+    """Return the jobs with results of other names, in the same folders and formats.
+
+    Raises:
+        SrganError: two results have one name, or a result would replace an image.
+    """
+    sources: dict[str, str] = {}  # by their results
+    for source, target in jobs.items():
+        folder, own = posixpath.split(target)
+        new = posixpath.join(folder, names.stem(Path(source)) + posixpath.splitext(own)[1])
+        _enter(sources, source, new)
+        if new in jobs:
+            raise SrganError(f"{new}: a result would replace this image. Choose another folder")
+    return {source: target for target, source in sources.items()}
+
+
+def _enter(sources: dict[str, str], source: str, target: str) -> None:
+    if sources.setdefault(target, source) != source:
+        raise SrganError(f"{source} and {sources[target]} would both become {target}. Upscale them into two folders")
 
 
 def _listed(name: str, output: str) -> list[tuple[str, str]]:

@@ -54,6 +54,7 @@ def machines() -> int:
 
 
 def _start(address: str, cores: int) -> None:
+    logging.getLogger("ray").setLevel(logging.ERROR)  # else it reports its start and its token
     own: dict[str, Any] = {"num_cpus": cores, "include_dashboard": False} if address == HERE else {}
     for left in reversed(range(STARTS)):
         try:

@@ -1,19 +1,41 @@
 import json
+import posixpath
 import threading
 import time
 
+import fsspec
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
 from srgan.images.write import Options
 from srgan.inference import batch, remote
+from srgan.inference.settings import Settings
+from tests.helpers.commands import run
 
 ray_batch = pytest.importorskip("srgan.inference.ray_batch")
 
-SETTINGS = ray_batch.Settings("auto", False, 32, Options())
+SETTINGS = Settings(tile=32)
 TWO = ray_batch.Cluster(actors=2)
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """Start an S3 server on this machine, which fsspec uses in this process and in the actors."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "ENDPOINT_URL": f"http://{host}:{port}",
+        "ACCESS_KEY_ID": "a",
+        "SECRET_ACCESS_KEY": "b",
+        "DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    fsspec.filesystem("s3").clear_instance_cache()
+    yield
+    fsspec.filesystem("s3").clear_instance_cache()
+    server.stop()
 
 
 def photographs(folder, count, side=24):
@@ -55,22 +77,67 @@ def test_results_equal_those_of_the_local_engine_and_are_made_once(model, upscal
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_killed_actor_loses_nothing(model, upscaler, tmp_path):
+@pytest.mark.parametrize("what", ["machine", "actor"])
+def test_a_lost_machine_or_actor_loses_nothing(model, upscaler, tmp_path, what):
+    from tests.helpers.ray_nodes import two_nodes, workers
+
     photographs(tmp_path / "in", 60, 64)
     batch.run(upscaler, batch.plan([str(tmp_path / "in")], str(tmp_path / "local")), Options())
-    jobs, killed = remote.plan([str(tmp_path / "in")], str(tmp_path / "out")), []
+    out = tmp_path / "out"
+    jobs, killed = remote.plan([str(tmp_path / "in")], str(out)), []
+    with two_nodes() as nodes:
 
-    def kill():
-        while not killed:
-            time.sleep(0.05)
-            if len(list((tmp_path / "out").glob("*.png"))) > 5:
-                actors = [each for each in psutil.Process().children(recursive=True) if "_Actor" in " ".join(each.cmdline())]
-                killed.extend(actors[:1])
-                for actor in killed:
-                    actor.kill()
+        def kill():
+            while len(list(out.glob("*.png"))) < 6:
+                time.sleep(0.05)
+            if what == "machine":
+                nodes.lose_the_second()
+            else:
+                workers("_Actor")[0].kill()
+            killed.append(what)
 
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    assert ray_batch.run(model, SETTINGS, jobs, str(tmp_path / "out"), cluster=TWO) == []
-    assert killed
+        thread = threading.Thread(target=kill, daemon=True)
+        thread.start()
+        assert ray_batch.run(model, SETTINGS, jobs, str(out), cluster=TWO) == []
+        thread.join()
+    assert killed == [what]
+    assert contents(out) == contents(tmp_path / "local")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_names_sizes_and_refinements_are_those_of_the_local_engine(model, tmp_path):
+    photographs(tmp_path / "in", 3)
+    flags = ("--model", model, "--long-side", "60", "--name", "{stem}_{size}", "--ensemble", "8", "--back-project", "--keep-dates")
+    run("srgan", "upscale", "in", "-o", "local", *flags, cwd=tmp_path)
+    run("srgan", "upscale", "in", "-o", "out", *flags, "--engine", "ray", "--actors", "1", cwd=tmp_path)
+    assert sorted(contents(tmp_path / "out")) == ["000_long60.png", "001_long60.png", "002_long60.png"]
     assert contents(tmp_path / "out") == contents(tmp_path / "local")
+    assert (tmp_path / "out/000_long60.png").stat().st_mtime == (tmp_path / "in/000.png").stat().st_mtime
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_images_of_a_bucket_are_upscaled_into_a_bucket(model, upscaler, tmp_path, s3):
+    photographs(tmp_path / "in", 9)
+    batch.run(upscaler, batch.plan([str(tmp_path / "in")], str(tmp_path / "local")), Options())
+    system = fsspec.filesystem("s3")
+    system.mkdir("photos")
+    system.put(str(tmp_path / "in"), "photos/in", recursive=True)
+    jobs = remote.plan(["s3://photos/in"], "s3://photos/out")
+    assert ray_batch.run(model, SETTINGS, jobs, "s3://photos/out", cluster=TWO) == []
+    results = [path for path in system.find("photos/out") if path.endswith(".png")]
+    assert {posixpath.basename(path): system.cat_file(path) for path in results} == contents(tmp_path / "local")
+    assert remote.missing(jobs, "s3://photos/out") == {}
+
+
+def test_options_that_do_not_fit_are_refused_in_one_line(tmp_path):
+    photographs(tmp_path / "in", 1)
+    for flags, message in (
+        (["--engine", "ray", "--hints", "h.png"], "--hints: does not fit --engine ray"),
+        (["--engine", "ray", "--name", "big"], "--name big: all results would have one name"),
+        (["--actors", "2"], "--actors: fits --engine ray"),
+    ):
+        done = run("srgan", "upscale", "in", "-o", "out", *flags, cwd=tmp_path, check=False)
+        assert done.returncode == 1
+        assert message in done.stderr.splitlines()[-1]
