@@ -6,7 +6,7 @@
 Two cores and an idle machine are needed.
 """
 
-import sys
+import argparse
 import tempfile
 import threading
 import time
@@ -80,8 +80,11 @@ def memory(folder: Path) -> None:
 
 def main() -> None:
     """Run the measurement that the argument names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("speed", "memory"))
+    what = parser.parse_args().what
     with tempfile.TemporaryDirectory() as folder:
-        {"speed": speed, "memory": memory}[sys.argv[1]](Path(folder))
+        {"speed": speed, "memory": memory}[what](Path(folder))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def _distributions():
 @pytest.mark.parametrize("folder", ["srgan", "pipelines", "tests"])
 def test_what_is_imported_is_declared(folder):
     extras = PYPROJECT["optional-dependencies"]
-    chosen = ["test", "s3", "video", "c2pa", "geotiff", "dicom", "heif", "jxl"]
+    chosen = ["test", "ray", "s3", "video", "c2pa", "geotiff", "dicom", "heif", "jxl"]
     if folder != "tests":
         chosen = ["ray", "openvino", "ncnn", "video", "optimizers", "geotiff", "dicom", "c2pa", "release", "spandrel"]
     declared = _names(PYPROJECT["dependencies"]).union(*(_names(extras[name]) for name in chosen))
