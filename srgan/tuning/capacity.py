@@ -13,6 +13,7 @@ from srgan.config.schema import Params
 from srgan.data.download.catalog import DATA_SETS
 from srgan.data.inputs import Input, variants
 from srgan.data.manifest import FILE
+from srgan.data.near_duplicates import References
 from srgan.data.packed_store import Store
 from srgan.data.prepare import BENCHMARKS
 from srgan.data.prepare_image import Task, prepare_one
@@ -235,15 +236,13 @@ def _prepare(folder: Path, paths: Sequence[Path], params: Params) -> tuple[int, 
     """Pack images into a store. Return their pixels, and the seconds of a core."""
     options, recipe, count = params.prepare, Recipe(params.prepare.recipe), variants(params.prepare)
     inputs = tuple(Input("images", recipe, None, variant) for variant in range(count))
-    tasks = [
-        Task(number, path, "images", str(number), "train", folder, options, inputs, references=BENCHMARKS)
-        for number, path in enumerate(paths)
-    ]
-    prepare_one(tasks[0])  # loads the libraries
+    tasks = [Task(number, path, "images", str(number), "train", folder, options, inputs) for number, path in enumerate(paths)]
+    references = References.load(BENCHMARKS)
+    prepare_one(tasks[0], references)  # loads the libraries
     start, pixels = time.process_time(), 0
     with StoreWriter(folder, options.scale, recipe, count, options.channels, options.bits) as writer:
         for task in tasks:
-            done = prepare_one(task)
+            done = prepare_one(task, references)
             pixels += done.size[0] * done.size[1]
             writer.add_group([(f"{done.label} {factor}", one) for factor, one in done.packed.items()])
     if not pixels:
