@@ -47,10 +47,13 @@ log = logging.getLogger(__name__)
 
 
 @app.command(
-    "enhance", epilog=EPILOG.replace("srgan upscale", "srgan enhance"), help="Restore or colorize images: a second name of `srgan upscale`."
+    "enhance",
+    epilog=EPILOG.replace("srgan upscale", "srgan enhance").replace("photo_x4", "photo_restored"),
+    help="Restore or colorize images: `srgan upscale` with the starter `restore` by default.",
 )
 @app.command("upscale", epilog=EPILOG)
 def upscale(
+    context: typer.Context,
     inputs: options.Inputs,
     output: options.Output = None,
     model: options.Model = None,
@@ -87,11 +90,13 @@ def upscale(
     from srgan.images.write import Options
     from srgan.inference.refine import Refinement
     from srgan.inference.settings import Settings
+    from srgan.starters import catalogue
 
     size = named_size(outscale, width, height, long_side, at_least)
     written = Options(outscale, quality, lossless, not no_provenance, credentials and credentials.absolute(), size, keep_dates)
     settings = Settings(provider, strict_provider, tile, written, Refinement(ensemble, back_project, adapt_seconds * adapt), name)
-    request = _Request(inputs, output, f".{suffix}" if suffix else None, model, settings, overwrite)
+    starter = catalogue.RESTORATION if context.info_name == "enhance" else catalogue.DEFAULT
+    request = _Request(inputs, output, f".{suffix}" if suffix else None, model, starter, settings, overwrite)
     of_clips = {"--codec": codec, "--crf": crf, "--temporal": temporal}
     if engine == "local" and (actors or address):
         raise SrganError(f"{'--actors' if actors else '--address'}: fits --engine ray. Add it, or leave this out")
@@ -111,6 +116,7 @@ class _Request:
     output: str | None
     ending: str | None  # suffix of the results
     model: str | None
+    starter: str  # the model if none is named and the project has none
     settings: "Settings"
     overwrite: bool
 
@@ -132,7 +138,7 @@ def _here(request: _Request, of_clips: dict[str, Any], hints: str | None) -> tup
     _check_names(settings.name, output, one, ending, request.sized)
     jobs = [] if one or output is None else batch.plan(inputs, output, ending)  # a wrong name shows before the model is loaded
     with tempfile.TemporaryDirectory() as folder:
-        upscaler = settings.checked(_model_file(request.model, Path(folder)), clip)
+        upscaler = settings.checked(_model_file(request, Path(folder)), clip)
         names = settings.names(upscaler)
         if clip and output:
             _upscale_clip(upscaler, Path(inputs[0]), Path(output), settings.options, *of_clips.values())
@@ -164,7 +170,7 @@ def _folders(request: _Request, engine: str, cluster: tuple[int, str], refused: 
     jobs = remote.plan(inputs, output, request.ending)
     run = _with_ray if engine == "ray" else _with_addresses
     with tempfile.TemporaryDirectory() as folder:
-        return run(request, _model_file(request.model, Path(folder)), jobs, output, cluster), len(jobs)
+        return run(request, _model_file(request, Path(folder)), jobs, output, cluster), len(jobs)
 
 
 def _with_ray(request: _Request, model: str | Path, jobs: dict[str, str], output: str, cluster: tuple[int, str]) -> list[str]:
@@ -231,10 +237,11 @@ def _is_video(inputs: list[str], output: str | None) -> bool:
     return bool(clips) or is_animation(inputs[0])
 
 
-def _model_file(model: str | None, folder: Path) -> str | Path:
+def _model_file(request: _Request, folder: Path) -> str | Path:
     """Return the model to use. `folder` gets one of MLflow's registry or of a bucket."""
     from srgan.config.project import Project
 
+    model = request.model
     if model and model.startswith("models:/"):
         from srgan.tracking import registry
 
@@ -246,7 +253,7 @@ def _model_file(model: str | None, folder: Path) -> str | Path:
         return path
     from srgan.starters import default
 
-    return model or default.default_model(Project())
+    return model or default.default_model(Project(), request.starter)
 
 
 def _check_fit(clip: bool, one: bool, of_clips: list[str], hints: str | None, ending: str | None, sized: bool) -> None:

@@ -11,6 +11,7 @@ from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256
 
 DEFAULT = "x4-photo"  # of `srgan upscale`, until the project has a model of its own
+RESTORATION = "restore"  # of `srgan enhance`, in its place
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")  # unlike the name of a file, it has no suffix
 MAX_BYTES = 2_500_000  # of one file of weights
 MAX_BYTES_TOGETHER = 8_000_000

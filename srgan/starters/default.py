@@ -10,8 +10,12 @@ from srgan.utils.files import write_text
 OWN = "own"  # the exported model of the project
 
 
-def chosen_starter(project: Project) -> str:
+def chosen_starter(project: Project, fallback: str = catalogue.DEFAULT) -> str:
     """Return the name of the starter that the project uses, or an empty text if it uses its exported model.
+
+    Args:
+        project: the files.
+        fallback: the starter for a project without a choice and without a model.
 
     Raises:
         SrganError: the recorded starter is not in this installation.
@@ -22,16 +26,16 @@ def chosen_starter(project: Project) -> str:
             advice = f"choose another with srgan models use, or return to the project's model: srgan models use {OWN}"
             raise SrganError(f"{project.chosen_model}: {name!r} is no starter ({catalogue.known()}); {advice}")
         return name
-    return "" if project.is_exported else catalogue.DEFAULT
+    return "" if project.is_exported else fallback
 
 
-def default_model(project: Project) -> Path:
-    """Return the file of the model that a project uses.
+def default_model(project: Project, fallback: str = catalogue.DEFAULT) -> Path:
+    """Return the file of the model that a project uses. Arguments are those of `chosen_starter`.
 
     Raises:
         SrganError: the project has no model and the default starter is missing, or the model is damaged.
     """
-    name = chosen_starter(project)
+    name = chosen_starter(project, fallback)
     if not name:
         return project.exported_model()
     if not catalogue.has(name):

@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from srgan.commands.main import main
 from srgan.config import schema
 from srgan.config.project import Project
 from srgan.export import starter
@@ -28,7 +29,8 @@ def starters(project, tmp_path, monkeypatch):
 def test_the_starters_that_ship_are_intact_small_and_free(monkeypatch):
     monkeypatch.delenv("SRGAN_STARTERS", raising=False)
     found = [catalogue.find(name) for name in catalogue.names()]
-    assert catalogue.DEFAULT in catalogue.names()
+    assert {catalogue.DEFAULT, catalogue.RESTORATION} <= {*catalogue.names()}
+    assert catalogue.find(catalogue.RESTORATION).card.scale == 1
     assert sum(each.weights.stat().st_size for each in found) <= catalogue.MAX_BYTES_TOGETHER
     for each in found:
         assert each.weights.stat().st_size == each.card.bytes <= catalogue.MAX_BYTES
@@ -69,6 +71,17 @@ def test_an_image_is_upscaled_without_a_training_and_without_a_name_for_the_resu
     run(*command, "--overwrite", "--model", "tiny", cwd=folder, SRGAN_STARTERS=str(starters))
     two = run(*command, "photo_x4.png", cwd=folder, check=False, SRGAN_STARTERS=str(starters))
     assert "name a folder or file for the result with -o" in two.stderr
+
+
+def test_enhance_has_a_default_of_its_own(starters, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (20, 12), "teal").save("photo.png")
+    with pytest.raises(SystemExit):
+        main(["enhance", "photo.png", "-o", "restored.png"])
+    assert "this installation has no starter restore" in capsys.readouterr().err
+    monkeypatch.setattr(catalogue, "RESTORATION", "tiny")
+    main(["enhance", "photo.png", "-o", "restored.png"])
+    assert (tmp_path / "restored.png").is_file()
 
 
 def test_a_project_uses_its_own_model_or_the_chosen_starter(starters, project, tmp_path, copy_of_project):
