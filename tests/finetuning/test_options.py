@@ -23,7 +23,7 @@ def weights(tmp_path):
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        ("x4-foto", r"START: .*x4-foto: no such file of weights, and 'x4-foto' is no starter \(starters: x2-photo, x4-clean, x4-photo\)"),
+        ("x4-foto", r"START: .*x4-foto: no such file of weights, and 'x4-foto' is no starter \(starters: restore, x2-photo, .*x4-photo\)"),
         ("models:/faces", "models:/faces: not the address of a model. Name one as models:/NAME@ALIAS or models:/NAME/VERSION"),
         pytest.param(
             "models:/faces@champion", "models:/faces@champion: no such model, alias or version. Registered: none", marks=pytest.mark.slow
