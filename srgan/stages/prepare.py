@@ -70,7 +70,7 @@ def _workers(chosen: PrepareRuntime, processes: int) -> Iterator[Engine]:
         yield partial(Workers, processes=processes)
         return
     require_ray()
-    from srgan.data.ray_workers import RayWorkers  # an optional package
+    from srgan.stages.ray_workers import RayWorkers  # an optional package
     from srgan.utils import ray_cluster
 
     with ray_cluster.connected(chosen.address, processes):

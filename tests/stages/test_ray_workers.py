@@ -15,7 +15,7 @@ from srgan.utils.errors import SrganError
 from srgan.utils.workers import Workers
 from tests.data.test_prepare import PLAIN, everything, make_raw, options, picture
 
-ray_workers = pytest.importorskip("srgan.data.ray_workers")
+ray_workers = pytest.importorskip("srgan.stages.ray_workers")
 
 SHARD = 40_000  # bytes: three or four images
 OPTIONS = partial(options, max_unreadable=2, reduced=(2, 3), validation=0.2, checks=Checks(near_duplicates=True, max_share=0.5))
