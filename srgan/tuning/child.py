@@ -71,9 +71,11 @@ def run_here(command: str, project: Project, params: Params, run: str = "") -> N
     if command not in TRAINING:
         STAGES[command](project, params)
         return
-    STAGES[command](project, params, tracked=bool(run))
-    if run and launch.is_main_process():
-        optional.load("study_run").attach(current_training(project, params, command), run)
+    try:
+        STAGES[command](project, params, tracked=bool(run))
+    finally:  # a pruned training has a run, too
+        if run and launch.is_main_process():
+            optional.load("study_run").attach(current_training(project, params, command), run)
 
 
 def measure_rate(project: Project, params: Params) -> None:
