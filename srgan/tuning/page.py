@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
@@ -77,6 +78,7 @@ def _history(study: Study, rows: list[dict[str, Any]]) -> Figure | None:
             [row["number"] for row in complete], best([row["values"][0] for row in complete]), where="post", color="C0", label="best so far"
         )
     axes.set(xlabel="trial", ylabel=METRICS[study.definition.options.objective].title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
