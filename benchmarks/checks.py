@@ -103,7 +103,7 @@ def train(root: Path, images: Path, checks: Checks, steps: int, seed: int) -> fl
     values["prepare"] |= {"checks": to_dict(checks)}
     values["model"] |= {"features": 32, "depth": 8}
     values["pretrain"] |= {"steps": steps, "learning_rate": 2e-3, "seed": seed}
-    values["runtime"]["pretrain"] |= {"validate_every": steps}  # so that the last weights are kept, whatever the validation images
+    values["runtime"]["pretrain"] |= {"validate_every": steps}  # so that the last weights are kept
     params, project = Params.model_validate_json(json.dumps(values)), Project(root)
     if not project.prepared.exists():
         download.run(project, params)

@@ -32,7 +32,7 @@ HEAD = "| clip | streams | result | frames | streams copied | largest time diffe
 
 @dataclass
 class Stream:
-    """What a file says about a stream.
+    """A stream of a file.
 
     Attributes:
         kind: ``video``, ``audio`` and so on.
@@ -49,7 +49,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class File:
-    """What a file holds.
+    """The streams of a file.
 
     Attributes:
         streams: by their place, without the main video.

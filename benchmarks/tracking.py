@@ -9,6 +9,7 @@ median difference of the rounds, from the start of the stage including the impor
 import argparse
 import contextlib
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from PIL import Image
 from data import photograph
 from srgan.commands import main as cli
 from srgan.config import profiles
+from srgan.config.render import render
+from srgan.config.schema import Params, to_dict
 
 TURN = 2.0  # seconds
 
@@ -51,8 +54,10 @@ def prepare(folder: Path, steps: int) -> None:
     images.mkdir(parents=True)
     for number in range(12):
         Image.fromarray(photograph(number, 400, 500)).save(images / f"{number}.png")
-    text = profiles.read("demo").replace("train: [sample]", f"train: [{images}]").replace("  steps: 3000", f"  steps: {steps}")
-    (folder / "params.yaml").write_text(text)
+    values = to_dict(profiles.load("demo"))
+    values["data"]["train"] = [str(images)]
+    values["pretrain"]["steps"] = steps
+    (folder / "params.yaml").write_text(render(Params.model_validate_json(json.dumps(values)), "The demo with random pixels"))
     for stage in ("download", "prepare"):
         subprocess.run([sys.executable, "-m", "srgan", stage], cwd=folder, check=True, capture_output=True)
     store = "from srgan.config.project import Project; from srgan.tracking import store; store.connect(Project())"

@@ -110,7 +110,7 @@ def upscale(
 
 @dataclass(frozen=True)
 class _Request:
-    """What to upscale, and how."""
+    """The images to upscale, and the options."""
 
     inputs: list[str]
     output: str | None
@@ -122,7 +122,7 @@ class _Request:
 
     @property
     def sized(self) -> bool:
-        """Whether the size of the results is named in pixels."""
+        """True if the size of the results is given in pixels."""
         return self.settings.options.size is not None
 
 

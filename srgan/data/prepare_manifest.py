@@ -24,7 +24,7 @@ class NotPrepared(SrganError):
 
 @dataclass(frozen=True)
 class Made:
-    """What `prepare` has made.
+    """The results of `prepare`.
 
     Attributes:
         sources: listing of the downloaded images.

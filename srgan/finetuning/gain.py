@@ -21,7 +21,7 @@ class Verdict:
         checks: the conditions.
         gains: metric -> mean, and lower and upper end of the 95 % interval. More is better in each of them.
         images: number of held-out images.
-        made: phrase that says how they are held out.
+        made: phrase about how they are held out.
     """
 
     checks: tuple[Check, ...]

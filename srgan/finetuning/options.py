@@ -48,7 +48,7 @@ TRAIN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for.
+    """The wishes of the user.
 
     Attributes:
         start: address of a registered model, name of a starter, or file of weights.

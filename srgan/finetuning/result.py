@@ -125,7 +125,7 @@ def _tag_run(project: Project, params: Params, tags: dict[str, str]) -> None:
 
 
 def _register(project: Project, params: Params, path: Path, tags: dict[str, str], table: pd.DataFrame, card: str) -> str:
-    """Register the model. Without MLflow a warning says so, and the files are all there is."""
+    """Register the model. Without MLflow there are only the files, and a warning."""
     try:
         registry = optional.load("registry")
     except ImportError as error:

@@ -1,6 +1,6 @@
-"""Keep the gain map of an Ultra HDR photograph: a small second JPEG that tells screens with HDR how much brighter each place is.
+"""Keep the gain map of an Ultra HDR photograph: a small second JPEG with the additional brightness of each place on HDR screens.
 
-The gain map is relative to the whole image, whatever the size of both (ISO 21496-1, Ultra HDR 1.1). It is therefore copied as it is, with
+The gain map covers the whole image and may have another size (ISO 21496-1, Ultra HDR 1.1). It is therefore copied as it is, with
 its own metadata, and only turned if the image was turned. The image before it names it by a directory (CIPA DC-007) and by the marks of the
 standards that the gain map follows.
 """
@@ -49,12 +49,12 @@ class GainMap:
 
     @property
     def follows_iso(self) -> bool:
-        """Return whether its values are stored as ISO 21496-1 says."""
+        """Return whether its values are stored by ISO 21496-1."""
         return any(ISO_MARK in segment for segment in _segments(self.content))
 
     @property
     def follows_adobe(self) -> bool:
-        """Return whether its values are stored as XMP, as Ultra HDR 1.0 says."""
+        """Return whether its values are stored as XMP, by Ultra HDR 1.0."""
         return any(ADOBE.encode() in segment for segment in _segments(self.content))
 
     def upright(self, orientation: int) -> "GainMap":

@@ -16,7 +16,7 @@ SEARCHED_BYTES = 2 << 20  # of the begin and of the end of a file, where its XMP
 
 @dataclass(frozen=True)
 class MadeBy:
-    """What made a result.
+    """The origin of a result.
 
     Attributes:
         metadata: the model's `sr.*` entries.

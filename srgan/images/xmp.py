@@ -185,7 +185,7 @@ def adjust(packet: Packet, geometry: Geometry, media_type: str, has_gain_map: bo
         packet: the packet to change.
         geometry: the change of the pixels.
         media_type: media type of the result, such as ``image/png``.
-        has_gain_map: whether the gain map was read, which is described anew where the result holds it.
+        has_gain_map: whether the gain map was read. The writer describes it if the result holds it.
 
     Returns:
         Names of removed properties for a message.

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the actors run.
+    """The actors and their cluster.
 
     Attributes:
         actors: their number. 0 is one for each GPU, or one for each core without GPUs.

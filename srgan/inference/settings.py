@@ -1,4 +1,4 @@
-"""How `srgan upscale` uses a model: one set of options for this process, for addresses and for the actors of Ray."""
+"""The options of `srgan upscale` for the use of a model, shared by this process, by addresses and by the actors of Ray."""
 
 import logging
 from dataclasses import dataclass, field

@@ -10,7 +10,7 @@ from srgan.tasks import task_of
 
 @dataclass(frozen=True)
 class Identity:
-    """How a model is named: by its file, or by its place in MLflow's registry."""
+    """The name of a model: that of its file, or its place in MLflow's registry."""
 
     name: str
     alias: str = ""

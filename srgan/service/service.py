@@ -22,7 +22,7 @@ EXPIRY_SECONDS = 30  # between two searches for old jobs
 
 
 class Service:
-    """What the routes of the application share. `running` holds its threads and files.
+    """The parts that the routes of the application share. `running` holds its threads and files.
 
     Args:
         model: the current model.

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Order:
-    """What a client asks for.
+    """The wishes of a client.
 
     Attributes:
         source: file of the image.

@@ -31,7 +31,7 @@ Answer = tuple[Any, dict[Path, np.ndarray]]  # the result, and the files that th
 
 @dataclass(frozen=True)
 class _Here:
-    """What the other machines must have as well."""
+    """Folder and version that the other machines need, too."""
 
     folder: Path
     version: str = __version__

@@ -38,7 +38,7 @@ USUAL = Conditions()
 
 @dataclass(frozen=True)
 class Rates:
-    """What this machine does with one core, or with one device.
+    """Rates of one core of this machine, or of one device.
 
     Attributes:
         source: of the measured images.
@@ -83,7 +83,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Row:
-    """What a number of images takes. Seconds are those of all nodes at work.
+    """Bytes and time for a number of images. Seconds are those of all nodes at work.
 
     Attributes:
         images: their number.

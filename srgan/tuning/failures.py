@@ -15,7 +15,7 @@ LLAMA_HOURS = 54 * 24 * 2048 / 419  # a node with 8 GPUs: 419 failures in 54 day
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the nodes suffer.
+    """Rates of failures and slowness.
 
     Attributes:
         hours: mean time between two failures of a node.
@@ -34,7 +34,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run took.
+    """Time and losses of a run.
 
     Attributes:
         seconds: until the last unit is done.
@@ -68,7 +68,7 @@ def simulate(units: int, unit: float, nodes: int, conditions: Conditions = Condi
         units: their number.
         unit: mean seconds of a unit on a node that is not slow.
         nodes: their number. With several, at least one of them is slow if `conditions.slow` is not 0.
-        conditions: what the nodes suffer.
+        conditions: rates of failures and slowness.
         seed: of the random numbers.
 
     Raises:

@@ -43,7 +43,7 @@ def reached(address: str, advice: str = "") -> Iterator[None]:
 
 
 def is_denied(error: Exception) -> bool:
-    """Return True for an error of a file system about missing or wrong keys, which another attempt does not mend."""
+    """Return True for an error of a file system about missing or wrong keys, which stays in another attempt."""
     return isinstance(error, PermissionError) or type(error).__name__ in NO_KEYS
 
 

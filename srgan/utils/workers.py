@@ -50,7 +50,7 @@ class Lost(Generic[Item]):
 
 
 class Mapper(Protocol):
-    """What applies a function to items, as `Workers` does."""
+    """An engine that applies a function to items, as `Workers` does."""
 
     def map(self, items: Iterable[Any]) -> Iterator[Any]:
         """Apply the function to each item. Yield the results in the order of the items, and `Lost` as `Workers.map` does."""
