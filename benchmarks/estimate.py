@@ -5,6 +5,7 @@ estimate` sees the degraded photographs alone. The starter x4-photo is then trai
 with equal steps on T91. Both are applied to the degraded photographs. A case takes three minutes on one core.
 
 The rows have means over the photographs, the last one of each case the difference of both trainings with its 95 % interval.
+`consistency` reduces the result, `own` blurs it too as the estimated recipe does, before the comparison with the photograph.
 
     --work FOLDER   keep trainings here, so that the same command continues or repeats only the scores
     --steps N       steps of the pixel stage and of the GAN stage
@@ -24,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 
 from profiles import read
 from srgan.config import profiles, render
@@ -33,6 +35,7 @@ from srgan.config.recipe_file import load_recipe
 from srgan.config.schema import Params
 from srgan.data.estimate import estimate, recipe_text
 from srgan.degradations.bicubic import modcrop
+from srgan.degradations.blur import BlurOptions
 from srgan.degradations.recipe import Recipe
 from srgan.evaluation.statistics import intervals
 from srgan.inference.torch_upscale import upscale
@@ -103,6 +106,12 @@ def estimated(case: str, folder: Path) -> Any:
     return load_recipe(str(folder / "recipe.yaml"))
 
 
+def reduction(recipe: Any) -> Recipe:
+    """Return the reduction, and the mean of the blur that most photographs have."""
+    blurs = [blur(sum(step.sigma) / 2) for step in recipe if isinstance(step, BlurOptions) and step.probability > 0.5]
+    return Recipe(steps_from_json([DOWNSCALE, *blurs]))
+
+
 def train(folder: Path, recipe: Any, steps: int) -> torch.nn.Module:
     """Train the starter with a recipe. Return the generator."""
     project = Project(folder)
@@ -134,7 +143,7 @@ def train(folder: Path, recipe: Any, steps: int) -> torch.nn.Module:
     return load_generator(project.generator)[0].eval()
 
 
-def compare(case: str, networks: dict[str, torch.nn.Module], count: int | None) -> None:
+def compare(case: str, networks: dict[str, torch.nn.Module], rule: Recipe, count: int | None) -> None:
     """Print the scores of the networks on the first photographs, and the difference of the last from the one before."""
     lpips, parameters = Lpips("alex"), read_parameters(OWN)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in networks}
@@ -142,6 +151,7 @@ def compare(case: str, networks: dict[str, torch.nn.Module], count: int | None) 
         for name, network in networks.items():
             sr_image = upscale(network, lr_image)
             figures = {"niqe": niqe(sr_image, parameters), "consistency": consistency(sr_image, lr_image, SCALE)}
+            figures["own"] = peak_signal_noise_ratio(lr_image, rule.degrade(sr_image, SCALE, (0,))[0])
             if hr_image is not None:
                 figures |= {"lpips": lpips(sr_image, hr_image, SCALE), "psnr_y": psnr_ssim_y(sr_image, hr_image, SCALE)[0]}
             rows[name].append(figures)
@@ -168,9 +178,10 @@ def main() -> None:
         starter = load_generator(catalogue.find(STARTER).weights)[0].eval()
         for case in arguments.cases:
             folder = work / case
-            own = train(folder, estimated(case, folder), arguments.steps)
+            recipe = estimated(case, folder)
+            own = train(folder, recipe, arguments.steps)
             with torch.inference_mode():
-                compare(case, {"starter": starter, "generic": generic, "estimated": own}, arguments.images)
+                compare(case, {"starter": starter, "generic": generic, "estimated": own}, reduction(recipe), arguments.images)
 
 
 if __name__ == "__main__":

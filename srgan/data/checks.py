@@ -19,7 +19,8 @@ from srgan.utils.workers import Engine, Lost
 
 Record = dict[str, Any]
 
-COARSE, FINE = (0.075, 0.15), (0.225, 0.45)  # cycles per pixel
+# Coarse and fine detail in cycles per pixel. A strong blur weakens both of the first pair down to the noise of the rounded pixels.
+BANDS = ((0.075, 0.15), (0.225, 0.45)), ((0.025, 0.075), (0.1, 0.225))
 WIDTH = 0.025  # of the rings of the spectrum
 MIN_SIDE = 32  # pixels: smaller images have too few frequencies
 SHOWN = 20  # images in a message. The data card has all
@@ -137,7 +138,7 @@ def _measure(task: _Task) -> _Measured:
 
 
 def softness(luma: np.ndarray) -> float:
-    """Return how much weaker fine detail is than coarse detail, in dB.
+    """Return how much weaker fine detail is than coarse detail, in dB. It is the larger one of two such differences, of `BANDS`.
 
     The power spectrum of photographs falls with the square of the frequency (Field 1987), which gives about 12 dB. A blur or an
     enlargement removes fine detail alone. Photographs of BSDS500 and T91 have 6 to 20 dB, blurred and enlarged ones more.
@@ -150,7 +151,7 @@ def softness(luma: np.ndarray) -> float:
     window = np.outer(*(np.hanning(length) for length in luma.shape))
     power = np.abs(fft.fft2((luma - luma.mean()) * window)) ** 2 / (window**2).sum()
     distance = np.hypot(fft.fftfreq(luma.shape[0])[:, None], fft.fftfreq(luma.shape[1])[None])
-    rings = np.minimum((distance / WIDTH).astype(int), round(FINE[1] / WIDTH))  # the last one is not used
+    rings = np.minimum((distance / WIDTH).astype(int), round(BANDS[0][1][1] / WIDTH))  # the last one is not used
     levels = 10 * np.log10(np.bincount(rings.ravel(), power.ravel()) / np.bincount(rings.ravel()) + 1e-9)
-    coarse, fine = (levels[round(low / WIDTH) : round(high / WIDTH)].mean() for low, high in (COARSE, FINE))
-    return float(coarse - fine)
+    means = [[levels[round(low / WIDTH) : round(high / WIDTH)].mean() for low, high in pair] for pair in BANDS]
+    return float(max(coarse - fine for coarse, fine in means))

@@ -1,4 +1,4 @@
-"""What identifies prepared data: digests of the images of a part, and of how their inputs are made."""
+"""Digests that identify prepared data: of the images of a part, and of the rule that makes their inputs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -184,7 +184,7 @@ class _Preparation:
                 references = self._hold_out(counted(workers.map(tasks["test"] + tasks["validation"])))
 
             def still_holds(number: int, note: Record) -> bool:
-                """Return whether an image that could not be used was not mended since."""
+                """Return True unless an image that could not be used can be used now."""
                 return not note["bad"] or bool(prepare_one(tasks["train"][number]).bad)
 
             options, resumable = self.options, (self.shard_bytes, self.shards / NOTES, still_holds)

@@ -1,4 +1,4 @@
-"""A shard of a packed store: what its index says, and its digest. See `srgan.data.packed_store` for the layout."""
+"""A shard of a packed store: its index and its digest. See `srgan.data.packed_store` for the layout."""
 
 import hashlib
 from collections.abc import Sequence

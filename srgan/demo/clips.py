@@ -23,7 +23,7 @@ def upscale(loaded: Loaded, order: Order, stop: Stop, on_frame: OnTile) -> Resul
 
     Raises:
         Refused: the clip is damaged or cannot be converted.
-        Cancelled: nobody waits for the result.
+        Cancelled: the client has gone.
     """
     stop.begin()
     own = order.source.suffix.lower()

@@ -27,7 +27,7 @@ def upscale(kind: Kind, loaded: Loaded, order: Order, stop: Stop, on_tile: OnTil
 
     Raises:
         Refused: the file is too large, damaged or cannot be upscaled, or a package is missing.
-        Cancelled: nobody waits for the result.
+        Cancelled: the client has gone.
     """
     stop.begin()
     target = order.source.with_name(f"result{SUFFIXES[kind]}")

@@ -120,7 +120,7 @@ def open_start(project: Project, address: str) -> Start:
 
 
 def recipe_of(project: Project, request: Request, start: Start, paired: bool) -> tuple[Any, str]:
-    """Return the recipe of the LR images, as in ``params.yaml``, and a phrase that says where it is from.
+    """Return the recipe of the LR images, as in ``params.yaml``, and its source in words.
 
     Args:
         project: the project that the user works in.

@@ -1,4 +1,4 @@
-"""Decoders that are installed apart: HEIC, JPEG XL and camera raw."""
+"""Decoders of optional packages: HEIC, JPEG XL and camera raw."""
 
 import functools
 import importlib

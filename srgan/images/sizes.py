@@ -90,7 +90,7 @@ def check_factor(size: tuple[int, int], image: tuple[int, int], name: str) -> No
 
 
 def remark(size: tuple[int, int], image: tuple[int, int], scale: int) -> str:
-    """Return a sentence about a result whose size is not what the model makes of the image, or nothing.
+    """Return a sentence about a result whose size differs from that of the model's output, or an empty text.
 
     Args:
         size: width and height of the result.

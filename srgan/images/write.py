@@ -66,7 +66,7 @@ class Options:
         return max(round(width * scale * factor), 1), max(round(height * scale * factor), 1)
 
     def described(self, scale: int, file_format: str, refinement: str = "") -> str:
-        """Return what changes the pixels of a result beside the model, for its XMP: ``x4 quality 95``."""
+        """Return the options that change the pixels of a result, for its XMP: ``x4 quality 95``."""
         size = f"{self.size.mark if self.size else f'x{self.outscale or scale:g}'} {refinement}".strip()
         if self.lossless and file_format in LOSSLESS_FORMATS:
             return f"{size} lossless"

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 def upscale_dicom(
     upscaler: Upscaler, source: Path, target: Path, options: Options, on_tile: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[int, int]:
-    """Upscale the pixels of a DICOM file, as the table above says.
+    """Upscale the pixels of a DICOM file by the rules of the table above.
 
     Memory holds all frames of the result.
 

@@ -36,7 +36,7 @@ COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
 def upscale_geotiff(
     upscaler: Upscaler, source: Path, target: Path, options: Options, on_tile: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[int, int]:
-    """Upscale a GeoTIFF with its georeference, as the table above says.
+    """Upscale a GeoTIFF with its georeference, by the rules of the table above.
 
     The bands are processed one after the other, so memory holds one of them, or three of colours.
 
@@ -54,7 +54,7 @@ def upscale_geotiff(
         SrganError: the file cannot be read or written, or holds a colour table or complex numbers.
     """
     try:
-        # Without sidecar files: what the TIFF itself cannot hold would be left beside the temporary file.
+        # Without sidecar files, because GDAL would write them next to the temporary file.
         with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.open(source, driver="GTiff") as scene:
             _check(scene, source)
             size = scene.width * upscaler.scale, scene.height * upscaler.scale

@@ -123,7 +123,7 @@ def upscale_file(
 
 
 def _result_size(image: DecodedImage, options: Options, scale: int) -> tuple[int, int]:
-    """Return width and height of the result. A warning tells if interpolation enlarges it, or if the image has the wanted size."""
+    """Return width and height of the result. A warning names an enlargement by interpolation, or an image that has the wanted size."""
     height, width = image.pixels.shape[:2]
     size = options.result_size(width, height, scale)
     check_factor(size, (width, height), image.name)

@@ -1,4 +1,4 @@
-"""What may be added to a model for one image: training on the image, self-ensemble and back-projection."""
+"""Refinement of the result of one image: training on the image, self-ensemble and back-projection."""
 
 import logging
 import math

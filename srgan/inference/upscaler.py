@@ -119,7 +119,7 @@ class Upscaler:
         return str(self._refine) if self._refine else ""
 
     def for_image(self, image: np.ndarray) -> "Upscaler":
-        """Return the upscaler for an image, `(H, W)` or `(H, W, 3)`: this one, or what `refine` makes of it."""
+        """Return the upscaler for an image, `(H, W)` or `(H, W, 3)`: this one, or one that `refine` changed."""
         return self._refine(self, image) if self._refine else self
 
     def replaced(self, run: Callable[[np.ndarray], np.ndarray], reach: int) -> "Upscaler":

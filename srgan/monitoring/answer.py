@@ -1,4 +1,4 @@
-"""What to do about drift: a recipe that imitates the images of the service."""
+"""The answer to drift: a recipe that imitates the images of the service."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

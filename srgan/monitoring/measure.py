@@ -1,4 +1,4 @@
-"""What the process of an observer does: figures of a result, and of what another model makes of the same image.
+"""The process of an observer: it measures a result, and the result of another model for the same image.
 
 It is a process of its own with a low priority, so that it takes only the time that requests leave.
 """

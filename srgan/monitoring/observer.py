@@ -1,7 +1,7 @@
 """Observe the results of a service after the answer: measure them, log them, test for drift.
 
-Requests hand over links to their files and go on. A thread gives them to one process, one at a time. If too many wait, a result is logged
-without figures and counted.
+Requests hand over links to their files and do not wait. A thread gives them to one process, one at a time. If too many wait, a result is
+logged without figures and counted.
 """
 
 import contextlib

@@ -114,7 +114,7 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Cancelled)
     async def cancelled(_: Request, error: Cancelled) -> Response:
-        return JSONResponse({"detail": "the client has gone"}, 499)  # nobody reads it. The status is that of nginx, for the log
+        return JSONResponse({"detail": "the client has gone"}, 499)  # the client cannot read it. The status is that of nginx, for the log
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:

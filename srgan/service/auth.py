@@ -42,7 +42,7 @@ def checker(token: str | None) -> Callable[..., None]:
     """Return a dependency that refuses requests without the token."""
 
     def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
-        # Compared in constant time, so that the time does not tell how much of a guess is right.
+        # Compared in constant time, because the time would otherwise show how many characters of a guess are right.
         if token and not hmac.compare_digest((given.credentials if given else "").encode(), token.encode()):
             raise Refused(401, "the token is missing or wrong. Send it as: Authorization: Bearer TOKEN")
 

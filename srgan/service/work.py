@@ -77,7 +77,7 @@ class Result:
 
 
 class Cancelled(Exception):
-    """Nobody waits for the result."""
+    """The client has gone, so that the result is not needed."""
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Stop:
         """Begin the work.
 
         Raises:
-            Cancelled: nobody waits for the result.
+            Cancelled: the client has gone.
             Refused: the time is over.
         """
         if self._is_over():
@@ -124,7 +124,7 @@ class Stop:
         """Check after each of the tiles whether the work has to end.
 
         Raises:
-            Cancelled: nobody waits for the result.
+            Cancelled: the client has gone.
             Refused: the time is over.
         """
         if self._is_over():
@@ -199,7 +199,7 @@ def upscale(
 
     Raises:
         Refused: the image is unreadable or too large, the format cannot hold the result, or the time is over.
-        Cancelled: nobody waits for the result.
+        Cancelled: the client has gone.
     """
     stop.begin()
     (answer,) = decoder.map([(order.source, order.pixels, order.suffix)])

@@ -20,7 +20,7 @@ CHOICES = {"first": 1.0, "equal": 0.5, "second": 0.0}  # score of the first mode
 def analyse(votes: pd.DataFrame, models: Sequence[str], samples: int = BOOTSTRAP_SAMPLES) -> dict[str, Any]:
     """Return strengths, pairs of models and agreement.
 
-    Intervals are of 95 %. The bootstrap draws raters and images anew, because the answers of a rater and those to an image are not
+    Intervals are of 95 %. The bootstrap resamples raters and images, because the answers of a rater and those to an image are not
     independent (Owen 2007, "The pigeonhole bootstrap"). One rater is not drawn: then the interval holds for that rater alone.
 
     Args:

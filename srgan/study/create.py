@@ -20,7 +20,7 @@ from srgan.utils.errors import SrganError
 from srgan.utils.files import atomic_folder, sha256
 from srgan.utils.progress import Progress
 
-BLOCK, NOISE = 8, 25  # pixels and levels: the damage of the picture in an attention check, which nobody overlooks
+BLOCK, NOISE = 8, 25  # pixels and levels: the damage of the picture in an attention check, which is easy to see
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def _write_damaged(folder: Path, intact: str, name: str, random: np.random.Gener
 
 
 def _new_name() -> str:
-    return secrets.token_hex(12)  # tells nothing about the model and cannot be guessed
+    return secrets.token_hex(12)  # is independent of the model and cannot be guessed
 
 
 def _centre(pixels: np.ndarray, side: int) -> np.ndarray:

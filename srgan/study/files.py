@@ -37,7 +37,7 @@ class Rater(Record):
 
 
 class Study(Record):
-    """``study.json``: nothing in it tells which model made a picture.
+    """``study.json``, without the models of the pictures.
 
     Attributes:
         id: random name of the study.

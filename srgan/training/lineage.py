@@ -6,7 +6,7 @@ from typing import Any
 KEY = "sr.continued_from"
 STARTED = "sr.started_from"
 LOSS_WEIGHTS = "sr.loss_weights"
-INHERITED = (STARTED, "sr.origin", "sr.origin_license")  # entries that the second stage takes over from the first
+INHERITED = (STARTED, "sr.origin", "sr.origin_license")  # entries that the second stage copies from the first
 
 
 def entry(stage: str, state: str, training: str, changes: dict[str, tuple[Any, Any]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A study on disk: its folder, its trials in Optuna's journal, and the data and pixel stages that trials share."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
 from srgan.config import render, yaml
 from srgan.config.project import Project
@@ -97,11 +99,19 @@ class Study:
         known = files.read_json_or_none(path)
         if known is None:
             files.write_json(path, identity)
-        elif files.digest(known) != files.digest(identity):
+        elif files.digest(known := self._of_this_version(known)) != files.digest(identity):
             ours, theirs = (flatten(each) for each in (identity, known))
             names = [name for name in {**ours, **theirs} if str(ours.get(name)) != str(theirs.get(name))]
             different = ", ".join(names[:5]) or "types of values"
             raise SrganError(f"{self.root}: holds a study of other settings ({different}). Choose another name, or remove the folder")
+
+    def _of_this_version(self, known: dict[str, Any]) -> dict[str, Any]:
+        """Return the recorded identity with the defaults of options that an older version did not have. They are neutral."""
+        try:
+            sections = {name: type(getattr(self.base, name)).model_validate_json(json.dumps(of)) for name, of in known["base"].items()}
+        except (ValidationError, AttributeError, KeyError):  # an option was renamed, removed or has other limits
+            return known
+        return known | {"base": {name: to_dict(section) for name, section in sections.items()}}
 
     @contextmanager
     def locked(self) -> Iterator[None]:

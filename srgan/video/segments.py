@@ -1,6 +1,6 @@
 """Keep the encoded frames of an unfinished result, so that a killed run continues.
 
-The folder ``NAME.parts`` beside a result holds one file for each `SEGMENT_FRAMES` frames. Each segment has its own encoder and appears
+The folder ``NAME.parts`` next to a result holds one file for each `SEGMENT_FRAMES` frames. Each segment has its own encoder and appears
 complete or not at all. The result therefore does not depend on where a run was killed.
 """
 

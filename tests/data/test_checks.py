@@ -89,6 +89,13 @@ def test_too_large_a_share_fails_with_the_list(folder):
     assert len(_rejected(folder, max_softness=20.0, max_share=0.25)) == 2
 
 
+@pytest.mark.parametrize("deviation", [1.2, 2.0, 4.0, 6.0])
+def test_weak_and_strong_blur_are_soft(deviation):
+    scene = _scene(3)
+    assert softness(luma_of(np.asarray(scene))) < 18
+    assert softness(luma_of(np.asarray(scene.filter(ImageFilter.GaussianBlur(deviation))))) > 22
+
+
 def test_softness_does_not_depend_on_the_contrast(folder):
     luma = luma_of(read_rgb(folder / "a0.png"))
     assert softness(luma / 2) == pytest.approx(softness(luma), abs=0.5)

@@ -1,5 +1,6 @@
 """Studies of tiny trainings. Stages run in this process, since a new one takes seconds to import PyTorch."""
 
+import json
 import os
 import signal
 import subprocess
@@ -203,6 +204,23 @@ def test_a_failed_trial_does_not_end_the_study_but_a_failed_base_does(project, m
     failing = {"0000"}
     with pytest.raises(SrganError, match="the base parameters failed: pretrain: out of memory"):
         tune(study_file(project, name="other"), project)
+
+
+def test_a_study_of_an_older_version_continues(project):
+    definition = load_study(study_file(project), project)
+    record = Study(project, definition).root / "study.json"
+    older = json.loads(record.read_text())
+    assert older["base"]["pretrain"].pop("anchor") == 0.0
+    record.write_text(json.dumps(older))
+    assert Study(project, definition).trials() == []
+    older["base"]["pretrain"]["steps"] += 1
+    record.write_text(json.dumps(older))
+    with pytest.raises(SrganError, match=r"base\.pretrain.steps"):
+        Study(project, definition)
+    older["base"]["pretrain"] = {"gone": 1}
+    record.write_text(json.dumps(older))
+    with pytest.raises(SrganError, match=r"base\.pretrain"):
+        Study(project, definition)
 
 
 def test_other_settings_need_another_name(project):
