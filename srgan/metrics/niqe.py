@@ -133,8 +133,9 @@ def _fit_asymmetric(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     squares, negative = values * values, values < 0
     total, below = squares.sum(axis=1), np.einsum("ij,ij->i", squares, negative)
     counts = negative.sum(axis=1), (values > 0).sum(axis=1)
+    above = np.where(counts[1] > 0, np.maximum(total - below, 0), 0)  # the difference may have a rounding error
     with np.errstate(divide="ignore", invalid="ignore"):
-        left, right = np.sqrt(below / counts[0]), np.sqrt((total - below) / counts[1])
+        left, right = np.sqrt(below / counts[0]), np.sqrt(above / counts[1])
         skew = left / right
         flat = np.abs(values).mean(axis=1) ** 2 / (total / values.shape[1])
         ratio = flat * (skew**3 + 1) * (skew + 1) / (skew**2 + 1) ** 2

@@ -52,6 +52,15 @@ def test_an_image_with_flat_blocks_has_a_value():
     assert niqe(framed, read_parameters(OWN)) == pytest.approx(niqe(PHOTO, read_parameters(OWN)), abs=2)
 
 
+def test_blocks_whose_neighbours_never_share_a_sign_have_a_value():
+    rows, columns = np.indices((384, 384))
+    amplitude = np.random.default_rng(0).integers(40, 120, (384, 384))
+    checkered = np.where((rows + columns) % 2, 128 + amplitude, 128 - amplitude)
+    image = PHOTO[:384, :384].copy()
+    image[:288, :288] = checkered[:288, :288, None]
+    assert niqe(image, read_parameters(OWN)) > 20
+
+
 def test_the_script_fits_parameters_that_can_be_read(tmp_path, monkeypatch):
     path, made = tmp_path / "photo.png", tmp_path / "own.npz"
     cv2.imwrite(str(path), PHOTO[..., ::-1])
