@@ -21,7 +21,7 @@ def _loadable() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return False
-    for library in Path(spec.origin).parent.glob("_C.*" if os.name != "nt" else "_C.pyd"):
+    for library in Path(spec.origin).parent.glob("_C*.pyd" if os.name == "nt" else "_C*.so"):  # _C_stable since 0.29
         try:
             torch.ops.load_library(str(library))
         except (OSError, RuntimeError):

@@ -64,6 +64,13 @@ def test_workflows_name_commands_targets_and_secrets_that_exist():
     assert subprocess.run(["bash", "-n"], input=scripts, text=True, check=False).returncode == 0
 
 
+def test_each_package_that_is_tried_beyond_its_range_has_one():
+    matrix = yaml.safe_load((ROOT / ".github/workflows/newest.yml").read_text())["jobs"]["newest"]["strategy"]["matrix"]["beyond"]
+    tried = {name for entry in matrix if entry != "none" for name in entry.split()}
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert tried <= {requirement.partition(">=")[0] for requirement in dependencies if "<" in requirement}
+
+
 def test_workflows_restrict_their_token():
     for path in WORKFLOWS:
         assert "permissions" in yaml.safe_load(path.read_text()), path.name
