@@ -18,15 +18,8 @@ BUILD_TYPE = "urn:srgan:dvc-repro:v1"  # train with the parameters of a commit: 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "onnx")  # whose versions can change the weights or the files
 
 
-def statement(project: Project, manifest: dict[str, Any], version: str, folder: Path, copied: dict[str, str]) -> dict[str, Any]:
-    """Return the statement about the files of a release.
-
-    Args:
-        project: the files.
-        manifest: of the prepared data.
-        version: of the release.
-        folder: of the release, with its models.
-        copied: the files that are those of the project: the path in the release and the path in the project.
+def commit_of(project: Project) -> str:
+    """Return the commit that the model can be trained from.
 
     Raises:
         SrganError: the project differs from its commit, so that no other person can train the model.
@@ -35,6 +28,22 @@ def statement(project: Project, manifest: dict[str, Any], version: str, folder: 
     if not commit or commit.endswith("changes") or git.changed_files(project.root, project.params.name, project.dvc_lock.name):
         why = "files differ from the commit" if commit else "the project is not in a git commit"
         raise SrganError(f"{project.root.resolve()}: {why}, so no other person can train this model. Commit params.yaml and dvc.lock first")
+    return commit
+
+
+def statement(
+    project: Project, commit: str, manifest: dict[str, Any], version: str, folder: Path, copied: dict[str, str]
+) -> dict[str, Any]:
+    """Return the statement about the files of a release.
+
+    Args:
+        project: the files.
+        commit: see `commit_of`.
+        manifest: of the prepared data.
+        version: of the release.
+        folder: of the release, with its models.
+        copied: the files that are those of the project: the path in the release and the path in the project.
+    """
     address = git.origin(project.root)
     source = {"name": "source", "digest": {"gitCommit": commit}} | ({"uri": f"git+{address}"} if address else {})
     files = [{"name": path.name, "digest": {"sha256": sha256(path)}} for path in (project.params, project.dvc_lock)]

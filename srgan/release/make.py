@@ -47,6 +47,7 @@ def make(project: Project, params: Params, version: str, output: Path, key: Path
     for path in (folder, layout):
         if path.exists():
             raise SrganError(f"{path}: exists already. A release does not change. Choose another version")
+    commit = lineage.commit_of(project)
     model, manifest = project.exported_model(), read_manifest(project.prepared)
     record = read_json(project.registration, made_by="register")
     if record.get("sha256") != sha256(model):
@@ -57,7 +58,8 @@ def make(project: Project, params: Params, version: str, output: Path, key: Path
         release, image = scratch / folder.name, scratch / layout.name
         release.mkdir()
         copied = _copy_models(project, model, release)
-        write_json(release / lineage.FILE, lineage.statement(project, manifest, version, _convert(project, params, release), copied))
+        _convert(project, params, release)
+        write_json(release / lineage.FILE, lineage.statement(project, commit, manifest, version, release, copied))
         triton.write_repository(release / "triton", model)
         write_json(release / "decision.json", decision)
         write_text(release / "sbom.cdx.json", packages.bill_of_materials(params.export.name, version, params.export.license))
@@ -84,8 +86,8 @@ def _copy_models(project: Project, model: Path, release: Path) -> dict[str, str]
     return copied
 
 
-def _convert(project: Project, params: Params, release: Path) -> Path:
-    """Add the formats that no stage writes. A warning names those that do not support the network. Return the folder of the release."""
+def _convert(project: Project, params: Params, release: Path) -> None:
+    """Add the formats that no stage writes. A warning names those that do not support the network."""
     for name in FORMATS:
         if name in BY_STAGES:
             continue
@@ -93,7 +95,6 @@ def _convert(project: Project, params: Params, release: Path) -> Path:
             checkpoints.convert(project.generator, name, release / "models", params.export.name, params.export.license)
         except SrganError as error:
             log.warning("the release has no model as %s: %s", name, str(error).splitlines()[-1].strip())
-    return release
 
 
 def _copy_reports(project: Project, release: Path) -> None:
