@@ -1,5 +1,6 @@
 """Write ``params.yaml``: whole, from the schema, or completed, from a file of the user's."""
 
+import functools
 import io
 import re
 from pathlib import Path
@@ -77,6 +78,7 @@ def scalar(value: Any) -> str:
     return _text(value) if isinstance(value, str) else str(value)
 
 
+@functools.cache  # a new reader takes milliseconds
 def _text(value: str) -> str:
     """Return text, in quotes only where YAML would read it as something else."""
     safe = value.strip() == value and value[:1] not in "-?" and value.isprintable() and not set(value) & set(":#{}[],&*!|>'\"%@`=")

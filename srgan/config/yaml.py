@@ -26,6 +26,11 @@ def editor() -> YAML:
     return yaml
 
 
+def parse(text: str) -> Any:
+    """Return the content of a file, with its comments and lines. Raises what ruamel.yaml does."""
+    return editor().load(text)
+
+
 def read(path: Path, hint: str) -> CommentedMap:
     """Read a file whose top level is a mapping.
 
@@ -62,7 +67,7 @@ def _load(path: Path, hint: str) -> Any:
     if len(text) > MAX_CHARACTERS:
         raise SrganError(f"{path}: has {len(text):,} characters, and at most {MAX_CHARACTERS:,} are read. Is this the right file?")
     try:
-        root = editor().load(text)
+        root = parse(text)
     except MarkedYAMLError as error:
         raise SrganError(f"{path}:{_line(error)}: {_problem(error, text)}") from error
     except RecursionError as error:

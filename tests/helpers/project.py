@@ -1,5 +1,6 @@
 """A tiny project: parameters, models and a git repository for tests."""
 
+import copy
 import functools
 import importlib.util
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import onnx as onnx_package
 import torch
@@ -19,6 +21,7 @@ from srgan.models.network import Generator
 from srgan.models.registry import build_generator
 from tests.helpers.commands import run
 
+Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # of libyaml, which is faster
 ROOT = Path(__file__).resolve().parents[2]
 
 TINY = {
@@ -58,9 +61,14 @@ def base_text() -> str:
     return render.render(base_params(), "Parameters of a test")
 
 
+@functools.cache
+def _base_values() -> dict[str, Any]:
+    return yaml.safe_load(base_text())
+
+
 def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path:
     """A whole ``params.yaml``, made tiny, with `changes` such as ``{"train.steps": 3}``."""
-    values = yaml.safe_load(base_text())
+    values = copy.deepcopy(_base_values())
     changes = changes or {}
     replaced = tuple(f"{name}." for name in changes)  # a whole section, of which the tiny values may be none
     for name, value in ({key: value for key, value in TINY.items() if not key.startswith(replaced)} | changes).items():
@@ -71,7 +79,7 @@ def write_params(folder: Path, changes: dict[str, object] | None = None) -> Path
         assert key in place, name
         place[key] = value
     path = folder / "params.yaml"
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    path.write_text(yaml.dump(values, Dumper=Dumper, sort_keys=False))
     return path
 
 

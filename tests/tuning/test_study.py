@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,18 +63,29 @@ def start_here(stage, project, lock, environment, run=""):
     return Ended(0)
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
+def make_project(root, patch):
     """A project of six random images, whose stages run in this process."""
-    root = tmp_path / "project"
     (root / "photos").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for number in range(6):
         Image.fromarray(rng.integers(0, 255, (64, 72, 3), dtype=np.uint8)).save(root / "photos" / f"{number}.png")
     write_params(root, SMALL)
-    monkeypatch.setattr(child, "start", start_here)
-    monkeypatch.setattr(run, "_mlflow", lambda study: ("", {}))
+    patch.setattr(child, "start", start_here)
+    patch.setattr(run, "_mlflow", lambda study: ("", {}))
     return Project(root)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    return make_project(tmp_path / "project", monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study that has run. Tests do not change it."""
+    with pytest.MonkeyPatch.context() as patch:
+        project = make_project(tmp_path_factory.mktemp("finished") / "project", patch)
+        return tune(study_file(project), project)
 
 
 def study_file(project, text=PIXELS, name="pixels"):
@@ -87,8 +99,8 @@ def outcome(study):
     return [(each.number, each.state, each.params, each.values, each.intermediate_values) for each in study.trials()]
 
 
-def test_a_study_tries_the_base_first_and_ranks_the_trials(project):
-    study = tune(study_file(project), project)
+def test_a_study_tries_the_base_first_and_ranks_the_trials(finished):
+    study = finished
     trials = study.trials()
     assert [each.number for each in trials] == [0, 1, 2, 3]
     assert trials[0].params == {"pretrain.learning_rate": 1.0e-4, "pretrain.batch_size": "2"}
@@ -106,8 +118,7 @@ def test_a_study_tries_the_base_first_and_ranks_the_trials(project):
     assert f"trial {best[0].number}" in results.describe(study) or best[0].number == 0
 
 
-def test_an_interrupted_study_ends_as_an_undisturbed_one(project, tmp_path, monkeypatch):
-    undisturbed = outcome(tune(study_file(project), project))
+def test_an_interrupted_study_ends_as_an_undisturbed_one(finished, project, monkeypatch):
     file = study_file(project, name="killed")
     killed = iter([False, False, True, False, True])
 
@@ -125,7 +136,7 @@ def test_an_interrupted_study_ends_as_an_undisturbed_one(project, tmp_path, monk
             tune(file, project)
     # Equal seeds and histories give equal proposals, whatever the name of the study. Pruning depends on the name.
     study = tune(file, project)
-    assert [each[2] for each in outcome(study)] == [each[2] for each in undisturbed]
+    assert [each[2] for each in outcome(study)] == [each[2] for each in outcome(finished)]
     assert len(outcome(study)) == 4
 
 
@@ -164,10 +175,10 @@ def test_two_workers_share_the_trials(project):
 
 
 def test_a_trial_that_is_behind_is_pruned(project, monkeypatch):
-    monkeypatch.setattr(Study, "report", lambda self, claimed, number, value: claimed.number == 2)
-    study = tune(study_file(project), project)
-    assert [each.state for each in study.trials()] == [TrialState.COMPLETE] * 2 + [TrialState.PRUNED, TrialState.COMPLETE]
-    assert 2 not in [each.number for each in results.ranked(study)]
+    monkeypatch.setattr(Study, "report", lambda self, claimed, number, value: claimed.number == 1)
+    study = tune(study_file(project, PIXELS.replace("trials: 4", "trials: 3")), project)
+    assert [each.state for each in study.trials()] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
+    assert 1 not in [each.number for each in results.ranked(study)]
 
 
 def test_hyperband_prunes_by_validations(project):
@@ -231,13 +242,13 @@ def test_other_settings_need_another_name(project):
         Study(project, load_study(file, project))
 
 
-def test_the_winner_goes_into_the_parameter_file(project):
-    study = tune(study_file(project), project)
+def test_the_winner_goes_into_the_parameter_file(finished, tmp_path):
+    project = Project(shutil.copytree(finished.project.root, tmp_path / "project", symlinks=True))
     before = project.params.read_text()
     project.params.write_text(before + "# mine\n")
     text = command("srgan", "tune", "apply", "pixels", "--trial", "2", cwd=project.root).stdout
     params = schema.load(project.params)
-    assert params.pretrain.learning_rate == study.trials()[2].params["pretrain.learning_rate"]
+    assert params.pretrain.learning_rate == finished.trials()[2].params["pretrain.learning_rate"]
     assert "params.yaml.bak" in text
     assert project.params.with_name("params.yaml.bak").read_text() == before + "# mine\n"
     assert "# mine" in project.params.read_text()
@@ -274,7 +285,7 @@ def test_a_stop_ends_the_training_and_keeps_the_trial(project, monkeypatch):
 
 def test_the_gan_stage_shares_its_pixel_stage(project, mirror):
     write_params(project.root, SMALL | {"train.lpips": True})
-    text = "trials: 3\nvalidations: 2\n"
+    text = "trials: 2\nvalidations: 2\n"
     text += "space:\n  train.learning_rate: [4.0e-4, 1.0e-4]\n  train.losses.relativistic.weight: {range: [0, 0.1]}\n"
     study = tune(study_file(project, text), project)
     assert len(list((study.root / "pretrained").iterdir())) == 1
