@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -104,12 +105,27 @@ def test_what_a_folder_run_leaves_out_is_counted_and_named(model, folder):
 AS_A_USER = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.name != "nt" and os.geteuid() == 0 else ()
 
 
-def as_a_user(*arguments, cwd):
-    """`srgan` without root's right to read and write everything."""
+ONE_BY_ONE = """
+import sys
+from srgan.commands.main import main
+for command in sys.argv[1:]:
+    try:
+        code = main(command.split()) or 0
+    except SystemExit as end:
+        code = end.code
+    print(f"exit {code}", file=sys.stderr)
+"""
+
+
+def as_a_user(*commands, cwd):
+    """Run `srgan` commands without root's right to read and write everything, in one process. Return exit code and messages of each."""
     if AS_A_USER and not shutil.which("setpriv"):
         pytest.skip("needs setpriv")
-    command = [*AS_A_USER, sys.executable, "-m", "srgan", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=120)
+    command = [*AS_A_USER, sys.executable, "-c", ONE_BY_ONE, *commands]
+    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=120)
+    found = [(int(code), text) for text, code in re.findall(r"(.*?)^exit (\d+)\n", done.stderr, re.DOTALL | re.MULTILINE)]
+    assert len(found) == len(commands), done.stderr
+    return found
 
 
 def locked(path):
@@ -125,16 +141,19 @@ def test_folders_that_cannot_be_read_or_written_are_told(model, folder):
     locked(folder / "in" / "lost+found")
     locked(folder / "closed")
     try:
-        done = as_a_user("upscale", "in", "-o", "out", "--model", model, cwd=folder)
-        assert done.returncode == 0, done.stderr
+        upscaled, closed_target, closed_source = as_a_user(
+            f"upscale in -o out --model {model}",
+            f"upscale in/a.jpg in/d.bmp -o closed/ --model {model}",
+            f"upscale closed -o out --model {model}",
+            cwd=folder,
+        )
+        assert upscaled[0] == 0, upscaled
         assert len(results(folder / "out")) == 4
-        assert "in/lost+found: the folder cannot be read (Permission denied). It is left out" in done.stderr
-        assert ".Trashes" not in done.stderr
-        done = as_a_user("upscale", "in/a.jpg", "in/d.bmp", "-o", "closed/", "--model", model, cwd=folder)
-        assert done.returncode == 1
-        assert done.stderr.count("closed: files cannot be written there (Permission denied). Choose another folder") == 1
-        done = as_a_user("upscale", "closed", "-o", "out", "--model", model, cwd=folder)
-        assert "closed: the folder cannot be read (Permission denied). Change its permissions" in done.stderr
+        assert "in/lost+found: the folder cannot be read (Permission denied). It is left out" in upscaled[1]
+        assert ".Trashes" not in upscaled[1]
+        assert closed_target[0] == 1
+        assert closed_target[1].count("closed: files cannot be written there (Permission denied). Choose another folder") == 1
+        assert "closed: the folder cannot be read (Permission denied). Change its permissions" in closed_source[1]
     finally:
         for path in (folder / "in" / ".Trashes", folder / "in" / "lost+found", folder / "closed"):
             path.chmod(0o755)

@@ -295,7 +295,9 @@ def test_a_share_of_the_training_images_can_be_the_test(tmp_path):
 
 @pytest.fixture
 def own_pairs(tmp_path):
-    """A user's folder of HR images and of LR images that another degradation made."""
+    """A user's folder of HR images and of LR images that another degradation made, beside one of images to train with."""
+    for number in range(4):
+        write_png(tmp_path / "training" / f"{number}.png", picture(number + 20))
     for number in range(3):
         hr_image = picture(number, 48, 64)
         write_png(tmp_path / "mine" / "HR" / f"{number}.png", hr_image)
@@ -306,7 +308,7 @@ def own_pairs(tmp_path):
 
 
 def test_a_set_may_bring_its_own_lr_images(own_pairs, tmp_path):
-    write_params(tmp_path, {"data.test": ["sample", str(own_pairs)]})
+    write_params(tmp_path, {"data.train": [str(tmp_path / "training")], "data.test": [str(own_pairs)]})
     for stage in ("download", "prepare"):
         run("srgan", stage, cwd=tmp_path)
     prepared = tmp_path / "data" / "prepared"
@@ -326,7 +328,7 @@ def test_a_set_may_bring_its_own_lr_images(own_pairs, tmp_path):
 
 
 def test_pairs_that_do_not_fit_are_told(own_pairs, tmp_path):
-    write_params(tmp_path, {"data.test": ["sample", str(own_pairs)]})
+    write_params(tmp_path, {"data.train": [str(tmp_path / "training")], "data.test": [str(own_pairs)]})
     write_png(own_pairs / "LR" / "1x4.png", picture(1, 24, 32))
     run("srgan", "download", cwd=tmp_path)
     failed = run("srgan", "prepare", cwd=tmp_path, check=False)
