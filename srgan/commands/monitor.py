@@ -53,7 +53,14 @@ def monitor(
     project, chosen = Project(), _date(day)
     if reference and reference.resolve() == folder.resolve():
         raise SrganError(f"{reference}: is the folder of the log. Name a folder of images")
-    found = report.report(folder, chosen, references.update(folder, project.prepared, reference), project)
+    known = references.update(folder, project.prepared, reference)
+    try:
+        found = report.report(folder, chosen, known, project)
+    except report.NoRequests as error:
+        if recipe or not reference:
+            raise
+        log.info("%s", error)  # the reference was the task, and a service needs one before its first request
+        return
     print(report.text(found))
     log.info("%s: the page", found["page"])
     if recipe:

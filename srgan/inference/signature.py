@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from srgan.utils.errors import SrganError, reason
 from srgan.utils.files import sha256, write_text
 
 if TYPE_CHECKING:
-    from model_signing import hashing
+    from model_signing import hashing, signing
 
 SUMS = "SHA256SUMS"  # a line for each other file, as `sha256sum` writes it
 SIGNATURE = "model.sig"  # of all other files, in the format of OpenSSF Model Signing
@@ -25,13 +26,21 @@ def checksums(folder: Path) -> str:
     Raises:
         SrganError: the folder holds a link or a special file, whose content may change without it.
     """
-    lines = []
+    files = ((path, path.relative_to(folder).as_posix()) for path in regular_files(folder))
+    return "".join(f"{sha256(path)}  {name}\n" for path, name in files if name not in (SUMS, SIGNATURE))
+
+
+def regular_files(folder: Path) -> Iterator[Path]:
+    """Return the files of a folder in order.
+
+    Raises:
+        SrganError: the folder holds a link or a special file, whose content may change without it.
+    """
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise SrganError(f"{path}: not a regular file. A release has no links and no special files. Copy the release again")
-        if path.is_file() and path.relative_to(folder).as_posix() not in (SUMS, SIGNATURE):
-            lines.append(f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n")
-    return "".join(lines)
+        if path.is_file():
+            yield path
 
 
 def seal(folder: Path, key: Path | None) -> None:
@@ -47,16 +56,25 @@ def seal(folder: Path, key: Path | None) -> None:
     write_text(folder / SUMS, checksums(folder))
     if not key:
         return
+    signer(key).sign(folder, folder / SIGNATURE)
+
+
+def signer(key: Path) -> "signing.Config":
+    """Return what signs with a private key, see `seal`.
+
+    Raises:
+        SrganError: the key cannot be read or is of another kind, or the package for signatures is missing.
+    """
     try:
         from model_signing import signing  # an optional package
     except ImportError as error:
         raise SrganError(INSTALL) from error
     password = os.environ.get(PASSWORD, "").encode() or None
     try:
-        signer = signing.Config().use_elliptic_key_signer(private_key=key, password=password)  # type: ignore[arg-type] # it takes bytes
+        found = signing.Config().use_elliptic_key_signer(private_key=key, password=password)  # type: ignore[arg-type] # it takes bytes
     except (OSError, ValueError, TypeError, AttributeError) as error:  # cryptography's, for damaged keys, passwords and other kinds of keys
         raise SrganError(f"{key}: not a private key of an elliptic curve that can be read: {reason(error)}. See docs/release.md") from error
-    signer.set_hashing_config(_hashing()).sign(folder, folder / SIGNATURE)
+    return found.set_hashing_config(_hashing())
 
 
 def verify(folder: Path, key: Path | None) -> None:

@@ -245,13 +245,13 @@ class Observer:
         begun, ended = self.alarms.update(self._drift.add(row))
         for found in begun:
             log.warning(
-                "drift: %s is %g in the median of the last %d images, and %g in the training (p %.1e, PSI %.2f). See: srgan monitor %s",
+                "drift: %s is %g in the median of the last %d images, and %g in the reference (p %.1e, PSI %.2f). See: srgan monitor %s",
                 found.figure, found.now, found.count, found.before, found.p, found.psi, self.folder,
             )  # fmt: skip
             described = {"at": row["at"], "figure": found.figure, "reference": self._reference.data, "found": found.as_json()}
             self.log.add("alarms", described)
         for found in ended:
-            log.info("drift: %s is as in the training again", found.figure)
+            log.info("drift: %s is as in the reference again", found.figure)
             self.log.end_alarms(found.figure, row["at"])
 
     def _keep(self, folder: Path, row: Row) -> None:

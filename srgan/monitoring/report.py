@@ -38,7 +38,7 @@ def report(folder: Path, day: datetime.date, reference: Reference | None, projec
     Args:
         folder: of the log.
         day: in the time zone of this machine.
-        reference: figures of the training images, or None.
+        reference: what the images are compared with, or None.
         project: whose MLflow store gets the values, if it has one.
 
     Returns:
@@ -95,7 +95,7 @@ def text(found: Mapping[str, Any]) -> str:
     ]
     for row in found["figures"]:
         if row["now"]:
-            before = f", training {row['before'][1]:.{row['digits']}f}, PSI {row['psi']:.2f}" if row["before"] else ""
+            before = f", reference {row['before'][1]:.{row['digits']}f}, PSI {row['psi']:.2f}" if row["before"] else ""
             lines.append(f"  {row['title']}: {row['now'][1]:.{row['digits']}f}{before}")
     lines += [f"  drift of {alarm['title']} {alarm['period']}" for alarm in found["alarms"]]
     lines += [f"  challenger {trial['challenger']}, rolled back: {trial['verdict']}" for trial in found["trials"] if trial["verdict"]]
@@ -103,7 +103,7 @@ def text(found: Mapping[str, Any]) -> str:
 
 
 def _figure_row(name: str, rows: pd.DataFrame, reference: Reference | None) -> dict[str, Any]:
-    """Return the row of a figure: percentiles of the day and of the training, and their difference."""
+    """Return the row of a figure: percentiles of the day and of the reference, and their difference."""
     values = rows[name].dropna().to_numpy(float)
     before = np.array([value for value in (reference.figures.get(name, ()) if reference else ()) if value is not None])
     both = len(values) and len(before)
@@ -185,6 +185,7 @@ def _hours(rows: pd.DataFrame) -> Figure:
     axes.bar(range(24), np.bincount(hours, minlength=24))
     axes.set_xticks(range(24))
     axes.set_xlabel("hour")
+    axes.set_ylabel("results")
     return figure
 
 

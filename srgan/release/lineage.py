@@ -1,8 +1,6 @@
 """The lineage of a release: an in-toto statement with the provenance of SLSA, from which the model can be trained again."""
 
-import platform
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +13,40 @@ from srgan.utils.files import digest, read_json_or_none, sha256
 FILE = "lineage.json"
 STATEMENT, PROVENANCE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:srgan:dvc-repro:v1"  # train with the parameters of a commit: `dvc repro`
-PACKAGES = ("torch", "numpy", "opencv-python-headless", "onnx")  # whose versions can change the weights or the files
 
 
-def commit_of(project: Project) -> str:
-    """Return the commit that the model can be trained from.
+def dependencies(project: Project, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the model was made of: the commit, its parameters and the data, with their digests.
+
+    Args:
+        project: the files.
+        manifest: of the prepared data.
 
     Raises:
-        SrganError: the project differs from its commit, so that no other person can train the model.
+        SrganError: the project is not what its commit holds, so that nobody else could train the model.
     """
     commit = git.revision(project.root)
     if not commit or commit.endswith("changes") or git.changed_files(project.root, project.params.name, project.dvc_lock.name):
         why = "files differ from the commit" if commit else "the project is not in a git commit"
-        raise SrganError(f"{project.root.resolve()}: {why}, so no other person can train this model. Commit params.yaml and dvc.lock first")
-    return commit
+        raise SrganError(f"{project.root.resolve()}: {why}, so nobody else could train this model. Commit params.yaml and dvc.lock first")
+    address = git.origin(project.root)
+    source = {"name": "source", "digest": {"gitCommit": commit}} | ({"uri": f"git+{address}"} if address else {})
+    files = [{"name": path.name, "digest": {"sha256": sha256(path)}} for path in (project.params, project.dvc_lock)]
+    return [source, *files, *_data(manifest["images"])]
 
 
 def statement(
-    project: Project, commit: str, manifest: dict[str, Any], version: str, folder: Path, copied: dict[str, str]
+    version: str, folder: Path, copied: dict[str, str], made_of: list[dict[str, Any]], environment: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the statement about the files of a release.
 
     Args:
-        project: the files.
-        commit: see `commit_of`.
-        manifest: of the prepared data.
         version: of the release.
         folder: of the release, with its models.
         copied: the files that are those of the project: the path in the release and the path in the project.
+        made_of: see `dependencies`.
+        environment: what can change the weights or the files: `python`, `machine`, `instructions`, `threads` and `packages`.
     """
-    address = git.origin(project.root)
-    source = {"name": "source", "digest": {"gitCommit": commit}} | ({"uri": f"git+{address}"} if address else {})
-    files = [{"name": path.name, "digest": {"sha256": sha256(path)}} for path in (project.params, project.dvc_lock)]
     return {
         "_type": STATEMENT,
         "subject": [_subject(folder, path, copied) for path in sorted((folder / "models").rglob("*")) if path.is_file()],
@@ -55,12 +55,8 @@ def statement(
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"version": version, "command": "dvc repro"},
-                "internalParameters": {
-                    "python": platform.python_version(),
-                    "machine": platform.machine(),
-                    "packages": {name: _installed(name) for name in PACKAGES},
-                },
-                "resolvedDependencies": [source, *files, *_data(manifest["images"])],
+                "internalParameters": environment,
+                "resolvedDependencies": made_of,
             },
             "runDetails": {"builder": {"id": f"urn:srgan:{__version__}"}},
         },
@@ -85,13 +81,6 @@ def _data(images: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for name, group in sorted(groups.items())
     ]
-
-
-def _installed(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "missing"
 
 
 def check_rebuilt(folder: Path, project: Project) -> list[str]:
@@ -121,7 +110,8 @@ def check_rebuilt(folder: Path, project: Project) -> list[str]:
     if wrong:
         kept = found["predicate"]["buildDefinition"]["internalParameters"]
         raise SrganError(
-            f"not the models of {folder}: {', '.join(wrong)}. Train on the same kind of processor with the same versions: "
-            f"{kept['machine']}, Python {kept['python']}, {', '.join(f'{key} {value}' for key, value in kept['packages'].items())}"
+            f"not the models of {folder}: {', '.join(wrong)}. Train on the same kind of processor with as many threads and the same "
+            f"versions: {kept['machine']} with {kept['instructions']}, OMP_NUM_THREADS={kept['threads']}, Python {kept['python']}, "
+            f"{', '.join(f'{key} {value}' for key, value in kept['packages'].items())}"
         )
     return equal

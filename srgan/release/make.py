@@ -1,9 +1,13 @@
 """Write a release: a folder with all that a user of the model needs, and the same as an OCI image layout."""
 
 import logging
+import platform
 import re
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from srgan.config.project import Project, registered_name
 from srgan.config.schema import Params
@@ -18,6 +22,7 @@ from srgan.utils.files import copy, read_json, read_json_or_none, require, scrat
 
 VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*")
 BY_STAGES = ("onnx", "onnx-fp16", "onnx-int8", "safetensors")  # formats that the stages write. They are copied
+PACKAGES = ("torch", "numpy", "opencv-python-headless", "onnx")  # whose versions can change the weights or the files
 DECISION = "srgan.decision"  # tags of a version, see docs/promotion.md
 
 log = logging.getLogger(__name__)
@@ -47,8 +52,10 @@ def make(project: Project, params: Params, version: str, output: Path, key: Path
     for path in (folder, layout):
         if path.exists():
             raise SrganError(f"{path}: exists already. A release does not change. Choose another version")
-    commit = lineage.commit_of(project)
+    if key:
+        signature.signer(key)  # an unfit key is known before minutes of work
     model, manifest = project.exported_model(), read_manifest(project.prepared)
+    made_of = lineage.dependencies(project, manifest)
     record = read_json(project.registration, made_by="register")
     if record.get("sha256") != sha256(model):
         raise SrganError(f"{project.registration}: of another model than {model}. Register this one with: dvc repro register")
@@ -59,7 +66,7 @@ def make(project: Project, params: Params, version: str, output: Path, key: Path
         release.mkdir()
         copied = _copy_models(project, model, release)
         _convert(project, params, release)
-        write_json(release / lineage.FILE, lineage.statement(project, commit, manifest, version, release, copied))
+        write_json(release / lineage.FILE, lineage.statement(version, release, copied, made_of, _environment()))
         triton.write_repository(release / "triton", model)
         write_json(release / "decision.json", decision)
         write_text(release / "sbom.cdx.json", packages.bill_of_materials(params.export.name, version, params.export.license))
@@ -95,6 +102,24 @@ def _convert(project: Project, params: Params, release: Path) -> None:
             checkpoints.convert(project.generator, name, release / "models", params.export.name, params.export.license)
         except SrganError as error:
             log.warning("the release has no model as %s: %s", name, str(error).splitlines()[-1].strip())
+
+
+def _environment() -> dict[str, Any]:
+    """Return what can change the weights of a training, of this process. The training is assumed to have run in the same way."""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),  # each has its share of a sum, and the order of additions changes the last bits
+        "packages": {name: _installed(name) for name in PACKAGES},
+    }
+
+
+def _installed(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"
 
 
 def _copy_reports(project: Project, release: Path) -> None:

@@ -92,7 +92,7 @@ def _tar(folder: Path) -> bytes:
 
 
 def _content(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in signature.regular_files(folder)}
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -28,6 +28,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 IMAGE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The result, with the metadata of the image.", "content": {"image/*": {"schema": upload.IMAGE}}}
 }
+NO_JOB: dict[int | str, dict[str, Any]] = {404: {"description": "No such job."}}
 
 
 class HasJobs(Protocol):
@@ -39,7 +40,7 @@ class HasJobs(Protocol):
 def add_job_routes(app: FastAPI, service: HasJobs, protected: list[Any]) -> None:
     """Add the addresses of a job: its state, its result and its end."""
 
-    @app.get("/jobs/{identity}", dependencies=protected, responses={404: {"description": "No such job."}})
+    @app.get("/jobs/{identity}", dependencies=protected, response_description="State and progress.", responses=NO_JOB)
     async def job(identity: str) -> dict[str, Any]:
         """State and progress of a job."""
         return described(service.jobs.find(identity), service.jobs)
@@ -48,7 +49,7 @@ def add_job_routes(app: FastAPI, service: HasJobs, protected: list[Any]) -> None
         "/jobs/{identity}/result",
         dependencies=protected,
         response_class=Response,
-        responses=IMAGE | {404: {"description": "No such job."}, 409: {"description": "Not finished yet."}, 422: ERRORS[422]},
+        responses=IMAGE | NO_JOB | {409: {"description": "Not finished yet."}, 422: ERRORS[422]},
     )
     async def job_result(identity: str) -> Response:
         """Return the result of a job, or the error that it failed with."""
@@ -59,7 +60,7 @@ def add_job_routes(app: FastAPI, service: HasJobs, protected: list[Any]) -> None
             raise Refused(409, f"the job is {job.state}. Try again later", 1)
         return Answer(job.result)
 
-    @app.delete("/jobs/{identity}", status_code=204, dependencies=protected, responses={404: {"description": "No such job."}})
+    @app.delete("/jobs/{identity}", status_code=204, dependencies=protected, response_description="It is removed.", responses=NO_JOB)
     async def delete_job(identity: str) -> None:
         """End a job and remove its files."""
         service.jobs.delete(service.jobs.find(identity))

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from srgan import __version__
 from srgan.images.suffixes import WrittenSuffix
 from srgan.images.write import Options
-from srgan.service import upload
+from srgan.service import description, upload
 from srgan.service.answers import ERRORS, IMAGE, Answer, add_errors, add_job_routes, described
 from srgan.service.auth import checker
 from srgan.service.limits import MAX_OUTSCALE
@@ -36,8 +36,8 @@ def _settings(
         float | None, Query(ge=0.01, le=MAX_OUTSCALE, description="Size of the result / size of the image. Default: the model's scale.")
     ] = None,
     format: Annotated[WrittenSuffix | None, Query(description="Format of the result. Default: the image's own, or png.")] = None,
-    quality: Annotated[int, Query(ge=1, le=100, description="Quality of JPEG, WebP and AVIF.")] = 95,
-    lossless: Annotated[bool, Query(description="Write WebP and AVIF without loss.")] = False,
+    quality: Annotated[int, Query(ge=1, le=100, description="Quality of JPEG, WebP, AVIF and JPEG XL.")] = 95,
+    lossless: Annotated[bool, Query(description="Write WebP, AVIF and JPEG XL without loss.")] = False,
 ) -> tuple[Options, str | None]:
     return Options(outscale, quality, lossless), f".{format}" if format else None
 
@@ -58,7 +58,8 @@ def create_app(service: Service, token: str | None = None) -> FastAPI:
         async with service.running():
             yield
 
-    app = FastAPI(title="srgan", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    # The pages of FastAPI load scripts from elsewhere.
+    app = FastAPI(title="srgan", version=__version__, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Measured, measures=service.measures)
     protected = [Depends(checker(token))]
     limits = service.limits
@@ -81,20 +82,24 @@ def create_app(service: Service, token: str | None = None) -> FastAPI:
         service.measures.pixels.inc(result.size[0] * result.size[1])
         return Answer(result, folder)
 
-    @app.get("/health")
+    @app.get("/health", response_description="The service takes requests.")
     async def health() -> dict[str, str]:
         """Answer while the service takes requests. It needs no token."""
         return {"status": "ok"}
 
-    @app.get("/version", dependencies=protected)
+    @app.get("/version", dependencies=protected, response_description="Name, alias, version, digest and scale of the model.")
     async def version() -> dict[str, Any]:
         """Version of srgan and the current model."""
         return {"srgan": __version__, "model": service.model.current.described()}
 
-    @app.get("/metrics", dependencies=protected, response_class=PlainTextResponse)
+    @app.get("/metrics", dependencies=protected, response_class=PlainTextResponse, response_description="Text for Prometheus.")
     async def metrics() -> Response:
         """Counters and gauges for Prometheus."""
         return Response(service.measures.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(description.page(app.openapi(), str(request.base_url)))
 
     _add_jobs(app, service, protected)
     add_errors(app)
@@ -105,7 +110,14 @@ def _add_jobs(app: FastAPI, service: Service, protected: list[Any]) -> None:
     """Add the addresses of the queue for large images."""
     limits = service.limits
 
-    @app.post("/jobs", status_code=202, dependencies=protected, responses=ERRORS, openapi_extra={"requestBody": upload.BODY})
+    @app.post(
+        "/jobs",
+        status_code=202,
+        dependencies=protected,
+        response_description="The job was taken. `Location` has its address.",
+        responses=ERRORS,
+        openapi_extra={"requestBody": upload.BODY},
+    )
     async def create_job(request: Request, response: Response, settings: Settings) -> dict[str, Any]:
         """Upscale a large image. The answer has the address of the job."""
         job = service.jobs.create()

@@ -14,7 +14,7 @@ from srgan.service.limits import Limits, Refused
 
 FIELDS = 16  # of a form, besides its file
 FORM = "multipart/form-data"
-IMAGE = {"type": "string", "format": "binary", "description": "An image file: PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF or JPEG 2000."}
+IMAGE = {"type": "string", "format": "binary", "description": "An image file, such as PNG, JPEG, WebP or TIFF."}
 # The body of a request as OpenAPI describes it.
 BODY = {
     "required": True,

@@ -1,6 +1,7 @@
 """`srgan monitor` as people type it: the page of a day, the reference and a recipe."""
 
 import datetime
+import logging
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_the_page_sums_up_a_day(folder, capsys):
     assert monitor("monitor", "--day", DAY) == 0
     text = capsys.readouterr().out
     assert "2026-03-05: 60 results, 60 measured, p50 2.95 s, p99 5.84 s" in text
-    assert "JPEG quality: 65, training 100, PSI " in text
+    assert "JPEG quality: 65, reference 100, PSI " in text
     assert "drift of JPEG quality since 2026-03-05 12:00" in text
     page = (folder / "2026-03-05.html").read_text()
     for shown in ("100 training images", "since 2026-03-05 12:00", "Rolled back: it failed: &lt;script&gt;", "<svg", "m.onnx"):
@@ -145,7 +146,7 @@ def test_gray_and_degraded_training_images_are_measured(tmp_path):
     assert np.median(figures["noise"]) == pytest.approx(20, rel=0.2)
 
 
-def test_a_folder_of_images_is_a_reference_that_stays(folder, tmp_path, capsys):
+def test_a_folder_of_images_is_a_reference_that_stays(folder, tmp_path, capsys, caplog):
     photos = tmp_path / "photos"
     photos.mkdir()
     image = photograph("chelsea")
@@ -155,6 +156,9 @@ def test_a_folder_of_images_is_a_reference_that_stays(folder, tmp_path, capsys):
     found = reference.read(folder)
     assert (found.origin, found.training, found.figures["quality"]) == ("20 images of photos", False, [100] * 20)
     assert reference.update(folder, tmp_path / "data/prepared") == found
+    with caplog.at_level(logging.INFO):
+        assert monitor("monitor", "--day", "2026-03-07", "--reference", "photos") == 0  # before the first request of a day
+    assert "no request on 2026-03-07" in caplog.text
     (photos / "0.png").unlink()
     assert monitor("monitor", "--day", DAY, "--reference", "photos") == 1
     assert "photos: 19 images can be measured, and a reference needs 20 of at least 32 pixels a side" in capsys.readouterr().err

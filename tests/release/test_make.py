@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from importlib import metadata
 
 import onnx
 import pytest
@@ -54,6 +55,8 @@ def test_the_statement_is_valid_and_names_commit_data_and_files(release, committ
     for subject in found["subject"]:
         assert subject["digest"]["sha256"] == hashlib.sha256((release / subject["name"]).read_bytes()).hexdigest()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=committed, capture_output=True, text=True, check=True).stdout.strip()
+    environment = found["predicate"]["buildDefinition"]["internalParameters"]
+    assert (environment["threads"] >= 1, environment["packages"]["torch"]) == (True, metadata.version("torch"))
     sources = {entry["name"]: entry for entry in found["predicate"]["buildDefinition"]["resolvedDependencies"]}
     assert sources["source"]["digest"] == {"gitCommit": commit}
     assert sources["dvc.lock"]["digest"]["sha256"] == sha256(committed / "dvc.lock")
@@ -106,3 +109,4 @@ def test_a_fresh_clone_trains_the_same_model(release, committed, tmp_path):
     (clone / "models/generator.safetensors").write_bytes(b"")
     done = run("srgan", "verify", release, "--rebuilt", clone, cwd=committed, check=False)
     assert "generator.safetensors differs" in done.stderr
+    assert "OMP_NUM_THREADS=" in done.stderr

@@ -56,6 +56,14 @@ def test_changed_bits_and_further_files_are_found(layout):
         oci.verify_layout(folder, public)
 
 
+def test_links_are_found(layout):
+    folder, public = layout
+    (folder / "index.json").rename(folder.parent / "index.json")
+    (folder / "index.json").symlink_to(folder.parent / "index.json")
+    with pytest.raises(SrganError, match=r"index.json: not a regular file"):
+        oci.verify_layout(folder, public)
+
+
 def test_every_byte_of_the_index_counts(layout):
     folder, public = layout
     content = (folder / "index.json").read_bytes()

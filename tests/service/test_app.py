@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import socket
 import time
 import zlib
@@ -311,6 +312,17 @@ def test_openapi_describes_bodies_and_answers(client):
     assert json.dumps(described).count("HTTPBearer") > 3
     unknown = client.get("/nothing")
     assert (unknown.status_code, unknown.json()["detail"]) == (404, "not found. GET /openapi.json lists what this service does")
+
+
+def test_the_page_of_the_description_needs_no_other_server(client):
+    answer = client.get("/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            assert f"<h2>{method.upper()} {path}</h2>" in answer.text
+    assert "<td>outscale</td><td>0.01 to 16</td>" in answer.text
+    assert f"curl --data-binary @photo.jpg {client.base_url}/upscale" in answer.text
+    assert not re.findall(r"<script|https?://(?!127\.0\.0\.1)", answer.text)
 
 
 def test_many_clients_at_once_get_an_image_or_429(model):
