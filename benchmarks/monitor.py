@@ -165,14 +165,15 @@ def times(paths: list[Path]) -> Iterator[str]:
 
 
 def written(folder: Path, name: str, levels: float = 0, grid: float = 0) -> Path:
-    """Write a network of 32 features and 8 layers with random weights, with damaged results."""
+    """Write a network of 32 features and 8 layers that interpolates, with damaged results. Random weights have a grid of their own."""
     torch.manual_seed(0)
     model = build_generator("compact", scale=4, features=32, depth=8).eval()
     pattern = torch.full((3, 16), float(levels))
     pattern[:, 0] += grid
     pattern -= grid / 16
     with torch.no_grad():
-        model.body[-1].bias += pattern.flatten() / 255  # type: ignore[index, operator, union-attr]
+        model.body[-1].weight.zero_()  # type: ignore[index, operator, union-attr]
+        model.body[-1].bias.copy_(pattern.flatten() / 255)  # type: ignore[index, operator, union-attr]
     path = folder / f"4x-{name}-compact-fp32.onnx"
     onnx.export_onnx(path, model, {"sr.objective": "gan"})
     return path

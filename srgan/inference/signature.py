@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srgan.utils.errors import SrganError, reason
+from srgan.utils.errors import SrganError
 from srgan.utils.files import sha256, write_text
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def signer(key: Path) -> "signing.Config":
     try:
         found = signing.Config().use_elliptic_key_signer(private_key=key, password=password)  # type: ignore[arg-type] # it takes bytes
     except (OSError, ValueError, TypeError, AttributeError) as error:  # cryptography's, for damaged keys, passwords and other kinds of keys
-        raise SrganError(f"{key}: not a private key of an elliptic curve that can be read: {reason(error)}. See docs/release.md") from error
+        raise _unfit(key, "private", error) from error
     return found.set_hashing_config(_hashing())
 
 
@@ -88,14 +88,24 @@ def verify(folder: Path, key: Path | None) -> None:
         SrganError: a file was changed, added or removed, the signature is missing or is not by this key, or the key is not readable.
     """
     if not (folder / SUMS).is_file():
-        raise SrganError(f"{folder}: no {SUMS}. Name the folder of a release")
+        why = f"has no {SUMS}" if folder.is_dir() else "no such folder"
+        raise SrganError(f"{folder}: {why}. Name the folder of a release, or its OCI image layout")
     recorded, found = (folder / SUMS).read_bytes(), checksums(folder).encode()
     if recorded != found:
-        names = {line.partition(b"  ")[2].decode(errors="replace") for line in set(recorded.split(b"\n")) ^ set(found.split(b"\n"))}
-        shown = ", ".join(sorted(names - {""})[:5]) or SUMS
+        shown = ", ".join(_differences(recorded, found)[:5]) or f"{SUMS} differs"
         raise SrganError(f"{folder}: changed after its release: {shown}. Do not use it. Copy or download it again")
     if key:
         _verify_signature(folder, key)
+
+
+def _differences(recorded: bytes, found: bytes) -> list[str]:
+    """Return a phrase for each file whose line in one of two texts of `SUMS` is not in the other."""
+    expected, present = (
+        {name.decode(errors="replace"): digest for digest, _, name in (line.partition(b"  ") for line in text.splitlines())}
+        for text in (recorded, found)
+    )
+    names = sorted(name for name in expected.keys() | present.keys() if name and expected.get(name) != present.get(name))
+    return [f"{name} {'was added' if name not in expected else 'differs' if name in present else 'is missing'}" for name in names]
 
 
 def _verify_signature(folder: Path, key: Path) -> None:
@@ -110,14 +120,28 @@ def _verify_signature(folder: Path, key: Path) -> None:
     try:
         verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)
     except (OSError, ValueError, AttributeError) as error:  # cryptography's, for damaged keys and other kinds of keys
-        raise SrganError(f"{key}: not a public key of an elliptic curve that can be read: {reason(error)}. See docs/release.md") from error
+        raise _unfit(key, "public", error) from error
+    content = path.read_bytes()
     try:
         # Base64 has several texts for the same bytes, and the reader ignores unknown entries. Only one text is accepted.
-        if Bundle.from_json(path.read_bytes()).to_json().encode() != path.read_bytes():
-            raise ValueError("its text is not the one that was written")
+        intact = Bundle.from_json(content).to_json().encode() == content
+    except Exception:  # the classes of three libraries, for any damage
+        intact = False
+    if not intact:
+        raise SrganError(f"{path}: damaged, so it does not show who signed the release. Do not use it. Copy or download it again")
+    try:
         verifier.set_hashing_config(_hashing()).verify(folder, path)
     except Exception as error:  # the classes of five libraries, for any damage
-        raise SrganError(f"{path}: not the signature of these files by {key}: {reason(error)}. Do not use the release") from error
+        why = "The key is not the one of its publisher, or somebody changed files and their checksums"
+        raise SrganError(f"{path}: not the signature of these files by {key}. {why}. Do not use the release") from error
+
+
+def _unfit(key: Path, kind: str, error: Exception) -> SrganError:
+    """Return an error in place of cryptography's, which name attributes of classes."""
+    if isinstance(error, OSError):
+        return SrganError(f"{key}: the {kind} key cannot be read ({error.strerror}). See docs/release.md")
+    secret = f", or {PASSWORD} is not its password" if kind == "private" else ""
+    return SrganError(f"{key}: not a {kind} key of P-256, P-384 or P-521 in PEM{secret}. Make a pair of keys as docs/release.md shows")
 
 
 def _hashing() -> "hashing.Config":

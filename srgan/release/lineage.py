@@ -1,11 +1,14 @@
 """The lineage of a release: an in-toto statement with the provenance of SLSA, from which the model can be trained again."""
 
+import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from srgan import __version__
 from srgan.config.project import Project
+from srgan.training import lineage as training
 from srgan.utils import git
 from srgan.utils.errors import SrganError
 from srgan.utils.files import digest, read_json_or_none, sha256
@@ -14,13 +17,18 @@ FILE = "lineage.json"
 STATEMENT, PROVENANCE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:srgan:dvc-repro:v1"  # train with the parameters of a commit: `dvc repro`
 
+log = logging.getLogger(__name__)
 
-def dependencies(project: Project, manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what the model was made of: the commit, its parameters and the data, with their digests.
+
+def dependencies(project: Project, manifest: dict[str, Any], weights: dict[str, str]) -> list[dict[str, Any]]:
+    """Return what the model was made of: the commit, its parameters, the weights that it started from and the data, with their digests.
+
+    A warning says if `dvc repro` alone does not train this model.
 
     Args:
         project: the files.
         manifest: of the prepared data.
+        weights: metadata of the generator.
 
     Raises:
         SrganError: the project is not what its commit holds, so that nobody else could train the model.
@@ -32,7 +40,9 @@ def dependencies(project: Project, manifest: dict[str, Any]) -> list[dict[str, A
     address = git.origin(project.root)
     source = {"name": "source", "digest": {"gitCommit": commit}} | ({"uri": f"git+{address}"} if address else {})
     files = [{"name": path.name, "digest": {"sha256": sha256(path)}} for path in (project.params, project.dvc_lock)]
-    return [source, *files, *_data(manifest["images"])]
+    if continued := training.sentences(weights):
+        log.warning("%s: %s. A fresh clone trains another model", project.generator, continued[-1])
+    return [source, *files, *_starts(weights), *_data(manifest["images"])]
 
 
 def statement(
@@ -66,6 +76,18 @@ def statement(
 def _subject(folder: Path, path: Path, copied: dict[str, str]) -> dict[str, Any]:
     name = path.relative_to(folder).as_posix()
     return {"name": name, "digest": {"sha256": sha256(path)}} | ({"annotations": {"project": copied[name]}} if name in copied else {})
+
+
+def _starts(weights: dict[str, str]) -> list[dict[str, Any]]:
+    """Return an entry for each file of weights that the training started from."""
+    return [
+        {
+            "name": f"weights/{each['source']}",
+            "digest": {"sha256": each["sha256"]},
+            "annotations": {"licenses": [each.get("license", "unknown")]},
+        }
+        for each in json.loads(weights.get(training.STARTED, "[]"))
+    ]
 
 
 def _data(images: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from srgan.data.manifest import read_manifest
 from srgan.export import checkpoints
 from srgan.export.registry import FORMATS
 from srgan.inference import signature
+from srgan.models.weights_file import read_metadata
 from srgan.release import lineage, oci, packages, triton
 from srgan.tracking import registry
 from srgan.utils.errors import SrganError
@@ -55,7 +56,7 @@ def make(project: Project, params: Params, version: str, output: Path, key: Path
     if key:
         signature.signer(key)  # an unfit key is known before minutes of work
     model, manifest = project.exported_model(), read_manifest(project.prepared)
-    made_of = lineage.dependencies(project, manifest)
+    made_of = lineage.dependencies(project, manifest, read_metadata(project.generator, "train"))
     record = read_json(project.registration, made_by="register")
     if record.get("sha256") != sha256(model):
         raise SrganError(f"{project.registration}: of another model than {model}. Register this one with: dvc repro register")

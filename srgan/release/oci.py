@@ -53,18 +53,22 @@ def verify_layout(layout: Path, key: Path | None) -> None:
     Raises:
         SrganError: the layout or the release in it was changed.
     """
-    advice = "changed after its release. Do not use it. Copy or download it again"
+    advice = "Do not use it. Copy or download it again"
     with tempfile.TemporaryDirectory() as scratch:
         unpacked, again = Path(scratch, "unpacked"), Path(scratch, "again")
         try:
             with tarfile.open(_layer(layout)) as archive:
                 archive.extractall(unpacked, filter="data")
         except (OSError, tarfile.TarError, ValueError, LookupError, TypeError) as error:
-            raise SrganError(f"{layout}: damaged, or {advice}") from error
-        signature.verify(unpacked / ROOT, key)
+            raise SrganError(f"{layout}: damaged, or changed after its release. {advice}") from error
+        try:
+            signature.verify(unpacked / ROOT, key)
+        except SrganError as error:
+            raise SrganError(str(error).replace(str(unpacked / ROOT), str(layout))) from error
         write_layout(unpacked / ROOT, again)
-        if _content(again) != _content(layout):
-            raise SrganError(f"{layout}: {advice}")
+        expected, found = _content(again), _content(layout)
+        if others := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+            raise SrganError(f"{layout}: changed after its release: {', '.join(others[:5])}. {advice}")
 
 
 def _layer(layout: Path) -> Path:

@@ -29,9 +29,13 @@ def test_any_change_of_the_files_is_found(folder, keys):
     signature.verify(folder, keys[1])
     model = folder / "models/boats.onnx"
     for change, undo, name in (
-        (lambda: model.rename(folder / "a.onnx"), lambda: (folder / "a.onnx").rename(model), "a.onnx, models/boats.onnx"),
-        (lambda: (folder / "new").write_text(""), (folder / "new").unlink, "new"),
-        (lambda: (folder / ".gitignore").write_text("y"), lambda: (folder / ".gitignore").write_text("x"), ".gitignore"),
+        (
+            lambda: model.rename(folder / "a.onnx"),
+            lambda: (folder / "a.onnx").rename(model),
+            "a.onnx was added, models/boats.onnx is missing",
+        ),
+        (lambda: (folder / "new").write_text(""), (folder / "new").unlink, "new was added"),
+        (lambda: (folder / ".gitignore").write_text("y"), lambda: (folder / ".gitignore").write_text("x"), ".gitignore differs"),
         (lambda: (folder / "link").symlink_to(model), (folder / "link").unlink, "link: not a regular file"),
     ):
         change()
@@ -45,7 +49,7 @@ def test_checksums_that_were_made_again_do_not_replace_the_signature(folder, key
     (folder / ".gitignore").write_text("y")
     (folder / signature.SUMS).write_text(signature.checksums(folder))
     signature.verify(folder, None)
-    with pytest.raises(SrganError, match=r"not the signature of these files by .*\.gitignore"):
+    with pytest.raises(SrganError, match="not the signature of these files by"):
         signature.verify(folder, keys[1])
 
 
@@ -60,7 +64,7 @@ def test_every_bit_of_the_signature_counts(folder, keys):
             damaged = bytearray(content)
             damaged[place] ^= 1 << bit
             path.write_bytes(damaged)
-            with pytest.raises(SrganError, match="not the signature of these files"):
+            with pytest.raises(SrganError, match=r"not the signature of these files|damaged, so it does not show who signed"):
                 signature.verify(folder, keys[1])
 
 
@@ -70,12 +74,15 @@ def test_a_wrong_damaged_or_missing_key_is_named(folder, keys, tmp_path):
     with pytest.raises(SrganError, match=r"not the signature of these files by .*other"):
         signature.verify(folder, other)
     (tmp_path / "text.pem").write_text("no key")
-    for path in (tmp_path / "text.pem", tmp_path / "missing.pem", keys[0]):
+    for path in (tmp_path / "text.pem", keys[0]):
         with pytest.raises(SrganError, match=f"{path.name}: not a public key"):
             signature.verify(folder, path)
-    for path in (tmp_path / "text.pem", tmp_path / "missing.pem", keys[1]):
+    for path in (tmp_path / "text.pem", keys[1]):
         with pytest.raises(SrganError, match=f"{path.name}: not a private key"):
             signature.seal(folder, path)
+    for kind, use in (("public", signature.verify), ("private", signature.seal)):
+        with pytest.raises(SrganError, match=f"missing.pem: the {kind} key cannot be read \\(No such file"):
+            use(folder, tmp_path / "missing.pem")
     (folder / signature.SIGNATURE).unlink()
     with pytest.raises(SrganError, match="has no signature"):
         signature.verify(folder, keys[1])

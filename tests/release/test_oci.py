@@ -39,7 +39,7 @@ def test_the_layout_follows_the_specification(layout):
     assert manifest["mediaType"] == image["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
 
 
-def test_changed_bits_and_further_files_are_found(layout):
+def test_changed_bits_and_further_files_are_found(layout, tmp_path):
     folder, public = layout
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         content = path.read_bytes()
@@ -52,8 +52,13 @@ def test_changed_bits_and_further_files_are_found(layout):
         path.write_bytes(content)
     oci.verify_layout(folder, public)
     (folder / "more").write_text("")
-    with pytest.raises(SrganError, match="changed after its release"):
+    with pytest.raises(SrganError, match=r"boats-1\.0\.oci: changed after its release: more"):
         oci.verify_layout(folder, public)
+    (folder / "more").unlink()
+    (tmp_path / "other").mkdir()
+    other = write_keys(tmp_path / "other")[1]
+    with pytest.raises(SrganError, match=r"boats-1\.0\.oci/model\.sig: not the signature of these files"):
+        oci.verify_layout(folder, other)
 
 
 def test_links_are_found(layout):
