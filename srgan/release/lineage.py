@@ -31,12 +31,12 @@ def dependencies(project: Project, manifest: dict[str, Any], weights: dict[str, 
         weights: metadata of the generator.
 
     Raises:
-        SrganError: the project is not what its commit holds, so that nobody else could train the model.
+        SrganError: the project differs from its commit, so that no other person can train the model.
     """
     commit = git.revision(project.root)
     if not commit or commit.endswith("changes") or git.changed_files(project.root, project.params.name, project.dvc_lock.name):
         why = "files differ from the commit" if commit else "the project is not in a git commit"
-        raise SrganError(f"{project.root.resolve()}: {why}, so nobody else could train this model. Commit params.yaml and dvc.lock first")
+        raise SrganError(f"{project.root.resolve()}: {why}, so no other person can train this model. Commit params.yaml and dvc.lock first")
     address = git.origin(project.root)
     source = {"name": "source", "digest": {"gitCommit": commit}} | ({"uri": f"git+{address}"} if address else {})
     files = [{"name": path.name, "digest": {"sha256": sha256(path)}} for path in (project.params, project.dvc_lock)]
