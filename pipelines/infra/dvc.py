@@ -15,9 +15,8 @@ from dvc.repo import Repo
 from dvc.scm import SCMError
 
 from pipelines.infra import process_guard, workspace_lock
-from srgan.config.yaml import nearest
 from srgan.utils.addresses import without_secrets
-from srgan.utils.errors import SrganError, Unreachable
+from srgan.utils.errors import SrganError, Unreachable, nearest
 
 STOP_SECONDS = 30.0  # for a stage to write its checkpoint before it is killed
 

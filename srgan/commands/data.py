@@ -10,7 +10,7 @@ import typer
 from srgan.commands.options import DEFAULT_PARAMS, ParamsFile
 from srgan.utils.addresses import without_secrets
 from srgan.utils.cache import expand_home
-from srgan.utils.errors import SrganError
+from srgan.utils.errors import SrganError, nearest
 
 app = typer.Typer(
     help="List data sets and weights, with their terms. Estimate the degradations of photographs. Copy the store to a bucket."
@@ -111,7 +111,6 @@ def _chosen(path: Path) -> list[str]:
 
 
 def _find(name: str, entries: dict[str, Any]) -> dict[str, Any]:
-    from srgan.config.yaml import nearest
 
     if name not in entries:
         raise SrganError(f"the catalogue has no '{name}'{nearest(name, tuple(entries))}")

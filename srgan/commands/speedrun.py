@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from srgan.utils.errors import SrganError
+from srgan.utils.errors import SrganError, nearest
 
 app = typer.Typer()
 
@@ -30,7 +30,6 @@ def speedrun(
 
     The same command continues a run that was killed.
     """
-    from srgan.config.yaml import nearest
     from srgan.speedrun import board
     from srgan.speedrun.tracks import TRACKS
     from srgan.utils import machine

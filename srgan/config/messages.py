@@ -10,7 +10,8 @@ from pydantic_core import ErrorDetails
 
 from srgan.config.base import Section
 from srgan.config.choice import section_of
-from srgan.config.yaml import Keys, nearest
+from srgan.config.yaml import Keys
+from srgan.utils.errors import nearest
 
 _NEEDED = {
     "int_type": "an integer",

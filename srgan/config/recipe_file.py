@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from srgan.config import messages, yaml
 from srgan.config.base import Section, option
 from srgan.config.recipe import Recipe, steps_of
-from srgan.utils.errors import SrganError
+from srgan.utils.errors import SrganError, nearest
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -31,7 +31,7 @@ def load_recipe(given: str) -> Any:
         steps_of(given)
     except PydanticCustomError as error:
         names = (error.context or {}).get("names", [])
-        raise SrganError(f"{given}: neither a recipe nor a .yaml file of steps{yaml.nearest(given, names)}") from error
+        raise SrganError(f"{given}: neither a recipe nor a .yaml file of steps{nearest(given, names)}") from error
     return given
 
 

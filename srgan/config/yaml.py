@@ -1,7 +1,5 @@
 """Read YAML as DVC does: with ruamel.yaml, by YAML 1.2. So a value has one type for both, and each key knows its line."""
 
-import difflib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +147,3 @@ def line_of(root: CommentedMap | CommentedSeq, keys: Keys) -> int:
         except (AttributeError, KeyError, IndexError, TypeError):  # a merged key, or a scalar
             break
     return line
-
-
-def nearest(word: str, valid: Sequence[str]) -> str:
-    """Return ``; did you mean X?`` for the closest of `valid`, or else the list of them."""
-    close = difflib.get_close_matches(word, valid, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; valid: {', '.join(valid)}"

@@ -10,14 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from srgan.config.data import Data, OwnSet, RecipeSet
-from srgan.config.yaml import nearest
 from srgan.data.download.archives import is_archive
 from srgan.data.download.catalog import DATA_SETS, DataSet, File, Source, Split
 from srgan.data.names import safe_path
 from srgan.images.read import SUFFIXES
 from srgan.utils.addresses import without_secrets
 from srgan.utils.cache import expand_home
-from srgan.utils.errors import SrganError
+from srgan.utils.errors import SrganError, nearest
 
 OWN = "the user's own, not stated"  # licence
 

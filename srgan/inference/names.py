@@ -4,11 +4,10 @@ import string
 from dataclasses import dataclass
 from pathlib import Path
 
-from srgan.config.yaml import nearest
 from srgan.images.suffixes import FORMATS
 from srgan.inference.upscaler import Upscaler
 from srgan.tasks import task_of
-from srgan.utils.errors import SrganError
+from srgan.utils.errors import SrganError, nearest
 from srgan.utils.files import plain_name
 
 FIELDS = ("stem", "scale", "size", "model")

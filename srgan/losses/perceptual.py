@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srgan.config.base import option, refuse
-from srgan.config.yaml import nearest
 from srgan.data.download.weights import find_weights, read_weights
 from srgan.losses.base import Loss, LossInputs, LossOptions
 from srgan.metrics.lpips import lpips_network
 from srgan.models.vgg import Vgg19, random_weights, vgg19_layers
+from srgan.utils.errors import nearest
 
 # The distance, and the power of a factor of the features by which it grows.
 DISTANCES = {"l1": (functional.l1_loss, 1), "mse": (functional.mse_loss, 2)}

@@ -5,9 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from srgan.config.yaml import nearest
 from srgan.starters.card import Card, read_card
-from srgan.utils.errors import SrganError
+from srgan.utils.errors import SrganError, nearest
 from srgan.utils.files import sha256
 
 DEFAULT = "x4-photo"  # of `srgan upscale`, until the project has a model of its own

@@ -25,7 +25,7 @@ from srgan.tuning.judge import REFUSED, is_refused
 from srgan.tuning.study import BASE, STUDIES, Study
 from srgan.tuning.study_file import Definition, StudyFile
 from srgan.utils import files
-from srgan.utils.errors import SrganError
+from srgan.utils.errors import SrganError, nearest
 
 SHOWN = 3  # of the best trials, in pictures
 EXAMPLES = 6  # images in pictures
@@ -44,7 +44,7 @@ def open_study(name: str, project: Project) -> Study:
     known = files.read_json_or_none(folder / name / "study.json")
     if known is None:
         found = sorted(path.parent.name for path in folder.glob("*/study.json"))
-        raise SrganError(f"{folder / name}: no study{yaml.nearest(name, found) if found else '. Begin one with: srgan tune STUDY.yaml'}")
+        raise SrganError(f"{folder / name}: no study{nearest(name, found) if found else '. Begin one with: srgan tune STUDY.yaml'}")
     options = StudyFile.model_validate(yaml.to_plain(known["options"]))
     base = Params.model_validate(yaml.to_plain(known["base"] | _rest(project)))
     return Study(project, Definition(name, options, base, space.parse(options.space, base)[0]))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from srgan.config import messages, yaml
 from srgan.config.render import scalar
 from srgan.config.schema import Params, to_dict
-from srgan.config.yaml import nearest
+from srgan.utils.errors import nearest
 
 SECTIONS = ("model", "pretrain", "train")  # all trials have the same data, else their scores could not be compared
 DIGITS = 4  # significant digits of a proposed number

@@ -1,5 +1,8 @@
 """Errors that a user can correct."""
 
+import difflib
+from collections.abc import Sequence
+
 from srgan.utils.addresses import without_secrets
 
 
@@ -40,3 +43,9 @@ class Unreachable(SrganError):
     """A server is unreachable. The same command may succeed later."""
 
     EXIT_CODE = 69  # EX_UNAVAILABLE of sysexits.h
+
+
+def nearest(word: str, valid: Sequence[str]) -> str:
+    """Return ``; did you mean X?`` for the closest of `valid`, or else the list of them."""
+    close = difflib.get_close_matches(word, valid, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; valid: {', '.join(valid)}"

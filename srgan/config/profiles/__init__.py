@@ -6,9 +6,8 @@ from importlib import resources
 from pathlib import Path
 
 from srgan.config import render, schema
-from srgan.config.yaml import nearest
 from srgan.utils import files
-from srgan.utils.errors import SrganError
+from srgan.utils.errors import SrganError, nearest
 
 
 def list_profiles() -> list[str]:
