@@ -1,6 +1,7 @@
 """Upscaling, restoration or colorization of image folders as a Prefect flow."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from srgan.evaluation.model_card import escaped
 from srgan.images.suffixes import WrittenSuffix
 from srgan.tasks import task_of
 from srgan.utils.errors import SrganError
+from srgan.utils.file_systems import is_address
 from srgan.utils.optional import require_ray
 
 if TYPE_CHECKING:
@@ -33,6 +35,14 @@ def upscale_shard(upscaler: "Upscaler", jobs: "list[Job]", settings: "Options", 
     from srgan.inference import batch
 
     return batch.run(upscaler, jobs, settings, overwrite)
+
+
+@task(task_run_name="{title}", cache_policy=NO_CACHE)
+def upscale_addresses(upscaler: "Upscaler", jobs: dict[str, str], target: str, settings: "Options", title: str) -> list[str]:
+    """Process some of the images at addresses and return the failures. A failure does not stop the others."""
+    from srgan.inference import remote
+
+    return remote.run(upscaler, jobs, target, settings, overwrite=True)
 
 
 @task(task_run_name="{title}", cache_policy=NO_CACHE)
@@ -62,27 +72,31 @@ def batch_upscale(
     """Upscale as `srgan upscale SOURCE -o TARGET` does, with a task for each shard. A stopped run continues with the missing images.
 
     Args:
-        source: a folder (with all that is in it), a file or a pattern such as scans/**/*.tif.
-        target: a folder for the results, which need not exist.
+        source: a folder (with all that is in it), a file or a pattern such as scans/**/*.tif, or an address such as s3://bucket/photos.
+        target: a folder for the results, which need not exist, or its address.
         model: models:/NAME@ALIAS of MLflow's registry, an .onnx file, weights or a starter; none: the champion of params.yaml.
         shard: images in a task.
         format: suffix of the results, such as webp; none: the image's own.
         outscale: size of the result / size of the image; none: the model's scale.
         overwrite: replace existing results.
-        engine: ray uses all cores or GPUs of this machine, or of the cluster in RAY_ADDRESS. source and target may be addresses then.
+        engine: ray uses all cores or GPUs of this machine, or of the cluster in RAY_ADDRESS.
     """
+    # These import MLflow and ONNX Runtime, which takes seconds. Prefect imports this file to list the flow.
     from srgan.images.write import Options
-    from srgan.inference import batch  # imports MLflow and ONNX Runtime, which takes seconds: Prefect imports this file to list the flow
+    from srgan.inference import batch, remote
     from srgan.inference.upscaler import Upscaler
     from srgan.tracking import registry
 
     try:
         ending = f".{format}" if format else None
-        jobs = _plan_for_ray(source, target, ending) if engine == "ray" else batch.plan([source], target, ending)
+        if engine == "ray":
+            require_ray()
+        at_addresses = any(map(is_address, (source, target)))
+        jobs = remote.plan([source], target, ending) if engine == "ray" or at_addresses else batch.plan([source], target, ending)
         project = Project.open()
         model = model or _champion(project)
         with (
-            exclusive(project, False, None if "://" in target else Path(target)) as logger,
+            exclusive(project, False, None if is_address(target) else Path(target)) as logger,
             tempfile.TemporaryDirectory() as folder,
             gpu_limit.gpu(),
         ):
@@ -92,13 +106,15 @@ def batch_upscale(
             logger.info("%s by %s on %s: %d images", task.short(upscaler.scale), path.name, upscaler.provider, len(jobs))
             settings = Options(outscale)
             failures: list[str] = []
-            if isinstance(jobs, dict):
+            if engine == "ray":
                 del upscaler  # each actor has its own
                 failures = upscale_by_ray(path, jobs, target, settings, overwrite, f"{len(jobs)} images")
+            elif isinstance(jobs, dict):
+                todo = jobs if overwrite else remote.missing(jobs, target)
+                for some, title in _shards(list(todo.items()), shard):
+                    failures += upscale_addresses(upscaler, dict(some), target, settings, title)
             else:
-                for start in range(0, len(jobs), shard):
-                    some = jobs[start : start + shard]
-                    title = f"{start + 1} to {start + len(some)} of {len(jobs)}"
+                for some, title in _shards(jobs, shard):
                     failures += upscale_shard(upscaler, some, settings, overwrite, title)
     except SrganError as error:
         return failed_state(error)
@@ -111,11 +127,11 @@ def batch_upscale(
     return Completed(message=f"{len(jobs)} images {task.done}")
 
 
-def _plan_for_ray(source: str, target: str, ending: str | None) -> dict[str, str]:
-    require_ray()
-    from srgan.inference import remote
-
-    return remote.plan([source], target, ending)
+def _shards(jobs: list[Any], size: int) -> Iterator[tuple[list[Any], str]]:
+    """Yield some of the jobs at a time, with the title of their task."""
+    for start in range(0, len(jobs), size):
+        some = jobs[start : start + size]
+        yield some, f"{start + 1} to {start + len(some)} of {len(jobs)}"
 
 
 def _champion(project: Project) -> str:

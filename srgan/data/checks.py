@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +14,7 @@ from scipy import fft
 from srgan.config.data import Checks
 from srgan.data import estimate, near_duplicates
 from srgan.images.read import read_rgb
+from srgan.utils.disk import DiskList
 from srgan.utils.errors import SrganError
 from srgan.utils.progress import Progress
 from srgan.utils.workers import Engine, Lost
@@ -65,13 +67,16 @@ def select(raw: Path, listing: Record, checks: Checks, engine: Engine) -> tuple[
     Raises:
         TooManyRejected: the share of the rejected images exceeds `checks.max_share`.
     """
-    training = [record for record in listing["images"] if record["split"] == "train"]
+    training = sum(record["split"] == "train" for record in listing["images"])
     if checks == Checks(max_share=checks.max_share) or not training:
         return listing, []
     rejected, accepted = [], near_duplicates.References()
-    tasks = [_Task(raw / record["path"], checks) for record in training]
-    with Progress("check", len(tasks), "image") as progress, engine(_measure) as workers:
-        for record, answer in zip(training, workers.map(tasks), strict=True):
+
+    def records() -> Iterator[Record]:
+        return (record for record in listing["images"] if record["split"] == "train")
+
+    with Progress("check", training, "image") as progress, engine(_measure) as workers:
+        for record, answer in zip(records(), workers.map(_Task(raw / record["path"], checks) for record in records()), strict=True):
             progress.add(1)
             found = _Measured() if isinstance(answer, Lost) else answer
             reasons = _licence(record, checks) | found.reasons
@@ -82,9 +87,9 @@ def select(raw: Path, listing: Record, checks: Checks, engine: Engine) -> tuple[
             elif found.fingerprint:
                 accepted.add(record["path"], found.fingerprint)
     if rejected:
-        _report(rejected, len(training), checks)
+        _report(rejected, training, checks)
     paths = {record["image"] for record in rejected}
-    return listing | {"images": [record for record in listing["images"] if record["path"] not in paths]}, rejected
+    return listing | {"images": DiskList(record for record in listing["images"] if record["path"] not in paths)}, rejected
 
 
 def _report(rejected: list[Record], count: int, checks: Checks) -> None:

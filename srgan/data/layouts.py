@@ -249,7 +249,7 @@ def lr_of(record: dict[str, Any], scale: int) -> dict[str, Any] | None:
     )
 
 
-def other_scales(records: list[dict[str, Any]], scale: int) -> list[dict[str, Any]]:
+def other_scales(records: Iterable[dict[str, Any]], scale: int) -> list[dict[str, Any]]:
     """Return rows as in `LeftOut.rows` for the LR images of other scales."""
     found: dict[tuple[str, str], LeftOut] = {}
     for record in records:

@@ -18,6 +18,7 @@ from srgan.utils.files import plain_name, read_json, require, sha256
 FILE = "manifest.json"
 
 Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

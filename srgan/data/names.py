@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
-from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from srgan.utils.disk import DiskDict
 from srgan.utils.files import digest
 
 MAX_NAME_CHARACTERS = 120  # of a prepared image
@@ -52,25 +53,46 @@ class SafePaths:
         return safe
 
 
-def unique_names(paths: list[str]) -> list[str]:
-    """Return a name for each image of a set: the path with ``_`` for ``/``. The suffix or a number is added to equal names only.
+class UniqueNames:
+    """A name for each image of some sets: the path with ``_`` for ``/``. The suffix or a number is added to equal names of a set only.
 
     A name is safe as a file, in a terminal and in a spreadsheet. ``_`` replaces unprintable characters, and precedes ``=+-@``, which would
     start a formula.
+
+    Args:
+        images: set and path of each image that will get a name.
     """
-    plain = [_plain(PurePosixPath(path).with_suffix("")) for path in paths]
-    counts = Counter(plain)
-    names: dict[str, None] = {}
-    for path, short in zip(paths, plain, strict=True):
-        name = short if counts[short] == 1 else _plain(PurePosixPath(path))
+
+    def __init__(self, images: Iterable[tuple[str, str]]) -> None:
+        self._equal, self._taken = DiskDict(), DiskDict()
+        for number, (set_name, path) in enumerate(images):
+            short = f"{set_name}/{_short(path)}"
+            if self._equal.setdefault(short, number) != number:
+                self._equal[short] = -1
+
+    def __call__(self, set_name: str, path: str) -> str:
+        """Return the name of the next image."""
+        name = _short(path)
+        if self._equal.get(f"{set_name}/{name}") == -1:
+            name = _plain(PurePosixPath(path))
         if len(name) > MAX_NAME_CHARACTERS or len(name.encode()) > MAX_PART_BYTES:
             cut = name.encode()[: MAX_PART_BYTES - 9].decode(errors="ignore")
             name = f"{cut[: MAX_NAME_CHARACTERS - 9]}-{digest(path)[:8]}"
         number, base = 2, name
-        while name in names:
+        while f"{set_name}/{name}" in self._taken:
             name, number = f"{base}-{number}", number + 1
-        names[name] = None
-    return list(names)
+        self._taken[f"{set_name}/{name}"] = True
+        return name
+
+
+def unique_names(paths: Sequence[str]) -> list[str]:
+    """Return the `UniqueNames` of a single set."""
+    names = UniqueNames(("", path) for path in paths)
+    return [names("", path) for path in paths]
+
+
+def _short(path: str) -> str:
+    return _plain(PurePosixPath(path).with_suffix(""))
 
 
 def _plain(path: PurePosixPath) -> str:

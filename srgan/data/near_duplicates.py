@@ -11,7 +11,7 @@ compares its descriptors with all others. It also lost half of the crops that ke
 
 import math
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +28,7 @@ GRID, STEP, BITS = 16, 0.75, 128  # a patch has GRID x GRID samples at a distanc
 KEY, PROBES = 16, 6  # the first KEY bits find candidates. All values of the PROBES least certain bits are tried
 NEAR = 34  # largest Hamming distance of similar patches. Unrelated patches differ in about BITS / 2 bits
 INLIERS = 6  # least number of features that agree on one scale and position
+CANDIDATES, THUMBNAILS = 1 << 18, 1024  # features and references that are compared at a time
 FEW, ALIKE = 30, 0.998  # images with fewer than FEW features are compared by the correlation of 16 x 16 thumbnails
 
 
@@ -158,56 +159,91 @@ def _agreement(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return inside if 0.85 < fit[0] / fit[1] < 1 / 0.85 else np.zeros_like(inside)
 
 
+@dataclass(frozen=True)
+class _Prints:
+    """R references with N features. Arrays take less memory than objects, and processes share them."""
+
+    exact: np.ndarray  # (R,) digests of the pixels, 64 bytes each, empty if unknown
+    points: np.ndarray  # (N, 3) float16
+    hashes: np.ndarray  # (N, BITS / 64) uint64
+    thumbnails: np.ndarray  # (R, 16, 16) uint8
+    sizes: np.ndarray  # (R, 2) int32
+    counts: np.ndarray  # (R,) int64: features of each
+
+    @classmethod
+    def of(cls, fingerprint: Fingerprint, pixels: str) -> "_Prints":
+        points, hashes = fingerprint.points[:REFERENCE_FEATURES].astype(np.float16), fingerprint.hashes[:REFERENCE_FEATURES].copy()
+        size, count = np.array([fingerprint.size], np.int32), np.array([len(points)], np.int64)
+        return cls(np.array([pixels], "S64"), points, hashes, fingerprint.thumbnail[None], size, count)
+
+    @classmethod
+    def joined(cls, parts: "list[_Prints]") -> "_Prints":
+        return cls(*(np.concatenate([getattr(part, each.name) for part in (NONE, *parts)]) for each in fields(cls)))
+
+    def chosen(self, keep: np.ndarray) -> "_Prints":
+        """Return the references of a mask, (R,) bool."""
+        features = np.repeat(keep, self.counts)
+        points, hashes = self.points[features], self.hashes[features]
+        return _Prints(self.exact[keep], points, hashes, self.thumbnails[keep], self.sizes[keep], self.counts[keep])
+
+
+NONE = _Prints(
+    np.zeros(0, "S64"),
+    np.zeros((0, 3), np.float16),
+    np.zeros((0, BITS // 64), np.uint64),
+    np.zeros((0, 16, 16), np.uint8),
+    np.zeros((0, 2), np.int32),
+    np.zeros(0, np.int64),
+)
+
+
 class References:
     """Fingerprints of the held-out images, with an index for the search."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.exact: list[str] = []  # digests of their pixels, empty if unknown
-        self.prints: list[_Print] = []
+        self._parts: list[_Prints] = []
 
     def add(self, name: str, fingerprint: Fingerprint, pixels: str = "") -> None:
         """Add an image: its name, its `fingerprint`, and a digest of its pixels."""
-        hashes, points = fingerprint.hashes[:REFERENCE_FEATURES], fingerprint.points[:REFERENCE_FEATURES]
-        self.names.append(name)
-        self.exact.append(pixels)
-        self.prints.append((points.astype(np.float16), hashes, fingerprint.thumbnail, fingerprint.size))
-        self.__dict__.pop("_index", None)
+        self._add([name], [_Prints.of(fingerprint, pixels)])
 
     def join(self, others: "References") -> None:
         """Add all images of `others`."""
-        self.names += others.names
-        self.exact += others.exact
-        self.prints += others.prints
+        self._add(others.names, others._parts)
+
+    def _add(self, names: list[str], parts: list[_Prints]) -> None:
+        self.names += names
+        self._parts += parts
         self.__dict__.pop("_index", None)
+
+    def build(self) -> "References":
+        """Build the index now, so that the processes that are started later share it. Return this."""
+        assert self._index
+        return self
 
     def save(self, path: Path) -> None:
         """Write an ``.npz`` file."""
-        index = self._index
-        arrays = {"names": np.array(self.names, str), "exact": np.array(self.exact, str)}
-        arrays |= {key: getattr(index, key) for key in ("points", "hashes", "thumbnails", "sizes", "counts")}
-        np.savez(path, **arrays)  # type: ignore[arg-type]
+        prints = _Prints.joined(self._parts)
+        arrays = {each.name: getattr(prints, each.name) for each in fields(prints)}
+        np.savez(path, **arrays | {"names": np.array(self.names, str), "exact": prints.exact.astype(str)})
 
     @classmethod
     def load(cls, path: Path, without: Container[str] = ()) -> "References":
         """Read a file of `save`, except the images of the sets in `without`. Names are ``SET/...``."""
         references = cls()
         with np.load(path) as stored:
-            arrays = dict(stored)
-        end = np.cumsum(arrays["counts"])
-        for number, name in enumerate(arrays["names"].tolist()):
-            if name.split("/")[0] in without:
-                continue
-            own = slice(end[number] - arrays["counts"][number], end[number])
-            width, height = arrays["sizes"][number].tolist()
-            references.names.append(name)
-            references.exact.append(str(arrays["exact"][number]))
-            references.prints.append((arrays["points"][own], arrays["hashes"][own], arrays["thumbnails"][number], (width, height)))
+            names = stored["names"].tolist()
+            arrays = {each.name: stored[each.name] for each in fields(_Prints)}
+        keep = np.array([name.split("/")[0] not in without for name in names], bool)
+        prints = _Prints(**arrays | {"exact": arrays["exact"].astype("S64")})
+        references._add([name for name, kept in zip(names, keep, strict=True) if kept], [prints.chosen(keep)])
         return references
 
     @cached_property
     def _index(self) -> "_Index":
-        return _Index(self.prints)
+        self._parts = [_Prints.joined(self._parts)]
+        return _Index(self._parts[0])
 
     def find(self, query: Fingerprint, pixels: str = "") -> list[tuple[str, int]]:
         """Return the references that match an image, with the number of features that agree, most first.
@@ -216,27 +252,28 @@ class References:
             query: the `fingerprint` of the image.
             pixels: digest of its pixels. References with the same pixels are returned alone, with the number 0.
         """
-        if pixels and (same := [name for name, exact in zip(self.names, self.exact, strict=True) if exact == pixels]):
-            return [(name, 0) for name in same]
+        if pixels and (same := self._index.same_pixels(pixels)):
+            return [(self.names[number], 0) for number in same]
         return [(self.names[number], score) for number, score in self._index.find(query)]
 
 
-_Print = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]  # points, hashes, thumbnail and size, as in Fingerprint
-
-
 class _Index:
-    """R references with N features: `(N, 3)` points, `(N, BITS / 64)` hashes, `(R, 16, 16)` thumbnails, `(R, 2)` sizes, `(R,)` counts."""
+    """Finds references, in memory that does not grow with their number."""
 
-    def __init__(self, prints: list[_Print]) -> None:
-        self.points = np.concatenate([np.zeros((0, 3), np.float16), *(points for points, *_ in prints)])
-        self.hashes = np.concatenate([np.zeros((0, BITS // 64), np.uint64), *(hashes for _, hashes, *_ in prints)])
-        self.thumbnails = np.array([thumbnail for *_, thumbnail, _ in prints], np.uint8).reshape(-1, 16, 16)
-        self.sizes = np.array([size for *_, size in prints], np.int32).reshape(-1, 2)
-        self.counts = np.array([len(points) for points, *_ in prints], np.int64)
-        self.owner = np.repeat(np.arange(len(prints)), self.counts)
-        key = (self.hashes[:, 0] & np.uint64(2**KEY - 1)).astype(np.int64)
-        self.order = np.argsort(key, kind="stable")  # features by key: those of key k are at start[k] to start[k + 1]
-        self.start = np.searchsorted(key[self.order], np.arange(2**KEY + 1))
+    def __init__(self, prints: _Prints) -> None:
+        self.prints = prints
+        self.owner = np.repeat(np.arange(len(prints.counts), dtype=np.int32), prints.counts)
+        key = (prints.hashes[:, 0] & np.uint64(2**KEY - 1)).astype(np.uint16)
+        # Features by key: those of key k are at start[k] to start[k + 1].
+        self.order = np.argsort(key, kind="stable").astype(np.uint32)
+        self.start = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=2**KEY))])
+        self.by_pixels = np.argsort(prints.exact, kind="stable")
+        self.sorted_pixels = prints.exact[self.by_pixels]
+
+    def same_pixels(self, pixels: str) -> list[int]:
+        """Return the references with these pixels."""
+        first, last = (np.searchsorted(self.sorted_pixels, pixels.encode(), side) for side in ("left", "right"))
+        return [int(number) for number in self.by_pixels[first:last]]
 
     def _matches(self, query: Fingerprint) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return similar features, `(M,)` each: query feature, stored feature, flip (bit 0 left-right, bit 1 up-down), Hamming distance."""
@@ -244,19 +281,27 @@ class _Index:
         weak = np.argsort(np.abs(query.waves[:, :KEY]), 1, kind="stable")[:, :PROBES]
         chosen = np.arange(2**PROBES)[:, None] >> np.arange(PROBES) & 1
         probe = np.repeat((chosen << weak[:, None]).sum(2), 4, 0)  # (4 K, 2 ** PROBES)
-        key = ((hashes[:, :1] & np.uint64(2**KEY - 1)).astype(np.int64) ^ probe).ravel()
+        key = (hashes[:, :1] & np.uint64(2**KEY - 1)).astype(np.int64) ^ probe
         count = self.start[key + 1] - self.start[key]
-        hit = np.flatnonzero(count)
-        first, count = self.start[key[hit]], count[hit]
-        source = np.repeat(hit >> PROBES, count)
+        block = np.cumsum(count.sum(1)) // CANDIDATES
+        found = [self._near(hashes, rows, key, count) for rows in np.split(np.arange(len(key)), np.flatnonzero(np.diff(block)) + 1)]
+        source, stored, distance = (np.concatenate(each) for each in zip(*found, strict=True))
+        return source >> 2, stored, source & 3, distance
+
+    def _near(self, hashes: np.ndarray, rows: np.ndarray, key: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Compare some hashes with the stored features of their keys. Return rows, stored features and distances of the near ones."""
+        hit_row, probe = np.nonzero(count[rows])
+        hit_row = rows[hit_row]
+        first, count = self.start[key[hit_row, probe]], count[hit_row, probe]
+        source = np.repeat(hit_row, count)
         found = self.order[np.arange(len(source)) + np.repeat(first - np.cumsum(count) + count, count)]
-        distance = np.bitwise_count(hashes[source] ^ self.hashes[found]).sum(1, dtype=np.int32)
+        distance = np.bitwise_count(hashes[source] ^ self.prints.hashes[found]).sum(1, dtype=np.int32)
         near = distance <= NEAR
-        return source[near] >> 2, found[near], source[near] & 3, distance[near]
+        return source[near], found[near], distance[near]
 
     def find(self, query: Fingerprint) -> list[tuple[int, int]]:
         """Numbers of the references that a query shows, each with the features that agree, most first."""
-        sizes, points = self.sizes, self.points
+        sizes, points = self.prints.sizes, self.prints.points
         scores = dict.fromkeys(self._same_whole(query), INLIERS)
         q, r, flip, distance = self._matches(query)
         group = self.owner[r] * 4 + flip
@@ -278,11 +323,16 @@ class _Index:
 
     def _same_whole(self, query: Fingerprint) -> list[int]:
         """Return the references that equal the whole image in any flip, if one of the two is too smooth for features."""
-        shape = np.log(self.sizes[:, 0] / self.sizes[:, 1] * (query.size[1] / query.size[0]))
-        maybe = np.flatnonzero(((self.counts < FEW) | (len(query.points) < FEW)) & (np.abs(shape) < 0.15))
-        flips = [query.thumbnail[::down, ::across].ravel() for down in (1, -1) for across in (1, -1)]
-        known = self.thumbnails[maybe].reshape(-1, 256)
-        these, those = (t - t.mean(1, keepdims=True) for t in (np.array(flips, np.float64), known.astype(np.float64)))
-        spread, spreads = np.linalg.norm(these, axis=1), np.linalg.norm(those, axis=1)
-        alike = np.einsum("rp,fp->rf", those, these) > ALIKE * np.outer(spreads, spread)
-        return [int(k) for k, a, s in zip(maybe, alike.any(1), spreads, strict=True) if a and min(s, spread[0]) > 32]  # 32: two grey levels
+        prints = self.prints
+        shape = np.log(prints.sizes[:, 0] / prints.sizes[:, 1] * (query.size[1] / query.size[0]))
+        maybe = np.flatnonzero(((prints.counts < FEW) | (len(query.points) < FEW)) & (np.abs(shape) < 0.15))
+        flips = np.array([query.thumbnail[::down, ::across].ravel() for down in (1, -1) for across in (1, -1)], np.float64)
+        these = flips - flips.mean(1, keepdims=True)
+        spread, found = np.linalg.norm(these, axis=1), []
+        for numbers in np.split(maybe, range(THUMBNAILS, len(maybe), THUMBNAILS)):
+            known = prints.thumbnails[numbers].reshape(-1, 256).astype(np.float64)
+            those = known - known.mean(1, keepdims=True)
+            spreads = np.linalg.norm(those, axis=1)
+            alike = (np.einsum("rp,fp->rf", those, these) > ALIKE * np.outer(spreads, spread)).any(1)
+            found += numbers[alike & (np.minimum(spreads, spread[0]) > 32)].tolist()  # 32: two grey levels
+        return found

@@ -20,7 +20,7 @@ with one LR image for each HR image and without `variants`. Version 3 is that of
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Store:
     Args:
         folder: prepared folder.
         cache: the shards come from here, and not from the folder.
+        only: names of the images to open, instead of all.
 
     Attributes:
         scale: HR size / LR size.
@@ -66,8 +67,8 @@ class Store:
         SrganError: the store is missing, damaged or of another version.
     """
 
-    def __init__(self, folder: str | Path, cache: ShardCache | None = None) -> None:
-        folder, self.cache = Path(folder), cache
+    def __init__(self, folder: str | Path, cache: ShardCache | None = None, only: Container[str] | None = None) -> None:
+        folder, self.cache, self._only = Path(folder), cache, only
         self.folder = cache.folder if cache else folder / FOLDER
         path = self.folder / INDEX
         if not cache and not path.exists() and (folder / f"{FORMER}.json").exists():
@@ -104,6 +105,7 @@ class Store:
             yield self._shard(listed["name"], rows)
 
     def _shard(self, name: str, rows: list[dict[str, Any]]) -> Shard:
+        rows = rows if self._only is None else [row for row in rows if row["name"] in self._only]
         shard = Shard.of(name, rows, self.scale, self.variants, self.channels * self.dtype.itemsize)
         path = self.folder / shard.pixels
         if not self.cache and path.stat().st_size < shard.bytes:

@@ -64,6 +64,7 @@ class Done:
         """Return what `of_note` needs for a training image, as JSON can hold it."""
         packed = {str(factor): one[1:] for factor, one in self.packed.items()}
         return {
+            "number": self.task.number,
             "bad": self.bad,
             "pixels": self.pixels,
             "size": self.size,

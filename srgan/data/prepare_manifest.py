@@ -1,17 +1,18 @@
 """The manifest of prepared images: what became of each image, and digests that identify the training and the test data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from srgan.config.data import Prepare
 from srgan.data.digests import digest_of_tests, digest_of_training
 from srgan.data.inputs import Record
-from srgan.data.manifest import Part
+from srgan.data.layouts import lr_of
+from srgan.data.manifest import PARTS, Part
 from srgan.data.prepare_image import Done
 from srgan.degradations.recipe import Recipe
+from srgan.utils.disk import DiskDict, DiskList
 from srgan.utils.errors import SrganError
-
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 class NotPrepared(SrganError):
@@ -28,23 +29,49 @@ class Made:
 
     Attributes:
         sources: listing of the downloaded images.
-        lr_images: the data set's own LR image of each, or None.
         options: ``prepare`` of ``params.yaml``.
         recipe: of the training and validation images.
         variants: LR images for each HR image of the store.
         test_inputs: names and recipes of the inputs of the test sets.
-        results: prepared images by their number in `sources`.
+        rows: `rows_of` the prepared images by their number in `sources`.
         left_out: the manifest's lists of omitted images.
     """
 
-    sources: list[Record]
-    lr_images: list[Record | None]
+    sources: Sequence[Record]
     options: Prepare
     recipe: Recipe
     variants: int
     test_inputs: dict[str, list[tuple[str, Recipe | None]]]
-    results: dict[int, Done]
+    rows: DiskDict
     left_out: dict[str, list[Any]]
+
+
+def rows_of(done: Done, record: Record) -> list[Record]:
+    """Return the rows of an image in the manifest.
+
+    Args:
+        done: the prepared image.
+        record: the downloaded one.
+    """
+    image = {
+        "name": done.task.name,
+        "part": done.task.part,
+        "height": done.size[0],
+        "width": done.size[1],
+        "source": record["path"],
+        "source_sha256": record["sha256"],
+        "licence": record["licence"],
+    }
+    own, options = lr_of(record, done.task.options.scale), done.task.options
+    if done.task.part == "train" and not done.records:
+        reduced = {"reduced": [factor for factor in done.packed if factor > 1]} if options.reduced else {}
+        return [{"set": done.task.set} | image | {"own_lr": False} | reduced]
+    rows = []
+    for one, of_input in zip(done.task.inputs, done.records, strict=False):
+        original = {} if one.set == done.task.set else {"original": done.task.set}
+        lr_image = {"own_lr": True, "lr_source": own["path"]} if own and one.source else {"own_lr": False}
+        rows.append({"set": one.set} | original | image | lr_image | of_input)
+    return rows
 
 
 def make_manifest(made: Made, needed: tuple[Part, ...] = PARTS) -> Record:
@@ -58,26 +85,7 @@ def make_manifest(made: Made, needed: tuple[Part, ...] = PARTS) -> Record:
         NotPrepared: more images than `options.max_unreadable` cannot be used, or nothing is left for a part.
     """
     recipe, options = made.recipe, made.options
-    images = []
-    for number, done in sorted(made.results.items()):
-        record = made.sources[number]
-        image = {
-            "name": done.task.name,
-            "part": done.task.part,
-            "height": done.size[0],
-            "width": done.size[1],
-            "source": record["path"],
-            "source_sha256": record["sha256"],
-            "licence": record["licence"],
-        }
-        own = made.lr_images[number]
-        if done.task.part == "train" and not done.records:
-            reduced = {"reduced": [factor for factor in done.packed if factor > 1]} if options.reduced else {}
-            images.append({"set": done.task.set} | image | {"own_lr": False} | reduced)
-        for one, of_input in zip(done.task.inputs, done.records, strict=False):
-            original = {} if one.set == done.task.set else {"original": done.task.set}
-            lr_image = {"own_lr": True, "lr_source": own["path"]} if own and one.source else {"own_lr": False}
-            images.append({"set": one.set} | original | image | lr_image | of_input)
+    images = DiskList(row for rows in made.rows.values() for row in rows)
     left_out = made.left_out
     skipped, leaks = left_out["skipped"], left_out["leaks"]
     if len(skipped) > options.max_unreadable:
@@ -93,7 +101,10 @@ def make_manifest(made: Made, needed: tuple[Part, ...] = PARTS) -> Record:
             why = f"{len(leaks)} show held-out images, " if leaks else ""
             message = f"no {part} image is left ({why}{len(skipped)} cannot be used). Name more data in params.yaml"
             raise NotPrepared(message, left_out)
-    given = {record["path"]: [lr_image["sha256"]] for record, lr_image in zip(made.sources, made.lr_images, strict=True) if lr_image}
+    given = DiskDict()  # digests of the LR images of the data sets, by the HR image
+    for record in made.sources:
+        if own := lr_of(record, options.scale):
+            given[record["path"]] = own["sha256"]
     recipes = {name: made for inputs in made.test_inputs.values() for name, made in inputs if made}  # of the test sets that have one
     return (
         {

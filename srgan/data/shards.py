@@ -1,7 +1,7 @@
 """A shard of a packed store: its index and its digest. See `srgan.data.packed_store` for the layout."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,29 @@ def image_bytes(height: int, width: int, scale: int, variants: int, pixel_bytes:
     return pixel_bytes * (height * width + variants * (height // scale) * (width // scale))
 
 
-def joined(rows: Sequence[dict[str, Any]], recipe: Recipe = BICUBIC) -> str:
-    """Return the digest of a shard or a store: that of the images' digests, followed by that of a recipe other than bicubic."""
-    digests = "".join(str(row["sha256"]) for row in rows) + ("" if recipe.is_bicubic else recipe.digest)
-    return hashlib.sha256(digests.encode()).hexdigest()
+class JoinedDigest:
+    """The digest of a shard or a store: that of the images' digests, followed by that of a recipe other than bicubic."""
+
+    def __init__(self) -> None:
+        self._checksum = hashlib.sha256()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add the row of an image."""
+        self._checksum.update(str(row["sha256"]).encode())
+
+    def hexdigest(self, recipe: Recipe = BICUBIC) -> str:
+        """Return the digest."""
+        checksum = self._checksum.copy()
+        checksum.update(b"" if recipe.is_bicubic else recipe.digest.encode())
+        return checksum.hexdigest()
+
+
+def joined(rows: Iterable[dict[str, Any]], recipe: Recipe = BICUBIC) -> str:
+    """Return the `JoinedDigest` of the rows of some images."""
+    digest = JoinedDigest()
+    for row in rows:
+        digest.add(row)
+    return digest.hexdigest(recipe)
 
 
 @dataclass(frozen=True)

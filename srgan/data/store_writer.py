@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +13,11 @@ import numpy as np
 
 from srgan.data.packed_store import FOLDER, VERSION
 from srgan.data.shard_cache import INDEX
-from srgan.data.shards import Shard, image_bytes, joined
+from srgan.data.shards import JoinedDigest, Shard, image_bytes
 from srgan.degradations.recipe import BICUBIC, Recipe
+from srgan.utils.disk import DiskList
 from srgan.utils.errors import SrganError
-from srgan.utils.files import atomic_file, read_json_or_none, write_json, write_text
+from srgan.utils.files import atomic_file, read_json_or_none, write_json
 
 SHARD_BYTES = 1 << 30  # DVC and object storage move a shard at a time
 
@@ -74,9 +75,9 @@ class StoreWriter:
         self.folder, self.scale, self.recipe, self.variants = Path(folder) / FOLDER, scale, recipe, variants
         self.channels, self.bits, self.pixel_bytes = channels, bits, channels * bits // 8
         self.shard_bytes, self.notes, self.holds = shard_bytes, notes, holds
-        self.resumed: list[Any] = []
+        self.resumed = DiskList()
         self._shards: list[dict[str, Any]] = []
-        self._images: list[dict[str, Any]] = []  # of the finished shards
+        self._digest = JoinedDigest()  # of the finished shards
         self._calls = 0
 
     def __enter__(self) -> "StoreWriter":
@@ -119,14 +120,13 @@ class StoreWriter:
         described: dict[str, Any] = {"channels": self.channels} if self.channels != 3 else {}
         described |= {"bits": self.bits} if self.bits != 8 else {}
         described |= {} if self.recipe.is_bicubic else {"recipe": self.recipe.describe()}
-        write_json(self.folder / INDEX, index | described | {"sha256": joined(self._images, self.recipe), "shards": self._shards})
+        write_json(self.folder / INDEX, index | described | {"sha256": self._digest.hexdigest(self.recipe), "shards": self._shards})
 
     # -- one shard ------------------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
         self._name, self._size = f"{len(self._shards):05}", 0
-        self._rows: list[dict[str, Any]] = []
-        self._notes: list[Any] = []
+        self._rows, self._notes = DiskList(), DiskList()  # a shard may have a hundred thousand small images
         self._open = ExitStack()
 
     def _append(self, name: str, packed: Packed, size: int) -> None:
@@ -142,14 +142,18 @@ class StoreWriter:
     def _finish_shard(self) -> None:
         self._open.close()
         if self.notes:
-            write_json(self.notes / f"{self._name}.json", self._notes)
-        rows = ",\n".join(map(json.dumps, self._rows))
-        write_text(self.folder / f"{self._name}.json", f'{{"sha256": "{joined(self._rows)}", "images": [\n{rows}\n]}}\n')
-        self._list_shard(Shard.of(self._name, self._rows, self.scale, self.variants, self.pixel_bytes))
+            _write_lines(self.notes / f"{self._name}.json", "[\n", self._notes, "\n]\n")
+        digest = self._list_shard(self._name, self._size, self._rows)
+        _write_lines(self.folder / f"{self._name}.json", f'{{"sha256": "{digest}", "images": [\n', self._rows, "\n]}\n")
 
-    def _list_shard(self, shard: Shard) -> None:
-        self._shards.append({"name": shard.name, "bytes": shard.bytes, "images": len(shard.rows), "sha256": joined(shard.rows)})
-        self._images += shard.rows
+    def _list_shard(self, name: str, size: int, rows: Sequence[dict[str, Any]]) -> str:
+        """Add a finished shard to the index. Return its digest."""
+        own = JoinedDigest()
+        for row in rows:
+            for digest in (own, self._digest):
+                digest.add(row)
+        self._shards.append({"name": name, "bytes": size, "images": len(rows), "sha256": own.hexdigest()})
+        return own.hexdigest()
 
     def _resume(self, notes: Path) -> None:
         """Find the first shards that are whole, and remove the others."""
@@ -172,6 +176,15 @@ class StoreWriter:
             shard.verify(self.folder / shard.pixels)
         except (SrganError, OSError):
             return False
-        self._list_shard(shard)
-        self.resumed += noted
+        self._list_shard(name, shard.bytes, shard.rows)
+        self.resumed.extend(noted)
         return True
+
+
+def _write_lines(path: Path, head: str, items: Iterable[Any], tail: str) -> None:
+    """Write JSON with one line for each item."""
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(head)
+        for number, item in enumerate(items):
+            file.write((",\n" if number else "") + json.dumps(item))
+        file.write(tail)

@@ -2,6 +2,9 @@
 
 import base64
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +12,7 @@ import cv2
 import numpy as np
 
 from srgan.data.download.catalog import DATA_SETS
-from srgan.data.manifest import Part, recipe_of
+from srgan.data.manifest import PARTS, Part, recipe_of
 from srgan.data.packed_store import Store, as_picture
 from srgan.degradations.bicubic import modcrop
 from srgan.degradations.recipe import Recipe, in_words
@@ -18,9 +21,10 @@ from srgan.evaluation.recipe_sheet import MAX_RECIPES, ORIGINALS, Sheet, make_sh
 from srgan.images.read import read_rgb
 from srgan.pages.render import render
 from srgan.utils import files
+from srgan.utils.disk import DiskList
 from srgan.utils.errors import SrganError
 
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
+MAX_ROWS = 10_000  # of the table of all images
 MAX_THUMBNAILS = 48  # of each part, evenly chosen
 MAX_PAIRS = 4  # HR/LR pairs of each part
 MAX_LEAKS = 24  # left-out images that are shown: the table names all
@@ -39,47 +43,43 @@ def write_data_card(path: Path, manifest: dict[str, Any], prepared: Path, raw: P
         raw: folder of the images before the preparation.
     """
     images, rejected = manifest["images"], manifest.get("rejected", [])
-    thumbnails = _Thumbnails(prepared, raw) if images else None
-    groups: dict[tuple[Part, str], list[dict[str, Any]]] = {}
-    for image in images:
-        groups.setdefault((image["part"], image["set"]), []).append(image)
-    sets = [_summary(group) for (part, _), group in sorted(groups.items(), key=lambda item: PARTS.index(item[0][0]))]
-    sheets, pairs, counts = {}, {}, {}
+    groups = dict(sorted(_groups(images).items(), key=lambda item: PARTS.index(item[0][0])))
+    originals = {part: _originals(images, part) for part in PARTS}
+    shown = {part: _evenly(originals[part], MAX_THUMBNAILS) for part in PARTS}
+    with_lr = {part: _evenly(_with_lr(images, part), MAX_PAIRS) for part in PARTS}
+    under_recipes, displaced = _evenly(originals["train"], ORIGINALS), registration_sheet.worst(images)
+    thumbnails = _Thumbnails(prepared, raw, (*shown["train"], *with_lr["train"], *under_recipes, *displaced)) if images else None
+    if thumbnails and not thumbnails.store.variants:
+        with_lr["train"] = []
+    sheets, pairs = {}, {}
     for part in PARTS:
         if thumbnails is None:
             break
-        of_part = [image for image in images if image["part"] == part]
-        originals = list({_label(image): image for image in of_part}.values())  # a test set may have rows under several recipes
-        counts[part] = len(originals)
-        sheets[part] = [(_label(image), thumbnails.hr(image)) for image in _evenly(originals, MAX_THUMBNAILS)]
-        with_lr = [image for image in of_part if image.get("reference", True)] if part != "train" or thumbnails.store.variants else []
+        sheets[part] = [(_label(image), thumbnails.hr(image)) for image in shown[part]]
         pairs[part] = [
             (f"{image['set']}/{image['name']}", in_words(image["drawn"]) if "drawn" in image else "", *thumbnails.pair(image))
-            for image in _evenly(with_lr, MAX_PAIRS)
+            for image in with_lr[part]
         ]
     page = render(
         "data.html",
         package="srgan.evaluation",
         manifest=manifest,
         recipe=_recipe(manifest) if images else "",
-        sets=sets,
+        rows=images[:MAX_ROWS],
+        sets=[group.row() for group in groups.values()],
         sheets=sheets,
-        counts=counts,
-        recipes=_recipe_sheets(manifest, thumbnails) if thumbnails else [],
+        counts={part: len(originals[part]) for part in PARTS},
+        recipes=_recipe_sheets(manifest, under_recipes, thumbnails) if thumbnails else [],
         unseen=list(manifest.get("test_recipes", {}))[MAX_RECIPES - ("recipe" in manifest) :],
         pairs=pairs,
         leaks=_leaks(manifest, thumbnails),
-        citations={name: DATA_SETS[name] for name in dict.fromkeys(entry["set"] for entry in sets) if name in DATA_SETS},
+        citations={name: DATA_SETS[name] for name in dict.fromkeys(name for _, name in groups) if name in DATA_SETS},
         most=MAX_THUMBNAILS,
         rejected=rejected,
         rejected_by=Counter(check for record in rejected for check in record["reasons"]).most_common(),
         own_lr=sorted({image["set"] for image in images if image.get("own_lr")}),
-        registrations=[
-            (*place, registration_sheet.summarise(group))
-            for place, group in sorted(groups.items(), key=lambda item: PARTS.index(item[0][0]))
-            if any("registration" in image for image in group)
-        ],
-        displaced=[thumbnails.overlays(image) for image in registration_sheet.worst(images)] if thumbnails else [],
+        registrations=[(*place, registration_sheet.summarise(group.registered)) for place, group in groups.items() if group.registered],
+        displaced=[thumbnails.overlays(image) for image in displaced] if thumbnails else [],
     )
     files.write_text(path, page.encode(errors="backslashreplace").decode())  # names of files may hold bytes that are not text
 
@@ -89,18 +89,27 @@ def _recipe(manifest: dict[str, Any]) -> str:
     return f"recipe {recipe}" if "recipe" in manifest else f"{'MATLAB' if recipe == 'matlab' else 'Pillow'}'s bicubic"
 
 
-def _recipe_sheets(manifest: dict[str, Any], thumbnails: "_Thumbnails") -> list[Sheet]:
+def _originals(images: Iterable[dict[str, Any]], part: Part) -> DiskList:
+    """Return one record of each original. A test set may have records under several recipes, which follow each other."""
+    return DiskList(list(rows)[-1] for _, rows in groupby((image for image in images if image["part"] == part), _label))
+
+
+def _with_lr(images: Iterable[dict[str, Any]], part: Part) -> DiskList:
+    return DiskList(image for image in images if image["part"] == part and image.get("reference", True))
+
+
+def _recipe_sheets(manifest: dict[str, Any], training: Sequence[dict[str, Any]], thumbnails: "_Thumbnails") -> list[Sheet]:
     """Return the sheets of the recipe of the training and of those of the test sets, except of bicubic."""
 
-    def originals(images: list[dict[str, Any]]) -> list[tuple[str, np.ndarray]]:
-        return [(_label(image), thumbnails.hr_image(image)) for image in _evenly(images, ORIGINALS)]
+    def originals(images: Sequence[dict[str, Any]]) -> list[tuple[str, np.ndarray]]:
+        return [(_label(image), thumbnails.hr_image(image)) for image in images]
 
     scale, seed, images, sheets = manifest["scale"], manifest["seed"], manifest["images"], []
     if "recipe" in manifest:
-        chosen = originals([image for image in images if image["part"] == "train"])
-        sheets.append(make_sheet(f"Recipe of the training: {recipe_of(manifest)}", thumbnails.store.recipe, chosen, scale, seed))
+        title = f"Recipe of the training: {recipe_of(manifest)}"
+        sheets.append(make_sheet(title, thumbnails.store.recipe, originals(training), scale, seed))
     for name, described in manifest.get("test_recipes", {}).items():
-        chosen = originals([image for image in images if image["set"] == name])
+        chosen = originals(_evenly(DiskList(image for image in images if image["set"] == name), ORIGINALS))
         recipe = Recipe.from_description(described, "manifest.json")
         if len(sheets) < MAX_RECIPES and chosen and not recipe.is_bicubic:
             sheets.append(make_sheet(f"Recipe of the test set {name}", recipe, chosen, scale, seed))
@@ -114,7 +123,8 @@ def _label(image: dict[str, Any]) -> str:
 
 def _leaks(manifest: dict[str, Any], thumbnails: "_Thumbnails | None") -> list[dict[str, Any]]:
     """Return the records of the left-out training images, with thumbnails for the first of them."""
-    held_out = {_label(image): image for image in manifest["images"] if image["part"] != "train"}
+    shown = {leak["of"] for leak in manifest["leaks"][:MAX_LEAKS]}
+    held_out = {label: image for image in manifest["images"] if image["part"] != "train" and (label := _label(image)) in shown}
     leaks = []
     for number, leak in enumerate(manifest["leaks"]):
         thumbnail = original = ""
@@ -125,32 +135,52 @@ def _leaks(manifest: dict[str, Any], thumbnails: "_Thumbnails | None") -> list[d
     return leaks
 
 
-def _summary(images: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of the table for one part of one set."""
-    sizes = sorted({(image["width"] * image["height"], image["width"], image["height"]) for image in images})
-    return {
-        "set": images[0]["set"],
-        "part": images[0]["part"],
-        "count": len(images),
-        "megapixels": sum(image["width"] * image["height"] for image in images) / 1e6,
-        "smallest": sizes[0][1:],
-        "largest": sizes[-1][1:],
-        "licences": list(dict.fromkeys(image["licence"] for image in images)),
-    }
+@dataclass
+class _Group:
+    """The images of one part of one set."""
+
+    part: Part
+    set: str
+    count: int = 0
+    pixels: int = 0
+    sizes: list[tuple[int, int, int]] = field(default_factory=list)  # smallest and largest: pixels, width and height
+    licences: dict[str, None] = field(default_factory=dict)
+    registered: list[dict[str, Any]] = field(default_factory=list)  # records with a registration
+
+    def add(self, image: dict[str, Any]) -> None:
+        size = (image["width"] * image["height"], image["width"], image["height"])
+        self.count, self.pixels, sizes = self.count + 1, self.pixels + size[0], [*self.sizes, size]
+        self.sizes = [min(sizes), max(sizes)]
+        self.licences[image["licence"]] = None
+        if "registration" in image:
+            self.registered.append(image)
+
+    def row(self) -> dict[str, Any]:
+        """Return the row of the table."""
+        smallest, largest = (size[1:] for size in self.sizes)
+        counted = {"set": self.set, "part": self.part, "count": self.count, "megapixels": self.pixels / 1e6}
+        return counted | {"smallest": smallest, "largest": largest, "licences": list(self.licences)}
 
 
-def _evenly(images: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+def _groups(images: Iterable[dict[str, Any]]) -> dict[tuple[Part, str], _Group]:
+    groups: dict[tuple[Part, str], _Group] = {}
+    for image in images:
+        groups.setdefault(place := (image["part"], image["set"]), _Group(*place)).add(image)
+    return groups
+
+
+def _evenly(images: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     if len(images) <= most:
-        return images
-    return [images[number] for number in np.linspace(0, len(images) - 1, most).round().astype(int)]
+        return list(images)
+    return [images[int(number)] for number in np.linspace(0, len(images) - 1, most).round()]
 
 
 class _Thumbnails:
     """Small versions of images as data URIs."""
 
-    def __init__(self, prepared: Path, raw: Path) -> None:
+    def __init__(self, prepared: Path, raw: Path, used: Iterable[dict[str, Any]]) -> None:
         self.prepared, self.raw = prepared, raw
-        self.store = Store(prepared)
+        self.store = Store(prepared, only={_label(image) for image in used})
         self.number = {name: number for number, name in enumerate(self.store.names)}
 
     def hr(self, image: dict[str, Any]) -> str:

@@ -10,9 +10,8 @@ import pandas as pd
 
 from srgan.config import render
 from srgan.config.project import Project
-from srgan.data.manifest import Part, read_manifest
+from srgan.data.manifest import PARTS, Part, read_manifest
 from srgan.data.prepare import prepare
-from srgan.data.prepare_manifest import PARTS
 from srgan.finetuning import images as choice
 from srgan.finetuning import result
 from srgan.finetuning.gain import judge

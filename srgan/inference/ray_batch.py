@@ -16,6 +16,7 @@ from typing import Any
 
 import ray
 import ray.data
+import torch
 
 from srgan.inference import remote
 from srgan.inference.remote import GROUP
@@ -50,6 +51,7 @@ class Cluster:
 class _Actor:
     def __init__(self, name: str, model: Any, settings: Settings, threads: int) -> None:
         machine.keep_freed_memory()
+        torch.set_num_threads(threads)  # of `--adapt`, whose sums depend on their number
         self.settings = settings
         self.folder = tempfile.TemporaryDirectory()
         path = Path(self.folder.name) / name

@@ -9,6 +9,7 @@ from srgan.config.project import Project
 from srgan.config.schema import Params
 from srgan.config.training import PrepareRuntime
 from srgan.data.checks import TooManyRejected
+from srgan.data.manifest import PARTS
 from srgan.data.prepare import prepare as prepare_images
 from srgan.data.prepare_manifest import NotPrepared
 from srgan.evaluation.data_card import write_data_card
@@ -51,9 +52,12 @@ def run(project: Project, params: Params, processes: int | None = None, engine: 
     except (NotPrepared, TooManyRejected) as error:
         write_data_card(card, {"images": []} | error.left_out, project.prepared, project.raw)
         raise SrganError(f"{error}. All of them: {card}") from error
-    for part in ("train", "validation", "test"):
-        names = [image["name"] for image in manifest["images"] if image["part"] == part]
-        log.info("%s: %d images%s", part, len(names), f" ({', '.join(names)})" if len(names) <= MAX_NAMES else "")
+    for part in PARTS:
+        names, count = list[str](), 0
+        for image in manifest["images"]:
+            if image["part"] == part:
+                names, count = [*names, image["name"]][: MAX_NAMES + 1], count + 1
+        log.info("%s: %d images%s", part, count, f" ({', '.join(names)})" if count <= MAX_NAMES else "")
     lines, warnings = log_lines(manifest["images"], params.prepare.align)
     for line in lines:
         log.info(line)

@@ -2,6 +2,7 @@
 
 import http.server
 import importlib
+import io
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from srgan.config.project import Project
 from srgan.monitoring import reference
 from srgan.monitoring.observer import Observer
 from srgan.utils.errors import Unreachable
+from tests.helpers import bucket as buckets
 from tests.helpers.browser import Page
 from tests.helpers.commands import environment, run, wait_for
 from tests.helpers.monitor import row
@@ -517,3 +519,39 @@ def test_a_folder_is_enlarged_in_shards_and_one_bad_file_is_told(server, here, t
     state = batch_upscale(str(photographs), str(results), return_state=True)
     assert state.is_failed()
     assert "models:/srgan-x4@champion" in state.message  # there is none yet
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_folder_of_a_bucket_is_upscaled_and_continued(server, here, tmp_path, monkeypatch, engine):
+    if engine == "ray":
+        pytest.importorskip("ray")
+    model, files = next((here / "models").glob("*-fp32.onnx")), {}
+    for n in range(5):
+        file = io.BytesIO()
+        Image.fromarray(np.full((8, 8 + n, 3), 40 * n, np.uint8)).save(file, "png")
+        files[f"{n}.png" if n % 2 else f"inside/{n}.png"] = file.getvalue()
+    with buckets.served() as bucket:
+        for name, value in bucket.env.items():
+            monkeypatch.setenv(name, value)
+        buckets.forget()
+        for name, content in files.items():
+            bucket.put(f"in/{name}", content)
+        given = ("s3://bucket/in", "s3://bucket/out", str(model), 2)
+        state = batch_upscale(*given, engine=engine, return_state=True)
+        assert state.message == "5 images upscaled", state
+        results = {name: bucket.get(f"out/{name}") for name in files}
+        assert Image.open(io.BytesIO(results["3.png"])).size == (44, 32)
+        bucket.s3.delete_object(Bucket="bucket", Key="out/3.png")
+        bucket.put("out/1.png", b"not made again")
+        bucket.put("in/broken.png", b"no picture")
+        buckets.forget()
+        state = batch_upscale(*given, engine=engine, return_state=True)
+        assert state.message.startswith("1 of 6 images failed. The first: s3://bucket/in/broken.png")
+        assert {name: bucket.get(f"out/{name}") for name in files} == results | {"1.png": b"not made again"}
+    (tmp_path / "in/inside").mkdir(parents=True)
+    for name, content in files.items():
+        (tmp_path / "in" / name).write_bytes(content)
+    batch_upscale(str(tmp_path / "in"), str(tmp_path / "out"), str(model))
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in files} == results

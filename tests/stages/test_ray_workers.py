@@ -5,7 +5,9 @@ import os
 import pickle
 from functools import partial
 
+import psutil
 import pytest
+import yaml
 
 from srgan.config.data import Checks
 from srgan.data.prepare import prepare
@@ -14,6 +16,8 @@ from srgan.utils import ray_cluster
 from srgan.utils.errors import SrganError
 from srgan.utils.workers import Workers
 from tests.data.test_prepare import PLAIN, everything, make_raw, options, picture
+from tests.helpers.commands import run
+from tests.helpers.project import make_project
 
 ray_workers = pytest.importorskip("srgan.stages.ray_workers")
 
@@ -137,3 +141,20 @@ def test_a_stopped_preparation_continues_with_another_engine(raw, tmp_path):
         assert json.loads((tmp_path / "out.partial/notes/00000.json").read_text())
     prepare(raw, tmp_path / "out", OPTIONS(), 1, SHARD)
     assert everything(tmp_path / "out") == everything(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_dvc_records_the_same_results_and_no_process_of_ray_stays(tmp_path):
+    make_raw(tmp_path / "photos", PLAIN)
+    outputs = {}
+    for engine in ("local", "ray"):
+        changes = {"data.train": [str(tmp_path / "photos/train/own")], "data.test": [str(tmp_path / "photos/test/own")]}
+        folder = make_project(tmp_path / engine, changes | {"runtime.prepare.engine": engine})
+        for _ in range(2):
+            done = run("dvc", "repro", "prepare", cwd=folder)
+        assert "Stage 'prepare' didn't change" in done.stdout + done.stderr
+        outputs[engine] = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]["prepare"]["outs"]
+        assert not [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(folder)]
+    assert outputs["ray"] == outputs["local"]
+    assert not [each.name() for each in psutil.Process().children(recursive=True) if "ray" in each.name()]
