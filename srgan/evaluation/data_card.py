@@ -24,7 +24,7 @@ from srgan.utils import files
 from srgan.utils.disk import DiskList
 from srgan.utils.errors import SrganError
 
-MAX_ROWS = 10_000  # of the table of all images
+MAX_ROWS = 2000  # of the table of all images
 MAX_THUMBNAILS = 48  # of each part, evenly chosen
 MAX_PAIRS = 4  # HR/LR pairs of each part
 MAX_LEAKS = 24  # left-out images that are shown: the table names all

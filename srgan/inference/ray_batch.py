@@ -16,7 +16,6 @@ from typing import Any
 
 import ray
 import ray.data
-import torch
 
 from srgan.inference import remote
 from srgan.inference.remote import GROUP
@@ -51,7 +50,6 @@ class Cluster:
 class _Actor:
     def __init__(self, name: str, model: Any, settings: Settings, threads: int) -> None:
         machine.keep_freed_memory()
-        torch.set_num_threads(threads)  # of `--adapt`, whose sums depend on their number
         self.settings = settings
         self.folder = tempfile.TemporaryDirectory()
         path = Path(self.folder.name) / name
