@@ -49,7 +49,7 @@ def test_the_command_measures_this_machine(tmp_path):
     done = run("srgan", "plan", "--images", "1000", "--images", "1000000", "--nodes", "4", cwd=folder)
     assert "14 photographs of the data set 'sample'" in done.stdout
     assert "| 1,000,000 |" in done.stdout
-    assert "simulated: prepare 1,000,000 images on 4 nodes" in done.stdout
+    assert "simulated for 1,000,000 images: a node fails every" in done.stdout
     refused = run("srgan", "plan", "--images", "10", "demo", "srgan-div2k", cwd=folder, check=False)
     assert "fits one profile" in refused.stderr
 
