@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def dependencies(project: Project, manifest: dict[str, Any], weights: dict[str, str]) -> list[dict[str, Any]]:
     """Return what the model was made of: the commit, its parameters, the weights that it started from and the data, with their digests.
 
-    A warning says if `dvc repro` alone does not train this model.
+    A warning is logged if `dvc repro` alone does not train this model.
 
     Args:
         project: the files.

@@ -49,7 +49,7 @@ def create(
         checks: attention checks of each rater: a picture against its damaged version.
         crop: side in pixels. Larger pictures are cropped to their centre.
         question: asked at each pair.
-        seed: of comparisons, order and sides. Default: a random one, which nobody can guess.
+        seed: of comparisons, order and sides. Default: a random one, which cannot be guessed.
         project: for the registry and the prepared images.
 
     Returns:
