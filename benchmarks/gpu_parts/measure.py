@@ -284,6 +284,7 @@ def _real_params(photos: str) -> Params:
     values["data"] = {"train": (str(Path(photos).resolve()) if photos else "sample",), "test": () if photos else ("sample",)}
     values["prepare"] |= {"validation": 0.05, "test": 0.05, "max_unreadable": 20} if photos else {}
     values["model"] = {"name": "srresnet"} if CUDA else {"name": "compact", "features": 8, "depth": 2}
+    values["pretrain"]["pretrained"] = "scratch"
     for stage, rate in (("pretrain", 4e-4), ("train", 2e-4)):
         values[stage] |= {"batch_size": 16 if CUDA else 2, "patch_size": 96 if CUDA else 32, "lpips": False, "learning_rate": rate}
         values[stage]["schedule"] = {"name": "cosine", "warmup": 50 if CUDA else 0}

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from xml.etree import ElementTree
 
-import pyvips
 from PIL import Image
 
 from srgan.images.xmp import RDF, Packet
@@ -92,7 +91,7 @@ class GainMap:
 
 
 def read_gain_map(file: BinaryIO) -> GainMap | None:
-    """Return the gain map of a JPEG file, None if it has none of a known standard.
+    """Return the gain map of a JPEG file, None if it has none of a known standard or libvips is missing.
 
     Args:
         file: an open file that can seek.
@@ -100,6 +99,10 @@ def read_gain_map(file: BinaryIO) -> GainMap | None:
     file.seek(0)
     content = file.read()
     if ISO_MARK not in content and ADOBE.encode() not in content:
+        return None
+    try:
+        import pyvips  # a training on a machine without it reads the photographs too, and needs no gain map
+    except ImportError:
         return None
     try:
         found = pyvips.Image.uhdrload_buffer(content).get("gainmap-data")

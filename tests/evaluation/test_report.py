@@ -181,7 +181,7 @@ def test_runs_are_compared_wherever_they_lie(copy_of_project):
         assert by_label["workspace"] != by_label["first"]
         changed = browser.js("[...document.querySelectorAll('tr.differs')].map((row) => row.innerText.split('\\t'))")
         values = {row[0]: row[1:4] for row in changed}
-        assert values == {"train.steps": ["6", "6", "4"], "train.losses.relativistic.weight": ["0.05", "0.05", "0.5"]}
+        assert values == {"train.steps": ["6", "6", "4"], "train.losses.relativistic.weight": ["0.15", "0.15", "0.5"]}
         assert browser.js("document.querySelector('#training + svg') !== null")
         assert not browser.errors
 

@@ -95,8 +95,8 @@ def steps(folder: Path) -> None:
     result = {}
     own = folder / str(process_group.rank())
     own.mkdir()
-    for file in (*folder.glob("train.*"), folder / "recipe"):
-        (own / file.name).symlink_to(file)
+    for name in ("train", "recipe"):
+        (own / name).symlink_to(folder / name)
     for name, kind in KINDS.items():
         rows, weights = train(own, 2, kind)
         result[name] = {"rows": rows, "weights": [value.double().sum().item() for value in weights]}

@@ -236,7 +236,7 @@ def test_an_experiment_is_tried_compared_and_shared(copy_of_project, tmp_path):
     git("commit", "-qm", "before")
     dvc("exp", "run", "-n", "softer", "-S", "train.losses.2.weight=0.005")
     (changed,) = [line for line in dvc("params", "diff", "--md").splitlines() if "params.yaml" in line]
-    assert re.search(r"train\.losses .*'relativistic', 'weight': 0\.02}.* .*'relativistic', 'weight': 0\.005}", changed)
+    assert re.search(r"train\.losses .*'relativistic', 'weight': 0\.15}.* .*'relativistic', 'weight': 0\.005}", changed)
     changed = [line.split("|")[2].strip() for line in dvc("metrics", "diff", "--md").splitlines()[2:] if line]
     assert "sample.gan.psnr_y" in changed
     assert "sample.pretrained.psnr_y" not in changed

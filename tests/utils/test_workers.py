@@ -23,8 +23,8 @@ HARMFUL = """
 import os, re, signal, sys, time
 from srgan.commands import main as cli
 from srgan.utils import workers
-from srgan.data import prepare
-read = prepare.read_image
+from srgan.data import prepare_image
+read = prepare_image.read_image
 def harmful(path):
     if path.stem == "hangs":
         re.fullmatch("(a+)+", "a" * 60 + "b")  # for years, with Python's lock held
@@ -33,7 +33,7 @@ def harmful(path):
     if path.stem == "large":
         raise MemoryError
     return read(path)
-prepare.read_image, workers.MAX_SECONDS_PER_ITEM = harmful, float(sys.argv[1])
+prepare_image.read_image, workers.MAX_SECONDS_PER_ITEM = harmful, float(sys.argv[1])
 cli.main(["prepare", *sys.argv[2:]])
 """
 
