@@ -107,7 +107,11 @@ def _entries(archive: Path, limit: int) -> Generator[tuple[str, bool, Any], None
             return block
 
         with tarfile.open(fileobj=SimpleNamespace(read=read), mode="r|") as opened:
+            unpacked = 0
             while info := opened.next():
+                unpacked += info.size  # of a sparse file more than is read
+                if unpacked > limit:
+                    raise _too_large(archive, limit)
                 if not info.isdir():
                     yield info.name, info.isfile(), partial(opened.extractfile, info)
                 opened.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all

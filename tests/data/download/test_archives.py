@@ -14,6 +14,7 @@ from srgan.data.download import archives as module
 from srgan.data.download.archives import BadArchive, is_archive
 from srgan.data.left_out import LeftOut
 from srgan.utils.errors import SrganError
+from tests.fuzz.archives import FIXED
 
 TYPES = {"link": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "fifo": tarfile.FIFOTYPE}
 
@@ -177,6 +178,14 @@ def test_a_bomb_in_a_header_is_stopped(tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     with pytest.raises(BadArchive, match="unpacks to more than"):
         unpack(archive, tmp_path / "out", everything)
+
+
+def test_a_file_of_one_terabyte_without_content_is_not_written(tmp_path):
+    (tmp_path / "archive").write_bytes(FIXED["sparse.tar"]())
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadArchive, match="unpacks to more than"):
+        unpack(tmp_path / "archive", tmp_path / "out", everything)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_zip_at_the_end_of_a_tar_is_a_file_of_it(tmp_path):
