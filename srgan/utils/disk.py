@@ -1,6 +1,6 @@
 """Lists and dictionaries in private files of SQLite, so that those of a million images take no memory.
 
-A file lies in the folder of temporary files and disappears with its object, also after a kill. Values are JSON. A read returns a copy.
+A file is in the folder of temporary files and disappears with its object, also after a kill. Values are JSON. A read returns a copy.
 """
 
 import json
