@@ -1,4 +1,7 @@
-"""Read and write JSON files with a list of a million records, one record at a time."""
+"""Read and write JSON files with a list of a million records, one record at a time.
+
+The package ijson reads such files too, but a bare GPU image, on which images are prepared as well, does not have it.
+"""
 
 import hashlib
 import json
